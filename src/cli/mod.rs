@@ -1,0 +1,28 @@
+//! The commands: one file each. Everything they do is in the library; here are flags, files and tables.
+
+#[cfg(feature = "train")]
+pub mod job;
+pub mod map;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Writes `text` to standard output. A reader that stops early is not an error.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// What a `main` returns: 0, or 1 and the error on standard error. (Wrong usage has ended with 2 before.)
+pub fn exit_code(result: Result<(), impl std::fmt::Display>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

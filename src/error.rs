@@ -1,0 +1,121 @@
+use std::path::PathBuf;
+
+use crate::data::DataError;
+use crate::mapping::MappingError;
+use crate::quant::BitsError;
+
+/// What can go wrong between a data file and a pruned network. Each message is a sentence a person can act on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A bit width that does not exist.
+    #[error(transparent)]
+    Bits(#[from] BitsError),
+    /// A layer or array that cannot be mapped.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
+    /// A data file that cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A device that is not in this build.
+    #[error(
+        "the device '{device}' is not compiled in: build with `--features {device}`, or choose one of: {available}"
+    )]
+    DeviceNotCompiledIn {
+        /// The device asked for.
+        device: &'static str,
+        /// Those that are compiled in.
+        available: String,
+    },
+    /// Widths that do not describe the network.
+    #[error("{network} takes {expected} widths, each at least 1, found {found:?}")]
+    Widths {
+        /// The network.
+        network: &'static str,
+        /// How many widths it takes.
+        expected: usize,
+        /// Those given.
+        found: Vec<usize>,
+    },
+    /// A structure that no network can have.
+    #[error("{network}: {reason}")]
+    Structure {
+        /// The network.
+        network: &'static str,
+        /// What is out of its range.
+        reason: String,
+    },
+    /// A width that pruning cannot reach.
+    #[error(
+        "cannot prune {layer} from {channels} to {wanted} channels: between 1 and {channels} have to remain"
+    )]
+    PruneWidth {
+        /// The layer.
+        layer: String,
+        /// The channels it has.
+        channels: usize,
+        /// The channels asked for.
+        wanted: usize,
+    },
+    /// A parameter that a network's channel groups name wrongly.
+    #[error("{path} cannot be pruned: {reason}")]
+    PruneTensor {
+        /// The parameter's path.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A recipe that cannot be followed.
+    #[error("{0}")]
+    Recipe(String),
+    /// A run folder in which nothing was trained.
+    #[error("{}: no trained model here ({reason}): run `--mode train` with this `--directory` first", dir.display())]
+    NoModel {
+        /// The folder.
+        dir: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// A saved network or checkpoint that is not the one asked for.
+    #[error("{}: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit, and what to do.
+        reason: String,
+    },
+    /// A file or folder that cannot be read or written.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// Training was stopped by Ctrl-C.
+    #[error("{}: stopped; {epoch} epochs are saved: the same command with `--resume` goes on", dir.display())]
+    Interrupted {
+        /// The run folder.
+        dir: PathBuf,
+        /// The last epoch that is complete; 0 where none is.
+        epoch: usize,
+    },
+    /// Training failed inside Burn.
+    #[error("{}: training failed: {reason}", dir.display())]
+    Training {
+        /// The run folder.
+        dir: PathBuf,
+        /// What failed.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// An [`Error::Io`] of doing `action` to `path`.
+    pub(crate) fn io(path: impl Into<PathBuf>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, action, source }
+    }
+}

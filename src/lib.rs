@@ -1,0 +1,27 @@
+#![doc = include_str!("../docs/front-page.md")]
+#![cfg_attr(not(feature = "train"), allow(rustdoc::broken_intra_doc_links))]
+#![deny(missing_docs)]
+
+pub mod cli;
+pub mod mapping;
+pub mod report;
+
+#[cfg(feature = "train")]
+pub mod data;
+#[cfg(feature = "train")]
+mod device;
+#[cfg(feature = "train")]
+mod error;
+#[cfg(feature = "train")]
+pub mod models;
+#[cfg(feature = "train")]
+pub mod prune;
+#[cfg(feature = "train")]
+pub mod quant;
+#[cfg(feature = "train")]
+pub mod train;
+
+#[cfg(feature = "train")]
+pub use device::DeviceName;
+#[cfg(feature = "train")]
+pub use error::Error;

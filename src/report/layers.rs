@@ -1,0 +1,139 @@
+//! The layer table: what each convolution is, and how it was laid out.
+
+use serde::Serialize;
+
+use super::table;
+use crate::mapping::{ConvLayer, Mapping};
+
+/// One line of the layer table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LayerRow {
+    /// Name of the layer.
+    pub name: String,
+    /// Input channels, IC.
+    pub in_channels: usize,
+    /// Output channels, OC.
+    pub out_channels: usize,
+    /// Weights, without bias.
+    pub params: u64,
+    /// How the layer is laid out.
+    #[serde(flatten)]
+    pub mapping: Mapping,
+}
+
+/// Layers and their mappings as rows.
+///
+/// # Panics
+///
+/// Where there is not one mapping a layer.
+#[must_use]
+pub fn layer_rows(layers: &[ConvLayer], mappings: &[Mapping]) -> Vec<LayerRow> {
+    assert_eq!(layers.len(), mappings.len(), "one mapping a layer");
+    layers
+        .iter()
+        .zip(mappings)
+        .map(|(layer, mapping)| LayerRow {
+            name: layer.name.clone(),
+            in_channels: layer.in_channels,
+            out_channels: layer.out_channels,
+            params: layer.params(),
+            mapping: *mapping,
+        })
+        .collect()
+}
+
+/// Layers and their mappings as a table for a terminal, with a last row that totals weights, cycles and
+/// the lower bound. Windows are written width x height in input cells.
+///
+/// ```
+/// use vwc_sdk::mapping::{MappingConfig, Method, PimArray, map_network, presets::cnn8};
+/// use vwc_sdk::report::layer_table;
+///
+/// let config = MappingConfig::new(PimArray::new(256, 512)?);
+/// let layers = cnn8();
+/// let table = layer_table(&layers, &map_network(&layers, Method::VwSdk, &config)?);
+/// assert!(table.lines().any(|line| line.contains("conv4") && line.contains("9x3")));
+/// # Ok::<(), vwc_sdk::mapping::MappingError>(())
+/// ```
+///
+/// # Panics
+///
+/// Where there is not one mapping a layer.
+#[must_use]
+pub fn layer_table(layers: &[ConvLayer], mappings: &[Mapping]) -> String {
+    let rows = layer_rows(layers, mappings);
+    // Sums of u64 need more: a network of layers each near the limit must not wrap.
+    let sum = |of: fn(&LayerRow) -> u64| rows.iter().map(|r| u128::from(of(r))).sum::<u128>();
+    let mut totals = vec![String::new(); HEADER.len()];
+    totals[0] = "total".to_owned();
+    totals[3] = sum(|row| row.params).to_string();
+    totals[8] = sum(|row| row.mapping.cycles).to_string();
+    totals[9] = sum(|row| row.mapping.lower_bound).to_string();
+    table(&HEADER, rows.iter().map(cells), Some(totals))
+}
+
+const HEADER: [&str; 10] = [
+    "layer", "IC", "OC", "params", "method", "PW", "ICt", "OCt", "cycles", "bound",
+];
+
+fn cells(row: &LayerRow) -> Vec<String> {
+    let mapping = &row.mapping;
+    vec![
+        row.name.clone(),
+        row.in_channels.to_string(),
+        row.out_channels.to_string(),
+        row.params.to_string(),
+        mapping.method.to_string(),
+        mapping.window.to_string(),
+        mapping.in_tile.to_string(),
+        mapping.out_tile.to_string(),
+        mapping.cycles.to_string(),
+        mapping.lower_bound.to_string(),
+    ]
+}
+
+/// Layers and their mappings as CSV (RFC 4180): a header, one record a layer, no totals, each line ended
+/// by a line feed.
+///
+/// # Panics
+///
+/// Where there is not one mapping a layer.
+#[must_use]
+pub fn layer_csv(layers: &[ConvLayer], mappings: &[Mapping]) -> String {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    let mut record = |fields: Vec<String>| csv.write_record(fields).expect("memory takes it");
+    record(CSV_HEADER.map(str::to_owned).to_vec());
+    for row in layer_rows(layers, mappings) {
+        let m = &row.mapping;
+        let sizes = [row.in_channels, row.out_channels].map(|n| n.to_string());
+        let window = [m.window.width, m.window.height, m.w, m.h, m.in_tile, m.out_tile];
+        let cycles = [m.n_windows, m.row_cycles, m.col_cycles, m.cycles, m.lower_bound];
+        let mut fields = vec![row.name];
+        fields.extend(sizes);
+        fields.extend([row.params.to_string(), m.method.to_string()]);
+        fields.extend(window.map(|n| n.to_string()));
+        fields.extend(cycles.map(|n| n.to_string()));
+        record(fields);
+    }
+    let bytes = csv.into_inner().expect("memory takes it");
+    String::from_utf8(bytes).expect("fields are UTF-8")
+}
+
+const CSV_HEADER: [&str; 16] = [
+    "name",
+    "in_channels",
+    "out_channels",
+    "params",
+    "method",
+    "window_width",
+    "window_height",
+    "w",
+    "h",
+    "in_tile",
+    "out_tile",
+    "n_windows",
+    "row_cycles",
+    "col_cycles",
+    "cycles",
+    "lower_bound",
+];

@@ -1,0 +1,678 @@
+//! The mapping arithmetic against the published tables, and against searches written a second time from
+//! the formulas.
+
+use proptest::{prelude::*, test_runner::RngSeed};
+use vwc_sdk::mapping::{
+    Accounting, ConvLayer, Mapping, MappingConfig, MappingError, Method, PimArray, Search,
+    channels::{apply_widths, rcp_round, rcp_rounds, stage_round},
+    lower_bound, map_layer, map_network,
+    presets::{cnn8, preset, preset_names, resnet18, resnet20, vgg13},
+};
+
+fn array(rows: usize, cols: usize) -> PimArray {
+    PimArray::new(rows, cols).unwrap()
+}
+
+/// The setting of the CNN-8 tables.
+fn cnn8_config(search: Search) -> MappingConfig {
+    MappingConfig::new(array(256, 512))
+        .with_accounting(Accounting::AsPublished)
+        .with_search(search)
+}
+
+/// The setting of the ResNet-20 tables.
+fn resnet20_config() -> MappingConfig {
+    MappingConfig::new(array(512, 256))
+        .with_weight_bits(2)
+        .with_accounting(Accounting::AsPublished)
+}
+
+/// The setting of the VW-SDK tables.
+fn vw_sdk_config() -> MappingConfig {
+    MappingConfig::new(array(512, 512)).with_accounting(Accounting::AsPublished)
+}
+
+fn cycles(mappings: &[Mapping]) -> Vec<u64> {
+    mappings.iter().map(|mapping| mapping.cycles).collect()
+}
+
+fn total(mappings: &[Mapping]) -> u64 {
+    mappings.iter().map(|mapping| mapping.cycles).sum()
+}
+
+/// A row of a CNN-8 table: IC, OC, params, window, ICt, cycles.
+type Row = (usize, usize, u64, &'static str, usize, u64);
+
+const CNN8: [Row; 7] = [
+    (3, 24, 1800, "13x6", 3, 72),
+    (24, 32, 6912, "10x4", 6, 64),
+    (32, 32, 9216, "6x6", 7, 80),
+    (32, 64, 18432, "9x3", 9, 28),
+    (64, 64, 36864, "7x3", 12, 30),
+    (64, 64, 36864, "7x3", 12, 30),
+    (64, 256, 409600, "5x5", 10, 7),
+];
+
+const CNN8_RCP1: [Row; 7] = [
+    (3, 18, 1350, "10x8", 3, 54),
+    (18, 21, 3402, "10x4", 6, 48),
+    (21, 27, 5103, "10x4", 6, 64),
+    (27, 60, 14580, "9x3", 9, 21),
+    (60, 60, 32400, "7x3", 12, 25),
+    (60, 60, 32400, "7x3", 12, 25),
+    (60, 256, 384000, "5x5", 10, 6),
+];
+
+const CNN8_RCP2: [Row; 7] = [
+    (3, 18, 1350, "10x8", 3, 54),
+    (18, 18, 2916, "10x4", 6, 48),
+    (18, 27, 4374, "10x4", 6, 48),
+    (27, 60, 14580, "9x3", 9, 21),
+    (60, 60, 32400, "7x3", 12, 25),
+    (60, 60, 32400, "7x3", 12, 25),
+    (60, 256, 384000, "5x5", 10, 6),
+];
+
+fn assert_rows(layers: &[ConvLayer], config: &MappingConfig, rows: &[Row]) {
+    assert_eq!(layers.len(), rows.len());
+    for (layer, row) in layers.iter().zip(rows) {
+        let mapping = map_layer(layer, Method::VwSdk, config).unwrap();
+        let found = (
+            layer.in_channels,
+            layer.out_channels,
+            layer.params(),
+            mapping.window.to_string(),
+            mapping.in_tile,
+            mapping.cycles,
+        );
+        let &(ic, oc, params, window, in_tile, cycles) = row;
+        let published = (ic, oc, params, window.to_owned(), in_tile, cycles);
+        assert_eq!(found, published, "{}", layer.name);
+    }
+}
+
+#[test]
+fn cnn8_original_rcp1_and_rcp2_match_the_published_tables() {
+    let config = cnn8_config(Search::Published);
+    assert_rows(&cnn8(), &config, &CNN8);
+
+    let rounds = rcp_rounds(&cnn8(), &config, 10).unwrap();
+    assert_eq!(rounds.len(), 2, "RCP2 is the fixed point");
+    assert_rows(&rounds[0], &config, &CNN8_RCP1);
+    assert_rows(&rounds[1], &config, &CNN8_RCP2);
+    assert_eq!(
+        rcp_round(&rounds[1], &config).unwrap(),
+        [18, 18, 27, 60, 60, 60, 256]
+    );
+}
+
+#[test]
+fn cnn8_totals_give_the_published_speed_up() {
+    let config = cnn8_config(Search::Published);
+    let original = map_network(&cnn8(), Method::VwSdk, &config).unwrap();
+    let rounds = rcp_rounds(&cnn8(), &config, 2).unwrap();
+    let rcp2 = map_network(&rounds[1], Method::VwSdk, &config).unwrap();
+
+    assert_eq!(total(&original), 311);
+    // The headline leaves the first layer out, as the tables do.
+    assert_eq!(total(&original[1..]), 239);
+    assert_eq!(total(&rcp2[1..]), 173);
+    assert_eq!(speed_up(&original[1..], &rcp2[1..]), "1.38");
+}
+
+fn speed_up(before: &[Mapping], after: &[Mapping]) -> String {
+    format!("{:.2}", total(before) as f64 / total(after) as f64)
+}
+
+#[test]
+fn exact_search_finds_every_cnn8_optimum() {
+    let config = cnn8_config(Search::Exact);
+    assert_rows(&cnn8(), &config, &CNN8);
+    let rcp2 = apply_widths(&cnn8(), &[18, 18, 27, 60, 60, 60, 256]).unwrap();
+    assert_rows(&rcp2, &config, &CNN8_RCP2);
+    // RCP1 differs from its published table in layer 3 alone.
+    let rcp1 = apply_widths(&cnn8(), &[18, 21, 27, 60, 60, 60, 256]).unwrap();
+    let mut optimum = CNN8_RCP1;
+    optimum[2] = (21, 27, 5103, "6x6", 7, 48);
+    assert_rows(&rcp1, &config, &optimum);
+}
+
+#[test]
+fn exact_search_reaches_the_fixed_point_in_one_round() {
+    let config = cnn8_config(Search::Exact);
+    let rounds = rcp_rounds(&cnn8(), &config, 10).unwrap();
+    assert_eq!(rounds.len(), 1);
+    let widths: Vec<_> = rounds[0].iter().map(|layer| layer.out_channels).collect();
+    assert_eq!(widths, [18, 21, 27, 60, 60, 60, 256]);
+    let mappings = map_network(&rounds[0], Method::VwSdk, &config).unwrap();
+    assert_eq!(total(&mappings[1..]), 173);
+}
+
+#[test]
+fn cnn8_exact_geometry() {
+    let config = MappingConfig::new(array(256, 512));
+    let mappings = map_network(&cnn8(), Method::VwSdk, &config).unwrap();
+    assert_eq!(cycles(&mappings), [72, 81, 108, 28, 56, 30, 7]);
+    assert_eq!(total(&mappings), 382);
+}
+
+#[test]
+fn resnet20_matches_the_published_tables() {
+    // (index of a convolution inside the stage, params, window, ICt, cycles)
+    let original = [
+        (2, 36864, "4x3", 42, 900),
+        (8, 147456, "3x3", 56, 588),
+        (14, 589824, "3x3", 56, 360),
+    ];
+    let rcp1 = [
+        (2, 15876, "4x3", 42, 450),
+        (8, 112896, "3x3", 56, 392),
+        (14, 451584, "3x3", 56, 288),
+    ];
+    for search in [Search::Exact, Search::Published] {
+        let config = resnet20_config().with_search(search);
+        for (widths, rows) in [([64, 128, 256], original), ([42, 112, 224], rcp1)] {
+            let layers = resnet20(widths);
+            for ((index, params, window, in_tile, cycles), width) in rows.into_iter().zip(widths) {
+                let layer = &layers[index];
+                let mapping = map_layer(layer, Method::VwSdk, &config).unwrap();
+                assert_eq!((layer.in_channels, layer.out_channels), (width, width));
+                assert_eq!(layer.params(), params, "{}", layer.name);
+                assert_eq!(mapping.window.to_string(), window, "{}", layer.name);
+                assert_eq!(mapping.in_tile, in_tile, "{}", layer.name);
+                assert_eq!(mapping.cycles, cycles, "{}", layer.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn resnet20_first_layer() {
+    let config = resnet20_config();
+    // For 42 filters the paper prints 4x3 still, but 5x3 needs a third fewer cycles.
+    for (width, params, window, cycles) in [(64, 1728, "4x3", 450), (42, 1134, "5x3", 300)] {
+        let layer = &resnet20([width, 112, 224])[0];
+        let mapping = map_layer(layer, Method::VwSdk, &config).unwrap();
+        assert_eq!(layer.params(), params);
+        assert_eq!(mapping.window.to_string(), window);
+        assert_eq!((mapping.in_tile, mapping.cycles), (3, cycles));
+    }
+}
+
+#[test]
+fn resnet20_stages_prune_to_the_published_widths() {
+    let stages = |widths| [2, 8, 14].map(|index: usize| resnet20(widths)[index].clone());
+    let config = resnet20_config();
+    let once = stage_round(&stages([64, 128, 256]), &config).unwrap();
+    assert_eq!(once, [42, 112, 224]);
+    let twice = stage_round(&stages([42, 112, 224]), &config).unwrap();
+    assert_eq!(twice, once);
+}
+
+/// A row of a VW-SDK table: im2col, SDK and VW-SDK cycles, and the optimum as window, ICt and OCt.
+type Comparison = (u64, u64, u64, &'static str, usize, usize);
+
+fn assert_comparison(layers: &[ConvLayer], rows: &[Comparison]) {
+    for search in [Search::Exact, Search::Published] {
+        let config = vw_sdk_config().with_search(search);
+        for (layer, row) in layers.iter().zip(rows) {
+            let map = |method| map_layer(layer, method, &config).unwrap();
+            let best = map(Method::VwSdk);
+            let found = (
+                map(Method::Im2col).cycles,
+                map(Method::Sdk).cycles,
+                best.cycles,
+                best.window.to_string(),
+                best.in_tile,
+                best.out_tile,
+            );
+            let &(im2col, sdk, vw_sdk, window, in_tile, out_tile) = row;
+            let published = (im2col, sdk, vw_sdk, window.to_owned(), in_tile, out_tile);
+            assert_eq!(found, published, "{}", layer.name);
+        }
+    }
+}
+
+fn totals(layers: &[ConvLayer]) -> [u64; 3] {
+    [Method::Im2col, Method::Sdk, Method::VwSdk]
+        .map(|method| total(&map_network(layers, method, &vw_sdk_config()).unwrap()))
+}
+
+#[test]
+fn vgg13_matches_the_vw_sdk_table() {
+    let rows = [
+        (49284, 12321, 6216, "10x3", 3, 64),
+        (98568, 24642, 24642, "4x4", 32, 64),
+        (24200, 6050, 6050, "4x4", 32, 128),
+        (36300, 36300, 12100, "4x4", 32, 128),
+        (8748, 8748, 5832, "4x3", 42, 256),
+        (14580, 14580, 10206, "4x3", 42, 256),
+    ];
+    assert_comparison(&vgg13()[..rows.len()], &rows);
+    assert_eq!(vgg13().len(), 10);
+    assert_eq!(totals(&vgg13()), [243_736, 114_697, 77_102]);
+}
+
+#[test]
+fn resnet18_matches_the_vw_sdk_table() {
+    let rows = [
+        (11236, 2809, 1431, "10x8", 3, 64),
+        (5832, 1458, 1458, "4x4", 32, 64),
+        (2028, 2028, 676, "4x4", 32, 128),
+        (720, 720, 504, "4x3", 42, 256),
+        (225, 225, 225, "3x3", 56, 512),
+    ];
+    assert_comparison(&resnet18(), &rows);
+    let [im2col, sdk, vw_sdk] = totals(&resnet18());
+    assert_eq!([im2col, sdk, vw_sdk], [20_041, 7_240, 4_294]);
+    assert_eq!(format!("{:.2}", sdk as f64 / vw_sdk as f64), "1.69");
+
+    let last = map_layer(&resnet18()[4], Method::VwSdk, &vw_sdk_config()).unwrap();
+    assert_eq!(last.method, Method::Im2col);
+}
+
+#[test]
+fn totals_of_whole_networks_as_published() {
+    let config = vw_sdk_config();
+    let map = |layers: &[ConvLayer]| map_network(layers, Method::VwSdk, &config).unwrap();
+    assert_eq!(total(&map(&cnn8())), 192);
+
+    let resnet20 = map(&resnet20([64, 128, 256]));
+    assert_eq!(resnet20.len(), 19);
+    assert_eq!(total(&resnet20), 4597);
+    // A count that takes all six convolutions of a stage to be as wide in as out comes to more: the
+    // layers that open stages 2 and 3 have half the input channels.
+    let alike = resnet20[0].cycles + [2, 8, 14].map(|l| 6 * resnet20[l].cycles).iter().sum::<u64>();
+    assert_eq!(alike, 4749);
+}
+
+#[test]
+fn sdk_gives_a_tie_to_the_larger_window() {
+    // Five outputs a side: squares of three and of four outputs both need four windows.
+    let layer = ConvLayer::square("conv", 7, 3, 1, 1);
+    let config = MappingConfig::new(array(40, 20));
+    let mapping = map_layer(&layer, Method::Sdk, &config).unwrap();
+    assert_eq!((mapping.w, mapping.h, mapping.cycles), (4, 4, 4));
+    assert_eq!(mapping.window.to_string(), "6x6");
+}
+
+#[test]
+fn an_array_too_small_for_any_window_falls_back_to_im2col() {
+    let layer = ConvLayer::square("conv", 8, 3, 5, 4);
+    let config = MappingConfig::new(array(4, 3));
+    for search in [Search::Exact, Search::Published] {
+        let mapping = map_layer(&layer, Method::VwSdk, &config.with_search(search)).unwrap();
+        assert_eq!(mapping.method, Method::Im2col);
+        assert_eq!((mapping.in_tile, mapping.out_tile), (0, 3));
+        assert_eq!((mapping.row_cycles, mapping.col_cycles), (12, 2));
+        assert_eq!(mapping.cycles, 36 * 12 * 2);
+    }
+    // No tile, no residual channels.
+    let chain = [
+        layer.clone(),
+        ConvLayer::square("next", 8, 3, 4, 4).with_padding(1),
+    ];
+    assert_eq!(rcp_round(&chain, &config).unwrap(), [4, 4]);
+}
+
+#[test]
+fn residual_channels_are_those_of_the_best_window() {
+    // 512 = 9 * 56 + 8. The layer itself is mapped with im2col, which is as cheap and has no channel tiles.
+    let config = MappingConfig::new(array(512, 512));
+    let layer = ConvLayer::square("conv", 7, 3, 512, 512).with_padding(1);
+    assert_eq!(stage_round(std::slice::from_ref(&layer), &config).unwrap(), [504]);
+}
+
+#[test]
+fn windows_of_a_rectangular_layer_are_written_width_first() {
+    // One output row, three outputs wide; a 1x2 kernel (height x width) at stride 2 across.
+    let layer = ConvLayer {
+        name: "flat".into(),
+        input: [1, 6],
+        kernel: [1, 2],
+        stride: [1, 2],
+        padding: [0, 0],
+        in_channels: 1,
+        out_channels: 1,
+    };
+    assert_eq!(layer.output(Accounting::ExactGeometry), [1, 3]);
+    let mapping = map_layer(&layer, Method::VwSdk, &MappingConfig::new(array(6, 3))).unwrap();
+    assert_eq!(mapping.window.to_string(), "6x1");
+    assert_eq!((mapping.w, mapping.h, mapping.cycles), (3, 1, 1));
+    // As published: three cells at stride 1, so two outputs.
+    assert_eq!(layer.output(Accounting::AsPublished), [1, 2]);
+}
+
+#[test]
+fn cells_of_several_bits_hold_whole_weights() {
+    let one_bit = array(256, 512);
+    assert_eq!(one_bit.effective_cols(3), 170);
+    assert_eq!(one_bit.with_cell_bits(2).effective_cols(3), 341);
+    assert_eq!(array(256, 4).effective_cols(8), 0);
+    assert_eq!(one_bit.effective_cols(0), 0);
+}
+
+#[test]
+fn array_sizes_are_read_and_shown_alike() {
+    let parsed: PimArray = "256x512".parse().unwrap();
+    assert_eq!(parsed, array(256, 512));
+    assert_eq!(parsed.to_string(), "256x512");
+    for text in ["256", "", "x", "256x", "x512", "axb", "-1x4", "1x2x3"] {
+        let error = text.parse::<PimArray>().unwrap_err();
+        assert_eq!(error, MappingError::ArrayText { text: text.into() });
+        assert!(error.to_string().contains("ROWSxCOLS, such as 256x512"));
+    }
+    for text in ["0x512", "512x0", "262145x1"] {
+        let error = text.parse::<PimArray>().unwrap_err();
+        assert!(error.to_string().contains("1 to 262144"), "{error}");
+    }
+}
+
+#[test]
+fn names_are_read_and_shown_alike() {
+    for name in ["im2col", "sdk", "vw-sdk"] {
+        assert_eq!(name.parse::<Method>().unwrap().to_string(), name);
+    }
+    for name in ["as-published", "exact-geometry"] {
+        assert_eq!(name.parse::<Accounting>().unwrap().to_string(), name);
+    }
+    for name in ["exact", "published"] {
+        let search: Search = name.parse().unwrap();
+        assert_eq!(search.to_string(), name);
+        assert_eq!(serde_json::to_string(&search).unwrap(), format!("\"{name}\""));
+    }
+    let error = "vwsdk".parse::<Method>().unwrap_err().to_string();
+    assert_eq!(error, "unknown method `vwsdk`: use one of im2col, sdk, vw-sdk");
+}
+
+#[test]
+fn settings_and_results_survive_json() {
+    let config = resnet20_config().with_search(Search::Published);
+    let json = serde_json::to_string(&config).unwrap();
+    assert_eq!(serde_json::from_str::<MappingConfig>(&json).unwrap(), config);
+    let layer = &cnn8()[1];
+    let mapping = map_layer(layer, Method::VwSdk, &config).unwrap();
+    let json = serde_json::to_string(&(layer, mapping)).unwrap();
+    assert_eq!(
+        serde_json::from_str::<(ConvLayer, Mapping)>(&json).unwrap(),
+        (layer.clone(), mapping)
+    );
+}
+
+#[test]
+fn presets_are_found_by_name() {
+    for name in preset_names() {
+        assert!(!preset(name).unwrap().is_empty());
+    }
+    assert_eq!(preset("cnn8").unwrap(), cnn8());
+    assert_eq!(preset("resnet20").unwrap(), resnet20([64, 128, 256]));
+    let message = |name| preset(name).unwrap_err().to_string();
+    assert_eq!(message("CNN-8"), "unknown network `CNN-8`: did you mean `cnn8`?");
+    assert_eq!(
+        message("resnet19"),
+        "unknown network `resnet19`: did you mean `resnet18`?"
+    );
+    assert_eq!(
+        message("alexnet-large"),
+        "unknown network `alexnet-large`: use one of cnn8, resnet20, resnet18, vgg13"
+    );
+}
+
+#[test]
+fn a_layer_out_of_range_is_named() {
+    let config = MappingConfig::new(array(256, 512));
+    let refuse = |layer: &ConvLayer, config: &MappingConfig| {
+        map_layer(layer, Method::Im2col, config).unwrap_err().to_string()
+    };
+    let layer = ConvLayer::square("conv9", 8, 3, 4, 4);
+
+    let mut zero = layer.clone();
+    zero.stride[1] = 0;
+    for accounting in [Accounting::ExactGeometry, Accounting::AsPublished] {
+        assert_eq!(
+            refuse(&zero, &config.with_accounting(accounting)),
+            "layer `conv9`: horizontal stride is 0, and must be 1 to 262144"
+        );
+    }
+
+    let wide = ConvLayer::square("conv9", 2, 3, 4, 4);
+    let message = refuse(&wide, &config);
+    assert!(message.starts_with("layer `conv9`: its 3x3 kernel is larger than the 2x2 input"));
+    // With padding it fits, but the published accounting does not see padding.
+    let padded = wide.with_padding(1);
+    assert!(map_layer(&padded, Method::VwSdk, &config).is_ok());
+    let published = config.with_accounting(Accounting::AsPublished);
+    assert!(refuse(&padded, &published).contains("as-published accounting"));
+
+    let mut huge = layer.clone();
+    huge.in_channels = usize::MAX;
+    assert!(refuse(&huge, &config).contains("number of input channels"));
+    let huge = ConvLayer::square("conv9", 1 << 18, 1 << 9, 1 << 18, 1 << 18);
+    assert!(refuse(&huge, &config).contains("more than 2^64 multiply-accumulates"));
+    assert_eq!(huge.params(), 1 << 54);
+
+    let narrow = MappingConfig::new(array(8, 4)).with_weight_bits(8);
+    assert!(refuse(&layer, &narrow).contains("no room for one 8-bit weight"));
+    assert!(refuse(&layer, &config.with_weight_bits(0)).contains("weight bits are 0"));
+    let cells = MappingConfig::new(array(8, 4).with_cell_bits(65));
+    assert!(refuse(&layer, &cells).contains("cell bits are 65"));
+    // A field set by hand is checked as well.
+    let mut by_hand = config;
+    by_hand.array.rows = 0;
+    assert!(refuse(&layer, &by_hand).contains("array 0x512"));
+}
+
+#[test]
+fn the_largest_sizes_do_not_overflow() {
+    let largest = 1 << 18;
+    let mut layer = ConvLayer::square("conv", largest, 1, 1, 1).with_padding(largest);
+    layer.input = [1, largest];
+    layer.padding = [0, largest];
+    for size in [1, 64, largest] {
+        let config = MappingConfig::new(array(size, size).with_cell_bits(64));
+        for method in [Method::Im2col, Method::Sdk, Method::VwSdk] {
+            let mapping = map_layer(&layer, method, &config).unwrap();
+            assert!(mapping.cycles >= mapping.lower_bound);
+        }
+    }
+    let tall = ConvLayer::square("conv", largest, 1, largest, 1);
+    let mapping = map_layer(&tall, Method::Im2col, &MappingConfig::new(array(1, largest)));
+    assert_eq!(mapping.unwrap().cycles, 1 << 54);
+}
+
+#[test]
+fn a_channel_search_refuses_what_is_not_a_chain() {
+    let config = cnn8_config(Search::Exact);
+    let error = rcp_round(&resnet18(), &config).unwrap_err();
+    assert_eq!(
+        error,
+        MappingError::BrokenChain {
+            layer: "conv3".into(),
+            previous: "conv2".into(),
+            expected: 64,
+            found: 128,
+        }
+    );
+    let error = stage_round(&cnn8()[1..2], &config).unwrap_err();
+    assert!(matches!(error, MappingError::NotAStage { .. }));
+    let error = apply_widths(&cnn8(), &[1, 2]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "2 widths were given for 7 layers: give one width a layer"
+    );
+    assert!(rcp_round(&[], &config).unwrap().is_empty());
+    assert!(rcp_rounds(&cnn8(), &config, 0).unwrap().is_empty());
+}
+
+#[test]
+fn a_layer_is_never_left_without_channels() {
+    // The middle layer is one tile wide, and wider than the layer after it.
+    let chain = [
+        ConvLayer::square("a", 8, 3, 3, 8),
+        ConvLayer::square("b", 6, 3, 8, 4),
+        ConvLayer::square("c", 4, 3, 4, 4),
+    ];
+    let config = MappingConfig::new(array(1024, 1024));
+    let error = rcp_round(&chain, &config).unwrap_err();
+    assert_eq!(error, MappingError::NoChannelsLeft { layer: "b".into() });
+}
+
+/// Fixed, so that a run is the same everywhere and leaves no files behind.
+fn deterministic() -> ProptestConfig {
+    ProptestConfig {
+        cases: 512,
+        rng_seed: RngSeed::Fixed(0x5DC),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+/// Random layers with their own numbers on each axis, most of them mappable.
+fn layers() -> impl Strategy<Value = ConvLayer> {
+    (
+        [1..20_usize, 1..20],
+        [1..6_usize, 1..6],
+        [1..4_usize, 1..4],
+        [0..4_usize, 0..4],
+        1..70_usize,
+        1..70_usize,
+    )
+        .prop_map(
+            |(input, kernel, stride, padding, in_channels, out_channels)| ConvLayer {
+                name: "random".into(),
+                input,
+                kernel,
+                stride,
+                padding,
+                in_channels,
+                out_channels,
+            },
+        )
+}
+
+fn configs() -> impl Strategy<Value = MappingConfig> {
+    (1..300_usize, 1..300_usize, 1..4_u32, 1..5_u32, any::<[bool; 2]>()).prop_map(
+        |(rows, cols, cell_bits, weight_bits, [published, register])| {
+            MappingConfig::new(array(rows, cols).with_cell_bits(cell_bits))
+                .with_weight_bits(weight_bits)
+                .with_accounting(if published {
+                    Accounting::AsPublished
+                } else {
+                    Accounting::ExactGeometry
+                })
+                .with_search(if register {
+                    Search::Published
+                } else {
+                    Search::Exact
+                })
+        },
+    )
+}
+
+/// Output and stride on one axis, from the formulas; `None` where the kernel does not fit.
+fn axis(layer: &ConvLayer, axis: usize, accounting: Accounting) -> Option<(i64, i64)> {
+    let [i, k, s, p] = [layer.input, layer.kernel, layer.stride, layer.padding]
+        .map(|pair| i64::try_from(pair[axis]).unwrap());
+    let (output, stride) = match accounting {
+        Accounting::ExactGeometry => ((i + 2 * p - k).div_euclid(s) + 1, s),
+        Accounting::AsPublished => ((i + s - 1) / s - k + 1, 1),
+    };
+    (output > 0).then_some((output, stride))
+}
+
+/// The best mapping by trying everything: cycles, and (w, h) where a window beats im2col. `None` where
+/// there is nothing to map.
+fn brute_force(layer: &ConvLayer, config: &MappingConfig) -> Option<(i64, Option<(i64, i64)>)> {
+    let ceil = |a: i64, b: i64| (a + b - 1) / b;
+    let (oh, sh) = axis(layer, 0, config.accounting)?;
+    let (ow, sw) = axis(layer, 1, config.accounting)?;
+    let [kh, kw] = layer.kernel.map(|k| k as i64);
+    let (ic, oc) = (layer.in_channels as i64, layer.out_channels as i64);
+    let rows = config.array.rows as i64;
+    let cols = config.array.cols as i64 * i64::from(config.array.cell_bits) / i64::from(config.weight_bits);
+    if cols == 0 {
+        return None;
+    }
+    let mut best = (
+        ow * oh * ceil(kw * kh * ic, rows) * ceil(oc, cols),
+        None::<(i64, i64)>,
+    );
+    for h in 1..=oh {
+        for w in 1..=ow {
+            let patch = ((w - 1) * sw + kw) * ((h - 1) * sh + kh);
+            let ict = ic.min(rows / patch);
+            let oct = oc.min(cols / (w * h));
+            if ict == 0 || oct == 0 {
+                continue;
+            }
+            let cycles = ceil(ow, w) * ceil(oh, h) * ceil(ic, ict) * ceil(oc, oct);
+            if cycles < best.0 {
+                best = (cycles, Some((w, h)));
+            }
+        }
+    }
+    Some(best)
+}
+
+proptest! {
+    #![proptest_config(deterministic())]
+
+    #[test]
+    fn exact_search_equals_trying_everything(layer in layers(), config in configs()) {
+        let config = config.with_search(Search::Exact);
+        let found = map_layer(&layer, Method::VwSdk, &config).ok().map(|mapping| {
+            let window = (mapping.method == Method::VwSdk)
+                .then_some((mapping.w as i64, mapping.h as i64));
+            (mapping.cycles as i64, window)
+        });
+        prop_assert_eq!(found, brute_force(&layer, &config));
+    }
+
+    #[test]
+    fn no_method_beats_the_lower_bound(layer in layers(), config in configs()) {
+        let Ok(bound) = lower_bound(&layer, &config) else { return Ok(()) };
+        let map = |method, search| map_layer(&layer, method, &config.with_search(search)).unwrap();
+        let im2col = map(Method::Im2col, Search::Exact);
+        let sdk = map(Method::Sdk, Search::Exact);
+        let exact = map(Method::VwSdk, Search::Exact);
+        let published = map(Method::VwSdk, Search::Published);
+        for mapping in [im2col, sdk, exact, published] {
+            prop_assert!(mapping.cycles >= bound);
+            prop_assert_eq!(mapping.lower_bound, bound);
+            prop_assert_eq!(
+                mapping.cycles,
+                mapping.n_windows * mapping.row_cycles * mapping.col_cycles
+            );
+        }
+        prop_assert!(sdk.cycles <= im2col.cycles);
+        prop_assert!(exact.cycles <= published.cycles);
+        prop_assert!(published.cycles <= im2col.cycles);
+    }
+
+    #[test]
+    fn rounds_only_narrow_and_come_to_rest(
+        widths in prop::collection::vec(1..70_usize, 2..8),
+        input in 1..20_usize,
+        config in configs(),
+    ) {
+        let chain: Vec<_> = widths
+            .windows(2)
+            .map(|pair| ConvLayer::square("random", input, 3, pair[0], pair[1]).with_padding(1))
+            .collect();
+        // Every round but the last takes a channel away, so there cannot be more rounds than channels.
+        let Ok(rounds) = rcp_rounds(&chain, &config, widths.iter().sum()) else { return Ok(()) };
+        let mut before = &chain;
+        for after in &rounds {
+            for (wide, narrow) in before.iter().zip(after) {
+                prop_assert!(narrow.in_channels <= wide.in_channels);
+                prop_assert!(narrow.out_channels <= wide.out_channels);
+                prop_assert!(narrow.out_channels > 0);
+            }
+            prop_assert_ne!(before, after);
+            before = after;
+        }
+        prop_assert_eq!(before[0].in_channels, widths[0]);
+        prop_assert_eq!(before.last().unwrap().out_channels, widths[widths.len() - 1]);
+        prop_assert_eq!(&apply_widths(before, &rcp_round(before, &config).unwrap()).unwrap(), before);
+    }
+}
