@@ -1,0 +1,87 @@
+//! The networks: quantised, with a full-precision twin each, of any channel widths.
+//!
+//! A network says three things of itself, and everything else works from them: it computes logits, it lists its
+//! convolutions as `mapping` counts them, and it names the tensors that belong to each of its channels, so that
+//! [`prune`](crate::prune) can cut them all at once.
+
+mod channels;
+mod cnn8;
+
+use std::fmt;
+
+use burn::config::Config;
+use burn::module::{Module, ModuleDisplay, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
+
+pub use channels::{ChannelGroup, ChannelSlice};
+pub use cnn8::{Cnn8, Cnn8Config};
+
+use crate::Error;
+use crate::mapping::ConvLayer;
+
+/// A classifier of pictures whose convolutions can be mapped and pruned.
+pub trait Network: Module + ModuleDisplay + fmt::Debug + fmt::Display + 'static {
+    /// The configuration that describes its structure.
+    type Config: NetworkConfig<Network = Self>;
+
+    /// Logits, `[batch, classes]`, of normalised pictures, `[batch, 3, height, width]`.
+    fn forward(&self, images: Tensor<4>) -> Tensor<2>;
+
+    /// The convolutions that are mapped onto arrays, in the order they are computed in, with the shapes that the
+    /// weights have now.
+    fn conv_layers(&self) -> Vec<ConvLayer>;
+
+    /// One group per width of [`NetworkConfig::widths`]: all the tensor slices that belong to the same channels.
+    fn channel_groups(&self) -> Vec<ChannelGroup>;
+
+    /// The number of weights an optimiser moves: running statistics of batch norms are not among them.
+    fn num_trainable_params(&self) -> usize {
+        struct Count(usize);
+        impl ModuleVisitor for Count {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if param.is_require_grad() {
+                    self.0 += param.shape().num_elements();
+                }
+            }
+        }
+        // Which parameters take gradients shows only on a device that computes them.
+        let mut count = Count(0);
+        self.clone().train().visit(&mut count);
+        count.0
+    }
+}
+
+/// The structure of a [`Network`]: saved beside the weights, it is all that is needed to read them again.
+pub trait NetworkConfig: Config + Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
+    /// The network it describes.
+    type Network: Network<Config = Self>;
+
+    /// A short name for tables and files.
+    const NAME: &'static str;
+
+    /// Height and width that pictures are resized to.
+    const INPUT: [usize; 2];
+
+    /// Initialises the network on `device` with random weights.
+    fn init(&self, device: &Device) -> Self::Network;
+
+    /// The output channels of the prunable convolutions, in computing order.
+    fn widths(&self) -> Vec<usize>;
+
+    /// The same structure with other widths.
+    ///
+    /// # Errors
+    ///
+    /// A wrong number of widths, or a width of zero.
+    fn resized(&self, widths: &[usize]) -> Result<Self, Error>;
+
+    /// Whether there is such a network: widths, classes and shares in their ranges.
+    ///
+    /// # Errors
+    ///
+    /// What is out of its range.
+    fn validate(&self) -> Result<(), Error>;
+
+    /// What is quantised to how many bits, for tables and error messages: `W1A1`, or `full precision`.
+    fn precision(&self) -> String;
+}

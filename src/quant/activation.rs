@@ -1,0 +1,48 @@
+use burn::module::Module;
+use burn::tensor::{Tensor, activation::relu};
+use serde::{Deserialize, Serialize};
+
+use super::{Bits, quantize_activation};
+
+/// What an [`Activation`] computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Kind {
+    Relu,
+    Clamp,
+    Quantized(Bits),
+}
+
+/// The function between two layers: ReLU, a clamp to the unit interval, or a k-bit quantiser of it. Any shape.
+#[derive(Module, Debug)]
+pub struct Activation {
+    #[module(skip)]
+    kind: Kind,
+}
+
+impl Activation {
+    /// `max(x, 0)`.
+    pub fn relu() -> Self {
+        Self { kind: Kind::Relu }
+    }
+
+    /// `clamp(x, 0, 1)`, not rounded: what a full-precision layer reads after quantised ones.
+    pub fn clamp() -> Self {
+        Self { kind: Kind::Clamp }
+    }
+
+    /// [`quantize_activation`] at `bits` bits; a ReLU at 32.
+    pub fn quantized(bits: Bits) -> Self {
+        Self {
+            kind: Kind::Quantized(bits),
+        }
+    }
+
+    /// Applies the function to every element.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match self.kind {
+            Kind::Relu => relu(x),
+            Kind::Clamp => x.clamp(0.0, 1.0),
+            Kind::Quantized(bits) => quantize_activation(x, bits),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+use burn::config::Config;
+use burn::module::{Initializer, Module, Param};
+use burn::tensor::{Device, Tensor, module::conv2d, ops::ConvOptions};
+
+use super::WeightQuantizer;
+
+/// Configuration of a [`QuantConv2d`].
+#[derive(Config, Debug)]
+pub struct QuantConv2dConfig {
+    /// Input and output channels.
+    pub channels: [usize; 2],
+    /// Kernel height and width.
+    pub kernel_size: [usize; 2],
+    /// Stride down and across. Default: 1, 1.
+    #[config(default = "[1, 1]")]
+    pub stride: [usize; 2],
+    /// Zero padding at top and bottom, and at left and right. Default: none.
+    #[config(default = "[0, 0]")]
+    pub padding: [usize; 2],
+    /// Whether a bias is added. Default: no, as in the published quantised networks.
+    #[config(default = false)]
+    pub bias: bool,
+    /// What turns the latent weights into those computed with. Default: they are used as they are.
+    #[config(default = "WeightQuantizer::Identity")]
+    pub quantizer: WeightQuantizer,
+    /// Initialiser of weights and bias. Default: uniform within `1/sqrt(fan-in)`, as Burn's own `Conv2d`.
+    #[config(default = "Initializer::KaimingUniform { gain: 1.0 / 3f64.sqrt(), fan_out_only: false }")]
+    pub initializer: Initializer,
+}
+
+/// A 2-D convolution whose weights are quantised on the way to use.
+#[derive(Module, Debug)]
+pub struct QuantConv2d {
+    /// Latent weights, `[channels_out, channels_in, kernel_height, kernel_width]`.
+    pub weight: Param<Tensor<4>>,
+    /// Bias, `[channels_out]`, never quantised.
+    pub bias: Option<Param<Tensor<1>>>,
+    /// Stride down and across.
+    pub stride: [usize; 2],
+    /// Zero padding at top and bottom, and at left and right.
+    pub padding: [usize; 2],
+    /// What turns the latent weights into those computed with.
+    #[module(skip)]
+    pub quantizer: WeightQuantizer,
+}
+
+impl QuantConv2dConfig {
+    /// Initialises the layer on `device`.
+    pub fn init(&self, device: &Device) -> QuantConv2d {
+        let [inputs, outputs] = self.channels;
+        let [kernel_h, kernel_w] = self.kernel_size;
+        let fan_in = Some(inputs * kernel_h * kernel_w);
+        let fan_out = Some(outputs * kernel_h * kernel_w);
+        let init = &self.initializer;
+        QuantConv2d {
+            weight: init.init_with([outputs, inputs, kernel_h, kernel_w], fan_in, fan_out, device),
+            bias: self
+                .bias
+                .then(|| init.init_with([outputs], fan_in, fan_out, device)),
+            stride: self.stride,
+            padding: self.padding,
+            quantizer: self.quantizer,
+        }
+    }
+}
+
+impl QuantConv2d {
+    /// Convolves with the quantised weights.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[batch, channels_in, height_in, width_in]`
+    /// - output: `[batch, channels_out, height_out, width_out]`
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        conv2d(
+            input,
+            self.quantized_weight(),
+            self.bias.as_ref().map(Param::val),
+            ConvOptions::new(self.stride, self.padding, [1, 1], 1),
+        )
+    }
+
+    /// The weights that are computed with, `[channels_out, channels_in, kernel_height, kernel_width]`.
+    pub fn quantized_weight(&self) -> Tensor<4> {
+        self.quantizer.forward(self.weight.val())
+    }
+}

@@ -1,0 +1,45 @@
+//! Quantisation-aware training: quantisers with straight-through gradients and the layers that use them.
+//!
+//! A layer keeps its *latent* weights in full precision, for the optimiser to move in small steps, and computes with
+//! their quantised image. The forward pass sees exactly the values that low-bit hardware will see; the backward pass
+//! lets the gradient through the rounding as though it were not there (the straight-through estimator). The form is
+//! DoReFa-Net's (Zhou et al., 2016, arXiv 1606.06160), which VWC-SDK (Rhe, Moon, Ko; JETCAS 2022) trains with.
+//!
+//! | piece | what it is |
+//! |---|---|
+//! | [`Bits`] | a bit width: 1 to 8, or 32 for "not rounded" |
+//! | [`quantize`], [`quantize_weight`], [`quantize_activation`] | the operations, on any tensor and any `Device` |
+//! | [`QuantConv2d`], [`QuantLinear`] | layers whose weights are quantised on the way to use |
+//! | [`Activation`] | what stands between two layers: ReLU, a clamp, or a quantiser |
+//!
+//! ```
+//! use burn::tensor::{Device, Distribution, Tensor};
+//! use vwc_sdk::quant::{Activation, Bits, QuantConv2dConfig, WeightQuantizer};
+//!
+//! # fn main() -> Result<(), vwc_sdk::quant::BitsError> {
+//! let device = Device::default().autodiff();
+//! let conv = QuantConv2dConfig::new([3, 8], [3, 3])
+//!     .with_quantizer(WeightQuantizer::dorefa(Bits::new(1)?))
+//!     .init(&device);
+//! let act = Activation::quantized(Bits::new(2)?);
+//!
+//! let x = Tensor::<4>::random([1, 3, 8, 8], Distribution::Uniform(0.0, 1.0), &device);
+//! let y = act.forward(conv.forward(x));
+//! assert_eq!(y.dims(), [1, 8, 6, 6]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod activation;
+mod bits;
+mod conv;
+mod linear;
+mod quantizer;
+mod ste;
+
+pub use activation::Activation;
+pub use bits::{Bits, BitsError};
+pub use conv::{QuantConv2d, QuantConv2dConfig};
+pub use linear::{QuantLinear, QuantLinearConfig};
+pub use quantizer::WeightQuantizer;
+pub use ste::{quantize, quantize_activation, quantize_weight};

@@ -1,0 +1,61 @@
+use burn::tensor::Tensor;
+
+use super::Bits;
+
+/// The smallest `max|tanh W|` that a weight tensor is scaled by. Below it the tensor counts as all zero: dividing by
+/// it, or by its square in the backward pass, stays finite in f32.
+const SMALLEST_PEAK: f64 = 1e-15;
+
+/// `value` on the way forward, the gradient of `x` on the way back.
+///
+/// `x - x` is an exact zero, so the value is not disturbed by a rounding error as it would be in
+/// `x + (value - x)`: a 1-bit activation is exactly 0 or 1.
+fn straight_through<const D: usize>(x: Tensor<D>, value: Tensor<D>) -> Tensor<D> {
+    value.detach() + (x.clone() - x.detach())
+}
+
+/// Rounds the unit interval to `2^k` equally spaced values: `round(x * (2^k - 1)) / (2^k - 1)`, half to even.
+///
+/// The gradient is 1 everywhere (straight-through). At 32 bits `x` is returned as it is.
+/// DoReFa-Net (Zhou et al., 2016), equation 5. Any shape.
+pub fn quantize<const D: usize>(x: Tensor<D>, bits: Bits) -> Tensor<D> {
+    let Some(levels) = bits.levels() else {
+        return x;
+    };
+    let value = match levels {
+        1 => x.clone().detach().round(),
+        levels => (x.clone().detach() * levels as f32).round() / levels as f32,
+    };
+    straight_through(x, value)
+}
+
+/// Quantises weights: `E * (2 * quantize(t) - 1)` with `t = tanh(W) / (2 * max|tanh W|) + 1/2` and `E = mean|W|`.
+///
+/// One bit gives `{-E, +E}`; 32 bits give `E * tanh(W) / max|tanh W|`, unrounded. The gradient goes through the
+/// rounding as 1, through `tanh` and its maximum as they are, and not through `E`.
+/// DoReFa-Net (Zhou et al., 2016), equation 9, with the scale `E` of its equation 7 at every bit width.
+///
+/// Weights that are all zero, or all the same, give finite values and finite gradients: a tensor whose largest
+/// magnitude is under 1e-15 is treated as zero. Any shape.
+pub fn quantize_weight<const D: usize>(weight: Tensor<D>, bits: Bits) -> Tensor<D> {
+    let scale = weight.clone().detach().abs().mean();
+    let tanh = weight.tanh();
+    let peak = tanh.clone().abs().max().clamp_min(SMALLEST_PEAK);
+    let unit = tanh / peak.reshape([1; D]);
+    let signed = match bits.levels() {
+        None => unit,
+        Some(_) => quantize(unit * 0.5 + 0.5, bits) * 2.0 - 1.0,
+    };
+    signed * scale.reshape([1; D])
+}
+
+/// Quantises activations: `quantize(clamp(x, 0, 1))`; at 32 bits a ReLU.
+///
+/// The gradient is 1 inside the unit interval, its ends included, and 0 outside.
+/// DoReFa-Net (Zhou et al., 2016), equation 11 and section 2.5. Any shape.
+pub fn quantize_activation<const D: usize>(x: Tensor<D>, bits: Bits) -> Tensor<D> {
+    match bits.levels() {
+        None => burn::tensor::activation::relu(x),
+        Some(_) => quantize(x.clamp(0.0, 1.0), bits),
+    }
+}

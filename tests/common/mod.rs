@@ -1,0 +1,56 @@
+//! What several test files share.
+
+#![allow(dead_code)]
+
+use burn::tensor::{Device, Tensor, TensorData};
+use vwc_sdk::DeviceName;
+
+/// Every device of this build, by name. GPU devices are tested where a GPU is, not here.
+pub fn devices() -> Vec<(&'static str, Device)> {
+    DeviceName::available()
+        .filter(|device| *device != DeviceName::Wgpu)
+        .map(|device| (device.name(), device.init().expect("it is compiled in")))
+        .collect()
+}
+
+/// `values` in the given shape on `device`.
+pub fn tensor<const D: usize>(values: &[f64], shape: [usize; D], device: &Device) -> Tensor<D> {
+    let values: Vec<f32> = values.iter().map(|&v| v as f32).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// The elements, as f64.
+pub fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f64> {
+    let data = tensor.to_data().convert::<f32>();
+    data.as_slice::<f32>()
+        .unwrap()
+        .iter()
+        .map(|&v| v.into())
+        .collect()
+}
+
+/// A reproducible stream of numbers in [-1, 1), independent of the crate and of Burn.
+pub fn noise(seed: u64, count: usize) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..count)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+        })
+        .collect()
+}
+
+/// Asserts that `found` is `expected` within `tolerance` of the largest magnitude.
+#[track_caller]
+pub fn assert_close(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}: lengths");
+    let scale = expected.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
+    for (index, (f, e)) in found.iter().zip(expected).enumerate() {
+        assert!(
+            (f - e).abs() <= tolerance * scale,
+            "{what}: element {index} is {f}, expected {e}"
+        );
+    }
+}
