@@ -1,0 +1,25 @@
+//! Pictures: where they come from, and how they reach a network.
+//!
+//! [`Pictures`] hold a split as bytes. [`svhn`] reads them from SVHN's official files, which [`download`] fetches;
+//! [`synthetic`] draws them where there are no files. From there on everything is Burn's: a [`PictureDataset`] is a
+//! `Dataset`, [`Resize`] a `Mapper` over it, [`PictureBatcher`] a `Batcher`, and [`PictureLoader`] a `DataLoader`
+//! whose epochs can be repeated.
+
+pub mod download;
+pub mod svhn;
+pub mod synthetic;
+
+mod batcher;
+mod dataset;
+mod error;
+mod loader;
+mod mat;
+mod pictures;
+mod resize;
+
+pub use batcher::{PictureBatch, PictureBatcher};
+pub use dataset::{PictureDataset, PictureItem, Splits};
+pub use error::DataError;
+pub use loader::PictureLoader;
+pub use pictures::{Pictures, contact_sheet};
+pub use resize::Resize;
