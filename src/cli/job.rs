@@ -1,0 +1,663 @@
+//! The main job: train a network, then prune it round by round to the channel counts an array wants.
+//!
+//! An example of ours is a `main` that says which network and which recipe; flags, data, folders and tables are here.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use burn::data::dataset::Dataset;
+use burn::tensor::Device;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use crate::data::{Pictures, Splits, download, svhn, synthetic};
+use crate::mapping::channels::rcp_rounds;
+use crate::mapping::{Accounting, MappingConfig, Method, PimArray, Search, map_network};
+use crate::models::{Network, NetworkConfig};
+use crate::quant::Bits;
+use crate::report::{LayerRow, NetworkRow, layer_rows, layer_table, network_table};
+use crate::train::{
+    Evaluation, FitOptions, Interrupter, OptimizerKind, Recipe, Round, Rounds, RoundsConfig, RunDir,
+    Schedule, StopReason, evaluate, fit, rounds, write_atomically,
+};
+use crate::{DeviceName, Error};
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Train the original, then prune it
+    All,
+    /// Train the original network and keep it in --directory
+    Train,
+    /// Prune the network kept in --directory, round by round
+    Prune,
+    /// Test what is kept in --directory
+    Test,
+}
+
+/// When the learning rate falls to a tenth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchedulerKind {
+    /// At milestones: 50, 75 and 90 % of the epochs in training, 25, 50 and 75 % in fine-tuning
+    #[value(name = "multi-step", alias = "Multi_StepLR")]
+    MultiStep,
+    /// Every --step-size epochs
+    #[value(name = "step", alias = "StepLR")]
+    Step,
+}
+
+/// How results are written on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Tables to read
+    Table,
+    /// One JSON object
+    Json,
+}
+
+/// The flags of the main job. Names with underscores work too.
+#[derive(Args, Clone, Debug)]
+pub struct JobArgs {
+    /// What to do
+    #[arg(long, value_enum, default_value = "all")]
+    pub mode: Mode,
+
+    /// 1 quantises the network; 0 trains its full-precision twin, with ReLUs and plain convolutions
+    #[arg(long, value_name = "0|1", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1), help_heading = "Network")]
+    pub q: u8,
+
+    /// Activation bits: 1 to 8, or 32
+    #[arg(long, value_name = "BITS", default_value = "1", help_heading = "Network")]
+    pub ab: Bits,
+
+    /// Weight bits: 1 to 8, or 32
+    #[arg(long, value_name = "BITS", default_value = "1", help_heading = "Network")]
+    pub wb: Bits,
+
+    /// Epochs of training (--mode train, all) or of fine-tuning a round (--mode prune)
+    /// [default: 100 and 40; on the embedded digits 12 and 5]
+    #[arg(long, alias = "total_epochs", value_name = "N", help_heading = "Recipe")]
+    pub total_epochs: Option<usize>,
+
+    /// Epochs of fine-tuning a round with --mode all [default: 40; on the embedded digits 5]
+    #[arg(long, alias = "prune_epochs", value_name = "N", help_heading = "Recipe")]
+    pub prune_epochs: Option<usize>,
+
+    /// Learning rate at the start
+    #[arg(long, default_value_t = 0.001, help_heading = "Recipe")]
+    pub lr: f64,
+
+    /// Pictures per step [default: 512; on the embedded digits 32]
+    #[arg(long, alias = "batch_size", value_name = "N", help_heading = "Recipe")]
+    pub batch_size: Option<usize>,
+
+    /// What moves the weights
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        default_value = "adam",
+        help_heading = "Recipe"
+    )]
+    pub optim: OptimizerKind,
+
+    /// When the learning rate falls to a tenth
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        default_value = "multi-step",
+        help_heading = "Recipe"
+    )]
+    pub scheduler: SchedulerKind,
+
+    /// Epochs between two falls with --scheduler step
+    #[arg(
+        long,
+        alias = "step_size",
+        value_name = "N",
+        default_value_t = 40,
+        help_heading = "Recipe"
+    )]
+    pub step_size: usize,
+
+    /// Seed of initial weights, order of pictures, dropout and the validation split
+    #[arg(long, default_value_t = 0, help_heading = "Recipe")]
+    pub seed: u64,
+
+    /// Share of the training pictures that is kept back to choose the best epoch on
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, help_heading = "Data")]
+    pub valid: f64,
+
+    /// Folder of SVHN's train_32x32.mat and test_32x32.mat. Without the flag the embedded digits stand in where
+    /// datasets/svhn holds neither
+    #[arg(long, alias = "data_dir", value_name = "DIR", help_heading = "Data")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Download SVHN's files into the data folder first (0.25 GB, with --extra 1.6 GB)
+    #[arg(long, help_heading = "Data")]
+    pub download: bool,
+
+    /// Train on SVHN's extra split too (531,131 digits more)
+    #[arg(long, help_heading = "Data")]
+    pub extra: bool,
+
+    /// Use the embedded digits even where SVHN is there
+    #[arg(long, conflicts_with_all = ["data_dir", "download", "extra"], help_heading = "Data")]
+    pub synthetic: bool,
+
+    /// How many embedded digits to draw for training; a quarter as many for testing
+    #[arg(long, value_name = "N", default_value_t = 4000, value_parser = clap::value_parser!(u32).range(20..=1_000_000), help_heading = "Data")]
+    pub pictures: u32,
+
+    /// PIM array that channels are searched for, rows x columns
+    #[arg(long, default_value = "256x512", help_heading = "Mapping")]
+    pub array: PimArray,
+
+    /// Bits that a cell of the array holds; a weight of more bits takes several columns
+    #[arg(
+        long,
+        alias = "cell_bits",
+        value_name = "BITS",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=32),
+        help_heading = "Mapping"
+    )]
+    pub cell_bits: u32,
+
+    /// Window search: `exact` takes the true optimum, `published` repeats the original's scan, which misses some
+    #[arg(long, value_enum, default_value = "exact", help_heading = "Mapping")]
+    pub search: Search,
+
+    /// Feature map sizes: as the published tables count them, without padding, or as the network computes them
+    #[arg(long, value_enum, default_value = "as-published", help_heading = "Mapping")]
+    pub accounting: Accounting,
+
+    /// --mode prune: the first round to run, from the network of the round before it [default: 1]; --mode test: the
+    /// round to test, 0 for the original [default: all there are]
+    #[arg(long, value_name = "N", help_heading = "Rounds")]
+    pub round: Option<usize>,
+
+    /// Rounds to run at the most
+    #[arg(long, value_name = "N", default_value_t = 20, help_heading = "Rounds")]
+    pub f: usize,
+
+    /// Points of validation accuracy that a pruned network may lose to the original
+    #[arg(long, value_name = "POINTS", default_value_t = 1.0, help_heading = "Rounds")]
+    pub budget: f64,
+
+    /// Folder that networks, metrics and logs are kept in. A run that is there already is moved aside, not overwritten
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "runs/svhn_cnn8",
+        help_heading = "Output"
+    )]
+    pub directory: PathBuf,
+
+    /// Go on where an earlier run of the same flags was stopped
+    #[arg(long, help_heading = "Output")]
+    pub resume: bool,
+
+    /// How the results are written
+    #[arg(long, value_enum, default_value = "table", help_heading = "Output")]
+    pub format: Format,
+
+    /// Device to compute on
+    #[arg(long, value_enum, default_value = DEFAULT_DEVICE)]
+    pub device: DeviceName,
+}
+
+/// `flex` where it is compiled in.
+const DEFAULT_DEVICE: &str = if cfg!(feature = "flex") {
+    "flex"
+} else if cfg!(feature = "wgpu") {
+    "wgpu"
+} else {
+    "ndarray"
+};
+
+/// Where SVHN is looked for, and downloaded to, unless a flag says otherwise.
+const SVHN_DIR: &str = "datasets/svhn";
+
+/// What a job leaves beside its runs.
+const RESULTS: &str = "results.json";
+
+/// Seeds of the embedded digits: the same pictures whatever the seed of the training.
+const SYNTHETIC_SEEDS: [u64; 2] = [1, 2];
+
+/// What a training starts from where no flag says it.
+struct Defaults {
+    epochs: usize,
+    prune_epochs: usize,
+    batch_size: usize,
+}
+
+/// The published recipe.
+const PUBLISHED: Defaults = Defaults {
+    epochs: 100,
+    prune_epochs: 40,
+    batch_size: 512,
+};
+
+/// A few minutes on two cores.
+const EMBEDDED: Defaults = Defaults {
+    epochs: 12,
+    prune_epochs: 5,
+    batch_size: 32,
+};
+
+/// A job: flags turned into a device, pictures and folders.
+pub struct Job<C: NetworkConfig> {
+    args: JobArgs,
+    config: C,
+    device: Device,
+    splits: Splits,
+    defaults: Defaults,
+    mapping: MappingConfig,
+    interrupter: Interrupter,
+}
+
+impl<C: NetworkConfig> Job<C> {
+    /// Reads or draws the pictures for the network that `config` describes, and has Ctrl-C stop the training after
+    /// the step at hand. Whatever can be known to fail later fails here, before anything is trained or moved.
+    ///
+    /// # Errors
+    ///
+    /// A device that is not compiled in, data that cannot be read, flags that do not fit the pictures or the network.
+    pub fn new(args: JobArgs, config: C) -> Result<Self, Error> {
+        let device = args.device.init()?;
+        if args.budget.is_nan() || args.budget < 0.0 {
+            return Err(Error::Recipe(format!(
+                "--budget {}: expected 0 or more points of accuracy",
+                args.budget
+            )));
+        }
+        let (splits, defaults) = pictures(&args)?;
+        eprintln!(
+            "{}: {} training, {} validation, {} test pictures",
+            splits.source,
+            splits.train.len(),
+            splits.valid.len(),
+            splits.test.len()
+        );
+        let mapping = MappingConfig::new(args.array.with_cell_bits(args.cell_bits))
+            .with_weight_bits(if args.q == 1 { args.wb } else { Bits::FULL }.get().into())
+            .with_accounting(args.accounting)
+            .with_search(args.search);
+        let job = Self {
+            config,
+            device,
+            splits,
+            defaults,
+            mapping,
+            interrupter: on_ctrl_c(),
+            args,
+        };
+        let layers = job.config.init(&job.device).conv_layers();
+        map_network(&layers, Method::VwSdk, &job.mapping)?;
+        let mode = job.args.mode;
+        if matches!(mode, Mode::All | Mode::Train) {
+            job.training().validate(job.splits.train.len())?;
+        }
+        if matches!(mode, Mode::All | Mode::Prune) {
+            job.fine_tuning().validate(job.splits.train.len())?;
+        }
+        if mode == Mode::All {
+            rcp_rounds(&layers, &job.mapping, job.args.f)?;
+        }
+        Ok(job)
+    }
+
+    /// Trains the original network.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`fit`].
+    pub fn train(&self) -> Result<Round<C>, Error> {
+        let (config, recipe) = (&self.config, self.training());
+        self.retire(0)?;
+        self.device.seed(recipe.seed);
+        let network = config.init(&self.device);
+        let label = self.label(0);
+        let fit = fit(network, config, self.options(&label, &recipe, 0))?;
+        let accuracy = fit.best.valid_accuracy;
+        Round::new(name(0), config.clone(), fit.network, accuracy, &self.mapping)
+    }
+
+    /// Reads what earlier runs left: for `--mode prune` every network before the first round to run, for `--mode
+    /// test` the original and what `--round` asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoModel`] where nothing was trained, [`Error::Checkpoint`] where it is another network, another
+    /// precision, or, for pruning, was trained on other pictures.
+    pub fn kept(&self) -> Result<Vec<Round<C>>, Error> {
+        let rounds: Vec<usize> = match (self.args.mode, self.args.round) {
+            (Mode::Prune, round) => (0..round.unwrap_or(1).max(1)).collect(),
+            (_, None) => std::iter::once(0)
+                .chain((1..).take_while(|&round| self.dir(round).is_complete()))
+                .collect(),
+            (_, Some(0)) => vec![0],
+            (_, Some(round)) => vec![0, round],
+        };
+        rounds.into_iter().map(|round| self.load(round)).collect()
+    }
+
+    fn load(&self, round: usize) -> Result<Round<C>, Error> {
+        let dir = self.dir(round);
+        let (network, run) = dir.load::<C>(&self.device)?;
+        let refuse = |reason| {
+            Err(Error::Checkpoint {
+                path: dir.path().join("config.json"),
+                reason,
+            })
+        };
+        let (found, asked) = (run.structure.precision(), self.config.precision());
+        if found != asked {
+            return refuse(format!(
+                "this network is {found}, asked for is {asked}: give the flags --q, --wb and --ab it was trained with"
+            ));
+        }
+        let (found, asked) = (run.data(), self.splits.to_string());
+        if self.args.mode == Mode::Prune && found != asked {
+            return refuse(format!(
+                "this network was trained on {found}, asked for is {asked}: give the flags for data and seed it was \
+                 trained with, or accuracies cannot be compared"
+            ));
+        }
+        let accuracy = dir.best()?.valid_accuracy;
+        Round::new(name(round), run.structure, network, accuracy, &self.mapping)
+    }
+
+    /// Runs rounds from the last of `networks`, of which the first is the original that the budget counts from. The
+    /// result holds them all.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`rounds`].
+    ///
+    /// # Panics
+    ///
+    /// Where `networks` is empty.
+    pub fn prune(&self, mut networks: Vec<Round<C>>) -> Result<Rounds<C>, Error> {
+        let recipe = self.fine_tuning();
+        let config = RoundsConfig {
+            mapping: self.mapping,
+            max_rounds: self.args.f,
+            original_accuracy: networks[0].valid_accuracy,
+            budget: self.args.budget,
+        };
+        let start = networks.pop().expect("at least the original");
+        let before = networks.len();
+        rcp_rounds(&start.layers, &self.mapping, self.args.f)?;
+        self.retire(before + 1)?;
+        let pruned = rounds(start, before, &config, |round, config, network| {
+            let label = self.label(round);
+            eprintln!("{label}: widths {:?}", config.widths());
+            let fit = fit(network, config, self.options(&label, &recipe, round))?;
+            Ok((fit.network, fit.best.valid_accuracy))
+        })?;
+        networks.extend(pruned.rounds);
+        Ok(Rounds::new(networks, pruned.stopped, &config))
+    }
+
+    /// Looks at the test split, once per network, and prints the tables; what was trained or pruned leaves them in
+    /// `results.json` too. `ended` says how pruning ended, if it ran.
+    ///
+    /// # Errors
+    ///
+    /// Standard output or `results.json` cannot be written.
+    pub fn report(&self, networks: &[Round<C>], ended: Option<(usize, StopReason)>) -> Result<(), Error> {
+        let tests = networks
+            .iter()
+            .map(|round| evaluate::<C>(&round.network, &self.splits.test, &self.device))
+            .collect::<Result<Vec<_>, _>>()?;
+        let results = self.results(networks, &tests, ended);
+        let json = serde_json::to_string_pretty(&results).expect("results are plain data") + "\n";
+        let text = match self.args.format {
+            Format::Json => json.clone(),
+            Format::Table => tables(&results, networks),
+        };
+        super::print(&text).map_err(Error::io("standard output", "write"))?;
+        if self.args.mode == Mode::Test {
+            return Ok(());
+        }
+        write_atomically(&self.args.directory.join(RESULTS), json.as_bytes())
+    }
+
+    fn results(
+        &self,
+        networks: &[Round<C>],
+        tests: &[Evaluation],
+        ended: Option<(usize, StopReason)>,
+    ) -> Results {
+        let first = &networks[0];
+        Results {
+            network: C::NAME,
+            precision: first.config.precision(),
+            data: self.splits.source.clone(),
+            pictures: [&self.splits.train, &self.splits.valid, &self.splits.test].map(Dataset::len),
+            seed: self.args.seed,
+            mapping: self.mapping,
+            winner: ended.map(|(winner, _)| networks[winner].name.clone()),
+            stopped: ended.map(|(_, reason)| reason),
+            networks: networks
+                .iter()
+                .zip(tests)
+                .map(|(round, test)| NetworkResult {
+                    summary: NetworkRow {
+                        name: round.name.clone(),
+                        params: round.network.num_trainable_params(),
+                        cycles: round.cycles(),
+                        cycles_after_first: round.cycles_after_first(),
+                        speed_up: first.cycles_after_first() as f64 / round.cycles_after_first() as f64,
+                        valid_accuracy: round.valid_accuracy,
+                        test_accuracy: test.accuracy(),
+                    },
+                    test: *test,
+                    layers: layer_rows(&round.layers, &round.mappings),
+                })
+                .collect(),
+        }
+    }
+
+    /// Moves the runs from round `first` on, and the results they led to, into a folder `earlier-N` of their own,
+    /// unless they are to be gone on with: rounds of an earlier original are no rounds of the next.
+    fn retire(&self, first: usize) -> Result<(), Error> {
+        if self.args.resume {
+            return Ok(());
+        }
+        let directory = &self.args.directory;
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let stale: Vec<_> = entries
+            .map(|entry| entry.file_name())
+            .filter(|entry| {
+                let entry = entry.to_string_lossy();
+                let round = match entry.strip_prefix("rcp") {
+                    Some(number) => number.parse().ok(),
+                    None => (entry == "original").then_some(0),
+                };
+                entry == RESULTS || round.is_some_and(|round: usize| round >= first)
+            })
+            .collect();
+        // Results alone are no reason: the new ones hold all that the old ones say.
+        if stale.iter().all(|entry| entry == RESULTS) {
+            return Ok(());
+        }
+        let earlier = (1..)
+            .map(|n| directory.join(format!("earlier-{n}")))
+            .find(|path| !path.exists())
+            .expect("some number is free");
+        fs::create_dir(&earlier).map_err(Error::io(&earlier, "create the folder"))?;
+        for name in stale {
+            fs::rename(directory.join(&name), earlier.join(&name))
+                .map_err(Error::io(directory.join(&name), "move the earlier run aside"))?;
+        }
+        eprintln!("what an earlier run left is now in {}", earlier.display());
+        Ok(())
+    }
+
+    fn training(&self) -> Recipe {
+        let epochs = self.args.total_epochs;
+        self.recipe(Recipe::original(epochs.unwrap_or(self.defaults.epochs)))
+    }
+
+    fn fine_tuning(&self) -> Recipe {
+        let args = &self.args;
+        let epochs = match args.mode {
+            Mode::Prune => args.total_epochs.or(args.prune_epochs),
+            _ => args.prune_epochs,
+        };
+        self.recipe(Recipe::fine_tuning(epochs.unwrap_or(self.defaults.prune_epochs)))
+    }
+
+    fn recipe(&self, recipe: Recipe) -> Recipe {
+        let args = &self.args;
+        let schedule = match args.scheduler {
+            SchedulerKind::MultiStep => recipe.schedule,
+            SchedulerKind::Step => Schedule::Step(args.step_size),
+        };
+        Recipe::new(recipe.epochs, schedule)
+            .with_batch_size(args.batch_size.unwrap_or(self.defaults.batch_size))
+            .with_learning_rate(args.lr)
+            .with_optimizer(args.optim)
+            .with_seed(args.seed)
+    }
+
+    fn options<'a>(&'a self, label: &'a str, recipe: &'a Recipe, round: usize) -> FitOptions<'a> {
+        FitOptions {
+            label,
+            splits: &self.splits,
+            recipe,
+            dir: self.dir(round),
+            resume: self.args.resume,
+            interrupter: self.interrupter.clone(),
+            device: &self.device,
+        }
+    }
+
+    /// What a round is called in its output: where its pictures come from stands in every line.
+    fn label(&self, round: usize) -> String {
+        format!("{} on {}", name(round), self.splits.source)
+    }
+
+    fn dir(&self, round: usize) -> RunDir {
+        RunDir::new(self.args.directory.join(name(round).to_lowercase()))
+    }
+}
+
+/// What a round is called.
+fn name(round: usize) -> String {
+    match round {
+        0 => "original".into(),
+        round => format!("RCP{round}"),
+    }
+}
+
+/// What a job found out, as it is written to `results.json`.
+#[derive(Serialize)]
+struct Results {
+    network: &'static str,
+    precision: String,
+    data: String,
+    pictures: [usize; 3],
+    seed: u64,
+    mapping: MappingConfig,
+    winner: Option<String>,
+    stopped: Option<StopReason>,
+    networks: Vec<NetworkResult>,
+}
+
+#[derive(Serialize)]
+struct NetworkResult {
+    #[serde(flatten)]
+    summary: NetworkRow,
+    test: Evaluation,
+    layers: Vec<LayerRow>,
+}
+
+fn tables<C: NetworkConfig>(results: &Results, networks: &[Round<C>]) -> String {
+    let [train, valid, test] = results.pictures;
+    let title = format!(
+        "{} {}, {} ({train} training, {valid} validation, {test} test pictures), seed {}, array {}",
+        results.network, results.precision, results.data, results.seed, results.mapping.array
+    );
+    let mut text = format!("{title}\n");
+    for round in networks {
+        let layers = layer_table(&round.layers, &round.mappings);
+        text += &format!("\n{} on {}\n{layers}\n", round.name, results.data);
+    }
+    let rows: Vec<_> = results
+        .networks
+        .iter()
+        .map(|network| network.summary.clone())
+        .collect();
+    text += &format!("\nsummary on {}\n{}\n", results.data, network_table(&rows));
+    if let (Some(winner), Some(stopped)) = (&results.winner, results.stopped) {
+        text += &format!("\nwinner: {winner}; {stopped}\n");
+    }
+    text
+}
+
+/// The pictures that the flags ask for.
+fn pictures(args: &JobArgs) -> Result<(Splits, Defaults), Error> {
+    let dir = args.data_dir.clone().unwrap_or_else(|| SVHN_DIR.into());
+    let wanted = if args.extra {
+        &svhn::Split::ALL[..]
+    } else {
+        &svhn::Split::ALL[..2]
+    };
+    if args.download {
+        for split in wanted {
+            download::fetch(split.url(), &split.path(&dir), split.md5(), true)?;
+        }
+    }
+    let asked_for = args.data_dir.is_some() || args.download || args.extra;
+    let there = [svhn::Split::Train, svhn::Split::Test]
+        .iter()
+        .any(|split| split.path(&dir).exists());
+    if !args.synthetic && (asked_for || there) {
+        let load = |split: svhn::Split| svhn::load(&split.path(&dir));
+        let mut train = load(svhn::Split::Train)?;
+        if args.extra {
+            train.append(load(svhn::Split::Extra)?)?;
+        }
+        let source = format!("SVHN in {}", dir.display());
+        let splits = Splits::carve(source, train, load(svhn::Split::Test)?, args.valid, args.seed)?;
+        return Ok((splits, PUBLISHED));
+    }
+    let draw = |count: u32, seed: u64| -> Pictures { synthetic::digits(count as usize, seed) };
+    let [train_seed, test_seed] = SYNTHETIC_SEEDS;
+    let splits = Splits::carve(
+        "synthetic digits",
+        draw(args.pictures, train_seed),
+        draw(args.pictures / 4, test_seed),
+        args.valid,
+        args.seed,
+    )?;
+    Ok((splits, EMBEDDED))
+}
+
+/// An interrupter that the first Ctrl-C pulls. The second ends the program at once.
+fn on_ctrl_c() -> Interrupter {
+    static INTERRUPTER: OnceLock<Interrupter> = OnceLock::new();
+    INTERRUPTER
+        .get_or_init(|| {
+            let interrupter = Interrupter::new();
+            let handle = interrupter.clone();
+            let handler = move || {
+                if handle.should_stop() {
+                    std::process::exit(1);
+                }
+                eprintln!("stopping; once more ends at once");
+                handle.stop(Some("Ctrl-C"));
+            };
+            if let Err(error) = ctrlc::set_handler(handler) {
+                eprintln!("Ctrl-C will end the program at once: {error}");
+            }
+            interrupter
+        })
+        .clone()
+}

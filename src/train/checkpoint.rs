@@ -1,0 +1,210 @@
+//! What is kept of each epoch: a row of metrics, and the checkpoints of the last two epochs and the best.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use burn::lr_scheduler::LrSchedulerRecord;
+use burn::optim::OptimizerRecord;
+use burn::store::ModuleRecord;
+use burn::train::Interrupter;
+use burn::train::checkpoint::{
+    Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
+};
+use burn::train::logger::MetricLogger;
+use burn::train::metric::store::{Aggregate, EpochSummary, EventStoreClient, MetricsUpdate, Split};
+use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
+
+use super::run_dir::save_record_atomically;
+use super::{EpochMetrics, Recipe, RunDir};
+use crate::Error;
+
+/// The three files of a checkpoint.
+pub(super) const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
+
+pub(super) fn part(dir: &Path, part: &str, epoch: usize) -> PathBuf {
+    dir.join(format!("{part}-{epoch}.bpk"))
+}
+
+/// The last epoch of which all parts are there and can be read. Burn panics on a part that cannot, so each is tried.
+pub(super) fn last_complete(dir: &Path, epochs: usize) -> Option<usize> {
+    (1..=epochs).rev().find(|&epoch| {
+        let [model, optim, scheduler] = PARTS.map(|name| part(dir, name, epoch));
+        if ![&model, &optim, &scheduler].iter().all(|path| path.is_file()) {
+            return false;
+        }
+        let readable = ModuleRecord::load(model).is_ok()
+            && OptimizerRecord::load(optim).is_ok()
+            && LrSchedulerRecord::load(scheduler).is_ok();
+        if !readable {
+            eprintln!(
+                "{}: the checkpoint of epoch {epoch} is damaged: looking for an earlier one",
+                dir.display()
+            );
+        }
+        readable
+    })
+}
+
+/// Burn's file checkpointer, except that a file appears whole or not at all.
+pub(super) struct WholeFiles {
+    pub(super) dir: PathBuf,
+    pub(super) part: &'static str,
+}
+
+impl<R: Checkpoint> Checkpointer<R> for WholeFiles {
+    fn save(&self, epoch: usize, record: R) -> Result<(), CheckpointerError> {
+        save_record_atomically(&part(&self.dir, self.part, epoch), |path| {
+            record.save(path.into()).map_err(|error| error.to_string())
+        })
+        .map_err(CheckpointerError::Unknown)
+    }
+
+    fn delete(&self, epoch: usize) -> Result<(), CheckpointerError> {
+        match fs::remove_file(part(&self.dir, self.part, epoch)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(CheckpointerError::IOError(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn restore(&self, epoch: usize) -> Result<R, CheckpointerError> {
+        R::load(part(&self.dir, self.part, epoch))
+    }
+}
+
+/// The best epoch so far: highest validation accuracy, the earliest of equals.
+pub(super) fn best(metrics: &[EpochMetrics]) -> Option<&EpochMetrics> {
+    let measured = metrics.iter().filter(|row| row.valid_accuracy.is_finite());
+    measured.reduce(|best, row| {
+        if row.valid_accuracy > best.valid_accuracy {
+            row
+        } else {
+            best
+        }
+    })
+}
+
+/// Asked by the learner at the end of each epoch what to save: notes the epoch's metrics on the way.
+pub(super) struct EpochKeeper {
+    pub(super) dir: RunDir,
+    pub(super) recipe: Recipe,
+    pub(super) label: String,
+    /// Where the pictures come from.
+    pub(super) data: String,
+    /// Whether lines are printed, as they are where no dashboard stands.
+    pub(super) print: bool,
+    pub(super) started: Instant,
+    pub(super) metrics: Arc<Mutex<Vec<EpochMetrics>>>,
+    pub(super) failure: Arc<Mutex<Option<Error>>>,
+    pub(super) interrupter: Interrupter,
+    /// Epochs whose checkpoints are there.
+    pub(super) saved: Vec<usize>,
+}
+
+impl EpochKeeper {
+    /// Stops the training for `error`.
+    fn fail(&self, error: Error) {
+        self.failure
+            .lock()
+            .expect("no holder panics")
+            .get_or_insert(error);
+        self.interrupter.stop(Some("an epoch cannot be kept"));
+    }
+}
+
+impl CheckpointingStrategy for EpochKeeper {
+    fn checkpointing(&mut self, epoch: usize, store: &EventStoreClient) -> Vec<CheckpointingAction> {
+        let mean = |name, split| {
+            store
+                .find_metric(name, epoch, Aggregate::Mean, &split)
+                .unwrap_or(f64::NAN)
+        };
+        let row = EpochMetrics {
+            epoch,
+            learning_rate: self.recipe.learning_rate_at(epoch),
+            train_loss: mean("Loss", Split::Train),
+            train_accuracy: mean("Accuracy", Split::Train),
+            valid_loss: mean("Loss", Split::Valid),
+            valid_accuracy: mean("Accuracy", Split::Valid),
+            seconds: self.started.elapsed().as_secs_f64(),
+        };
+        self.started = Instant::now();
+        if !row.train_loss.is_finite() || !row.valid_accuracy.is_finite() {
+            self.fail(Error::Training {
+                dir: self.dir.path().into(),
+                reason: format!("the loss of epoch {epoch} is no number: choose a smaller learning rate"),
+            });
+            return Vec::new();
+        }
+
+        let mut metrics = self.metrics.lock().expect("no holder panics");
+        let best_before = best(&metrics).map_or(epoch, |row| row.epoch);
+        metrics.push(row);
+        let best_now = best(&metrics).expect("at least this epoch").epoch;
+        let line = format!(
+            "{}: epoch {epoch}/{}: {}{}",
+            self.label,
+            self.recipe.epochs,
+            metrics[metrics.len() - 1],
+            if best_now == epoch { ", best so far" } else { "" },
+        );
+        self.dir.log(&line);
+        if self.print {
+            eprintln!("{line}");
+        }
+        if let Err(error) = self.dir.save_metrics(&metrics, &self.data) {
+            self.fail(error);
+        }
+
+        // The parts of a checkpoint are written by a thread each, so what an epoch supersedes goes only once the next
+        // epoch is being saved: at every moment the last checkpoint that is whole, and its best, are there.
+        let (keep, delete): (Vec<usize>, Vec<usize>) = (self.saved.iter().copied())
+            .partition(|&old| old + 1 >= epoch || old == best_now || old == best_before);
+        self.saved = keep;
+        self.saved.push(epoch);
+        let delete = delete.into_iter().map(CheckpointingAction::Delete);
+        std::iter::once(CheckpointingAction::Save).chain(delete).collect()
+    }
+}
+
+/// Remembers the points of the current epoch, for the learner's event store to average.
+#[derive(Default)]
+pub(super) struct EpochPoints {
+    names: HashMap<MetricId, String>,
+    points: HashMap<(String, Split), (usize, Vec<NumericEntry>)>,
+}
+
+impl MetricLogger for EpochPoints {
+    fn log(&mut self, update: MetricsUpdate, epoch: usize, split: &Split) {
+        for numeric in update.entries_numeric {
+            let name = self.names[&numeric.entry.metric_id].clone();
+            let (of, points) = self.points.entry((name, split.clone())).or_default();
+            if *of != epoch {
+                *of = epoch;
+                points.clear();
+            }
+            points.extend(NumericEntry::deserialize(
+                &numeric.entry.serialized_entry.serialized,
+            ));
+        }
+    }
+
+    fn read_numeric(&mut self, name: &str, epoch: usize, split: &Split) -> Result<Vec<NumericEntry>, String> {
+        let points = self.points.get(&(name.to_owned(), split.clone()));
+        Ok(match points {
+            Some((of, points)) if *of == epoch => points.clone(),
+            _ => Vec::new(),
+        })
+    }
+
+    fn log_metric_definition(&mut self, definition: MetricDefinition) {
+        self.names
+            .insert(definition.metric_id, definition.name.to_string());
+    }
+
+    fn log_epoch_summary(&mut self, _summary: EpochSummary) {}
+}

@@ -1,0 +1,273 @@
+use std::fmt;
+use std::io::{IsTerminal, stderr, stdout};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use burn::data::dataset::Dataset;
+use burn::module::Module;
+use burn::tensor::Device;
+use burn::train::metric::{AccuracyMetric, LossMetric};
+use burn::train::{ExecutionStrategy, Interrupter, Learner, SupervisedTraining, TrainingStrategy};
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::{EpochKeeper, EpochPoints, WholeFiles, best, last_complete, part};
+use super::classifier::Classifier;
+use super::renderer::BarRenderer;
+use super::run_dir::{apply, load_record};
+use super::{Recipe, RunConfig, RunDir};
+use crate::Error;
+use crate::data::{PictureBatcher, PictureLoader, Resize, Splits};
+use crate::models::NetworkConfig;
+
+/// What was measured in one epoch. Accuracies in per cent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochMetrics {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Mean cross-entropy over the epoch's training batches, as they came.
+    pub train_loss: f64,
+    /// Accuracy over the epoch's training batches, as they came.
+    pub train_accuracy: f64,
+    /// Mean cross-entropy on the validation pictures, after the epoch.
+    pub valid_loss: f64,
+    /// Accuracy on the validation pictures, after the epoch.
+    pub valid_accuracy: f64,
+    /// Wall-clock seconds, validation included.
+    pub seconds: f64,
+}
+
+impl fmt::Display for EpochMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "train loss {:.4}, accuracy {:.2} %; valid loss {:.4}, accuracy {:.2} %; {:.1} s",
+            self.train_loss, self.train_accuracy, self.valid_loss, self.valid_accuracy, self.seconds
+        )
+    }
+}
+
+/// Everything [`fit`] needs besides the network.
+#[derive(Clone)]
+pub struct FitOptions<'a> {
+    /// What the training is called in its output: `original`, `RCP1`.
+    pub label: &'a str,
+    /// The pictures.
+    pub splits: &'a Splits,
+    /// How to train.
+    pub recipe: &'a Recipe,
+    /// Where to leave the run.
+    pub dir: RunDir,
+    /// Go on from the last checkpoint in `dir`, if there is one.
+    pub resume: bool,
+    /// Stops the training when told to.
+    pub interrupter: Interrupter,
+    /// The device to compute on, without automatic differentiation.
+    pub device: &'a Device,
+}
+
+/// A finished training.
+#[derive(Debug)]
+pub struct Fit<N> {
+    /// The network of the best epoch, ready for evaluation.
+    pub network: N,
+    /// The best epoch.
+    pub best: EpochMetrics,
+}
+
+/// Trains `network`, which `config` describes, and returns it as it was after its best validation epoch.
+///
+/// The same seed gives the same result, and so does a run that was stopped and resumed. A run that is complete
+/// already is read back where `resume` is set.
+///
+/// # Errors
+///
+/// A recipe that does not fit the pictures, a folder that cannot be written, a checkpoint of another network or
+/// recipe, and [`Error::Interrupted`].
+pub fn fit<C: NetworkConfig>(
+    network: C::Network,
+    config: &C,
+    options: FitOptions<'_>,
+) -> Result<Fit<C::Network>, Error> {
+    let FitOptions {
+        label,
+        splits,
+        recipe,
+        dir,
+        resume,
+        interrupter,
+        device,
+    } = options;
+    recipe.validate(splits.train.len())?;
+    let run = RunConfig {
+        network: C::NAME.into(),
+        structure: config.clone(),
+        recipe: recipe.clone(),
+        data: splits.source.clone(),
+        pictures: [&splits.train, &splits.valid, &splits.test].map(Dataset::len),
+        valid_share: splits.valid_share,
+        split_seed: splits.seed,
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
+    let checkpoints = dir.checkpoint();
+    let mut metrics = Vec::new();
+    let mut last = None;
+    if resume && dir.path().join("config.json").is_file() {
+        check_same_run(&dir, &run)?;
+        metrics = dir.metrics()?;
+        if dir.is_complete() {
+            let (network, _) = dir.load::<C>(device)?;
+            let best = dir.best()?;
+            return Ok(Fit { network, best });
+        }
+        last = last_complete(&checkpoints, metrics.len().min(recipe.epochs));
+        metrics.truncate(last.unwrap_or(0));
+    } else if let Some(moved) = dir.create()? {
+        eprintln!(
+            "{label}: {} held a run already: it is now {}",
+            dir.path().display(),
+            moved.display()
+        );
+    }
+    if metrics.len() != last.unwrap_or(0) {
+        return Err(no_metrics(&dir));
+    }
+    dir.save_config(&run)?;
+
+    let first = last.unwrap_or(0) + 1;
+    if first <= recipe.epochs {
+        let dashboard = stdout().is_terminal() && stderr().is_terminal();
+        let metrics_so_far = Arc::new(Mutex::new(metrics));
+        let failure = Arc::new(Mutex::new(None));
+        let keeper = EpochKeeper {
+            dir: dir.clone(),
+            recipe: recipe.clone(),
+            label: label.into(),
+            data: splits.source.clone(),
+            print: !dashboard,
+            started: Instant::now(),
+            metrics: metrics_so_far.clone(),
+            failure: failure.clone(),
+            interrupter: interrupter.clone(),
+            saved: (1..first)
+                .filter(|&epoch| part(&checkpoints, "model", epoch).is_file())
+                .collect(),
+        };
+        let loader = |dataset: &crate::data::PictureDataset| {
+            PictureLoader::new(
+                dataset.clone(),
+                Resize::new(C::INPUT),
+                PictureBatcher::svhn(),
+                recipe.batch_size,
+                device,
+            )
+        };
+        let train = loader(&splits.train).with_shuffle(recipe.seed, first);
+        let file = |part| WholeFiles {
+            dir: checkpoints.clone(),
+            part,
+        };
+        let mut training =
+            SupervisedTraining::new(dir.path(), Arc::new(train), Arc::new(loader(&splits.valid)))
+                .metrics((AccuracyMetric::new(), LossMetric::new()))
+                .with_metric_logger(EpochPoints::default())
+                .with_custom_checkpointers(file("model"), file("optim"), file("scheduler"))
+                .with_checkpointing_strategy(keeper)
+                .with_application_logger(None)
+                .with_interrupter(interrupter.clone())
+                .with_training_strategy(TrainingStrategy::Default(ExecutionStrategy::SingleDevice(
+                    device.clone().autodiff(),
+                )))
+                .num_epochs(recipe.epochs)
+                .label(label);
+        if !dashboard {
+            training = training.renderer(Box::new(BarRenderer::new()));
+        }
+        let mut classifier = Classifier { network };
+        if let Some(epoch) = last {
+            training = training.checkpoint(epoch);
+            // Burn applies the checkpoint without a way to refuse, so whether it fits is tried first.
+            let path = part(&checkpoints, "model", epoch);
+            classifier = apply(classifier, load_record(&path)?, &path)?;
+        }
+        let steps = splits.train.len().div_ceil(recipe.batch_size);
+        let learner = Learner::new(classifier.train(), recipe.optimizer(), recipe.scheduler(steps)?);
+        #[cfg(unix)]
+        let _signals = dashboard.then(super::signals::KeepSignals::start);
+        let result = training.launch(learner);
+        drop(result.renderer);
+        if let Some(error) = result.error {
+            return Err(Error::Training {
+                dir: dir.path().into(),
+                reason: error.to_string(),
+            });
+        }
+        if let Some(error) = failure.lock().expect("no holder panics").take() {
+            return Err(error);
+        }
+        metrics = metrics_so_far.lock().expect("no holder panics").clone();
+        if metrics.len() < recipe.epochs {
+            return Err(Error::Interrupted {
+                dir: dir.path().into(),
+                epoch: metrics.len(),
+            });
+        }
+    }
+
+    let best = *best(&metrics).ok_or_else(|| no_metrics(&dir))?;
+    let path = part(&checkpoints, "model", best.epoch);
+    let classifier = Classifier {
+        network: config.init(device),
+    };
+    let network = apply(classifier, load_record(&path)?, &path)?.network;
+    dir.save_model(network.clone().into_record())?;
+    Ok(Fit { network, best })
+}
+
+fn no_metrics(dir: &RunDir) -> Error {
+    Error::Checkpoint {
+        path: dir.path().join("metrics.csv"),
+        reason: "it does not hold a row for every epoch of the checkpoint: train again".into(),
+    }
+}
+
+/// Refuses to resume another run than the one that was started.
+fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>) -> Result<(), Error> {
+    let saved = dir.config::<C>()?;
+    let differs = [
+        (
+            "precision",
+            saved.structure.precision(),
+            run.structure.precision(),
+        ),
+        (
+            "widths",
+            format!("{:?}", saved.structure.widths()),
+            format!("{:?}", run.structure.widths()),
+        ),
+        (
+            "structure",
+            format!("{:?}", saved.structure),
+            format!("{:?}", run.structure),
+        ),
+        (
+            "recipe",
+            format!("{:?}", saved.recipe),
+            format!("{:?}", run.recipe),
+        ),
+        ("data", saved.data(), run.data()),
+    ]
+    .into_iter()
+    .find(|(_, saved, asked)| saved != asked);
+    match differs {
+        None => Ok(()),
+        Some((what, saved, asked)) => Err(Error::Checkpoint {
+            path: dir.path().join("config.json"),
+            reason: format!(
+                "the checkpoint is of another run: its {what} is {saved}, asked for is {asked}; resume with the \
+                 flags it was started with, or train without `--resume`"
+            ),
+        }),
+    }
+}

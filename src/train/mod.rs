@@ -1,0 +1,26 @@
+//! Training, testing, and the prune-and-fine-tune rounds.
+//!
+//! [`fit`] trains a network on Burn's `Learner` as a [`Recipe`] says and leaves a [`RunDir`] behind: configuration,
+//! metrics per epoch, checkpoints to resume from, the best network and a log. The best epoch is chosen on pictures
+//! carved from the training split. [`evaluate`] is the one look at the test split. [`rounds`] alternates channel
+//! search, pruning and fine-tuning until nothing is left to prune or accuracy falls.
+
+mod checkpoint;
+mod classifier;
+mod evaluate;
+mod fit;
+mod recipe;
+mod renderer;
+mod rounds;
+mod run_dir;
+#[cfg(unix)]
+mod signals;
+
+pub use evaluate::{Evaluation, evaluate};
+pub use fit::{EpochMetrics, Fit, FitOptions, fit};
+pub use recipe::{OptimizerKind, Recipe, Schedule};
+pub use rounds::{Round, Rounds, RoundsConfig, StopReason, rounds};
+pub(crate) use run_dir::write_atomically;
+pub use run_dir::{RunConfig, RunDir};
+
+pub use burn::train::Interrupter;

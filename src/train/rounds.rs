@@ -1,0 +1,174 @@
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::Error;
+use crate::mapping::channels::{apply_widths, rcp_round};
+use crate::mapping::{ConvLayer, Mapping, MappingConfig, Method, map_network};
+use crate::models::{Network, NetworkConfig};
+use crate::prune::prune;
+
+/// How the prune-and-fine-tune rounds are run.
+#[derive(Clone, Copy, Debug)]
+pub struct RoundsConfig {
+    /// The array, accounting and search that widths are chosen for.
+    pub mapping: MappingConfig,
+    /// Rounds at the most.
+    pub max_rounds: usize,
+    /// Validation accuracy of the original network, per cent.
+    pub original_accuracy: f64,
+    /// How many points of it a pruned network may lose.
+    pub budget: f64,
+}
+
+/// A network, pruned or not, with its place on the array.
+#[derive(Debug)]
+pub struct Round<C: NetworkConfig> {
+    /// `original`, `RCP1`, `RCP2`, ...
+    pub name: String,
+    /// Its structure.
+    pub config: C,
+    /// Its weights, fine-tuned.
+    pub network: C::Network,
+    /// Its convolutions.
+    pub layers: Vec<ConvLayer>,
+    /// How each is laid out.
+    pub mappings: Vec<Mapping>,
+    /// Best validation accuracy, per cent.
+    pub valid_accuracy: f64,
+}
+
+impl<C: NetworkConfig> Round<C> {
+    /// Maps `network` and calls it `name`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`map_network`].
+    pub fn new(
+        name: impl Into<String>,
+        config: C,
+        network: C::Network,
+        valid_accuracy: f64,
+        mapping: &MappingConfig,
+    ) -> Result<Self, Error> {
+        let layers = network.conv_layers();
+        Ok(Self {
+            name: name.into(),
+            mappings: map_network(&layers, Method::VwSdk, mapping)?,
+            layers,
+            config,
+            network,
+            valid_accuracy,
+        })
+    }
+
+    /// Computing cycles of all convolutions.
+    pub fn cycles(&self) -> u64 {
+        self.mappings.iter().map(|mapping| mapping.cycles).sum()
+    }
+
+    /// Computing cycles of the convolutions that pruning can touch on both sides: all but the first, as the published
+    /// tables count.
+    pub fn cycles_after_first(&self) -> u64 {
+        self.mappings.iter().skip(1).map(|mapping| mapping.cycles).sum()
+    }
+}
+
+/// Why no further round was run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopReason {
+    /// Every channel tile is full: there is nothing left to prune.
+    FixedPoint,
+    /// The last round lost more accuracy than the budget allows.
+    OverBudget,
+    /// As many rounds as were asked for.
+    MaxRounds,
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FixedPoint => "nothing is left to prune",
+            Self::OverBudget => "the last round lost more accuracy than the budget allows",
+            Self::MaxRounds => "as many rounds as were asked for",
+        })
+    }
+}
+
+/// All rounds of a network.
+#[derive(Debug)]
+pub struct Rounds<C: NetworkConfig> {
+    /// The network that was started from first, then every round that was run.
+    pub rounds: Vec<Round<C>>,
+    /// Index of the winner: the last round inside the budget, or 0, the network that was started from.
+    pub winner: usize,
+    /// Why it ended.
+    pub stopped: StopReason,
+}
+
+impl<C: NetworkConfig> Rounds<C> {
+    /// `rounds` and the winner among them.
+    pub(crate) fn new(rounds: Vec<Round<C>>, stopped: StopReason, config: &RoundsConfig) -> Self {
+        let least = config.least_accuracy();
+        let inside = |round: &Round<C>| round.valid_accuracy >= least;
+        Self {
+            winner: rounds.iter().rposition(inside).unwrap_or(0),
+            rounds,
+            stopped,
+        }
+    }
+}
+
+impl RoundsConfig {
+    fn least_accuracy(&self) -> f64 {
+        self.original_accuracy - self.budget
+    }
+}
+
+/// Prunes `start`, the network of round `before` (0: the original), round by round: channel search on the live
+/// network's convolutions, rewriting, fine-tuning.
+///
+/// `fine_tune` trains the pruned network of a round and returns it with its validation accuracy in per cent; it is
+/// given the round's number, from 1, the structure and the network.
+///
+/// VWC-SDK (Rhe, Moon, Ko; JETCAS 2022), the loop around its channel search. The published loop watches test
+/// accuracy; here the validation pictures decide.
+///
+/// # Errors
+///
+/// Those of the search, of [`prune`] and of `fine_tune`.
+pub fn rounds<C: NetworkConfig>(
+    start: Round<C>,
+    before: usize,
+    config: &RoundsConfig,
+    mut fine_tune: impl FnMut(usize, &C, C::Network) -> Result<(C::Network, f64), Error>,
+) -> Result<Rounds<C>, Error> {
+    let least = config.least_accuracy();
+    let mut rounds = vec![start];
+    let stopped = loop {
+        let done = rounds.len() - 1;
+        let current = &rounds[done];
+        if current.valid_accuracy < least {
+            break StopReason::OverBudget;
+        }
+        let widths = rcp_round(&current.layers, &config.mapping)?;
+        if apply_widths(&current.layers, &widths)? == current.layers {
+            break StopReason::FixedPoint;
+        }
+        if done == config.max_rounds {
+            break StopReason::MaxRounds;
+        }
+        let number = before + done + 1;
+        let pruned = prune(&current.network, &current.config, &widths)?;
+        let (network, valid_accuracy) = fine_tune(number, &pruned.config, pruned.network)?;
+        rounds.push(Round::new(
+            format!("RCP{number}"),
+            pruned.config,
+            network,
+            valid_accuracy,
+            &config.mapping,
+        )?);
+    };
+    Ok(Rounds::new(rounds, stopped, config))
+}

@@ -1,0 +1,296 @@
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::store::ModuleRecord;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{EpochMetrics, Recipe};
+use crate::Error;
+use crate::models::NetworkConfig;
+
+/// Columns of `metrics.csv`: the fields of [`EpochMetrics`], in their order, and the data.
+const METRICS_HEADER: [&str; 8] = [
+    "epoch",
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    "valid_loss",
+    "valid_accuracy",
+    "seconds",
+    "data",
+];
+
+/// What a run was: enough to read its network and to repeat it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunConfig<C> {
+    /// The network's name.
+    pub network: String,
+    /// The network's structure.
+    pub structure: C,
+    /// How it was trained.
+    pub recipe: Recipe,
+    /// Where the pictures came from.
+    pub data: String,
+    /// Training, validation and test pictures.
+    pub pictures: [usize; 3],
+    /// The share of the training pictures that validation was given.
+    pub valid_share: f64,
+    /// The seed it was drawn with.
+    pub split_seed: u64,
+    /// Version of this crate.
+    pub version: String,
+}
+
+impl<C> RunConfig<C> {
+    /// The pictures in words, as [`Splits`](crate::data::Splits) describes itself.
+    pub fn data(&self) -> String {
+        let [train, valid, test] = self.pictures;
+        format!(
+            "{} ({train} training, {valid} validation, {test} test pictures, split by seed {})",
+            self.data, self.split_seed
+        )
+    }
+}
+
+/// The folder one training leaves behind.
+///
+/// | file | what it holds |
+/// |---|---|
+/// | `config.json` | [`RunConfig`] |
+/// | `metrics.csv` | one [`EpochMetrics`] an epoch, and where the pictures came from |
+/// | `model.bpk` | the network of the best epoch, in Burn's format; there once training is complete |
+/// | `run.log` | what was said on the way |
+/// | `checkpoint/` | the last two epochs and the best, to resume from |
+///
+/// Every file but the log is written under another name and then renamed, so that a run which is cut off leaves whole
+/// files.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// The run in the folder `path`, which need not exist.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether training came to its end here.
+    pub fn is_complete(&self) -> bool {
+        self.model().is_file()
+    }
+
+    /// Makes the folder. One that holds a run already is moved aside, to `<path>.1` or the next free number, and its
+    /// new name is returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] where the folder cannot be made or written to.
+    pub fn create(&self) -> Result<Option<PathBuf>, Error> {
+        let moved = move_aside(&self.path)?;
+        fs::create_dir_all(self.checkpoint()).map_err(Error::io(&self.path, "create the folder"))?;
+        Ok(moved)
+    }
+
+    /// The configuration of the run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoModel`] where there is none, [`Error::Checkpoint`] where it is not one of a `C`.
+    pub fn config<C: NetworkConfig>(&self) -> Result<RunConfig<C>, Error> {
+        let path = self.path.join("config.json");
+        if !path.is_file() {
+            return Err(Error::NoModel {
+                dir: self.path.clone(),
+                reason: "config.json is missing".into(),
+            });
+        }
+        let config: RunConfig<C> = read_json(&path)?;
+        if config.network != C::NAME {
+            return Err(Error::Checkpoint {
+                path,
+                reason: format!("this is a run of {}, expected {}", config.network, C::NAME),
+            });
+        }
+        config.structure.validate().map_err(|error| Error::Checkpoint {
+            path,
+            reason: format!("{error}: restore the file, or train again"),
+        })?;
+        Ok(config)
+    }
+
+    /// The best network and its configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunDir::config`]; [`Error::Checkpoint`] where the weights do not fit the structure.
+    pub fn load<C: NetworkConfig>(&self, device: &Device) -> Result<(C::Network, RunConfig<C>), Error> {
+        let config = self.config::<C>()?;
+        if !self.is_complete() {
+            return Err(Error::NoModel {
+                dir: self.path.clone(),
+                reason: "model.bpk is missing: training has not come to its end".into(),
+            });
+        }
+        let path = self.model();
+        let record = load_record(&path)?;
+        let network = config.structure.init(device);
+        let network = apply(network, record, &path)?;
+        Ok((network, config))
+    }
+
+    /// One row an epoch, in order.
+    ///
+    /// # Errors
+    ///
+    /// A file that is not what [`RunDir`] writes. No file is an empty history.
+    pub fn metrics(&self) -> Result<Vec<EpochMetrics>, Error> {
+        let path = self.path.join("metrics.csv");
+        if !path.is_file() {
+            return Ok(Vec::new());
+        }
+        let file = File::open(&path).map_err(Error::io(&path, "read"))?;
+        csv::Reader::from_reader(BufReader::new(file))
+            .deserialize()
+            .collect::<Result<_, _>>()
+            .map_err(|error| Error::Checkpoint {
+                path,
+                reason: format!("this is no table of epochs: {error}"),
+            })
+    }
+
+    /// The epoch whose network was kept: highest validation accuracy, the earliest of equals.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunDir::metrics`]; [`Error::Checkpoint`] where no epoch has an accuracy.
+    pub fn best(&self) -> Result<EpochMetrics, Error> {
+        super::checkpoint::best(&self.metrics()?)
+            .copied()
+            .ok_or_else(|| Error::Checkpoint {
+                path: self.path.join("metrics.csv"),
+                reason:
+                    "it holds no validation accuracy of the saved network: train again, or restore the file"
+                        .into(),
+            })
+    }
+
+    pub(super) fn save_config<C: Serialize>(&self, config: &RunConfig<C>) -> Result<(), Error> {
+        let text = serde_json::to_string_pretty(config).expect("a configuration is plain data");
+        write_atomically(&self.path.join("config.json"), format!("{text}\n").as_bytes())
+    }
+
+    /// The table has a last column that [`EpochMetrics`] has not: where the pictures came from.
+    pub(super) fn save_metrics(&self, metrics: &[EpochMetrics], data: &str) -> Result<(), Error> {
+        let mut csv = csv::WriterBuilder::new()
+            .has_headers(false)
+            .from_writer(Vec::new());
+        csv.write_record(METRICS_HEADER).expect("memory takes it");
+        for row in metrics {
+            csv.serialize((row, data)).expect("memory takes it");
+        }
+        let bytes = csv.into_inner().expect("memory takes it");
+        write_atomically(&self.path.join("metrics.csv"), &bytes)
+    }
+
+    pub(super) fn save_model(&self, record: ModuleRecord) -> Result<(), Error> {
+        save_record_atomically(&self.model(), |path| {
+            record.save(path).map_err(|error| error.to_string())
+        })
+        .map_err(|reason| Error::Checkpoint {
+            path: self.model(),
+            reason,
+        })
+    }
+
+    /// Adds a line to `run.log`. A log that cannot be written is no reason to stop a training.
+    pub(super) fn log(&self, line: &str) {
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path.join("run.log"));
+        if let Ok(mut file) = file {
+            let _ = writeln!(file, "{line}");
+        }
+    }
+
+    fn model(&self) -> PathBuf {
+        self.path.join("model.bpk")
+    }
+
+    pub(super) fn checkpoint(&self) -> PathBuf {
+        self.path.join("checkpoint")
+    }
+}
+
+/// Gives what is at `path` the first free name of `<path>.1`, `<path>.2`, ..., and returns it.
+fn move_aside(path: &Path) -> Result<Option<PathBuf>, Error> {
+    let occupied = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+    if !occupied {
+        return Ok(None);
+    }
+    let name = |n: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{n}"));
+        PathBuf::from(name)
+    };
+    let free = (1..)
+        .map(name)
+        .find(|path| !path.exists())
+        .expect("some number is free");
+    fs::rename(path, &free).map_err(Error::io(path, "move the earlier run aside"))?;
+    Ok(Some(free))
+}
+
+pub(super) fn load_record(path: &Path) -> Result<ModuleRecord, Error> {
+    ModuleRecord::load(path).map_err(|error| Error::Checkpoint {
+        path: path.into(),
+        reason: format!("this is no saved network ({error}): train again, or restore the file"),
+    })
+}
+
+pub(super) fn apply<M: Module>(module: M, record: ModuleRecord, path: &Path) -> Result<M, Error> {
+    module.try_load_record(record).map_err(|error| Error::Checkpoint {
+        path: path.into(),
+        reason: format!("the weights are not those of the network that config.json describes ({error})"),
+    })
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let text = fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+    serde_json::from_str(&text).map_err(|error| Error::Checkpoint {
+        path: path.into(),
+        reason: format!("this is no configuration of a run: {error}"),
+    })
+}
+
+/// Writes a temporary file beside `path` and renames it.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let temporary = temporary(path);
+    fs::write(&temporary, bytes)
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(Error::io(path, "write"))
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().expect("a file").to_string_lossy();
+    path.with_file_name(format!("writing-{name}"))
+}
+
+/// Has `save` write under a temporary name beside `path` and renames the file.
+pub(super) fn save_record_atomically(
+    path: &Path,
+    save: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<(), String> {
+    let temporary = temporary(path);
+    save(&temporary)?;
+    fs::rename(&temporary, path).map_err(|error| error.to_string())
+}

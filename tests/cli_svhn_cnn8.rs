@@ -1,0 +1,465 @@
+//! The example `svhn_cnn8` as its users run it: the whole job, its halves, the original's command lines, bad input,
+//! Ctrl-C.
+#![cfg(feature = "train")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// Built by `cargo test` beside the tests.
+fn example() -> PathBuf {
+    let deps = std::env::current_exe().unwrap();
+    let profile = deps.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    let example = profile
+        .join("examples")
+        .join(format!("svhn_cnn8{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        example.is_file(),
+        "{} is missing: run `cargo test` without a target filter",
+        example.display()
+    );
+    example
+}
+
+/// A folder of its own for each test, which is also the working directory: no datasets/svhn there.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, args: &str) -> Command {
+        let mut command = Command::new(example());
+        command
+            .current_dir(self.0.path())
+            .args(args.split_whitespace())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &str) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Standard output of a run that must succeed.
+    #[track_caller]
+    fn data(&self, args: &str) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{args}\n{stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The error of a run that must end with `code` and print no data.
+    #[track_caller]
+    fn refused(&self, args: &str, code: i32) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args}\n{stderr}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{args}");
+        assert!(!stderr.contains("panicked"), "{args}\n{stderr}");
+        let errors: Vec<_> = stderr
+            .lines()
+            .filter(|line| line.starts_with("error: "))
+            .collect();
+        assert_eq!(errors.len(), 1, "{args}\n{stderr}");
+        errors[0].to_owned()
+    }
+}
+
+/// Seconds of work: few pictures, one epoch.
+const SMALL: &str = "--pictures 80 --batch_size 24";
+
+#[test]
+fn the_whole_job_trains_prunes_and_reports() {
+    let place = Place::new();
+    let text = place.data(&format!(
+        "{SMALL} --total_epochs 1 --prune_epochs 1 --budget 100 --search published"
+    ));
+    for part in [
+        "original on synthetic digits",
+        "RCP1 on synthetic digits",
+        "RCP2 on synthetic digits",
+    ] {
+        assert!(text.contains(part), "{part} missing in\n{text}");
+    }
+    for line in [
+        "winner: RCP2; nothing is left to prune",
+        "256x512",
+        "522794",
+        "1.38x",
+    ] {
+        assert!(text.contains(line), "{line} missing in\n{text}");
+    }
+    for round in ["original", "rcp1", "rcp2"] {
+        for file in ["config.json", "metrics.csv", "model.bpk", "run.log"] {
+            assert!(
+                place.path("runs/svhn_cnn8").join(round).join(file).is_file(),
+                "{round}/{file}"
+            );
+        }
+    }
+    for file in ["metrics.csv", "run.log", "config.json"] {
+        let text = fs::read_to_string(place.path("runs/svhn_cnn8/rcp1").join(file)).unwrap();
+        assert!(
+            text.contains("synthetic"),
+            "{file} does not say synthetic: {text}"
+        );
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(place.path("runs/svhn_cnn8/results.json")).unwrap())
+            .unwrap();
+    assert_eq!(json["data"], "synthetic digits");
+    assert_eq!(json["networks"][2]["cycles_after_first"], 173);
+
+    // What was kept is what is tested, to the last digit.
+    let tested = |flags: &str| -> serde_json::Value {
+        let text = place.data(&format!(
+            "{SMALL} --mode test --search published --format json {flags}"
+        ));
+        serde_json::from_str(&text).unwrap()
+    };
+    assert!(tested("")["networks"] == json["networks"]);
+    assert_eq!(
+        tested("--round 1")["networks"][0]["test"],
+        json["networks"][1]["test"]
+    );
+    let kept = fs::read_to_string(place.path("runs/svhn_cnn8/results.json")).unwrap();
+    assert!(
+        kept.contains("winner"),
+        "a test leaves the results of the job alone"
+    );
+}
+
+#[test]
+fn the_originals_command_lines_run_as_they_stand() {
+    let place = Place::new();
+    let common = "--q 1 --ab 1 --wb 1 --lr 0.001 --optim Adam --scheduler Multi_StepLR --directory out";
+    let train = place.data(&format!("--mode train --total_epochs 1 {common} {SMALL}"));
+    assert!(
+        train.contains("original on synthetic digits") && !train.contains("RCP1"),
+        "{train}"
+    );
+    let prune = place.data(&format!(
+        "--mode prune --total_epochs 1 --round 1 --f 1 --budget 100 {common} {SMALL}"
+    ));
+    assert!(prune.contains("RCP1 on synthetic digits"), "{prune}");
+    let test = place.data(&format!("--mode test --directory out {SMALL}"));
+    assert!(test.contains("RCP1"), "{test}");
+    place.data(&format!(
+        "--mode train --total-epochs 1 --optim SGD --scheduler StepLR --step_size 1 --directory sgd {SMALL}"
+    ));
+    let config = fs::read_to_string(place.path("sgd/original/config.json")).unwrap();
+    assert!(
+        config.contains("sgd") && config.contains("\"step\": 1"),
+        "{config}"
+    );
+}
+
+#[test]
+fn the_full_precision_twin_runs_too() {
+    let place = Place::new();
+    let text = place.data(&format!("--q 0 --mode train --total_epochs 1 {SMALL}"));
+    assert!(text.contains("CNN-8 full precision"), "{text}");
+    let error = place.refused(&format!("--mode prune --total_epochs 1 {SMALL}"), 1);
+    assert!(
+        error.contains("this network is full precision, asked for is W1A1"),
+        "{error}"
+    );
+}
+
+#[test]
+fn help_explains_every_flag() {
+    let text = Place::new().data("--help");
+    for flag in [
+        "--mode",
+        "--q",
+        "--ab",
+        "--wb",
+        "--total-epochs",
+        "--prune-epochs",
+        "--lr",
+        "--batch-size",
+        "--optim",
+        "--scheduler",
+        "--step-size",
+        "--directory",
+        "--round",
+        "--f ",
+        "--seed",
+        "--data-dir",
+        "--download",
+        "--extra",
+        "--synthetic",
+        "--search",
+        "--cell-bits",
+        "--array",
+        "--accounting",
+        "--device",
+        "--resume",
+        "--budget",
+        "--format",
+        "--valid",
+    ] {
+        let flag = format!("\n      {flag}");
+        assert!(text.contains(&flag), "{flag} missing in\n{text}");
+    }
+    assert!(text.matches("[default: ").count() >= 16, "{text}");
+}
+
+#[test]
+fn wrong_usage_is_exit_code_two() {
+    let place = Place::new();
+    for bits in ["0", "9", "33", "x"] {
+        for flag in ["--ab", "--wb"] {
+            let error = place.refused(&format!("{flag} {bits}"), 2);
+            assert!(error.contains("1, 2, 3, 4, 5, 6, 7 or 8, or 32"), "{error}");
+        }
+    }
+    for args in [
+        "--mode fly",
+        "--q 2",
+        "--array 256",
+        "--device abacus",
+        "--pictures 3",
+        "--optim Lion",
+    ] {
+        place.refused(args, 2);
+    }
+    assert!(
+        fs::read_dir(place.0.path()).unwrap().next().is_none(),
+        "nothing was written"
+    );
+}
+
+#[test]
+fn bad_input_is_exit_code_one_and_says_what_to_do() {
+    let place = Place::new();
+    let error = place.refused(&format!("--mode prune {SMALL}"), 1);
+    assert!(
+        error.contains("runs/svhn_cnn8/original") && error.contains("--mode train"),
+        "{error}"
+    );
+    let error = place.refused(&format!("--mode test {SMALL}"), 1);
+    assert!(error.contains("no trained model"), "{error}");
+    let error = place.refused("--pictures 80 --batch_size 73", 1);
+    assert!(
+        error.contains("a batch of 73 does not fit 72 training pictures"),
+        "{error}"
+    );
+    let error = place.refused("--total_epochs 0", 1);
+    assert!(error.contains("choose at least 1"), "{error}");
+    fs::write(place.path("file"), "x").unwrap();
+    let error = place.refused(&format!("{SMALL} --directory file"), 1);
+    assert!(error.contains("file") && error.contains("cannot"), "{error}");
+    #[cfg(not(feature = "wgpu"))]
+    {
+        let error = place.refused("--device wgpu", 1);
+        assert!(error.contains("--features wgpu"), "{error}");
+    }
+    #[cfg(not(feature = "ndarray"))]
+    {
+        let error = place.refused("--device ndarray", 1);
+        assert!(error.contains("--features ndarray"), "{error}");
+    }
+}
+
+#[test]
+fn broken_data_files_are_named() {
+    let place = Place::new();
+    let error = place.refused("--data-dir nowhere", 1);
+    assert!(
+        error.contains("nowhere") && error.contains("train_32x32.mat"),
+        "{error}"
+    );
+    fs::create_dir(place.path("svhn")).unwrap();
+    for content in [&b""[..], b"not a matrix", &[0u8; 200]] {
+        fs::write(place.path("svhn/train_32x32.mat"), content).unwrap();
+        let error = place.refused("--data-dir svhn", 1);
+        assert!(error.contains("train_32x32.mat"), "{error}");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_other_bits_is_refused_and_kept() {
+    let place = Place::new();
+    place.data(&format!("--mode train --total_epochs 1 {SMALL}"));
+    let model = place.path("runs/svhn_cnn8/original/model.bpk");
+    let before = fs::read(&model).unwrap();
+    let error = place.refused(
+        &format!("--mode train --total_epochs 1 --wb 2 --resume {SMALL}"),
+        1,
+    );
+    assert!(error.contains("W1A1") && error.contains("W2A1"), "{error}");
+    let error = place.refused(&format!("--mode prune --ab 4 {SMALL}"), 1);
+    assert!(error.contains("W1A4"), "{error}");
+    assert_eq!(fs::read(&model).unwrap(), before);
+
+    // A second training does not overwrite the first, nor leave its rounds standing as if they were its own.
+    place.data(&format!(
+        "--mode prune --total_epochs 1 --f 1 --budget 100 {SMALL}"
+    ));
+    place.data(&format!("--mode train --total_epochs 1 --seed 1 {SMALL}"));
+    let earlier = place.path("runs/svhn_cnn8/earlier-1");
+    assert_eq!(fs::read(earlier.join("original/model.bpk")).unwrap(), before);
+    assert!(earlier.join("rcp1/model.bpk").is_file() && earlier.join("results.json").is_file());
+    assert!(!place.path("runs/svhn_cnn8/rcp1").exists());
+}
+
+#[test]
+fn a_flag_that_cannot_work_moves_nothing() {
+    let place = Place::new();
+    place.data(&format!("--mode train --total_epochs 1 {SMALL}"));
+    let names = || -> Vec<String> {
+        let entries = fs::read_dir(place.path("runs/svhn_cnn8")).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    for flags in [
+        "--lr nan",
+        "--lr 0",
+        "--total_epochs 0",
+        "--prune_epochs 0",
+        "--valid 0.9",
+        "--scheduler step --step_size 0",
+        "--budget=-1",
+        "--budget nan",
+        "--valid 1",
+        "--valid nan",
+        "--array 1x1 --wb 8",
+        "--array 1024x1024 --search published",
+    ] {
+        place.refused(&format!("{SMALL} {flags}"), 1);
+        assert_eq!(names(), before, "{flags}");
+    }
+}
+
+#[test]
+fn pruning_goes_on_from_a_round_and_reports_them_all() {
+    let place = Place::new();
+    let flags = format!("--total_epochs 1 --budget 100 --search published {SMALL}");
+    place.data(&format!("--mode train {flags}"));
+    place.data(&format!("--mode prune --f 1 {flags}"));
+    let text = place.data(&format!("--mode prune --round 2 {flags}"));
+    for line in ["original", "RCP1", "RCP2", "1.38x", "winner: RCP2"] {
+        assert!(text.contains(line), "{line} missing in\n{text}");
+    }
+    let error = place.refused(&format!("--mode prune --seed 5 {flags}"), 1);
+    assert!(
+        error.contains("split by seed 0") && error.contains("split by seed 5"),
+        "{error}"
+    );
+    fs::write(place.path("runs/svhn_cnn8/original/metrics.csv"), "epoch\n").unwrap();
+    let error = place.refused(&format!("--mode prune {flags}"), 1);
+    assert!(error.contains("metrics.csv"), "{error}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_training() {
+    let place = Place::new();
+    let error = place.refused(
+        &format!("--q 0 --mode train --total_epochs 3 --lr 1e30 {SMALL}"),
+        1,
+    );
+    assert!(error.contains("smaller learning rate"), "{error}");
+}
+
+/// Where Burn's dashboard has the terminal in raw mode.
+#[test]
+#[cfg(target_os = "linux")]
+fn ctrl_c_works_in_a_terminal() {
+    use std::io::Write;
+
+    let place = Place::new();
+    let job = format!("{} --mode train --total_epochs 500 {SMALL}", example().display());
+    let mut child = Command::new("script")
+        // `exec`: some shells die of the signal themselves, and then the exit code is theirs.
+        .args(["-qec", &format!("stty cols 120 rows 40; exec {job}"), "/dev/null"])
+        .env("SHELL", "/bin/sh")
+        .current_dir(place.0.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("util-linux's `script` gives the test a terminal");
+    wait_for(&place.path("runs/svhn_cnn8/original/metrics.csv"));
+    std::thread::sleep(Duration::from_millis(500));
+    let mut keys = child.stdin.take().unwrap();
+    keys.write_all(b"\x03").unwrap();
+    keys.flush().unwrap();
+    for _ in 0..3000 {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert_eq!(status.code(), Some(1));
+            let metrics = fs::read_to_string(place.path("runs/svhn_cnn8/original/metrics.csv")).unwrap();
+            assert!(metrics.lines().count() < 500);
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    panic!("Ctrl-C did not stop the training");
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_leaves_a_whole_checkpoint_and_resume_goes_on() {
+    let place = Place::new();
+    let args = format!("--mode train --total_epochs 6 {SMALL}");
+    let child = place
+        .command(&args)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let metrics = place.path("runs/svhn_cnn8/original/metrics.csv");
+    wait_for(&metrics);
+    let killed = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("--resume") && !stderr.contains("panicked"),
+        "{stderr}"
+    );
+
+    place.data(&format!("{args} --resume"));
+    let broken = losses(&metrics);
+    let whole = Place::new();
+    whole.data(&args);
+    assert_eq!(broken, losses(&whole.path("runs/svhn_cnn8/original/metrics.csv")));
+}
+
+#[cfg(unix)]
+fn wait_for(file: &Path) {
+    for _ in 0..6000 {
+        if file.is_file() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{} does not appear", file.display());
+}
+
+/// All columns but the wall-clock time, which comes before the last.
+#[cfg(unix)]
+fn losses(metrics: &Path) -> Vec<String> {
+    let text = fs::read_to_string(metrics).unwrap();
+    text.lines()
+        .map(|line| line.rsplitn(3, ',').last().unwrap().to_owned())
+        .collect()
+}
