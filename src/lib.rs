@@ -12,6 +12,8 @@ pub mod data;
 mod device;
 #[cfg(feature = "train")]
 mod error;
+#[cfg(feature = "flex")]
+mod kernels;
 #[cfg(feature = "train")]
 pub mod models;
 #[cfg(feature = "train")]

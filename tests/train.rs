@@ -76,7 +76,7 @@ fn losses(dir: &Path) -> Vec<(usize, f64, f64, f64)> {
         .collect()
 }
 
-/// Devices draw their random numbers from one place in a process, so trainings take turns.
+/// Devices draw their random numbers from one place in a process, so tests that draw from it take turns.
 static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 fn turn() -> std::sync::MutexGuard<'static, ()> {
@@ -280,7 +280,11 @@ fn damaged_files_are_named() {
         let mut json: serde_json::Value = serde_json::from_str(&config).unwrap();
         json["structure"][field] = value.parse().unwrap();
         fs::write(run.join("config.json"), json.to_string()).unwrap();
-        assert!(load().contains("config.json") && load().contains(field), "{}", load());
+        assert!(
+            load().contains("config.json") && load().contains(field),
+            "{}",
+            load()
+        );
     }
     fs::write(run.join("config.json"), "{}").unwrap();
     assert!(load().contains("config.json"), "{}", load());
@@ -305,6 +309,7 @@ fn an_earlier_run_is_moved_aside() {
 
 #[test]
 fn recipes_and_splits_that_make_no_sense_are_refused() {
+    let _turn = turn();
     let dir = TempDir::new().unwrap();
     let bad = [
         (recipe(0), "0 epochs"),
@@ -529,6 +534,7 @@ fn rounds_with(
 
 #[test]
 fn rounds_reproduce_the_published_widths_and_cycles_on_the_live_network() {
+    let _turn = turn();
     let (widths, winner, stopped, cycles) = rounds_with(Search::Published, &[89.5, 89.2], 20);
     assert_eq!(
         widths,
@@ -548,6 +554,7 @@ fn rounds_reproduce_the_published_widths_and_cycles_on_the_live_network() {
 
 #[test]
 fn rounds_stop_at_the_budget_and_keep_the_last_inside_it() {
+    let _turn = turn();
     let (widths, winner, stopped, _) = rounds_with(Search::Published, &[89.1, 88.9], 20);
     assert_eq!((widths.len(), winner, stopped), (3, 1, StopReason::OverBudget));
     let (widths, winner, stopped, _) = rounds_with(Search::Published, &[88.9, 90.0], 20);

@@ -1,12 +1,12 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
-use burn::tensor::{Device, Tensor, module::max_pool2d, ops::MaxPoolOptions};
+use burn::tensor::{Device, Tensor};
 
 use super::{ChannelGroup, Network, NetworkConfig};
 use crate::Error;
 use crate::mapping::ConvLayer;
-use crate::quant::{Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer};
+use crate::quant::{Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, norm_pool_act};
 
 /// Side of the square pictures the network reads.
 const INPUT: usize = 40;
@@ -196,16 +196,14 @@ impl Network for Cnn8 {
         let mut x = images;
         for (stage, conv) in STAGES.iter().zip(&self.convs).take(last) {
             x = conv.forward(x);
-            if stage.norm {
-                x = norms.next().expect("a norm per stage that has one").forward(x);
-            }
-            if stage.pool {
-                x = max_pool2d(x, MaxPoolOptions::new([2, 2]));
-            }
-            x = self.act.forward(x);
+            let norm = stage
+                .norm
+                .then(|| norms.next().expect("a norm per stage that has one"));
+            x = norm_pool_act(x, norm, stage.pool, &self.act);
         }
         let x = self.convs[last].forward(self.dropout.forward(x));
-        self.linear.forward(self.last_act.forward(x).flatten(1, 3))
+        let x = norm_pool_act(x, None, false, &self.last_act);
+        self.linear.forward(x.flatten(1, 3))
     }
 
     fn conv_layers(&self) -> Vec<ConvLayer> {

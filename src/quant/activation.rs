@@ -1,12 +1,13 @@
 use burn::module::Module;
-use burn::tensor::{Tensor, activation::relu};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{Bits, quantize_activation};
+use super::{Bits, composed};
 
 /// What an [`Activation`] computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Kind {
+pub(super) enum Kind {
+    Identity,
     Relu,
     Clamp,
     Quantized(Bits),
@@ -16,10 +17,15 @@ enum Kind {
 #[derive(Module, Debug)]
 pub struct Activation {
     #[module(skip)]
-    kind: Kind,
+    pub(super) kind: Kind,
 }
 
 impl Activation {
+    /// Nothing.
+    pub fn identity() -> Self {
+        Self { kind: Kind::Identity }
+    }
+
     /// `max(x, 0)`.
     pub fn relu() -> Self {
         Self { kind: Kind::Relu }
@@ -39,10 +45,18 @@ impl Activation {
 
     /// Applies the function to every element.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        match self.kind {
-            Kind::Relu => relu(x),
-            Kind::Clamp => x.clamp(0.0, 1.0),
-            Kind::Quantized(bits) => quantize_activation(x, bits),
+        composed::activate(x, self)
+    }
+}
+
+#[cfg(feature = "flex")]
+impl From<&Activation> for crate::kernels::Act {
+    fn from(act: &Activation) -> Self {
+        match act.kind {
+            Kind::Identity => Self::Identity,
+            Kind::Relu => Self::Relu,
+            Kind::Clamp => Self::Clamp,
+            Kind::Quantized(bits) => bits.levels().map_or(Self::Relu, Self::Quantize),
         }
     }
 }

@@ -1,8 +1,8 @@
 use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{Device, Tensor, module::conv2d, ops::ConvOptions};
+use burn::tensor::{Device, Tensor};
 
-use super::WeightQuantizer;
+use super::{WeightQuantizer, conv2d};
 
 /// Configuration of a [`QuantConv2d`].
 #[derive(Config, Debug)]
@@ -76,7 +76,8 @@ impl QuantConv2d {
             input,
             self.quantized_weight(),
             self.bias.as_ref().map(Param::val),
-            ConvOptions::new(self.stride, self.padding, [1, 1], 1),
+            self.stride,
+            self.padding,
         )
     }
 

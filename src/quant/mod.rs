@@ -10,6 +10,8 @@
 //! | [`Bits`] | a bit width: 1 to 8, or 32 for "not rounded" |
 //! | [`quantize`], [`quantize_weight`], [`quantize_activation`] | the operations, on any tensor and any `Device` |
 //! | [`QuantConv2d`], [`QuantLinear`] | layers whose weights are quantised on the way to use |
+//! | [`norm_pool_act`] | batch norm, pool and activation in one pass |
+//! | [`composed`] | the same operations out of Burn's own, for reference |
 //! | [`Activation`] | what stands between two layers: ReLU, a clamp, or a quantiser |
 //!
 //! ```
@@ -32,6 +34,8 @@
 
 mod activation;
 mod bits;
+mod block;
+pub mod composed;
 mod conv;
 mod linear;
 mod quantizer;
@@ -39,6 +43,7 @@ mod ste;
 
 pub use activation::Activation;
 pub use bits::{Bits, BitsError};
+pub use block::{conv2d, norm_pool_act};
 pub use conv::{QuantConv2d, QuantConv2dConfig};
 pub use linear::{QuantLinear, QuantLinearConfig};
 pub use quantizer::WeightQuantizer;

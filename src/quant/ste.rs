@@ -1,10 +1,6 @@
 use burn::tensor::Tensor;
 
-use super::Bits;
-
-/// The smallest `max|tanh W|` that a weight tensor is scaled by. Below it the tensor counts as all zero: dividing by
-/// it, or by its square in the backward pass, stays finite in f32.
-const SMALLEST_PEAK: f64 = 1e-15;
+use super::{Bits, composed};
 
 /// `value` on the way forward, the gradient of `x` on the way back.
 ///
@@ -38,15 +34,11 @@ pub fn quantize<const D: usize>(x: Tensor<D>, bits: Bits) -> Tensor<D> {
 /// Weights that are all zero, or all the same, give finite values and finite gradients: a tensor whose largest
 /// magnitude is under 1e-15 is treated as zero. Any shape.
 pub fn quantize_weight<const D: usize>(weight: Tensor<D>, bits: Bits) -> Tensor<D> {
-    let scale = weight.clone().detach().abs().mean();
-    let tanh = weight.tanh();
-    let peak = tanh.clone().abs().max().clamp_min(SMALLEST_PEAK);
-    let unit = tanh / peak.reshape([1; D]);
-    let signed = match bits.levels() {
-        None => unit,
-        Some(_) => quantize(unit * 0.5 + 0.5, bits) * 2.0 - 1.0,
-    };
-    signed * scale.reshape([1; D])
+    #[cfg(feature = "flex")]
+    if crate::kernels::apply_to(&weight) {
+        return crate::kernels::quantize_weight(weight, bits.levels(), composed::SMALLEST_PEAK as f32);
+    }
+    composed::quantize_weight(weight, bits)
 }
 
 /// Quantises activations: `quantize(clamp(x, 0, 1))`; at 32 bits a ReLU.
@@ -54,8 +46,5 @@ pub fn quantize_weight<const D: usize>(weight: Tensor<D>, bits: Bits) -> Tensor<
 /// The gradient is 1 inside the unit interval, its ends included, and 0 outside.
 /// DoReFa-Net (Zhou et al., 2016), equation 11 and section 2.5. Any shape.
 pub fn quantize_activation<const D: usize>(x: Tensor<D>, bits: Bits) -> Tensor<D> {
-    match bits.levels() {
-        None => burn::tensor::activation::relu(x),
-        Some(_) => quantize(x.clamp(0.0, 1.0), bits),
-    }
+    composed::quantize_activation(x, bits)
 }

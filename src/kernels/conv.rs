@@ -1,0 +1,540 @@
+//! The convolution and its two gradients, as sums over register tiles.
+//!
+//! No matrix of unfolded inputs is ever built: with the channels last, the inputs under one row of a kernel lie side
+//! by side in the picture itself.
+
+use macerator::Simd;
+use rayon::prelude::*;
+
+use super::pictures::{Frame, Pictures};
+use super::shape::{ConvShape, Product, even_parts};
+use super::tile::{self, Reads, Sweep};
+
+/// Rows of a matrix product that one task computes.
+const PRODUCT_ROWS: usize = 48;
+
+/// `out = conv(x, weight) + bias`.
+///
+/// * `weight`: `[channels_out, channels_in, kernel_height, kernel_width]`
+/// * `out`: `[batch, height_out, width_out, channels_out]`
+pub fn forward(shape: &ConvShape, x: Pictures<'_>, weight: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+    let [inputs, outputs] = shape.channels;
+    let [kernel_h, kernel_w] = shape.kernel;
+    let size = shape.output();
+    if let Some(product) = shape.as_product() {
+        let x = x.to_channels_last(shape.batch, inputs, shape.input);
+        let weights = Panels::of_kernel(shape, weight, bias);
+        return multiply(product, &x, &weights, out);
+    }
+    let [top, left] = shape.padding;
+    let pass = Pass {
+        channels: [inputs, outputs],
+        input: shape.input,
+        frame: Frame {
+            top,
+            bottom: top,
+            left,
+            right: left,
+        },
+        output: size,
+        parts: vec![Part {
+            weights: Panels::of_kernel(shape, weight, bias),
+            taps: [kernel_h, kernel_w],
+            origin: [0, 0],
+            stride: shape.stride,
+            out_count: size,
+            out_origin: [0, 0],
+            out_stride: [1, 1],
+        }],
+    };
+    pass.run(x, out);
+}
+
+/// The gradient of the input from that of the output, `dy`.
+///
+/// `out`: `[batch, height_in, width_in, channels_in]`.
+pub fn backward_input(shape: &ConvShape, dy: Pictures<'_>, weight: &[f32], out: &mut [f32]) {
+    let [inputs, outputs] = shape.channels;
+    let size = shape.output();
+    if let Some(product) = shape.as_product() {
+        let dy = dy.to_channels_last(shape.batch, outputs, size);
+        let transposed = Product {
+            inner: product.columns,
+            columns: product.inner,
+            ..product
+        };
+        return multiply(transposed, &dy, &Panels::of_transposed_kernel(shape, weight), out);
+    }
+    // Input positions that differ by a stride see the same weights. For each of the `stride` kinds, per direction, the
+    // gradient is a convolution of `dy`, of stride 1, with the weights it sees.
+    let kinds = [0, 1].map(|d| {
+        (0..shape.stride[d].min(shape.input[d]))
+            .map(|first| Kind::new(shape, d, first))
+            .collect::<Vec<_>>()
+    });
+    let before = [0, 1].map(|d| kinds[d].iter().map(|kind| -kind.offset).max().unwrap_or(0).max(0));
+    let after = [0, 1].map(|d| {
+        let reach = kinds[d].iter().map(Kind::reach).max().unwrap_or(0);
+        (reach - size[d] as isize).max(0)
+    });
+    let mut parts = Vec::new();
+    for down in &kinds[0] {
+        for across in &kinds[1] {
+            if down.taps.is_empty() || across.taps.is_empty() {
+                continue;
+            }
+            parts.push(Part {
+                weights: Panels::of_flipped_kernel(shape, weight, &down.taps, &across.taps),
+                taps: [down.taps.len(), across.taps.len()],
+                origin: [before[0] + down.offset, before[1] + across.offset].map(|at| at as usize),
+                stride: [1, 1],
+                out_count: [down.count, across.count],
+                out_origin: [down.first, across.first],
+                out_stride: shape.stride,
+            });
+        }
+    }
+    if parts.len() < shape.stride[0] * shape.stride[1] {
+        out.fill(0.0);
+    }
+    let pass = Pass {
+        channels: [outputs, inputs],
+        input: size,
+        frame: Frame {
+            top: before[0] as usize,
+            bottom: after[0] as usize,
+            left: before[1] as usize,
+            right: after[1] as usize,
+        },
+        output: shape.input,
+        parts,
+    };
+    pass.run(dy, out);
+}
+
+/// The gradient of the weights, `[channels_out, channels_in, kernel_height, kernel_width]`.
+///
+/// The order of summation depends on the shape alone, so the result does not depend on the number of threads.
+pub fn backward_weight(shape: &ConvShape, x: Pictures<'_>, dy: Pictures<'_>, out: &mut [f32]) {
+    let [inputs, outputs] = shape.channels;
+    let [kernel_h, kernel_w] = shape.kernel;
+    let width = tile_width();
+    let padded = outputs.next_multiple_of(width);
+    let len = kernel_h * kernel_w * inputs * padded;
+
+    let sums: Vec<Vec<f32>> = if let Some(product) = shape.as_product() {
+        let x = x.to_channels_last(shape.batch, inputs, shape.input);
+        let dy = dy.to_channels_last(shape.batch, outputs, shape.output());
+        blocks(product.rows, len)
+            .into_par_iter()
+            .map(|rows| {
+                let mut sums = vec![0.0; len];
+                let x = &x[rows.start * product.inner..rows.end * product.inner];
+                let dy = &dy[rows.start * outputs..rows.end * outputs];
+                product_gradient(product, x, dy, padded, &mut sums);
+                sums
+            })
+            .collect()
+    } else {
+        blocks(shape.batch, len)
+            .into_par_iter()
+            .map(|pictures| {
+                let mut sums = vec![0.0; len];
+                block_gradient(shape, x, dy, pictures, padded, &mut sums);
+                sums
+            })
+            .collect()
+    };
+
+    let kernel = kernel_h * kernel_w;
+    out.par_chunks_mut(inputs * kernel)
+        .enumerate()
+        .for_each(|(o, filter)| {
+            for (i, plane) in filter.chunks_exact_mut(kernel).enumerate() {
+                for (k, weight) in plane.iter_mut().enumerate() {
+                    let at = (k * inputs + i) * padded + o;
+                    *weight = sums.iter().map(|sums| sums[at]).sum();
+                }
+            }
+        });
+}
+
+/// The sum over all positions of each channel of `dy`: the gradient of a bias.
+pub fn backward_bias(shape: &ConvShape, dy: Pictures<'_>, out: &mut [f32]) {
+    let outputs = shape.channels[1];
+    let dy = dy.to_channels_last(shape.batch, outputs, shape.output());
+    let sums: Vec<Vec<f32>> = blocks(dy.len() / outputs, outputs)
+        .into_par_iter()
+        .map(|rows| {
+            let mut sums = vec![0.0; outputs];
+            for row in dy[rows.start * outputs..rows.end * outputs].chunks_exact(outputs) {
+                for (sum, value) in sums.iter_mut().zip(row) {
+                    *sum += value;
+                }
+            }
+            sums
+        })
+        .collect();
+    for (o, bias) in out.iter_mut().enumerate() {
+        *bias = sums.iter().map(|sums| sums[o]).sum();
+    }
+}
+
+/// Splits `len` items into blocks whose partial results, of `result` numbers each, are added up afterwards.
+fn blocks(len: usize, result: usize) -> Vec<std::ops::Range<usize>> {
+    // As many as keep a large machine busy, as few as keep the results within 16 MiB.
+    let most = ((4 << 20) / result).clamp(2, 32).min(len);
+    even_parts(len, len.div_ceil(most)).collect()
+}
+
+/// The input positions `first`, `first + stride`, ... of one direction.
+struct Kind {
+    first: usize,
+    count: usize,
+    /// The kernel positions they are seen through, in the order of the output positions.
+    taps: Vec<usize>,
+    /// The output position that sees the first of them through the first of `taps`.
+    offset: isize,
+}
+
+impl Kind {
+    fn new(shape: &ConvShape, direction: usize, first: usize) -> Self {
+        let [stride, padding, kernel, input] =
+            [shape.stride, shape.padding, shape.kernel, shape.input].map(|of| of[direction]);
+        let smallest = (first + padding) % stride;
+        let taps: Vec<usize> = (smallest..kernel).step_by(stride).rev().collect();
+        let nearest = (first + padding) / stride;
+        Self {
+            first,
+            count: (input - first).div_ceil(stride),
+            offset: nearest as isize + 1 - taps.len().max(1) as isize,
+            taps,
+        }
+    }
+
+    /// One past the last output position that any of them reads.
+    fn reach(&self) -> isize {
+        self.offset + (self.taps.len() + self.count) as isize - 1
+    }
+}
+
+/// Weights as the tiles read them: panels of [`tile::width`] output columns, in each a row per input, zeros where
+/// columns are missing.
+struct Panels {
+    width: usize,
+    columns: usize,
+    /// What the sums start from.
+    start: Vec<f32>,
+    weights: Vec<f32>,
+}
+
+impl Panels {
+    /// `row(k, columns, to)` writes row `k` of the given columns.
+    fn new(
+        inner: usize,
+        columns: usize,
+        start: Option<&[f32]>,
+        row: impl Fn(usize, std::ops::Range<usize>, &mut [f32]) + Sync,
+    ) -> Self {
+        let width = tile_width();
+        let padded = columns.next_multiple_of(width);
+        let mut weights = vec![0.0; inner * padded];
+        weights
+            .par_chunks_exact_mut(inner * width)
+            .enumerate()
+            .for_each(|(panel, weights)| {
+                let range = panel * width..((panel + 1) * width).min(columns);
+                for (k, to) in weights.chunks_exact_mut(width).enumerate() {
+                    row(k, range.clone(), &mut to[..range.len()]);
+                }
+            });
+        let mut sums = vec![0.0; padded];
+        if let Some(start) = start {
+            sums[..columns].copy_from_slice(start);
+        }
+        Self {
+            width,
+            columns,
+            start: sums,
+            weights,
+        }
+    }
+
+    /// Inputs in the order kernel row, kernel column, channel; a column per output channel.
+    fn of_kernel(shape: &ConvShape, weight: &[f32], bias: Option<&[f32]>) -> Self {
+        let [inputs, outputs] = shape.channels;
+        let kernel = shape.kernel[0] * shape.kernel[1];
+        Self::new(kernel * inputs, outputs, bias, |k, columns, to| {
+            let at = k % inputs * kernel + k / inputs;
+            for (o, to) in columns.zip(to) {
+                *to = weight[o * inputs * kernel + at];
+            }
+        })
+    }
+
+    /// A row per output channel; columns in the order kernel row, kernel column, channel.
+    fn of_transposed_kernel(shape: &ConvShape, weight: &[f32]) -> Self {
+        let [inputs, outputs] = shape.channels;
+        let kernel = shape.kernel[0] * shape.kernel[1];
+        Self::new(outputs, kernel * inputs, None, |o, columns, to| {
+            for (k, to) in columns.zip(to) {
+                *to = weight[(o * inputs + k % inputs) * kernel + k / inputs];
+            }
+        })
+    }
+
+    /// Inputs in the order given row, given column, output channel; a column per input channel.
+    fn of_flipped_kernel(shape: &ConvShape, weight: &[f32], rows: &[usize], columns: &[usize]) -> Self {
+        let [inputs, outputs] = shape.channels;
+        let kernel = shape.kernel[0] * shape.kernel[1];
+        let inner = rows.len() * columns.len() * outputs;
+        Self::new(inner, inputs, None, |k, range, to| {
+            let (o, tap) = (k % outputs, k / outputs);
+            let at = rows[tap / columns.len()] * shape.kernel[1] + columns[tap % columns.len()];
+            for (i, to) in range.zip(to) {
+                *to = weight[(o * inputs + i) * kernel + at];
+            }
+        })
+    }
+
+    /// First column, what to start from and weights of each panel.
+    fn iter(&self) -> impl Iterator<Item = (usize, &[f32], &[f32])> {
+        let inner = self.weights.len() / self.start.len();
+        (0..self.columns).step_by(self.width).map(move |column| {
+            let weights = &self.weights[column * inner..][..inner * self.width];
+            (column, &self.start[column..][..self.width], weights)
+        })
+    }
+}
+
+/// A convolution of framed pictures: one part, or several that write different positions of the same output.
+struct Pass {
+    channels: [usize; 2],
+    input: [usize; 2],
+    frame: Frame,
+    output: [usize; 2],
+    parts: Vec<Part>,
+}
+
+struct Part {
+    weights: Panels,
+    taps: [usize; 2],
+    /// Where in the framed input the first output position reads.
+    origin: [usize; 2],
+    /// From one output position to the next in the framed input.
+    stride: [usize; 2],
+    out_count: [usize; 2],
+    out_origin: [usize; 2],
+    out_stride: [usize; 2],
+}
+
+impl Pass {
+    fn run(&self, x: Pictures<'_>, out: &mut [f32]) {
+        let [inputs, outputs] = self.channels;
+        let batch = out.len() / (self.output[0] * self.output[1] * outputs);
+        let in_place = (self.frame == Frame::default())
+            .then(|| x.as_channels_last(batch, inputs, self.input))
+            .flatten();
+        let framed = self.frame.len(inputs, self.input);
+        out.par_chunks_exact_mut(out.len() / batch)
+            .enumerate()
+            .for_each_init(Vec::new, |scratch, (n, out)| match in_place {
+                Some(x) => picture(self, &x[n * framed..][..framed], out),
+                None => {
+                    scratch.resize(framed, 0.0);
+                    x.copy_framed(n, inputs, self.input, self.frame, scratch);
+                    picture(self, scratch, out);
+                }
+            });
+    }
+}
+
+#[macerator::with_simd]
+fn picture<S: Simd>(pass: &Pass, x: &[f32], out: &mut [f32]) {
+    let [inputs, outputs] = pass.channels;
+    let pitch = (pass.frame.left + pass.input[1] + pass.frame.right) * inputs;
+    for part in &pass.parts {
+        let reads = Reads {
+            step: part.stride[1] * inputs,
+            tap_step: pitch,
+            run: part.taps[1] * inputs,
+        };
+        let out_step = part.out_stride[1] * outputs;
+        for (column, start, weights) in part.weights.iter() {
+            let columns = (outputs - column).min(tile::width::<S>());
+            for row in 0..part.out_count[0] {
+                let x = &x[(part.origin[0] + row * part.stride[0]) * pitch + part.origin[1] * inputs..];
+                let out_row = part.out_origin[0] + row * part.out_stride[0];
+                let out = &mut out[(out_row * pass.output[1] + part.out_origin[1]) * outputs + column..];
+                for positions in even_parts(part.out_count[1], tile::max_rows::<S>()) {
+                    tile::dot_rows::<S>(
+                        positions.len(),
+                        &x[positions.start * reads.step..],
+                        reads,
+                        (start, weights),
+                        (&mut out[positions.start * out_step..], out_step, columns),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// `out = x * weights`, row by row.
+fn multiply(product: Product, x: &[f32], weights: &Panels, out: &mut [f32]) {
+    out.par_chunks_mut(PRODUCT_ROWS * product.columns)
+        .zip(x.par_chunks(PRODUCT_ROWS * product.inner))
+        .for_each(|(out, x)| multiply_rows(product, x, weights, out));
+}
+
+#[macerator::with_simd]
+fn multiply_rows<S: Simd>(product: Product, x: &[f32], weights: &Panels, out: &mut [f32]) {
+    let reads = Reads {
+        step: product.inner,
+        tap_step: 0,
+        run: product.inner,
+    };
+    for (column, start, weights) in weights.iter() {
+        let columns = (product.columns - column).min(tile::width::<S>());
+        for rows in even_parts(x.len() / product.inner, tile::max_rows::<S>()) {
+            tile::dot_rows::<S>(
+                rows.len(),
+                &x[rows.start * product.inner..],
+                reads,
+                (start, weights),
+                (
+                    &mut out[rows.start * product.columns + column..],
+                    product.columns,
+                    columns,
+                ),
+            );
+        }
+    }
+}
+
+/// Adds the weight gradient of a matrix product's rows to `sums`, `[inner, padded]`.
+#[macerator::with_simd]
+fn product_gradient<S: Simd>(product: Product, x: &[f32], dy: &[f32], padded: usize, sums: &mut [f32]) {
+    let mut scratch = Vec::new();
+    // Few enough rows that they stay in the cache while all tiles pass over them.
+    for (x, dy) in x.chunks(32 * product.inner).zip(dy.chunks(32 * product.columns)) {
+        let dy = widened(dy, product.columns, padded, &mut scratch);
+        let sweep = Sweep {
+            pictures: 1,
+            rows: 1,
+            columns: x.len() / product.inner,
+            x_steps: [0, 0, product.inner],
+            dy_steps: [0, 0, padded],
+        };
+        gradient_tiles::<S>(x, product.inner, dy, padded, sweep, sums);
+    }
+}
+
+/// Adds the weight gradient of `pictures` to `sums`, `[kernel_height, kernel_width, channels_in, padded]`.
+#[macerator::with_simd]
+fn block_gradient<'a, S: Simd>(
+    shape: &ConvShape,
+    x: Pictures<'a>,
+    dy: Pictures<'a>,
+    pictures: std::ops::Range<usize>,
+    padded: usize,
+    sums: &mut [f32],
+) {
+    let [inputs, outputs] = shape.channels;
+    let [kernel_h, kernel_w] = shape.kernel;
+    let [height, width] = shape.output();
+    let [top, left] = shape.padding;
+    let frame = Frame {
+        top,
+        bottom: top,
+        left,
+        right: left,
+    };
+    let (framed, gradient) = (frame.len(inputs, shape.input), height * width * outputs);
+    let pitch = (left + shape.input[1] + left) * inputs;
+    let x_in_place = (frame == Frame::default())
+        .then(|| x.as_channels_last(shape.batch, inputs, shape.input))
+        .flatten();
+    let dy_in_place = dy.as_channels_last(shape.batch, outputs, [height, width]);
+
+    // So many pictures at once that a tile has a while to sum up before it is stored.
+    let together = 200usize.div_ceil(height * width);
+    let (mut x_scratch, mut dy_scratch, mut dy_wide) = (Vec::new(), Vec::new(), Vec::new());
+    for first in pictures.clone().step_by(together) {
+        let count = together.min(pictures.end - first);
+        let x = match x_in_place {
+            Some(x) => &x[first * framed..][..count * framed],
+            None => {
+                x_scratch.resize(count * framed, 0.0);
+                for (n, to) in x_scratch.chunks_exact_mut(framed).enumerate() {
+                    x.copy_framed(first + n, inputs, shape.input, frame, to);
+                }
+                &x_scratch[..]
+            }
+        };
+        let dy = match dy_in_place {
+            Some(dy) => &dy[first * gradient..][..count * gradient],
+            None => {
+                dy_scratch.resize(count * gradient, 0.0);
+                for (n, to) in dy_scratch.chunks_exact_mut(gradient).enumerate() {
+                    dy.copy_framed(first + n, outputs, [height, width], Frame::default(), to);
+                }
+                &dy_scratch[..]
+            }
+        };
+        let dy = widened(dy, outputs, padded, &mut dy_wide);
+        let sweep = Sweep {
+            pictures: count,
+            rows: height,
+            columns: width,
+            x_steps: [framed, shape.stride[0] * pitch, shape.stride[1] * inputs],
+            dy_steps: [height * width * padded, width * padded, padded],
+        };
+        let run = kernel_w * inputs;
+        for row in 0..kernel_h {
+            gradient_tiles::<S>(
+                &x[row * pitch..],
+                run,
+                dy,
+                padded,
+                sweep,
+                &mut sums[row * run * padded..],
+            );
+        }
+    }
+}
+
+/// Adds the products of `run` neighbouring inputs and all output gradients to `sums`, `[run, padded]`.
+#[inline(always)]
+fn gradient_tiles<S: Simd>(x: &[f32], run: usize, dy: &[f32], padded: usize, sweep: Sweep, sums: &mut [f32]) {
+    for column in (0..padded).step_by(tile::width::<S>()) {
+        for rows in even_parts(run, tile::max_rows::<S>()) {
+            tile::outer_rows::<S>(
+                rows.len(),
+                &x[rows.start..],
+                &dy[column..],
+                sweep,
+                &mut sums[rows.start * padded + column..],
+                padded,
+            );
+        }
+    }
+}
+
+/// Rows of `columns` numbers as rows of `padded`: the tiles read whole vectors.
+fn widened<'a>(rows: &'a [f32], columns: usize, padded: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+    if columns == padded {
+        return rows;
+    }
+    scratch.resize(rows.len() / columns * padded, 0.0);
+    for (from, to) in rows.chunks_exact(columns).zip(scratch.chunks_exact_mut(padded)) {
+        to[..columns].copy_from_slice(from);
+    }
+    scratch
+}
+
+/// [`tile::width`] on this machine.
+#[macerator::with_simd]
+fn tile_width<S: Simd>() -> usize {
+    tile::width::<S>()
+}

@@ -1,0 +1,413 @@
+//! The kernels as operations of Burn's `flex` backend, with their gradients.
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::{FlexTensor, Layout};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
+use burn::tensor::{Bytes, DType, Shape};
+
+use super::conv;
+use super::norm::{self, Act, Affine, NormShape};
+use super::pictures::{Pictures, channels_last};
+use super::shape::ConvShape;
+use super::weight::{WeightScale, quantize_weight, quantize_weight_backward};
+
+/// Stride and padding of a convolution.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConvSteps {
+    pub stride: [usize; 2],
+    pub padding: [usize; 2],
+}
+
+/// How weights are quantised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WeightLevels {
+    /// Steps of the unit interval, where anything is rounded.
+    pub levels: Option<u32>,
+    /// The smallest `max|tanh W|` that is divided by.
+    pub smallest: f32,
+}
+
+/// What follows a convolution, batch norm aside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolAct {
+    pub pool: bool,
+    pub act: Act,
+}
+
+/// Operations on feature maps, `[batch, channels, height, width]`, in 32 bits.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait KernelOps: Backend {
+    /// A convolution without bias.
+    fn kernel_conv2d(x: FloatTensor<Self>, weight: FloatTensor<Self>, steps: ConvSteps) -> FloatTensor<Self>;
+
+    /// A convolution with bias.
+    fn kernel_conv2d_bias(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        steps: ConvSteps,
+    ) -> FloatTensor<Self>;
+
+    /// Quantised weights, of any shape.
+    fn kernel_quantize_weight(weight: FloatTensor<Self>, levels: WeightLevels) -> FloatTensor<Self>;
+
+    /// Pool and activation.
+    fn kernel_pool_act(x: FloatTensor<Self>, pool_act: PoolAct) -> FloatTensor<Self>;
+
+    /// Batch norm with the batch's own statistics, pool and activation; with it mean and variance, which carry no
+    /// gradient.
+    fn kernel_norm_pool_act(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+        pool_act: PoolAct,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+impl KernelOps for Flex {
+    fn kernel_conv2d(x: FlexTensor, weight: FlexTensor, steps: ConvSteps) -> FlexTensor {
+        conv2d(x, weight, None, steps)
+    }
+
+    fn kernel_conv2d_bias(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        steps: ConvSteps,
+    ) -> FlexTensor {
+        conv2d(x, weight, Some(bias), steps)
+    }
+
+    fn kernel_quantize_weight(weight: FlexTensor, levels: WeightLevels) -> FlexTensor {
+        let weight = weight.to_contiguous();
+        let shape = weight.shape();
+        let weight = numbers(&weight);
+        let mut out = vec![0.0; weight.len()];
+        quantize_weight(
+            weight,
+            WeightScale::of(weight, levels.smallest),
+            levels.levels,
+            &mut out,
+        );
+        tensor(out, shape)
+    }
+
+    fn kernel_pool_act(x: FlexTensor, pool_act: PoolAct) -> FlexTensor {
+        let shape = norm_shape(&x, pool_act);
+        norm_forward(&shape, &to_channels_last(x), None)
+    }
+
+    fn kernel_norm_pool_act(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        epsilon: f64,
+        pool_act: PoolAct,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let shape = norm_shape(&x, pool_act);
+        let normed = normed(&shape, &to_channels_last(x), gamma, beta, epsilon);
+        (normed.output, normed.mean, normed.variance)
+    }
+}
+
+impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
+    fn kernel_conv2d(x: FloatTensor<Self>, weight: FloatTensor<Self>, steps: ConvSteps) -> FloatTensor<Self> {
+        match Conv2d
+            .prepare::<C>([x.node(), weight.node()])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let (x, weight) = (x.into_primitive(), weight.into_primitive());
+                let output = conv2d(x.clone(), weight.clone(), None, steps);
+                prep.finish((x, weight, steps), output)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(conv2d(x.into_primitive(), weight.into_primitive(), None, steps))
+            }
+        }
+    }
+
+    fn kernel_conv2d_bias(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        steps: ConvSteps,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), weight.node(), bias.node()];
+        match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let (x, weight) = (x.into_primitive(), weight.into_primitive());
+                let output = conv2d(x.clone(), weight.clone(), Some(bias.into_primitive()), steps);
+                prep.finish((x, weight, steps), output)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(conv2d(
+                x.into_primitive(),
+                weight.into_primitive(),
+                Some(bias.into_primitive()),
+                steps,
+            )),
+        }
+    }
+
+    fn kernel_quantize_weight(weight: FloatTensor<Self>, levels: WeightLevels) -> FloatTensor<Self> {
+        match QuantizeWeight
+            .prepare::<C>([weight.node()])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let weight = weight.into_primitive();
+                let output = Flex::kernel_quantize_weight(weight.clone(), levels);
+                prep.finish((weight, levels), output)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(Flex::kernel_quantize_weight(weight.into_primitive(), levels))
+            }
+        }
+    }
+
+    fn kernel_pool_act(x: FloatTensor<Self>, pool_act: PoolAct) -> FloatTensor<Self> {
+        match NormPoolAct.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let x = x.into_primitive();
+                let shape = norm_shape(&x, pool_act);
+                let x = to_channels_last(x);
+                let output = norm_forward(&shape, &x, None);
+                prep.finish((x, None, pool_act), output)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(Flex::kernel_pool_act(x.into_primitive(), pool_act)),
+        }
+    }
+
+    fn kernel_norm_pool_act(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+        pool_act: PoolAct,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let nodes = [x.node(), gamma.node(), beta.node()];
+        let prep = NormPoolAct.prepare::<C>(nodes).compute_bound().stateful();
+        let x = x.into_primitive();
+        let shape = norm_shape(&x, pool_act);
+        let x = to_channels_last(x);
+        let normed = normed(&shape, &x, gamma.into_primitive(), beta.into_primitive(), epsilon);
+        let output = match prep {
+            OpsKind::Tracked(prep) => prep.finish((x, Some(normed.affine), pool_act), normed.output),
+            OpsKind::UnTracked(prep) => prep.finish(normed.output),
+        };
+        let constant = |tensor| <Self as burn::backend::AutodiffBackend>::from_inner(tensor);
+        (output, constant(normed.mean), constant(normed.variance))
+    }
+}
+
+/// Of input, weight and, with three parents, bias.
+#[derive(Debug)]
+struct Conv2d;
+
+impl<const N: usize> Backward<Flex, N> for Conv2d {
+    type State = (FlexTensor, FlexTensor, ConvSteps);
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<Flex>(&ops.node);
+        let (x, weight, steps) = ops.state;
+        let shape = conv_shape(&x, &weight, steps);
+        let (x, dy) = (usable(x), usable(dy));
+        let weight_shape = weight.shape();
+        let weight = weight.to_contiguous();
+        if let Some(node) = &ops.parents[0] {
+            let mut out = vec![0.0; x.layout().num_elements()];
+            conv::backward_input(&shape, pictures(&dy), numbers(&weight), &mut out);
+            grads.register::<Flex>(node.id, maps(out, shape.batch, shape.channels[0], shape.input));
+        }
+        if let Some(node) = &ops.parents[1] {
+            let mut out = vec![0.0; weight_shape.num_elements()];
+            conv::backward_weight(&shape, pictures(&x), pictures(&dy), &mut out);
+            grads.register::<Flex>(node.id, tensor(out, weight_shape));
+        }
+        if let Some(Some(node)) = ops.parents.get(2) {
+            let mut out = vec![0.0; shape.channels[1]];
+            conv::backward_bias(&shape, pictures(&dy), &mut out);
+            grads.register::<Flex>(node.id, tensor(out, Shape::new([shape.channels[1]])));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct QuantizeWeight;
+
+impl Backward<Flex, 1> for QuantizeWeight {
+    type State = (FlexTensor, WeightLevels);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let (weight, levels) = ops.state;
+        let [Some(node)] = ops.parents else { return };
+        let weight = weight.to_contiguous();
+        let shape = weight.shape();
+        let weight = numbers(&weight);
+        let mut out = vec![0.0; weight.len()];
+        quantize_weight_backward(
+            weight,
+            WeightScale::of(weight, levels.smallest),
+            numbers(&grad),
+            &mut out,
+        );
+        grads.register::<Flex>(node.id, tensor(out, shape));
+    }
+}
+
+/// Of feature maps and, with three parents, gamma and beta.
+#[derive(Debug)]
+struct NormPoolAct;
+
+impl<const N: usize> Backward<Flex, N> for NormPoolAct {
+    type State = (FlexTensor, Option<Affine>, PoolAct);
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = to_channels_last(grads.consume::<Flex>(&ops.node));
+        let (x, affine, pool_act) = ops.state;
+        let shape = norm_shape(&x, pool_act);
+        let mut dx = vec![0.0; numbers(&x).len()];
+        let gradients = norm::backward(&shape, numbers(&x), affine.as_ref(), numbers(&dy), &mut dx);
+        let channels = Shape::new([shape.channels]);
+        if let Some(node) = &ops.parents[0] {
+            grads.register::<Flex>(node.id, maps(dx, shape.batch, shape.channels, shape.size));
+        }
+        let Some(gradients) = gradients else { return };
+        if let Some(Some(node)) = ops.parents.get(1) {
+            grads.register::<Flex>(node.id, tensor(gradients.gamma, channels.clone()));
+        }
+        if let Some(Some(node)) = ops.parents.get(2) {
+            grads.register::<Flex>(node.id, tensor(gradients.beta, channels));
+        }
+    }
+}
+
+fn conv2d(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, steps: ConvSteps) -> FlexTensor {
+    let shape = conv_shape(&x, &weight, steps);
+    let (x, weight, bias) = (
+        usable(x),
+        weight.to_contiguous(),
+        bias.map(|bias| bias.to_contiguous()),
+    );
+    let size = shape.output();
+    let mut out = vec![0.0; shape.batch * size[0] * size[1] * shape.channels[1]];
+    conv::forward(
+        &shape,
+        pictures(&x),
+        numbers(&weight),
+        bias.as_ref().map(numbers),
+        &mut out,
+    );
+    maps(out, shape.batch, shape.channels[1], size)
+}
+
+/// What batch norm, pool and activation give in training.
+struct Normed {
+    output: FlexTensor,
+    mean: FlexTensor,
+    variance: FlexTensor,
+    affine: Affine,
+}
+
+/// `x` lies channels last.
+fn normed(shape: &NormShape, x: &FlexTensor, gamma: FlexTensor, beta: FlexTensor, epsilon: f64) -> Normed {
+    let (gamma, beta) = (gamma.to_contiguous(), beta.to_contiguous());
+    let (mean, variance) = norm::statistics(shape, numbers(x));
+    let affine = Affine::new(mean.clone(), &variance, numbers(&gamma), numbers(&beta), epsilon);
+    let channels = Shape::new([shape.channels]);
+    Normed {
+        output: norm_forward(shape, x, Some(&affine)),
+        mean: tensor(mean, channels.clone()),
+        variance: tensor(variance, channels),
+        affine,
+    }
+}
+
+fn norm_forward(shape: &NormShape, x: &FlexTensor, affine: Option<&Affine>) -> FlexTensor {
+    let [height, width] = shape.output();
+    let mut out = vec![0.0; shape.batch * height * width * shape.channels];
+    norm::forward(shape, numbers(x), affine, &mut out);
+    maps(out, shape.batch, shape.channels, [height, width])
+}
+
+fn conv_shape(x: &FlexTensor, weight: &FlexTensor, steps: ConvSteps) -> ConvShape {
+    let [batch, inputs, height, width] = x.shape().dims();
+    let [outputs, _, kernel_h, kernel_w] = weight.shape().dims();
+    ConvShape {
+        batch,
+        input: [height, width],
+        channels: [inputs, outputs],
+        kernel: [kernel_h, kernel_w],
+        stride: steps.stride,
+        padding: steps.padding,
+    }
+}
+
+fn norm_shape(x: &FlexTensor, PoolAct { pool, act }: PoolAct) -> NormShape {
+    let [batch, channels, height, width] = x.shape().dims();
+    NormShape {
+        batch,
+        size: [height, width],
+        channels,
+        pool,
+        act,
+    }
+}
+
+/// A tensor whose strides lead forward.
+fn usable(x: FlexTensor) -> FlexTensor {
+    if x.layout().has_positive_strides() {
+        x
+    } else {
+        x.to_contiguous()
+    }
+}
+
+/// Feature maps in any layout.
+fn pictures(x: &FlexTensor) -> Pictures<'_> {
+    let layout = x.layout();
+    let strides: Vec<usize> = layout.strides().iter().map(|&stride| stride as usize).collect();
+    Pictures {
+        data: &x.storage::<f32>()[layout.start_offset()..],
+        strides: strides.try_into().expect("feature maps have four dimensions"),
+    }
+}
+
+/// The numbers of a tensor that fills its memory without gaps, in the order they lie in.
+fn numbers(x: &FlexTensor) -> &[f32] {
+    &x.storage::<f32>()[x.layout().start_offset()..][..x.layout().num_elements()]
+}
+
+/// Feature maps with the channels last in memory, copied where they lie otherwise.
+fn to_channels_last(x: FlexTensor) -> FlexTensor {
+    let x = usable(x);
+    let [batch, channels, height, width] = x.shape().dims();
+    let size = [height, width];
+    if pictures(&x).as_channels_last(batch, channels, size).is_some() {
+        return x;
+    }
+    let data = pictures(&x).to_channels_last(batch, channels, size).into_owned();
+    maps(data, batch, channels, size)
+}
+
+/// Feature maps that lie channels last.
+fn maps(data: Vec<f32>, batch: usize, channels: usize, size: [usize; 2]) -> FlexTensor {
+    let strides = channels_last(channels, size).map(|stride| stride as isize);
+    let layout = Layout::new(
+        Shape::new([batch, channels, size[0], size[1]]),
+        strides.to_vec(),
+        0,
+    );
+    FlexTensor::new(Bytes::from_elems(data), layout, DType::F32)
+}
+
+fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(data), Layout::contiguous(shape), DType::F32)
+}

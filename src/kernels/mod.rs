@@ -1,0 +1,92 @@
+//! The work of a training step on the CPU, as kernels of our own: convolutions, the weight quantiser, and batch norm,
+//! pool and activation in one.
+//!
+//! Feature maps lie channels last in memory from one kernel to the next, whatever order their shape says; a tensor in
+//! another layout is read as it lies. Every result is the same on any number of threads.
+//!
+//! ```text
+//! tile       two register tiles, in the machine's own vectors
+//! conv       convolution and its gradients, over tiles
+//! norm       batch norm, 2x2 max-pool and activation
+//! weight     the weight quantiser
+//! extension  all of them as operations of Burn's `flex` backend
+//! ```
+
+mod conv;
+mod extension;
+mod norm;
+mod pictures;
+mod shape;
+mod tile;
+mod weight;
+
+use burn::backend::{Dispatch, DispatchTensorKind};
+use burn::nn::BatchNorm;
+use burn::tensor::{DType, Tensor};
+
+use extension::{ConvSteps, KernelOps, PoolAct, WeightLevels};
+pub(crate) use norm::Act;
+
+/// Whether a tensor is one that the kernels compute on: 32-bit floats on the `flex` device.
+pub(crate) fn apply_to<const D: usize>(x: &Tensor<D>) -> bool {
+    if x.dtype() != DType::F32 {
+        return false;
+    }
+    match x.clone().into_dispatch().kind {
+        DispatchTensorKind::Flex(_) => true,
+        DispatchTensorKind::Autodiff(kind) => matches!(*kind, DispatchTensorKind::Flex(_)),
+        #[allow(unreachable_patterns)]
+        _ => false,
+    }
+}
+
+/// A convolution.
+pub(crate) fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: [usize; 2],
+    padding: [usize; 2],
+) -> Tensor<4> {
+    let steps = ConvSteps { stride, padding };
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(match bias {
+        None => Dispatch::kernel_conv2d(x, weight, steps),
+        Some(bias) => Dispatch::kernel_conv2d_bias(x, weight, bias.into_dispatch(), steps),
+    })
+}
+
+/// Quantised weights.
+pub(crate) fn quantize_weight<const D: usize>(
+    weight: Tensor<D>,
+    levels: Option<u32>,
+    smallest: f32,
+) -> Tensor<D> {
+    let levels = WeightLevels { levels, smallest };
+    Tensor::from_dispatch(Dispatch::kernel_quantize_weight(weight.into_dispatch(), levels))
+}
+
+/// A 2x2 max-pool where wanted, then an activation.
+pub(crate) fn pool_act(x: Tensor<4>, pool: bool, act: Act) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::kernel_pool_act(
+        x.into_dispatch(),
+        PoolAct { pool, act },
+    ))
+}
+
+/// A batch norm in training, which moves its running statistics, a 2x2 max-pool where wanted, then an activation.
+pub(crate) fn norm_pool_act(x: Tensor<4>, norm: &BatchNorm, pool: bool, act: Act) -> Tensor<4> {
+    let (output, mean, variance) = Dispatch::kernel_norm_pool_act(
+        x.into_dispatch(),
+        norm.gamma.val().into_dispatch(),
+        norm.beta.val().into_dispatch(),
+        norm.epsilon,
+        PoolAct { pool, act },
+    );
+    for (state, now) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
+        let now = Tensor::<1>::from_dispatch(now).detach();
+        let before = state.value_sync().to_device(&now.device());
+        state.update((before * (1.0 - norm.momentum) + now * norm.momentum).detach());
+    }
+    Tensor::from_dispatch(output)
+}

@@ -1,0 +1,194 @@
+//! The two innermost loops: a tile of sums that stays in registers.
+
+use macerator::{Simd, Vector, vload_unaligned, vstore_unaligned};
+
+/// Vectors side by side in a tile.
+const ACROSS: usize = 2;
+
+/// The numbers across a tile: so many output channels are summed up at once.
+#[inline(always)]
+pub(super) fn width<S: Simd>() -> usize {
+    ACROSS * S::lanes32()
+}
+
+/// The most rows of a tile: as many as leave registers for the operands.
+#[inline(always)]
+pub(super) fn max_rows<S: Simd>() -> usize {
+    if S::lanes32() == 16 || cfg!(target_arch = "aarch64") {
+        12
+    } else {
+        6
+    }
+}
+
+#[inline(always)]
+fn load<S: Simd>(from: &[f32], v: usize) -> Vector<S, f32> {
+    let from = &from[v * S::lanes32()..][..S::lanes32()];
+    // SAFETY: the slice is as long as a vector.
+    unsafe { vload_unaligned(from.as_ptr()) }
+}
+
+#[inline(always)]
+fn store<S: Simd>(to: &mut [f32], v: usize, value: Vector<S, f32>) {
+    let to = &mut to[v * S::lanes32()..][..S::lanes32()];
+    // SAFETY: the slice is as long as a vector.
+    unsafe { vstore_unaligned(to.as_mut_ptr(), value) }
+}
+
+/// Where a tile of output positions reads its input.
+#[derive(Clone, Copy)]
+pub(super) struct Reads {
+    /// From one output position to the next.
+    pub step: usize,
+    /// From one kernel row to the next.
+    pub tap_step: usize,
+    /// Numbers read in a row for one output position and kernel row.
+    pub run: usize,
+}
+
+/// For `ROWS` output positions, the sums of all the products of inputs and weights, for [`width`] output channels.
+///
+/// `start` is what the sums start from; `weights` holds [`width`] numbers for each of `taps * run` inputs. Of `out`, as
+/// many `columns` of each row are written as it says; its rows lie `out_step` apart.
+#[inline(always)]
+fn dot<S: Simd, const ROWS: usize>(
+    x: &[f32],
+    reads: Reads,
+    (start, weights): (&[f32], &[f32]),
+    (out, out_step, columns): (&mut [f32], usize, usize),
+) {
+    let start: [Vector<S, f32>; ACROSS] = std::array::from_fn(|v| load(start, v));
+    let mut sums = [start; ROWS];
+    for (tap, weights) in weights.chunks_exact(reads.run * width::<S>()).enumerate() {
+        let x: [&[f32]; ROWS] =
+            std::array::from_fn(|row| &x[tap * reads.tap_step + row * reads.step..][..reads.run]);
+        for (k, weights) in weights.chunks_exact(width::<S>()).enumerate() {
+            let weights: [Vector<S, f32>; ACROSS] = std::array::from_fn(|v| load(weights, v));
+            for (sums, x) in sums.iter_mut().zip(x) {
+                let x = x[k].splat_as::<S>();
+                for (sum, &weight) in sums.iter_mut().zip(&weights) {
+                    *sum = x.mul_add(weight, *sum);
+                }
+            }
+        }
+    }
+    if columns == width::<S>() {
+        for (row, sums) in sums.iter().enumerate() {
+            let out = &mut out[row * out_step..][..width::<S>()];
+            for (v, &sum) in sums.iter().enumerate() {
+                store(out, v, sum);
+            }
+        }
+    } else {
+        // The widest vectors have 16 lanes.
+        let mut whole = [0f32; ACROSS * 16];
+        for (row, sums) in sums.iter().enumerate() {
+            for (v, &sum) in sums.iter().enumerate() {
+                store(&mut whole, v, sum);
+            }
+            out[row * out_step..][..columns].copy_from_slice(&whole[..columns]);
+        }
+    }
+}
+
+/// Where [`outer`] reads: `pictures` pictures of `rows` rows of `columns` positions.
+#[derive(Clone, Copy)]
+pub(super) struct Sweep {
+    pub pictures: usize,
+    pub rows: usize,
+    pub columns: usize,
+    /// In the input: from one picture, row and column to the next.
+    pub x_steps: [usize; 3],
+    /// In the output's gradient: likewise.
+    pub dy_steps: [usize; 3],
+}
+
+/// Adds the sums, over all positions of a sweep, of the products of `ROWS` neighbouring inputs and [`width`] output
+/// gradients to the `ROWS` rows of `out`, which lie `out_step` apart.
+#[inline(always)]
+fn outer<S: Simd, const ROWS: usize>(x: &[f32], dy: &[f32], sweep: Sweep, out: &mut [f32], out_step: usize) {
+    let mut sums = [[0f32.splat_as::<S>(); ACROSS]; ROWS];
+    for picture in 0..sweep.pictures {
+        for row in 0..sweep.rows {
+            let mut at_x = picture * sweep.x_steps[0] + row * sweep.x_steps[1];
+            let mut at_dy = picture * sweep.dy_steps[0] + row * sweep.dy_steps[1];
+            for _ in 0..sweep.columns {
+                let x = &x[at_x..][..ROWS];
+                let dy = &dy[at_dy..][..width::<S>()];
+                let dy: [Vector<S, f32>; ACROSS] = std::array::from_fn(|v| load(dy, v));
+                for (sums, &x) in sums.iter_mut().zip(x) {
+                    let x = x.splat_as::<S>();
+                    for (sum, &dy) in sums.iter_mut().zip(&dy) {
+                        *sum = x.mul_add(dy, *sum);
+                    }
+                }
+                at_x += sweep.x_steps[2];
+                at_dy += sweep.dy_steps[2];
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        let out = &mut out[row * out_step..][..width::<S>()];
+        for (v, &sum) in sums.iter().enumerate() {
+            let before = load::<S>(out, v);
+            store(out, v, before + sum);
+        }
+    }
+}
+
+/// Calls `$tile::<S, ROWS>` with the `ROWS` that is known only at run time.
+macro_rules! with_rows {
+    ($rows:expr, $tile:ident::<$s:ident>($($arg:expr),*)) => {
+        match $rows {
+            1 => $tile::<$s, 1>($($arg),*),
+            2 => $tile::<$s, 2>($($arg),*),
+            3 => $tile::<$s, 3>($($arg),*),
+            4 => $tile::<$s, 4>($($arg),*),
+            5 => $tile::<$s, 5>($($arg),*),
+            6 => $tile::<$s, 6>($($arg),*),
+            7 => $tile::<$s, 7>($($arg),*),
+            8 => $tile::<$s, 8>($($arg),*),
+            9 => $tile::<$s, 9>($($arg),*),
+            10 => $tile::<$s, 10>($($arg),*),
+            11 => $tile::<$s, 11>($($arg),*),
+            12 => $tile::<$s, 12>($($arg),*),
+            rows => unreachable!("a tile of {rows} rows"),
+        }
+    };
+}
+
+/// [`dot`] for `rows` positions, 1 to [`max_rows`].
+#[inline(always)]
+pub(super) fn dot_rows<S: Simd>(
+    rows: usize,
+    x: &[f32],
+    reads: Reads,
+    weights: (&[f32], &[f32]),
+    out: (&mut [f32], usize, usize),
+) {
+    with_rows!(rows, dot::<S>(x, reads, weights, out));
+}
+
+/// [`outer`] for `rows` inputs, 1 to [`max_rows`].
+#[inline(always)]
+pub(super) fn outer_rows<S: Simd>(
+    rows: usize,
+    x: &[f32],
+    dy: &[f32],
+    sweep: Sweep,
+    out: &mut [f32],
+    out_step: usize,
+) {
+    with_rows!(rows, outer::<S>(x, dy, sweep, out, out_step));
+}
+
+trait Splat {
+    fn splat_as<S: Simd>(self) -> Vector<S, f32>;
+}
+
+impl Splat for f32 {
+    #[inline(always)]
+    fn splat_as<S: Simd>(self) -> Vector<S, f32> {
+        macerator::Scalar::splat(self)
+    }
+}

@@ -1,0 +1,52 @@
+use burn::nn::BatchNorm;
+use burn::tensor::Tensor;
+
+use super::{Activation, composed};
+
+/// A 2-D convolution, zero-padded, without dilation or groups.
+///
+/// On `flex`, kernels of this crate compute it; elsewhere, Burn's own.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels_in, height_in, width_in]`
+/// - `weight`: `[channels_out, channels_in, kernel_height, kernel_width]`
+/// - `bias`: `[channels_out]`
+/// - output: `[batch, channels_out, height_out, width_out]`
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: [usize; 2],
+    padding: [usize; 2],
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if crate::kernels::apply_to(&x) {
+        return crate::kernels::conv2d(x, weight, bias, stride, padding);
+    }
+    composed::conv2d(x, weight, bias, stride, padding)
+}
+
+/// What follows a convolution: a batch norm, a 2x2 max-pool where `pool` says so, and an activation.
+///
+/// The same as the three modules one after the other, in one pass over the feature maps on `flex`. The batch norm's
+/// running statistics move in training, as [`BatchNorm::forward`] moves them. Where several of a 2x2 square are
+/// largest, the first, row by row, gets the gradient.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels, height, width]`
+/// - output: the same, or with `pool` half the height and width, rounded down
+pub fn norm_pool_act(x: Tensor<4>, norm: Option<&BatchNorm>, pool: bool, act: &Activation) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if crate::kernels::apply_to(&x) {
+        match norm {
+            None => return crate::kernels::pool_act(x, pool, act.into()),
+            Some(norm) if x.device().is_autodiff() && norm.training.is_enabled() => {
+                return crate::kernels::norm_pool_act(x, norm, pool, act.into());
+            }
+            Some(_) => {}
+        }
+    }
+    composed::norm_pool_act(x, norm, pool, act)
+}
