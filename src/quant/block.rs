@@ -37,7 +37,16 @@ pub fn conv2d(
 ///
 /// - `x`: `[batch, channels, height, width]`
 /// - output: the same, or with `pool` half the height and width, rounded down
+///
+/// # Panics
+///
+/// Where feature maps of a single row or column are to be pooled.
 pub fn norm_pool_act(x: Tensor<4>, norm: Option<&BatchNorm>, pool: bool, act: &Activation) -> Tensor<4> {
+    let [_, _, height, width] = x.dims();
+    assert!(
+        !pool || (height >= 2 && width >= 2),
+        "a 2x2 pool does not fit feature maps of {height}x{width}"
+    );
     #[cfg(feature = "flex")]
     if crate::kernels::apply_to(&x) {
         match norm {

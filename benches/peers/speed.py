@@ -1,0 +1,96 @@
+"""The work of `benches/step.rs` and `benches/layers.rs` in PyTorch. Prints one line of JSON.
+
+    python3 benches/peers/speed.py step --batch 512 --weight-bits 1 --activation-bits 4 [--compile]
+    python3 benches/peers/speed.py layer --batch 128 --input 32 --channels 16 16 --stride 1
+
+Rounding is a function with a straight-through gradient of its own, as quantisation code for PyTorch has it: fewer
+operations than `train_cnn8.py` spends on it.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+
+import train_cnn8
+
+
+class Quantise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, bits):
+        levels = 2**bits - 1
+        return torch.round(x) if levels == 1 else torch.round(x * levels) / levels
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, None
+
+
+def step(args):
+    model = train_cnn8.Cnn8(train_cnn8.PUBLISHED, args.weight_bits, args.activation_bits)
+    forward = torch.compile(model) if args.compile else model
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    images = torch.rand(args.batch, 3, 40, 40) * 2 - 1
+    labels = torch.arange(args.batch) % 10
+
+    def run():
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(forward(images), labels).backward()
+        optimizer.step()
+
+    return run
+
+
+def layer(args):
+    inputs, outputs = args.channels
+    conv = train_cnn8.QuantConv2d(inputs, outputs, args.kernel, args.kernel // 2, args.weight_bits)
+    conv.stride = (args.stride, args.stride)
+    forward = torch.compile(conv) if args.compile else conv
+    latent = torch.rand(args.batch, inputs, args.input, args.input, requires_grad=True)
+    shape = conv(latent).shape
+    grad = torch.rand(shape)
+
+    def run():
+        latent.grad = conv.weight.grad = None
+        x = train_cnn8.quantise(latent.clamp(0, 1), args.activation_bits)
+        forward(x).backward(grad)
+
+    return run
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("work", choices=["step", "layer"])
+    p.add_argument("--batch", type=int, default=128)
+    p.add_argument("--weight-bits", type=int, default=1)
+    p.add_argument("--activation-bits", type=int, default=1)
+    p.add_argument("--input", type=int)
+    p.add_argument("--channels", type=int, nargs=2)
+    p.add_argument("--kernel", type=int, default=3)
+    p.add_argument("--stride", type=int, default=1)
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--seconds", type=float, default=4)
+    p.add_argument("--compile", action="store_true")
+    args = p.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    train_cnn8.quantise = Quantise.apply
+
+    run = {"step": step, "layer": layer}[args.work](args)
+    for _ in range(3):
+        run()
+    times, end = [], time.perf_counter() + args.seconds
+    while len(times) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": statistics.median(times), "runs": len(times), "peak_mib": peak, "torch": torch.__version__}))
+
+
+if __name__ == "__main__":
+    main()

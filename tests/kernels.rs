@@ -1,0 +1,311 @@
+//! The kernels of `flex` against the same operations composed of Burn's own, values and gradients.
+#![cfg(feature = "flex")]
+
+use burn::module::Param;
+use burn::nn::BatchNormConfig;
+use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use proptest::prelude::*;
+use vwc_sdk::quant::{Activation, Bits, composed, conv2d, norm_pool_act, quantize_weight};
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+/// Numbers that are the same every time, between -1 and 1; every third is a half, so that there are equal ones.
+fn numbers(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..len)
+        .map(|n| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            if n % 3 == 0 {
+                0.5
+            } else {
+                (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+            }
+        })
+        .collect()
+}
+
+fn leaf<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
+    let data = TensorData::new(numbers(shape.iter().product(), seed), shape);
+    Tensor::from_data(data, &device()).require_grad()
+}
+
+/// Largest difference, as a share of the largest number.
+fn apart<const D: usize>(found: &Tensor<D>, expected: &Tensor<D>) -> f64 {
+    assert_eq!(found.dims(), expected.dims());
+    let values = |tensor: &Tensor<D>| tensor.to_data().try_to_vec::<f32>().unwrap();
+    let (found, expected) = (values(found), values(expected));
+    let scale = expected.iter().fold(1e-6f32, |max, value| max.max(value.abs()));
+    let difference = |(a, b): (&f32, &f32)| f64::from((a - b).abs());
+    assert!(found.iter().all(|value| value.is_finite()));
+    found.iter().zip(&expected).map(difference).fold(0.0, f64::max) / f64::from(scale)
+}
+
+/// Weighs every output differently, so that a gradient in a wrong place shows.
+fn weighed_sum<const D: usize>(x: &Tensor<D>) -> Tensor<1> {
+    let data = TensorData::new(numbers(x.shape().num_elements(), 99), x.shape());
+    (x.clone() * Tensor::from_data(data, &device())).sum()
+}
+
+fn conv_agrees(
+    x_shape: [usize; 4],
+    [outputs, kernel_h, kernel_w]: [usize; 3],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    bias: bool,
+    channels_last: bool,
+) {
+    let leaves = || {
+        let weight = leaf([outputs, x_shape[1], kernel_h, kernel_w], 2);
+        (leaf(x_shape, 1), weight, bias.then(|| leaf([outputs], 3)))
+    };
+    let run = |kernels: bool| {
+        let (x, weight, bias) = leaves();
+        // Another layout in memory of the same feature maps.
+        let maps = match channels_last {
+            true => x
+                .clone()
+                .permute([0, 2, 3, 1])
+                .mul_scalar(1.0)
+                .permute([0, 3, 1, 2]),
+            false => x.clone(),
+        };
+        let args = (maps, weight.clone(), bias.clone());
+        let output = if kernels {
+            conv2d(args.0, args.1, args.2, stride, padding)
+        } else {
+            composed::conv2d(args.0, args.1, args.2, stride, padding)
+        };
+        let grads = weighed_sum(&output).backward();
+        let bias = bias.map(|bias| bias.grad(&grads).unwrap());
+        (
+            output.inner(),
+            x.grad(&grads).unwrap(),
+            weight.grad(&grads).unwrap(),
+            bias,
+        )
+    };
+    let (found, expected) = (run(true), run(false));
+    let limit = 1e-5;
+    let what = format!("{x_shape:?} {outputs} {kernel_h}x{kernel_w} stride {stride:?} padding {padding:?}");
+    assert!(apart(&found.0, &expected.0) < limit, "output of {what}");
+    assert!(
+        apart(&found.1, &expected.1) < limit,
+        "gradient of the input of {what}"
+    );
+    assert!(
+        apart(&found.2, &expected.2) < limit,
+        "gradient of the weight of {what}"
+    );
+    if bias {
+        assert!(
+            apart(&found.3.unwrap(), &expected.3.unwrap()) < limit,
+            "gradient of the bias of {what}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn convolutions_agree(
+        (batch, inputs, outputs) in (1usize..4, 1usize..40, 1usize..70),
+        (height, width) in (1usize..12, 1usize..30),
+        (kernel_h, kernel_w) in (1usize..6, 1usize..6),
+        stride in prop::array::uniform2(1usize..4),
+        padding in prop::array::uniform2(0usize..3),
+        bias: bool,
+        channels_last: bool,
+    ) {
+        prop_assume!(height + 2 * padding[0] >= kernel_h && width + 2 * padding[1] >= kernel_w);
+        conv_agrees(
+            [batch, inputs, height, width],
+            [outputs, kernel_h, kernel_w],
+            stride,
+            padding,
+            bias,
+            channels_last,
+        );
+    }
+}
+
+#[test]
+fn convolutions_of_our_networks_agree() {
+    for (inputs, side, outputs, kernel, stride, padding) in [
+        (3, 40, 24, 5, 1, 0),
+        (24, 18, 32, 3, 1, 1),
+        (27, 9, 60, 3, 1, 0),
+        (64, 7, 64, 3, 1, 1),
+        (64, 5, 256, 5, 1, 0),
+        (64, 8, 128, 3, 2, 1),
+        (64, 8, 128, 1, 2, 0),
+        (32, 6, 48, 1, 1, 0),
+    ] {
+        conv_agrees(
+            [9, inputs, side, side],
+            [outputs, kernel, kernel],
+            [stride; 2],
+            [padding; 2],
+            outputs == 24,
+            true,
+        );
+    }
+}
+
+#[test]
+fn many_pictures_and_few_agree_over_threads() {
+    // The blocks that gradients are summed in have to cover a batch that they do not divide.
+    for batch in [1, 2, 31, 33, 67] {
+        conv_agrees([batch, 5, 6, 6], [7, 3, 3], [1, 1], [1, 1], true, false);
+        conv_agrees([batch, 5, 6, 6], [7, 6, 6], [1, 1], [0, 0], true, false);
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let run = || {
+        let (x, weight) = (leaf([13, 5, 9, 9], 1), leaf([40, 5, 3, 3], 2));
+        let norm = BatchNormConfig::new(40).init(&device());
+        let y = conv2d(x.clone(), weight.clone(), None, [1, 1], [1, 1]);
+        let y = norm_pool_act(
+            y,
+            Some(&norm),
+            true,
+            &Activation::quantized(Bits::new(2).unwrap()),
+        );
+        let grads = weighed_sum(&y).backward();
+        let bits = |tensor: Tensor<4>| tensor.into_data().try_to_vec::<f32>().unwrap();
+        [
+            bits(y.inner()),
+            bits(x.grad(&grads).unwrap()),
+            bits(weight.grad(&grads).unwrap()),
+        ]
+    };
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(run)
+    };
+    let one = on(1);
+    for threads in [2, 3, 8] {
+        assert_eq!(on(threads), one, "{threads} threads");
+    }
+}
+
+fn acts() -> Vec<Activation> {
+    let mut acts = vec![Activation::identity(), Activation::relu(), Activation::clamp()];
+    acts.extend((1..=8).map(|bits| Activation::quantized(Bits::new(bits).unwrap())));
+    acts.push(Activation::quantized(Bits::FULL));
+    acts
+}
+
+#[test]
+fn norm_pool_and_activation_agree() {
+    for act in acts() {
+        for (pool, normed, [height, width]) in [
+            (false, false, [5, 7]),
+            (true, false, [6, 7]),
+            (false, true, [5, 7]),
+            (true, true, [7, 4]),
+            (true, true, [2, 3]),
+        ] {
+            let run = |kernels: bool| {
+                // Multiples of 1/8: the sums are exact, so that ties are ties on either path.
+                let x = (leaf([5, 21, height, width], 4).inner() * 24.0).round() / 8.0;
+                let x = Tensor::from_data(x.into_data(), &device()).require_grad();
+                let mut norm = BatchNormConfig::new(21).init(&device());
+                // Some channels fall.
+                norm.gamma = Param::from_tensor(leaf([21], 5).require_grad());
+                norm.beta = Param::from_tensor(leaf([21], 6).require_grad());
+                let used = normed.then_some(&norm);
+                let y = if kernels {
+                    norm_pool_act(x.clone(), used, pool, &act)
+                } else {
+                    composed::norm_pool_act(x.clone(), used, pool, &act)
+                };
+                let grads = weighed_sum(&y).backward();
+                let affine =
+                    normed.then(|| [&norm.gamma, &norm.beta].map(|param| param.val().grad(&grads).unwrap()));
+                let running = [&norm.running_mean, &norm.running_var].map(|state| state.value_sync().inner());
+                (y.inner(), x.grad(&grads).unwrap(), affine, running)
+            };
+            let (found, expected) = (run(true), run(false));
+            let what = format!("{act:?}, pool {pool}, norm {normed}, {height}x{width}");
+            assert!(apart(&found.0, &expected.0) < 1e-5, "output of {what}");
+            assert!(
+                apart(&found.1, &expected.1) < 1e-5,
+                "gradient of the input of {what}"
+            );
+            for (found, expected) in found.3.iter().zip(&expected.3) {
+                assert!(apart(found, expected) < 1e-5, "running statistics of {what}");
+            }
+            if let (Some(found), Some(expected)) = (found.2, expected.2) {
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!(
+                        apart(found, expected) < 1e-5,
+                        "gradient of gamma or beta of {what}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_agree_at_every_width_and_magnitude() {
+    for bits in [1, 2, 3, 4, 5, 6, 7, 8, 32] {
+        let bits = Bits::new(bits).unwrap();
+        for scale in [0.0, 1e-30, 1e-3, 0.3, 1.0, 8.0] {
+            // More than one chunk, and not a whole number of them.
+            let run = |quantize: &dyn Fn(Tensor<4>) -> Tensor<4>| {
+                let weight = leaf([33, 61, 3, 3], 7).inner() * scale;
+                let weight = Tensor::from_data(weight.into_data(), &device()).require_grad();
+                let y = quantize(weight.clone());
+                let grads = weighed_sum(&y).backward();
+                (y.inner(), weight.grad(&grads).unwrap())
+            };
+            let found = run(&|weight| quantize_weight(weight, bits));
+            let expected = run(&|weight| composed::quantize_weight(weight, bits));
+            // Where `tanh` differs in its last bit, a weight on the edge between two steps may fall on either.
+            let values = |tensor: &Tensor<4>| tensor.to_data().try_to_vec::<f32>().unwrap();
+            let largest = values(&expected.0).into_iter().fold(1e-30, f32::max);
+            let step = bits.levels().map_or(0.0, |levels| 2.0 * largest / levels as f32);
+            let mut on_the_edge = 0;
+            for (found, expected) in values(&found.0).iter().zip(values(&expected.0)) {
+                let apart = (found - expected).abs();
+                assert!(apart <= step + largest * 1e-5, "{bits} bits, scale {scale}");
+                on_the_edge += usize::from(apart > largest * 1e-5);
+            }
+            assert!(
+                on_the_edge <= 3,
+                "{bits} bits, scale {scale}: {on_the_edge} weights a step apart"
+            );
+            assert!(
+                apart(&found.1, &expected.1) < 1e-5,
+                "gradient, {bits} bits, scale {scale}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_same_parameter_may_be_used_twice() {
+    let weight = leaf([6, 6, 3, 3], 2);
+    let x = Tensor::<4>::random([2, 6, 5, 5], Distribution::Default, &device());
+    let once = conv2d(x.clone(), weight.clone(), None, [1, 1], [1, 1]);
+    let twice = conv2d(once, weight.clone(), None, [1, 1], [1, 1]);
+    let grads = weighed_sum(&twice).backward();
+    let found = weight.grad(&grads).unwrap();
+
+    let reference = Tensor::from_data(weight.to_data(), &device()).require_grad();
+    let once = composed::conv2d(x, reference.clone(), None, [1, 1], [1, 1]);
+    let twice = composed::conv2d(once, reference.clone(), None, [1, 1], [1, 1]);
+    let grads = weighed_sum(&twice).backward();
+    assert!(apart(&found, &reference.grad(&grads).unwrap()) < 1e-5);
+}
