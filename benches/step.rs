@@ -10,11 +10,12 @@
 use std::hint::black_box;
 
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::optim::{AdamConfig, GradientsParams, Optimizer};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use vwc_sdk::models::{Cnn8Config, Network, NetworkConfig};
 use vwc_sdk::quant::Bits;
+use vwc_sdk::train::Adam;
 
 fn step(c: &mut Criterion) {
     let device = Device::default().autodiff();
@@ -39,7 +40,7 @@ fn step(c: &mut Criterion) {
                 let labels: Vec<i64> = (0..batch as i64).map(|n| n % 10).collect();
                 let labels = Tensor::<1, Int>::from_data(labels.as_slice(), &device);
                 let loss = CrossEntropyLossConfig::new().init(&device);
-                let mut optimizer = AdamConfig::new().init();
+                let mut optimizer = ModuleOptimizer::from(Adam::new());
                 let mut network = Some(config.init(&device));
                 bencher.iter(|| {
                     let now = network.take().expect("put back after every step");

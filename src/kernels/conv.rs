@@ -3,15 +3,20 @@
 //! No matrix of unfolded inputs is ever built: with the channels last, the inputs under one row of a kernel lie side
 //! by side in the picture itself.
 
+use std::ops::Range;
+
 use macerator::Simd;
 use rayon::prelude::*;
 
+use super::buffer::Buffer;
 use super::pictures::{Frame, Pictures};
 use super::shape::{ConvShape, Product, even_parts};
 use super::tile::{self, Reads, Sweep};
 
 /// Rows of a matrix product that one task computes.
 const PRODUCT_ROWS: usize = 48;
+/// Inputs of a matrix product that one task sums up the weight gradient for.
+const PRODUCT_INNER: usize = 96;
 
 /// `out = conv(x, weight) + bias`.
 ///
@@ -122,16 +127,34 @@ pub fn backward_weight(shape: &ConvShape, x: Pictures<'_>, dy: Pictures<'_>, out
     let padded = outputs.next_multiple_of(width);
     let len = kernel_h * kernel_w * inputs * padded;
 
-    let sums: Vec<Vec<f32>> = if let Some(product) = shape.as_product() {
+    let sums: Vec<Buffer> = if let Some(product) = shape.as_product() {
         let x = x.to_channels_last(shape.batch, inputs, shape.input);
         let dy = dy.to_channels_last(shape.batch, outputs, shape.output());
-        blocks(product.rows, len)
+        // A long inner dimension is work enough for all threads, without blocks of rows to be added up.
+        let parts: Vec<_> = even_parts(product.inner, PRODUCT_INNER).collect();
+        let blocks = if parts.len() >= 8 {
+            vec![0..product.rows]
+        } else {
+            blocks(product.rows, len)
+        };
+        blocks
             .into_par_iter()
             .map(|rows| {
-                let mut sums = vec![0.0; len];
+                let mut sums = Buffer::zeros(len);
                 let x = &x[rows.start * product.inner..rows.end * product.inner];
                 let dy = &dy[rows.start * outputs..rows.end * outputs];
-                product_gradient(product, x, dy, padded, &mut sums);
+                let mut rest = &mut sums[..];
+                let tasks: Vec<_> = parts
+                    .iter()
+                    .map(|part| {
+                        let (sums, others) = std::mem::take(&mut rest).split_at_mut(part.len() * padded);
+                        rest = others;
+                        (part.clone(), sums)
+                    })
+                    .collect();
+                tasks
+                    .into_par_iter()
+                    .for_each(|(part, sums)| product_gradient(product, x, dy, part, padded, sums));
                 sums
             })
             .collect()
@@ -139,7 +162,7 @@ pub fn backward_weight(shape: &ConvShape, x: Pictures<'_>, dy: Pictures<'_>, out
         blocks(shape.batch, len)
             .into_par_iter()
             .map(|pictures| {
-                let mut sums = vec![0.0; len];
+                let mut sums = Buffer::zeros(len);
                 block_gradient(shape, x, dy, pictures, padded, &mut sums);
                 sums
             })
@@ -181,7 +204,7 @@ pub fn backward_bias(shape: &ConvShape, dy: Pictures<'_>, out: &mut [f32]) {
 }
 
 /// Splits `len` items into blocks whose partial results, of `result` numbers each, are added up afterwards.
-fn blocks(len: usize, result: usize) -> Vec<std::ops::Range<usize>> {
+fn blocks(len: usize, result: usize) -> Vec<Range<usize>> {
     // As many as keep a large machine busy, as few as keep the results within 16 MiB.
     let most = ((4 << 20) / result).clamp(2, 32).min(len);
     even_parts(len, len.div_ceil(most)).collect()
@@ -234,7 +257,7 @@ impl Panels {
         inner: usize,
         columns: usize,
         start: Option<&[f32]>,
-        row: impl Fn(usize, std::ops::Range<usize>, &mut [f32]) + Sync,
+        row: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
     ) -> Self {
         let width = tile_width();
         let padded = columns.next_multiple_of(width);
@@ -412,9 +435,16 @@ fn multiply_rows<S: Simd>(product: Product, x: &[f32], weights: &Panels, out: &m
     }
 }
 
-/// Adds the weight gradient of a matrix product's rows to `sums`, `[inner, padded]`.
+/// Adds the weight gradient of a matrix product's rows, for the inputs `part`, to `sums`, `[part, padded]`.
 #[macerator::with_simd]
-fn product_gradient<S: Simd>(product: Product, x: &[f32], dy: &[f32], padded: usize, sums: &mut [f32]) {
+fn product_gradient<S: Simd>(
+    product: Product,
+    x: &[f32],
+    dy: &[f32],
+    part: Range<usize>,
+    padded: usize,
+    sums: &mut [f32],
+) {
     let mut scratch = Vec::new();
     // Few enough rows that they stay in the cache while all tiles pass over them.
     for (x, dy) in x.chunks(32 * product.inner).zip(dy.chunks(32 * product.columns)) {
@@ -426,7 +456,7 @@ fn product_gradient<S: Simd>(product: Product, x: &[f32], dy: &[f32], padded: us
             x_steps: [0, 0, product.inner],
             dy_steps: [0, 0, padded],
         };
-        gradient_tiles::<S>(x, product.inner, dy, padded, sweep, sums);
+        gradient_tiles::<S>(&x[part.start..], part.len(), dy, padded, sweep, sums);
     }
 }
 
@@ -436,7 +466,7 @@ fn block_gradient<'a, S: Simd>(
     shape: &ConvShape,
     x: Pictures<'a>,
     dy: Pictures<'a>,
-    pictures: std::ops::Range<usize>,
+    pictures: Range<usize>,
     padded: usize,
     sums: &mut [f32],
 ) {

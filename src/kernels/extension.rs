@@ -6,10 +6,13 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
-use burn::tensor::{Bytes, DType, Shape};
+use burn::tensor::{DType, Shape, TensorData};
 
+use super::buffer::Buffer;
 use super::conv;
+use super::dropout::DropoutMask;
 use super::norm::{self, Act, Affine, NormShape};
+use super::optimizer::{AdamStep, adam};
 use super::pictures::{Pictures, channels_last};
 use super::shape::ConvShape;
 use super::weight::{WeightScale, quantize_weight, quantize_weight_backward};
@@ -54,6 +57,9 @@ pub(crate) trait KernelOps: Backend {
     /// Quantised weights, of any shape.
     fn kernel_quantize_weight(weight: FloatTensor<Self>, levels: WeightLevels) -> FloatTensor<Self>;
 
+    /// Dropout.
+    fn kernel_dropout(x: FloatTensor<Self>, mask: DropoutMask) -> FloatTensor<Self>;
+
     /// Pool and activation.
     fn kernel_pool_act(x: FloatTensor<Self>, pool_act: PoolAct) -> FloatTensor<Self>;
 
@@ -66,6 +72,44 @@ pub(crate) trait KernelOps: Backend {
         epsilon: f64,
         pool_act: PoolAct,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+/// Operations that no gradient goes through.
+#[backend_extension(Flex)]
+pub(crate) trait OptimizerOps: Backend {
+    /// Parameter, mean and mean square after a step of Adam.
+    fn kernel_adam(
+        parameter: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        square: FloatTensor<Self>,
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+impl OptimizerOps for Flex {
+    fn kernel_adam(
+        parameter: FlexTensor,
+        grad: FlexTensor,
+        mean: FlexTensor,
+        square: FlexTensor,
+        step: AdamStep,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let shape = parameter.shape();
+        let len = shape.num_elements();
+        let [parameter, grad, mean, square] =
+            [parameter, grad, mean, square].map(|tensor| tensor.to_contiguous());
+        let mut after = [(); 3].map(|()| Buffer::unwritten(len));
+        let [to_parameter, to_mean, to_square] = &mut after;
+        adam(
+            step,
+            [&parameter, &mean, &square].map(numbers),
+            numbers(&grad),
+            [to_parameter, to_mean, to_square],
+        );
+        let [parameter, mean, square] = after.map(|numbers| tensor(numbers, shape.clone()));
+        (parameter, mean, square)
+    }
 }
 
 impl KernelOps for Flex {
@@ -86,7 +130,7 @@ impl KernelOps for Flex {
         let weight = weight.to_contiguous();
         let shape = weight.shape();
         let weight = numbers(&weight);
-        let mut out = vec![0.0; weight.len()];
+        let mut out = Buffer::unwritten(weight.len());
         quantize_weight(
             weight,
             WeightScale::of(weight, levels.smallest),
@@ -94,6 +138,10 @@ impl KernelOps for Flex {
             &mut out,
         );
         tensor(out, shape)
+    }
+
+    fn kernel_dropout(x: FlexTensor, mask: DropoutMask) -> FlexTensor {
+        dropout(to_channels_last(x), mask)
     }
 
     fn kernel_pool_act(x: FlexTensor, pool_act: PoolAct) -> FlexTensor {
@@ -171,6 +219,15 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         }
     }
 
+    fn kernel_dropout(x: FloatTensor<Self>, mask: DropoutMask) -> FloatTensor<Self> {
+        let prep = Dropout.prepare::<C>([x.node()]).compute_bound().stateful();
+        let output = Flex::kernel_dropout(x.into_primitive(), mask);
+        match prep {
+            OpsKind::Tracked(prep) => prep.finish(mask, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
     fn kernel_pool_act(x: FloatTensor<Self>, pool_act: PoolAct) -> FloatTensor<Self> {
         match NormPoolAct.prepare::<C>([x.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
@@ -221,17 +278,17 @@ impl<const N: usize> Backward<Flex, N> for Conv2d {
         let weight_shape = weight.shape();
         let weight = weight.to_contiguous();
         if let Some(node) = &ops.parents[0] {
-            let mut out = vec![0.0; x.layout().num_elements()];
+            let mut out = Buffer::unwritten(x.layout().num_elements());
             conv::backward_input(&shape, pictures(&dy), numbers(&weight), &mut out);
             grads.register::<Flex>(node.id, maps(out, shape.batch, shape.channels[0], shape.input));
         }
         if let Some(node) = &ops.parents[1] {
-            let mut out = vec![0.0; weight_shape.num_elements()];
+            let mut out = Buffer::unwritten(weight_shape.num_elements());
             conv::backward_weight(&shape, pictures(&x), pictures(&dy), &mut out);
             grads.register::<Flex>(node.id, tensor(out, weight_shape));
         }
         if let Some(Some(node)) = ops.parents.get(2) {
-            let mut out = vec![0.0; shape.channels[1]];
+            let mut out = Buffer::unwritten(shape.channels[1]);
             conv::backward_bias(&shape, pictures(&dy), &mut out);
             grads.register::<Flex>(node.id, tensor(out, Shape::new([shape.channels[1]])));
         }
@@ -251,7 +308,7 @@ impl Backward<Flex, 1> for QuantizeWeight {
         let weight = weight.to_contiguous();
         let shape = weight.shape();
         let weight = numbers(&weight);
-        let mut out = vec![0.0; weight.len()];
+        let mut out = Buffer::unwritten(weight.len());
         quantize_weight_backward(
             weight,
             WeightScale::of(weight, levels.smallest),
@@ -259,6 +316,19 @@ impl Backward<Flex, 1> for QuantizeWeight {
             &mut out,
         );
         grads.register::<Flex>(node.id, tensor(out, shape));
+    }
+}
+
+#[derive(Debug)]
+struct Dropout;
+
+impl Backward<Flex, 1> for Dropout {
+    type State = DropoutMask;
+
+    fn backward(self, ops: Ops<DropoutMask, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = to_channels_last(grads.consume::<Flex>(&ops.node));
+        let [Some(node)] = ops.parents else { return };
+        grads.register::<Flex>(node.id, dropout(grad, ops.state));
     }
 }
 
@@ -273,18 +343,17 @@ impl<const N: usize> Backward<Flex, N> for NormPoolAct {
         let dy = to_channels_last(grads.consume::<Flex>(&ops.node));
         let (x, affine, pool_act) = ops.state;
         let shape = norm_shape(&x, pool_act);
-        let mut dx = vec![0.0; numbers(&x).len()];
+        let mut dx = Buffer::unwritten(numbers(&x).len());
         let gradients = norm::backward(&shape, numbers(&x), affine.as_ref(), numbers(&dy), &mut dx);
-        let channels = Shape::new([shape.channels]);
         if let Some(node) = &ops.parents[0] {
             grads.register::<Flex>(node.id, maps(dx, shape.batch, shape.channels, shape.size));
         }
         let Some(gradients) = gradients else { return };
         if let Some(Some(node)) = ops.parents.get(1) {
-            grads.register::<Flex>(node.id, tensor(gradients.gamma, channels.clone()));
+            grads.register::<Flex>(node.id, vector(&gradients.gamma));
         }
         if let Some(Some(node)) = ops.parents.get(2) {
-            grads.register::<Flex>(node.id, tensor(gradients.beta, channels));
+            grads.register::<Flex>(node.id, vector(&gradients.beta));
         }
     }
 }
@@ -297,7 +366,7 @@ fn conv2d(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, steps: Co
         bias.map(|bias| bias.to_contiguous()),
     );
     let size = shape.output();
-    let mut out = vec![0.0; shape.batch * size[0] * size[1] * shape.channels[1]];
+    let mut out = Buffer::unwritten(shape.batch * size[0] * size[1] * shape.channels[1]);
     conv::forward(
         &shape,
         pictures(&x),
@@ -306,6 +375,14 @@ fn conv2d(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, steps: Co
         &mut out,
     );
     maps(out, shape.batch, shape.channels[1], size)
+}
+
+/// `x` lies channels last.
+fn dropout(x: FlexTensor, mask: DropoutMask) -> FlexTensor {
+    let [batch, channels, height, width] = x.shape().dims();
+    let mut out = Buffer::unwritten(x.layout().num_elements());
+    mask.apply(numbers(&x), &mut out);
+    maps(out, batch, channels, [height, width])
 }
 
 /// What batch norm, pool and activation give in training.
@@ -320,19 +397,18 @@ struct Normed {
 fn normed(shape: &NormShape, x: &FlexTensor, gamma: FlexTensor, beta: FlexTensor, epsilon: f64) -> Normed {
     let (gamma, beta) = (gamma.to_contiguous(), beta.to_contiguous());
     let (mean, variance) = norm::statistics(shape, numbers(x));
-    let affine = Affine::new(mean.clone(), &variance, numbers(&gamma), numbers(&beta), epsilon);
-    let channels = Shape::new([shape.channels]);
+    let affine = Affine::new(mean, &variance, numbers(&gamma), numbers(&beta), epsilon);
     Normed {
         output: norm_forward(shape, x, Some(&affine)),
-        mean: tensor(mean, channels.clone()),
-        variance: tensor(variance, channels),
+        mean: vector(&affine.mean),
+        variance: vector(&variance),
         affine,
     }
 }
 
 fn norm_forward(shape: &NormShape, x: &FlexTensor, affine: Option<&Affine>) -> FlexTensor {
     let [height, width] = shape.output();
-    let mut out = vec![0.0; shape.batch * height * width * shape.channels];
+    let mut out = Buffer::unwritten(shape.batch * height * width * shape.channels);
     norm::forward(shape, numbers(x), affine, &mut out);
     maps(out, shape.batch, shape.channels, [height, width])
 }
@@ -393,21 +469,26 @@ fn to_channels_last(x: FlexTensor) -> FlexTensor {
     if pictures(&x).as_channels_last(batch, channels, size).is_some() {
         return x;
     }
-    let data = pictures(&x).to_channels_last(batch, channels, size).into_owned();
+    let mut data = Buffer::unwritten(batch * channels * height * width);
+    pictures(&x).copy_channels_last(channels, size, &mut data);
     maps(data, batch, channels, size)
 }
 
 /// Feature maps that lie channels last.
-fn maps(data: Vec<f32>, batch: usize, channels: usize, size: [usize; 2]) -> FlexTensor {
+fn maps(data: Buffer, batch: usize, channels: usize, size: [usize; 2]) -> FlexTensor {
     let strides = channels_last(channels, size).map(|stride| stride as isize);
     let layout = Layout::new(
         Shape::new([batch, channels, size[0], size[1]]),
         strides.to_vec(),
         0,
     );
-    FlexTensor::new(Bytes::from_elems(data), layout, DType::F32)
+    FlexTensor::new(data.into_bytes(), layout, DType::F32)
 }
 
-fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
-    FlexTensor::new(Bytes::from_elems(data), Layout::contiguous(shape), DType::F32)
+fn vector(data: &[f32]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(data.to_vec(), [data.len()]))
+}
+
+fn tensor(data: Buffer, shape: Shape) -> FlexTensor {
+    FlexTensor::new(data.into_bytes(), Layout::contiguous(shape), DType::F32)
 }

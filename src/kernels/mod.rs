@@ -5,16 +5,22 @@
 //! another layout is read as it lies. Every result is the same on any number of threads.
 //!
 //! ```text
+//! buffer     memory that is used again
 //! tile       two register tiles, in the machine's own vectors
 //! conv       convolution and its gradients, over tiles
 //! norm       batch norm, 2x2 max-pool and activation
+//! dropout    dropout
 //! weight     the weight quantiser
+//! optimizer  a step of Adam
 //! extension  all of them as operations of Burn's `flex` backend
 //! ```
 
+mod buffer;
 mod conv;
+mod dropout;
 mod extension;
 mod norm;
+mod optimizer;
 mod pictures;
 mod shape;
 mod tile;
@@ -22,10 +28,12 @@ mod weight;
 
 use burn::backend::{Dispatch, DispatchTensorKind};
 use burn::nn::BatchNorm;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Distribution, Int, Tensor};
 
-use extension::{ConvSteps, KernelOps, PoolAct, WeightLevels};
+use dropout::DropoutMask;
+use extension::{ConvSteps, KernelOps, OptimizerOps, PoolAct, WeightLevels};
 pub(crate) use norm::Act;
+pub(crate) use optimizer::AdamStep;
 
 /// Whether a tensor is one that the kernels compute on: 32-bit floats on the `flex` device.
 pub(crate) fn apply_to<const D: usize>(x: &Tensor<D>) -> bool {
@@ -89,4 +97,34 @@ pub(crate) fn norm_pool_act(x: Tensor<4>, norm: &BatchNorm, pool: bool, act: Act
         state.update((before * (1.0 - norm.momentum) + now * norm.momentum).detach());
     }
     Tensor::from_dispatch(output)
+}
+
+/// Dropout that keeps a share of `keep`. The device's random numbers decide which.
+pub(crate) fn dropout(x: Tensor<4>, keep: f64) -> Tensor<4> {
+    let bits = Tensor::<1, Int>::random([4], Distribution::Uniform(0.0, 65536.0), &x.device());
+    let seed = bits
+        .into_data()
+        .iter::<u64>()
+        .fold(0, |seed, bits| (seed << 16) | (bits & 0xFFFF));
+    Tensor::from_dispatch(Dispatch::kernel_dropout(
+        x.into_dispatch(),
+        DropoutMask { seed, keep },
+    ))
+}
+
+/// A parameter, the mean of its gradient and that of its square, after a step of Adam.
+pub(crate) fn adam<const D: usize>(
+    step: AdamStep,
+    parameter: Tensor<D>,
+    grad: Tensor<D>,
+    mean: Tensor<D>,
+    square: Tensor<D>,
+) -> (Tensor<D>, Tensor<D>, Tensor<D>) {
+    let [parameter, grad, mean, square] = [parameter, grad, mean, square].map(Tensor::into_dispatch);
+    let (parameter, mean, square) = Dispatch::kernel_adam(parameter, grad, mean, square, step);
+    (
+        Tensor::from_dispatch(parameter),
+        Tensor::from_dispatch(mean),
+        Tensor::from_dispatch(square),
+    )
 }

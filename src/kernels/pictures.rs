@@ -1,6 +1,8 @@
-use std::borrow::Cow;
+use std::ops::Deref;
 
 use rayon::prelude::*;
+
+use super::buffer::Buffer;
 
 /// A batch of feature maps in any memory layout.
 #[derive(Clone, Copy, Debug)]
@@ -27,16 +29,25 @@ impl<'a> Pictures<'a> {
     }
 
     /// All `batch` pictures, channels last, copied where they lie otherwise.
-    pub(super) fn to_channels_last(self, batch: usize, channels: usize, size: [usize; 2]) -> Cow<'a, [f32]> {
+    pub(super) fn to_channels_last(
+        self,
+        batch: usize,
+        channels: usize,
+        size: [usize; 2],
+    ) -> ChannelsLast<'a> {
         if let Some(data) = self.as_channels_last(batch, channels, size) {
-            return Cow::Borrowed(data);
+            return ChannelsLast::InPlace(data);
         }
-        let picture = channels * size[0] * size[1];
-        let mut data = vec![0.0; batch * picture];
-        data.par_chunks_mut(picture)
+        let mut data = Buffer::unwritten(batch * channels * size[0] * size[1]);
+        self.copy_channels_last(channels, size, &mut data);
+        ChannelsLast::Copied(data)
+    }
+
+    /// Copies pictures, as many as `to` holds, to `to`, channels last.
+    pub(super) fn copy_channels_last(&self, channels: usize, size: [usize; 2], to: &mut [f32]) {
+        to.par_chunks_mut(channels * size[0] * size[1])
             .enumerate()
             .for_each(|(n, to)| self.copy_framed(n, channels, size, Frame::default(), to));
-        Cow::Owned(data)
     }
 
     /// Copies picture `n` to `to`, channels last, into the middle of a frame of zeros.
@@ -72,6 +83,23 @@ impl<'a> Pictures<'a> {
                     to[channel] = from[x * by_column];
                 }
             }
+        }
+    }
+}
+
+/// What [`Pictures::to_channels_last`] gives.
+pub(super) enum ChannelsLast<'a> {
+    InPlace(&'a [f32]),
+    Copied(Buffer),
+}
+
+impl Deref for ChannelsLast<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::InPlace(data) => data,
+            Self::Copied(data) => data,
         }
     }
 }

@@ -6,7 +6,9 @@ use burn::tensor::{Device, Tensor};
 use super::{ChannelGroup, Network, NetworkConfig};
 use crate::Error;
 use crate::mapping::ConvLayer;
-use crate::quant::{Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, norm_pool_act};
+use crate::quant::{
+    Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, dropout, norm_pool_act,
+};
 
 /// Side of the square pictures the network reads.
 const INPUT: usize = 40;
@@ -169,10 +171,13 @@ impl NetworkConfig for Cnn8Config {
                 reason: "`classes` is 0, expected 1 or more".into(),
             });
         }
-        if !(0.0..=1.0).contains(&self.dropout) {
+        if !(0.0..1.0).contains(&self.dropout) {
             return Err(Error::Structure {
                 network: Self::NAME,
-                reason: format!("`dropout` is {}, expected a share from 0 to 1", self.dropout),
+                reason: format!(
+                    "`dropout` is {}, expected a share from 0 to below 1",
+                    self.dropout
+                ),
             });
         }
         Ok(())
@@ -201,7 +206,7 @@ impl Network for Cnn8 {
                 .then(|| norms.next().expect("a norm per stage that has one"));
             x = norm_pool_act(x, norm, stage.pool, &self.act);
         }
-        let x = self.convs[last].forward(self.dropout.forward(x));
+        let x = self.convs[last].forward(dropout(x, &self.dropout));
         let x = norm_pool_act(x, None, false, &self.last_act);
         self.linear.forward(x.flatten(1, 3))
     }

@@ -1,4 +1,4 @@
-use burn::nn::BatchNorm;
+use burn::nn::{BatchNorm, Dropout};
 use burn::tensor::Tensor;
 
 use super::{Activation, composed};
@@ -58,4 +58,18 @@ pub fn norm_pool_act(x: Tensor<4>, norm: Option<&BatchNorm>, pool: bool, act: &A
         }
     }
     composed::norm_pool_act(x, norm, pool, act)
+}
+
+/// Dropout of feature maps, of any shape `[batch, channels, height, width]`: what [`Dropout::forward`] does, with a mask
+/// of its own on `flex`, where drawing one number at a time takes longer than a convolution.
+pub fn dropout(x: Tensor<4>, dropout: &Dropout) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if crate::kernels::apply_to(&x)
+        && x.device().is_autodiff()
+        && dropout.training.is_enabled()
+        && dropout.prob > 0.0
+    {
+        return crate::kernels::dropout(x, 1.0 - dropout.prob);
+    }
+    dropout.forward(x)
 }

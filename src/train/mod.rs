@@ -5,6 +5,7 @@
 //! carved from the training split. [`evaluate`] is the one look at the test split. [`rounds`] alternates channel
 //! search, pruning and fine-tuning until nothing is left to prune or accuracy falls.
 
+mod adam;
 mod checkpoint;
 mod classifier;
 mod evaluate;
@@ -16,6 +17,7 @@ mod run_dir;
 #[cfg(unix)]
 mod signals;
 
+pub use adam::Adam;
 pub use evaluate::{Evaluation, evaluate};
 pub use fit::{EpochMetrics, Fit, FitOptions, fit};
 pub use recipe::{OptimizerKind, Recipe, Schedule};

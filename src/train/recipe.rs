@@ -2,12 +2,11 @@ use burn::config::Config;
 use burn::lr_scheduler::LrSchedulerConfig;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::lr_scheduler::sequential::SequentialLrSchedulerConfig;
-use burn::optim::{
-    AdamConfig, ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig,
-};
+use burn::optim::{ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::Adam;
 use crate::Error;
 
 /// What moves the weights.
@@ -129,7 +128,7 @@ impl Recipe {
 
     pub(super) fn optimizer(&self) -> ModuleOptimizer {
         match self.optimizer {
-            OptimizerKind::Adam => AdamConfig::new().with_epsilon(1e-8).init(),
+            OptimizerKind::Adam => ModuleOptimizer::from(Adam::new()),
             OptimizerKind::Sgd => SgdConfig::new()
                 .with_momentum(Some(MomentumConfig::new().with_momentum(0.9).with_dampening(0.0)))
                 .with_weight_decay(Some(WeightDecayConfig::new(5e-4)))
