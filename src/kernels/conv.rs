@@ -170,13 +170,18 @@ pub fn backward_weight(shape: &ConvShape, x: Pictures<'_>, dy: Pictures<'_>, out
     };
 
     let kernel = kernel_h * kernel_w;
-    out.par_chunks_mut(inputs * kernel)
+    // As many filters at a time as lie in one cache line of the sums.
+    const TOGETHER: usize = 16;
+    let filter = inputs * kernel;
+    out.par_chunks_mut(TOGETHER * filter)
         .enumerate()
-        .for_each(|(o, filter)| {
-            for (i, plane) in filter.chunks_exact_mut(kernel).enumerate() {
-                for (k, weight) in plane.iter_mut().enumerate() {
-                    let at = (k * inputs + i) * padded + o;
-                    *weight = sums.iter().map(|sums| sums[at]).sum();
+        .for_each(|(group, filters)| {
+            for i in 0..inputs {
+                for k in 0..kernel {
+                    let at = (k * inputs + i) * padded + group * TOGETHER;
+                    for (o, filter) in filters.chunks_exact_mut(filter).enumerate() {
+                        filter[i * kernel + k] = sums.iter().map(|sums| sums[at + o]).sum();
+                    }
                 }
             }
         });
@@ -252,12 +257,12 @@ struct Panels {
 }
 
 impl Panels {
-    /// `row(k, columns, to)` writes row `k` of the given columns.
+    /// `fill` writes the weights of the given columns to every row.
     fn new(
         inner: usize,
         columns: usize,
         start: Option<&[f32]>,
-        row: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
+        fill: impl Fn(Range<usize>, &mut Rows<'_>) + Sync,
     ) -> Self {
         let width = tile_width();
         let padded = columns.next_multiple_of(width);
@@ -267,9 +272,8 @@ impl Panels {
             .enumerate()
             .for_each(|(panel, weights)| {
                 let range = panel * width..((panel + 1) * width).min(columns);
-                for (k, to) in weights.chunks_exact_mut(width).enumerate() {
-                    row(k, range.clone(), &mut to[..range.len()]);
-                }
+                let len = range.len();
+                fill(range, &mut Rows { weights, width, len });
             });
         let mut sums = vec![0.0; padded];
         if let Some(start) = start {
@@ -287,10 +291,14 @@ impl Panels {
     fn of_kernel(shape: &ConvShape, weight: &[f32], bias: Option<&[f32]>) -> Self {
         let [inputs, outputs] = shape.channels;
         let kernel = shape.kernel[0] * shape.kernel[1];
-        Self::new(kernel * inputs, outputs, bias, |k, columns, to| {
-            let at = k % inputs * kernel + k / inputs;
-            for (o, to) in columns.zip(to) {
-                *to = weight[o * inputs * kernel + at];
+        Self::new(kernel * inputs, outputs, bias, |columns, rows| {
+            // In the order that the weights lie in, so that what is fetched with one is there for the next.
+            for i in 0..inputs {
+                for tap in 0..kernel {
+                    for (o, to) in columns.clone().zip(rows.at(tap * inputs + i)) {
+                        *to = weight[(o * inputs + i) * kernel + tap];
+                    }
+                }
             }
         })
     }
@@ -299,9 +307,11 @@ impl Panels {
     fn of_transposed_kernel(shape: &ConvShape, weight: &[f32]) -> Self {
         let [inputs, outputs] = shape.channels;
         let kernel = shape.kernel[0] * shape.kernel[1];
-        Self::new(outputs, kernel * inputs, None, |o, columns, to| {
-            for (k, to) in columns.zip(to) {
-                *to = weight[(o * inputs + k % inputs) * kernel + k / inputs];
+        Self::new(outputs, kernel * inputs, None, |columns, rows| {
+            for o in 0..outputs {
+                for (k, to) in columns.clone().zip(rows.at(o)) {
+                    *to = weight[(o * inputs + k % inputs) * kernel + k / inputs];
+                }
             }
         })
     }
@@ -309,15 +319,25 @@ impl Panels {
     /// Inputs in the order given row, given column, output channel; a column per input channel.
     fn of_flipped_kernel(shape: &ConvShape, weight: &[f32], rows: &[usize], columns: &[usize]) -> Self {
         let [inputs, outputs] = shape.channels;
-        let kernel = shape.kernel[0] * shape.kernel[1];
-        let inner = rows.len() * columns.len() * outputs;
-        Self::new(inner, inputs, None, |k, range, to| {
-            let (o, tap) = (k % outputs, k / outputs);
-            let at = rows[tap / columns.len()] * shape.kernel[1] + columns[tap % columns.len()];
-            for (i, to) in range.zip(to) {
-                *to = weight[(o * inputs + i) * kernel + at];
-            }
-        })
+        let [kernel_h, kernel_w] = shape.kernel;
+        Self::new(
+            rows.len() * columns.len() * outputs,
+            inputs,
+            None,
+            |range, panel| {
+                for o in 0..outputs {
+                    for (tap, at) in (rows
+                        .iter()
+                        .flat_map(|r| columns.iter().map(move |c| r * kernel_w + c)))
+                    .enumerate()
+                    {
+                        for (i, to) in range.clone().zip(panel.at(tap * outputs + o)) {
+                            *to = weight[(o * inputs + i) * kernel_h * kernel_w + at];
+                        }
+                    }
+                }
+            },
+        )
     }
 
     /// First column, what to start from and weights of each panel.
@@ -327,6 +347,19 @@ impl Panels {
             let weights = &self.weights[column * inner..][..inner * self.width];
             (column, &self.start[column..][..self.width], weights)
         })
+    }
+}
+
+/// The rows of one panel, as far as there are columns.
+struct Rows<'a> {
+    weights: &'a mut [f32],
+    width: usize,
+    len: usize,
+}
+
+impl Rows<'_> {
+    fn at(&mut self, k: usize) -> &mut [f32] {
+        &mut self.weights[k * self.width..][..self.len]
     }
 }
 
