@@ -2,10 +2,15 @@
 #![cfg(feature = "flex")]
 
 use burn::module::Param;
-use burn::nn::BatchNormConfig;
+use burn::nn::{BatchNormConfig, DropoutConfig};
+use burn::optim::Optimizer;
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use proptest::prelude::*;
-use vwc_sdk::quant::{Activation, Bits, composed, conv2d, norm_pool_act, quantize_weight};
+use vwc_sdk::quant::{
+    Activation, Bits, QuantConv2dConfig, composed, conv_norm_pool_act, conv2d, dropout, norm_pool_act,
+    quantize_weight,
+};
+use vwc_sdk::train::Adam;
 
 fn device() -> Device {
     Device::flex().autodiff()
@@ -254,6 +259,114 @@ fn norm_pool_and_activation_agree() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn convolution_and_pool_in_one_agree() {
+    for act in acts() {
+        for (side, kernel, padding, outputs) in [(12, 5, 0, 24), (7, 3, 1, 9), (6, 3, 0, 40), (5, 1, 0, 7)] {
+            let run = |kernels: bool| {
+                let x = leaf([5, 3, side, side], 1);
+                let mut conv = QuantConv2dConfig::new([3, outputs], [kernel; 2])
+                    .with_padding([padding; 2])
+                    .with_bias(true)
+                    .init(&device());
+                conv.weight = Param::from_tensor(leaf([outputs, 3, kernel, kernel], 2));
+                conv.bias = Some(Param::from_tensor(leaf([outputs], 3)));
+                let y = if kernels {
+                    conv_norm_pool_act(x.clone(), &conv, None, true, &act)
+                } else {
+                    let bias = conv.bias.as_ref().map(Param::val);
+                    let y = composed::conv2d(x.clone(), conv.weight.val(), bias, [1; 2], [padding; 2]);
+                    composed::norm_pool_act(y, None, true, &act)
+                };
+                let grads = weighed_sum(&y).backward();
+                let bias = conv.bias.as_ref().unwrap().val().grad(&grads).unwrap();
+                let weight = conv.weight.val().grad(&grads).unwrap();
+                (y.inner(), x.grad(&grads).unwrap(), weight, bias)
+            };
+            let (found, expected) = (run(true), run(false));
+            let what = format!("{act:?} {side} {kernel} {padding} {outputs}");
+            assert!(apart(&found.0, &expected.0) < 1e-5, "output of {what}");
+            assert!(
+                apart(&found.1, &expected.1) < 1e-5,
+                "gradient of the input of {what}"
+            );
+            assert!(
+                apart(&found.2, &expected.2) < 1e-5,
+                "gradient of the weight of {what}"
+            );
+            assert!(
+                apart(&found.3, &expected.3) < 1e-5,
+                "gradient of the bias of {what}"
+            );
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "a 2x2 pool does not fit feature maps of 1x1")]
+fn a_pool_that_does_not_fit_is_refused() {
+    let conv = QuantConv2dConfig::new([3, 4], [3, 3])
+        .with_bias(true)
+        .init(&device());
+    conv_norm_pool_act(leaf([1, 3, 3, 3], 1), &conv, None, true, &Activation::relu());
+}
+
+#[test]
+fn trained_norms_agree_in_evaluation() {
+    let device = Device::flex();
+    let mut norm = BatchNormConfig::new(21).init(&device);
+    norm.gamma = Param::from_tensor(leaf([21], 5).inner());
+    norm.beta = Param::from_tensor(leaf([21], 6).inner());
+    norm.running_mean.update(leaf([21], 7).inner());
+    norm.running_var.update(leaf([21], 8).inner().abs() + 0.1);
+    for act in [Activation::identity(), Activation::relu()] {
+        for pool in [false, true] {
+            let x = leaf([3, 21, 5, 7], 4).inner();
+            let found = norm_pool_act(x.clone(), Some(&norm), pool, &act);
+            assert!(apart(&found, &composed::norm_pool_act(x, Some(&norm), pool, &act)) < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn dropout_keeps_the_share_and_its_gradient_the_places() {
+    device().seed(5);
+    let x = (leaf([8, 16, 9, 9], 1).inner() * 0.0 + 1.0).into_data();
+    let x = Tensor::<4>::from_data(x, &device()).require_grad();
+    let module = DropoutConfig::new(0.3).init();
+    let y = dropout(x.clone(), &module);
+    let grads = y.clone().sum().backward();
+    let values = |tensor: Tensor<4>| tensor.into_data().try_to_vec::<f32>().unwrap();
+    let y = values(y.inner());
+    assert_eq!(values(x.grad(&grads).unwrap()), y);
+    let kept = y.iter().filter(|&&value| value > 0.0).count() as f64 / y.len() as f64;
+    assert!((kept - 0.7).abs() < 0.02, "{kept}");
+    assert!(
+        y.iter()
+            .all(|&value| value == 0.0 || (value - 1.0 / 0.7).abs() < 1e-6)
+    );
+
+    let again = || values(dropout(x.clone(), &module).inner());
+    device().seed(5);
+    assert_eq!(again(), y, "the same seed");
+    assert_ne!(again(), y, "the next mask");
+    let off = dropout(x.clone().inner(), &module);
+    assert!(values(off).iter().all(|&value| value == 1.0));
+}
+
+#[test]
+fn adam_agrees_with_burns() {
+    let burns = burn::optim::AdamConfig::new().with_epsilon(1e-8).build();
+    let (mut expected, mut found) = (leaf([7, 5, 3, 3], 1).inner(), leaf([7, 5, 3, 3], 1).inner());
+    let (mut state, mut burns_state) = (None, None);
+    for step in 0..20 {
+        let grad = leaf([7, 5, 3, 3], step).inner() * 0.1;
+        (expected, burns_state) = burns.step(0.01, expected, grad.clone(), burns_state);
+        (found, state) = Adam::new().step(0.01, found, grad, state);
+        assert!(apart(&found, &expected) < 1e-5, "step {step}");
     }
 }
 

@@ -1,7 +1,7 @@
 """The work of `benches/step.rs` and `benches/layers.rs` in PyTorch. Prints one line of JSON.
 
     python3 benches/peers/speed.py step --batch 512 --weight-bits 1 --activation-bits 4 [--compile]
-    python3 benches/peers/speed.py layer --batch 128 --input 32 --channels 16 16 --stride 1
+    python3 benches/peers/speed.py layer --batch 128 --input 32 --channels 16 16 --stride 1 --padding 1
 
 Rounding is a function with a straight-through gradient of its own, as quantisation code for PyTorch has it: fewer
 operations than `train_cnn8.py` spends on it.
@@ -47,7 +47,7 @@ def step(args):
 
 def layer(args):
     inputs, outputs = args.channels
-    conv = train_cnn8.QuantConv2d(inputs, outputs, args.kernel, args.kernel // 2, args.weight_bits)
+    conv = train_cnn8.QuantConv2d(inputs, outputs, args.kernel, args.padding, args.weight_bits)
     conv.stride = (args.stride, args.stride)
     forward = torch.compile(conv) if args.compile else conv
     latent = torch.rand(args.batch, inputs, args.input, args.input, requires_grad=True)
@@ -72,6 +72,7 @@ def main():
     p.add_argument("--channels", type=int, nargs=2)
     p.add_argument("--kernel", type=int, default=3)
     p.add_argument("--stride", type=int, default=1)
+    p.add_argument("--padding", type=int, default=1)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--seconds", type=float, default=4)
     p.add_argument("--compile", action="store_true")

@@ -9,6 +9,7 @@ use macerator::Simd;
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
+use super::norm::{self, Act};
 use super::pictures::{Frame, Pictures};
 use super::shape::{ConvShape, Product, even_parts};
 use super::tile::{self, Reads, Sweep};
@@ -23,36 +24,83 @@ const PRODUCT_INNER: usize = 96;
 /// * `weight`: `[channels_out, channels_in, kernel_height, kernel_width]`
 /// * `out`: `[batch, height_out, width_out, channels_out]`
 pub fn forward(shape: &ConvShape, x: Pictures<'_>, weight: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
-    let [inputs, outputs] = shape.channels;
-    let [kernel_h, kernel_w] = shape.kernel;
-    let size = shape.output();
     if let Some(product) = shape.as_product() {
-        let x = x.to_channels_last(shape.batch, inputs, shape.input);
-        let weights = Panels::of_kernel(shape, weight, bias);
-        return multiply(product, &x, &weights, out);
+        let x = x.to_channels_last(shape.batch, shape.channels[0], shape.input);
+        return multiply(product, &x, &Panels::of_kernel(shape, weight, bias), out);
     }
-    let [top, left] = shape.padding;
-    let pass = Pass {
-        channels: [inputs, outputs],
-        input: shape.input,
-        frame: Frame {
-            top,
-            bottom: top,
-            left,
-            right: left,
-        },
-        output: size,
-        parts: vec![Part {
-            weights: Panels::of_kernel(shape, weight, bias),
-            taps: [kernel_h, kernel_w],
-            origin: [0, 0],
-            stride: shape.stride,
-            out_count: size,
-            out_origin: [0, 0],
-            out_stride: [1, 1],
-        }],
-    };
-    pass.run(x, out);
+    Pass::forward(shape, weight, bias).run(x, out);
+}
+
+/// As [`forward`], then a pool and an activation while the picture's feature maps are at hand: they are not kept.
+///
+/// * `out`: `[batch, height_out / 2, width_out / 2, channels_out]`
+/// * `codes`, as many: what [`OutputGradient::Pooled`] needs to know
+pub fn forward_pool(
+    shape: &ConvShape,
+    x: Pictures<'_>,
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    act: Act,
+    out: &mut [f32],
+    codes: &mut [u8],
+) {
+    let pass = Pass::forward(shape, weight, bias);
+    let pooled = out.len() / shape.batch;
+    out.par_chunks_exact_mut(pooled)
+        .zip(codes.par_chunks_exact_mut(pooled))
+        .enumerate()
+        .for_each_init(
+            Default::default,
+            |(framed, maps): &mut (Vec<f32>, Vec<f32>), (n, (out, codes))| {
+                maps.resize(pass.output_len(), 0.0);
+                picture(&pass, pass.framed(x, n, shape.batch, framed), maps);
+                norm::pool_codes(pass.output, shape.channels[1], act, maps, out, codes);
+            },
+        );
+}
+
+/// The gradient of a convolution's output.
+#[derive(Clone, Copy)]
+pub enum OutputGradient<'a> {
+    /// As it is.
+    Maps(Pictures<'a>),
+    /// Behind a 2x2 pool and an activation, channels last, with the codes that [`forward_pool`] left.
+    Pooled(&'a [f32], &'a [u8]),
+}
+
+impl<'a> OutputGradient<'a> {
+    /// The whole batch where it lies channels last.
+    fn in_place(&self, shape: &ConvShape) -> Option<&'a [f32]> {
+        match self {
+            Self::Maps(maps) => maps.as_channels_last(shape.batch, shape.channels[1], shape.output()),
+            Self::Pooled(..) => None,
+        }
+    }
+
+    /// Writes picture `n` channels last.
+    fn write(&self, shape: &ConvShape, n: usize, to: &mut [f32]) {
+        let (size, channels) = (shape.output(), shape.channels[1]);
+        match self {
+            Self::Maps(maps) => maps.copy_framed(n, channels, size, Frame::default(), to),
+            Self::Pooled(dy, codes) => {
+                let len = (size[0] / 2) * (size[1] / 2) * channels;
+                norm::unpool(
+                    size,
+                    channels,
+                    &dy[n * len..][..len],
+                    &codes[n * len..][..len],
+                    to,
+                );
+            }
+        }
+    }
+}
+
+/// Writes the gradient in front of pool and activation, `[batch, height_out, width_out, channels_out]`.
+pub fn unpool(shape: &ConvShape, dy: &[f32], codes: &[u8], out: &mut [f32]) {
+    out.par_chunks_exact_mut(out.len() / shape.batch)
+        .enumerate()
+        .for_each(|(n, out)| OutputGradient::Pooled(dy, codes).write(shape, n, out));
 }
 
 /// The gradient of the input from that of the output, `dy`.
@@ -120,14 +168,14 @@ pub fn backward_input(shape: &ConvShape, dy: Pictures<'_>, weight: &[f32], out: 
 /// The gradient of the weights, `[channels_out, channels_in, kernel_height, kernel_width]`.
 ///
 /// The order of summation depends on the shape alone, so the result does not depend on the number of threads.
-pub fn backward_weight(shape: &ConvShape, x: Pictures<'_>, dy: Pictures<'_>, out: &mut [f32]) {
+pub fn backward_weight(shape: &ConvShape, x: Pictures<'_>, dy: OutputGradient<'_>, out: &mut [f32]) {
     let [inputs, outputs] = shape.channels;
     let [kernel_h, kernel_w] = shape.kernel;
     let width = tile_width();
     let padded = outputs.next_multiple_of(width);
     let len = kernel_h * kernel_w * inputs * padded;
 
-    let sums: Vec<Buffer> = if let Some(product) = shape.as_product() {
+    let sums: Vec<Buffer> = if let (Some(product), OutputGradient::Maps(dy)) = (shape.as_product(), dy) {
         let x = x.to_channels_last(shape.batch, inputs, shape.input);
         let dy = dy.to_channels_last(shape.batch, outputs, shape.output());
         // A long inner dimension is work enough for all threads, without blocks of rows to be added up.
@@ -198,6 +246,29 @@ pub fn backward_bias(shape: &ConvShape, dy: Pictures<'_>, out: &mut [f32]) {
             for row in dy[rows.start * outputs..rows.end * outputs].chunks_exact(outputs) {
                 for (sum, value) in sums.iter_mut().zip(row) {
                     *sum += value;
+                }
+            }
+            sums
+        })
+        .collect();
+    for (o, bias) in out.iter_mut().enumerate() {
+        *bias = sums.iter().map(|sums| sums[o]).sum();
+    }
+}
+
+/// As [`backward_bias`] behind a pool and an activation.
+pub fn backward_bias_pooled(channels: usize, dy: &[f32], codes: &[u8], out: &mut [f32]) {
+    let sums: Vec<Vec<f32>> = blocks(dy.len() / channels, channels)
+        .into_par_iter()
+        .map(|rows| {
+            let mut sums = vec![0.0; channels];
+            let range = rows.start * channels..rows.end * channels;
+            for (dy, codes) in dy[range.clone()]
+                .chunks_exact(channels)
+                .zip(codes[range].chunks_exact(channels))
+            {
+                for ((sum, dy), &code) in sums.iter_mut().zip(dy).zip(codes) {
+                    *sum += if norm::passes(code) { *dy } else { 0.0 };
                 }
             }
             sums
@@ -385,23 +456,48 @@ struct Part {
 }
 
 impl Pass {
+    fn forward(shape: &ConvShape, weight: &[f32], bias: Option<&[f32]>) -> Self {
+        Self {
+            channels: shape.channels,
+            input: shape.input,
+            frame: Frame::of_padding(shape.padding),
+            output: shape.output(),
+            parts: vec![Part {
+                weights: Panels::of_kernel(shape, weight, bias),
+                taps: shape.kernel,
+                origin: [0, 0],
+                stride: shape.stride,
+                out_count: shape.output(),
+                out_origin: [0, 0],
+                out_stride: [1, 1],
+            }],
+        }
+    }
+
+    fn output_len(&self) -> usize {
+        self.output[0] * self.output[1] * self.channels[1]
+    }
+
     fn run(&self, x: Pictures<'_>, out: &mut [f32]) {
-        let [inputs, outputs] = self.channels;
-        let batch = out.len() / (self.output[0] * self.output[1] * outputs);
-        let in_place = (self.frame == Frame::default())
-            .then(|| x.as_channels_last(batch, inputs, self.input))
-            .flatten();
-        let framed = self.frame.len(inputs, self.input);
-        out.par_chunks_exact_mut(out.len() / batch)
+        let batch = out.len() / self.output_len();
+        out.par_chunks_exact_mut(self.output_len())
             .enumerate()
-            .for_each_init(Vec::new, |scratch, (n, out)| match in_place {
-                Some(x) => picture(self, &x[n * framed..][..framed], out),
-                None => {
-                    scratch.resize(framed, 0.0);
-                    x.copy_framed(n, inputs, self.input, self.frame, scratch);
-                    picture(self, scratch, out);
-                }
+            .for_each_init(Vec::new, |scratch, (n, out)| {
+                picture(self, self.framed(x, n, batch, scratch), out);
             });
+    }
+
+    /// Picture `n` of `x`, where it lies or framed in `scratch`.
+    fn framed<'a>(&self, x: Pictures<'a>, n: usize, batch: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+        let (channels, len) = (self.channels[0], self.frame.len(self.channels[0], self.input));
+        if self.frame == Frame::default()
+            && let Some(x) = x.as_channels_last(batch, channels, self.input)
+        {
+            return &x[n * len..][..len];
+        }
+        scratch.resize(len, 0.0);
+        x.copy_framed(n, channels, self.input, self.frame, scratch);
+        scratch
     }
 }
 
@@ -498,7 +594,7 @@ fn product_gradient<S: Simd>(
 fn block_gradient<'a, S: Simd>(
     shape: &ConvShape,
     x: Pictures<'a>,
-    dy: Pictures<'a>,
+    dy: OutputGradient<'a>,
     pictures: Range<usize>,
     padded: usize,
     sums: &mut [f32],
@@ -506,19 +602,13 @@ fn block_gradient<'a, S: Simd>(
     let [inputs, outputs] = shape.channels;
     let [kernel_h, kernel_w] = shape.kernel;
     let [height, width] = shape.output();
-    let [top, left] = shape.padding;
-    let frame = Frame {
-        top,
-        bottom: top,
-        left,
-        right: left,
-    };
+    let frame = Frame::of_padding(shape.padding);
     let (framed, gradient) = (frame.len(inputs, shape.input), height * width * outputs);
-    let pitch = (left + shape.input[1] + left) * inputs;
+    let pitch = (frame.left + shape.input[1] + frame.right) * inputs;
     let x_in_place = (frame == Frame::default())
         .then(|| x.as_channels_last(shape.batch, inputs, shape.input))
         .flatten();
-    let dy_in_place = dy.as_channels_last(shape.batch, outputs, [height, width]);
+    let dy_in_place = dy.in_place(shape);
 
     // So many pictures at once that a tile has a while to sum up before it is stored.
     let together = 200usize.div_ceil(height * width);
@@ -540,7 +630,7 @@ fn block_gradient<'a, S: Simd>(
             None => {
                 dy_scratch.resize(count * gradient, 0.0);
                 for (n, to) in dy_scratch.chunks_exact_mut(gradient).enumerate() {
-                    dy.copy_framed(first + n, outputs, [height, width], Frame::default(), to);
+                    dy.write(shape, first + n, to);
                 }
                 &dy_scratch[..]
             }

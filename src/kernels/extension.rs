@@ -1,5 +1,7 @@
 //! The kernels as operations of Burn's `flex` backend, with their gradients.
 
+use std::sync::Arc;
+
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -9,7 +11,7 @@ use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Shape, TensorData};
 
 use super::buffer::Buffer;
-use super::conv;
+use super::conv::{self, OutputGradient};
 use super::dropout::DropoutMask;
 use super::norm::{self, Act, Affine, NormShape};
 use super::optimizer::{AdamStep, adam};
@@ -54,6 +56,15 @@ pub(crate) trait KernelOps: Backend {
         steps: ConvSteps,
     ) -> FloatTensor<Self>;
 
+    /// A convolution with bias, a 2x2 max-pool and an activation.
+    fn kernel_conv2d_pool(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        steps: ConvSteps,
+        act: Act,
+    ) -> FloatTensor<Self>;
+
     /// Quantised weights, of any shape.
     fn kernel_quantize_weight(weight: FloatTensor<Self>, levels: WeightLevels) -> FloatTensor<Self>;
 
@@ -76,7 +87,18 @@ pub(crate) trait KernelOps: Backend {
 
 /// Operations that no gradient goes through.
 #[backend_extension(Flex)]
-pub(crate) trait OptimizerOps: Backend {
+pub(crate) trait ConstantOps: Backend {
+    /// Batch norm with the given statistics, pool and activation.
+    fn kernel_fixed_norm_pool_act(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        epsilon: f64,
+        pool_act: PoolAct,
+    ) -> FloatTensor<Self>;
+
     /// Parameter, mean and mean square after a step of Adam.
     fn kernel_adam(
         parameter: FloatTensor<Self>,
@@ -87,7 +109,24 @@ pub(crate) trait OptimizerOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
-impl OptimizerOps for Flex {
+impl ConstantOps for Flex {
+    fn kernel_fixed_norm_pool_act(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        mean: FlexTensor,
+        variance: FlexTensor,
+        epsilon: f64,
+        pool_act: PoolAct,
+    ) -> FlexTensor {
+        let shape = norm_shape(&x, pool_act);
+        let [gamma, beta, mean, variance] =
+            [gamma, beta, mean, variance].map(|tensor| tensor.to_contiguous());
+        let mean = numbers(&mean).to_vec();
+        let affine = Affine::new(mean, numbers(&variance), numbers(&gamma), numbers(&beta), epsilon);
+        norm_forward(&shape, &to_channels_last(x), Some(&affine))
+    }
+
     fn kernel_adam(
         parameter: FlexTensor,
         grad: FlexTensor,
@@ -124,6 +163,16 @@ impl KernelOps for Flex {
         steps: ConvSteps,
     ) -> FlexTensor {
         conv2d(x, weight, Some(bias), steps)
+    }
+
+    fn kernel_conv2d_pool(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        steps: ConvSteps,
+        act: Act,
+    ) -> FlexTensor {
+        conv2d_pool(x, weight, bias, steps, act).0
     }
 
     fn kernel_quantize_weight(weight: FlexTensor, levels: WeightLevels) -> FlexTensor {
@@ -199,6 +248,23 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
                 Some(bias.into_primitive()),
                 steps,
             )),
+        }
+    }
+
+    fn kernel_conv2d_pool(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        steps: ConvSteps,
+        act: Act,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), weight.node(), bias.node()];
+        let prep = Conv2dPool.prepare::<C>(nodes).compute_bound().stateful();
+        let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.into_primitive());
+        let (output, codes) = conv2d_pool(x.clone(), weight.clone(), bias, steps, act);
+        match prep {
+            OpsKind::Tracked(prep) => prep.finish((x, weight, codes, steps), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }
 
@@ -284,12 +350,54 @@ impl<const N: usize> Backward<Flex, N> for Conv2d {
         }
         if let Some(node) = &ops.parents[1] {
             let mut out = Buffer::unwritten(weight_shape.num_elements());
-            conv::backward_weight(&shape, pictures(&x), pictures(&dy), &mut out);
+            conv::backward_weight(
+                &shape,
+                pictures(&x),
+                OutputGradient::Maps(pictures(&dy)),
+                &mut out,
+            );
             grads.register::<Flex>(node.id, tensor(out, weight_shape));
         }
         if let Some(Some(node)) = ops.parents.get(2) {
             let mut out = Buffer::unwritten(shape.channels[1]);
             conv::backward_bias(&shape, pictures(&dy), &mut out);
+            grads.register::<Flex>(node.id, tensor(out, Shape::new([shape.channels[1]])));
+        }
+    }
+}
+
+/// Of input, weight and bias.
+#[derive(Debug)]
+struct Conv2dPool;
+
+impl Backward<Flex, 3> for Conv2dPool {
+    type State = (FlexTensor, FlexTensor, Arc<Vec<u8>>, ConvSteps);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = to_channels_last(grads.consume::<Flex>(&ops.node));
+        let (x, weight, codes, steps) = ops.state;
+        let shape = conv_shape(&x, &weight, steps);
+        let x = usable(x);
+        let dy = numbers(&dy);
+        let [x_node, weight_node, bias_node] = ops.parents;
+        if let Some(node) = x_node {
+            let [height, width] = shape.output();
+            let mut maps_dy = Buffer::unwritten(shape.batch * height * width * shape.channels[1]);
+            conv::unpool(&shape, dy, &codes, &mut maps_dy);
+            let maps_dy = maps(maps_dy, shape.batch, shape.channels[1], [height, width]);
+            let mut out = Buffer::unwritten(x.layout().num_elements());
+            let weight = weight.to_contiguous();
+            conv::backward_input(&shape, pictures(&maps_dy), numbers(&weight), &mut out);
+            grads.register::<Flex>(node.id, maps(out, shape.batch, shape.channels[0], shape.input));
+        }
+        if let Some(node) = weight_node {
+            let mut out = Buffer::unwritten(weight.layout().num_elements());
+            conv::backward_weight(&shape, pictures(&x), OutputGradient::Pooled(dy, &codes), &mut out);
+            grads.register::<Flex>(node.id, tensor(out, weight.shape()));
+        }
+        if let Some(node) = bias_node {
+            let mut out = Buffer::unwritten(shape.channels[1]);
+            conv::backward_bias_pooled(shape.channels[1], dy, &codes, &mut out);
             grads.register::<Flex>(node.id, tensor(out, Shape::new([shape.channels[1]])));
         }
     }
@@ -375,6 +483,35 @@ fn conv2d(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, steps: Co
         &mut out,
     );
     maps(out, shape.batch, shape.channels[1], size)
+}
+
+/// The output, and what its gradient needs to know.
+fn conv2d_pool(
+    x: FlexTensor,
+    weight: FlexTensor,
+    bias: FlexTensor,
+    steps: ConvSteps,
+    act: Act,
+) -> (FlexTensor, Arc<Vec<u8>>) {
+    let shape = conv_shape(&x, &weight, steps);
+    let (x, weight, bias) = (usable(x), weight.to_contiguous(), bias.to_contiguous());
+    let [height, width] = shape.output().map(|side| side / 2);
+    let mut out = Buffer::unwritten(shape.batch * height * width * shape.channels[1]);
+    let mut codes = vec![0; out.len()];
+    let bias = Some(numbers(&bias));
+    conv::forward_pool(
+        &shape,
+        pictures(&x),
+        numbers(&weight),
+        bias,
+        act,
+        &mut out,
+        &mut codes,
+    );
+    (
+        maps(out, shape.batch, shape.channels[1], [height, width]),
+        codes.into(),
+    )
 }
 
 /// `x` lies channels last.

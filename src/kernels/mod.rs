@@ -31,7 +31,7 @@ use burn::nn::BatchNorm;
 use burn::tensor::{DType, Distribution, Int, Tensor};
 
 use dropout::DropoutMask;
-use extension::{ConvSteps, KernelOps, OptimizerOps, PoolAct, WeightLevels};
+use extension::{ConstantOps, ConvSteps, KernelOps, PoolAct, WeightLevels};
 pub(crate) use norm::Act;
 pub(crate) use optimizer::AdamStep;
 
@@ -62,6 +62,20 @@ pub(crate) fn conv2d(
         None => Dispatch::kernel_conv2d(x, weight, steps),
         Some(bias) => Dispatch::kernel_conv2d_bias(x, weight, bias.into_dispatch(), steps),
     })
+}
+
+/// A convolution with bias, a 2x2 max-pool and an activation.
+pub(crate) fn conv2d_pool(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    stride: [usize; 2],
+    padding: [usize; 2],
+    act: Act,
+) -> Tensor<4> {
+    let steps = ConvSteps { stride, padding };
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_conv2d_pool(x, weight, bias, steps, act))
 }
 
 /// Quantised weights.
@@ -97,6 +111,28 @@ pub(crate) fn norm_pool_act(x: Tensor<4>, norm: &BatchNorm, pool: bool, act: Act
         state.update((before * (1.0 - norm.momentum) + now * norm.momentum).detach());
     }
     Tensor::from_dispatch(output)
+}
+
+/// A batch norm with its running statistics, without a gradient, a 2x2 max-pool where wanted, then an activation.
+pub(crate) fn fixed_norm_pool_act(x: Tensor<4>, norm: &BatchNorm, pool: bool, act: Act) -> Tensor<4> {
+    let vectors = [
+        norm.gamma.val(),
+        norm.beta.val(),
+        norm.running_mean.value(),
+        norm.running_var.value(),
+    ];
+    let [gamma, beta, mean, variance] = vectors.map(Tensor::into_dispatch);
+    let pool_act = PoolAct { pool, act };
+    let x = x.into_dispatch();
+    Tensor::from_dispatch(Dispatch::kernel_fixed_norm_pool_act(
+        x,
+        gamma,
+        beta,
+        mean,
+        variance,
+        norm.epsilon,
+        pool_act,
+    ))
 }
 
 /// Dropout that keeps a share of `keep`. The device's random numbers decide which.

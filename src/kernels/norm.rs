@@ -212,11 +212,11 @@ fn apply(x: f32, [mean, scale, shift]: [f32; 3]) -> f32 {
     (x - mean) * scale + shift
 }
 
-/// The four inputs, as rows of channels, of each pooled position; and, of `other`, the pooled position.
+/// The four inputs, as rows of channels, of each pooled position.
 #[inline(always)]
-fn squares<'a>(shape: &NormShape, x: &'a [f32]) -> impl Iterator<Item = [&'a [f32]; 4]> {
-    let (channels, pitch) = (shape.channels, shape.size[1] * shape.channels);
-    let [height, width] = shape.output();
+fn squares(size: [usize; 2], channels: usize, x: &[f32]) -> impl Iterator<Item = [&[f32]; 4]> {
+    let pitch = size[1] * channels;
+    let [height, width] = size.map(|side| side / 2);
     (0..height).flat_map(move |row| {
         let rows = &x[2 * row * pitch..][..2 * pitch];
         (0..width).map(move |column| {
@@ -294,7 +294,7 @@ fn forward_with(shape: &NormShape, x: &[f32], affine: &Affine, out: &mut [f32], 
         }
         return;
     }
-    for (out, [a, b, c, d]) in out.zip(squares(shape, x)) {
+    for (out, [a, b, c, d]) in out.zip(squares(shape.size, shape.channels, x)) {
         let square = a.iter().zip(b).zip(c.iter().zip(d));
         for ((out, ((&a, &b), (&c, &d))), affine) in out.iter_mut().zip(square).zip(affine.channels()) {
             let [a, b, c, d] = [a, b, c, d].map(|x| apply(x, affine));
@@ -411,7 +411,7 @@ fn sums_with(
         }
         return;
     }
-    for (dy, [a, b, c, d]) in dy.zip(squares(shape, x)) {
+    for (dy, [a, b, c, d]) in dy.zip(squares(shape.size, shape.channels, x)) {
         let sums = sum_g.iter_mut().zip(sum_gx.iter_mut());
         let square = a.iter().zip(b).zip(c.iter().zip(d));
         for ((((sum_g, sum_gx), &dy), ((&a, &b), (&c, &d))), affine) in
@@ -513,6 +513,81 @@ fn gradient_with(
                 *dx_b += if in_top & !in_a { g } else { 0.0 };
                 *dx_c += if !in_top & in_c { g } else { 0.0 };
                 *dx_d += if !in_top & !in_c { g } else { 0.0 };
+            }
+        }
+    }
+}
+
+/// Set in a code where a gradient passes the activation; the two bits below say which of the square was largest.
+const PASSES: u8 = 4;
+
+/// Whether a gradient passes where [`pool_codes`] left `code`.
+pub(super) fn passes(code: u8) -> bool {
+    code & PASSES != 0
+}
+
+/// Pool and activation of one picture, and what its gradient needs to know.
+#[macerator::with_simd]
+pub(super) fn pool_codes<S: Simd>(
+    size: [usize; 2],
+    channels: usize,
+    act: Act,
+    x: &[f32],
+    out: &mut [f32],
+    codes: &mut [u8],
+) {
+    with_function!(act, pool_codes_with(size, channels, x, out, codes));
+}
+
+#[inline(always)]
+fn pool_codes_with(
+    size: [usize; 2],
+    channels: usize,
+    x: &[f32],
+    out: &mut [f32],
+    codes: &mut [u8],
+    act: impl Function,
+) {
+    let out = out
+        .chunks_exact_mut(channels)
+        .zip(codes.chunks_exact_mut(channels));
+    for ((out, codes), [a, b, c, d]) in out.zip(squares(size, channels, x)) {
+        let square = a.iter().zip(b).zip(c.iter().zip(d));
+        for ((out, code), ((&a, &b), (&c, &d))) in out.iter_mut().zip(codes).zip(square) {
+            let (top, low) = (larger(a, b), larger(c, d));
+            let x = larger(top, low);
+            *out = act.value(x);
+            let which = if low > top {
+                2 + u8::from(d > c)
+            } else {
+                u8::from(b > a)
+            };
+            *code = which | if act.passes(x) { PASSES } else { 0 };
+        }
+    }
+}
+
+/// The gradient in front of pool and activation of one picture from that behind them.
+#[macerator::with_simd]
+pub(super) fn unpool<S: Simd>(size: [usize; 2], channels: usize, dy: &[f32], codes: &[u8], dx: &mut [f32]) {
+    let pitch = size[1] * channels;
+    let [height, width] = size.map(|side| side / 2);
+    if size[0] % 2 + size[1] % 2 > 0 {
+        dx.fill(0.0);
+    }
+    for row in 0..height {
+        let (top, low) = dx[2 * row * pitch..][..2 * pitch].split_at_mut(pitch);
+        for column in 0..width {
+            let (from, at) = ((row * width + column) * channels, 2 * column * channels);
+            let (a, b) = top[at..][..2 * channels].split_at_mut(channels);
+            let (c, d) = low[at..][..2 * channels].split_at_mut(channels);
+            let to = a.iter_mut().zip(b).zip(c.iter_mut().zip(d));
+            let from = dy[from..][..channels].iter().zip(&codes[from..][..channels]);
+            for (((a, b), (c, d)), (&dy, &code)) in to.zip(from) {
+                *a = if code == PASSES { dy } else { 0.0 };
+                *b = if code == PASSES + 1 { dy } else { 0.0 };
+                *c = if code == PASSES + 2 { dy } else { 0.0 };
+                *d = if code == PASSES + 3 { dy } else { 0.0 };
             }
         }
     }

@@ -119,6 +119,16 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// `[down, across]` zeros on either side.
+    pub(super) fn of_padding([down, across]: [usize; 2]) -> Self {
+        Self {
+            top: down,
+            bottom: down,
+            left: across,
+            right: across,
+        }
+    }
+
     /// Numbers in a framed picture.
     pub(super) fn len(&self, channels: usize, [height, width]: [usize; 2]) -> usize {
         (self.top + height + self.bottom) * (self.left + width + self.right) * channels

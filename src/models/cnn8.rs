@@ -7,7 +7,8 @@ use super::{ChannelGroup, Network, NetworkConfig};
 use crate::Error;
 use crate::mapping::ConvLayer;
 use crate::quant::{
-    Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, dropout, norm_pool_act,
+    Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, conv_norm_pool_act, dropout,
+    norm_pool_act,
 };
 
 /// Side of the square pictures the network reads.
@@ -200,11 +201,10 @@ impl Network for Cnn8 {
         let mut norms = self.norms.iter();
         let mut x = images;
         for (stage, conv) in STAGES.iter().zip(&self.convs).take(last) {
-            x = conv.forward(x);
             let norm = stage
                 .norm
                 .then(|| norms.next().expect("a norm per stage that has one"));
-            x = norm_pool_act(x, norm, stage.pool, &self.act);
+            x = conv_norm_pool_act(x, conv, norm, stage.pool, &self.act);
         }
         let x = self.convs[last].forward(dropout(x, &self.dropout));
         let x = norm_pool_act(x, None, false, &self.last_act);

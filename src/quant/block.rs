@@ -1,7 +1,7 @@
 use burn::nn::{BatchNorm, Dropout};
 use burn::tensor::Tensor;
 
-use super::{Activation, composed};
+use super::{Activation, QuantConv2d, composed};
 
 /// A 2-D convolution, zero-padded, without dilation or groups.
 ///
@@ -54,10 +54,42 @@ pub fn norm_pool_act(x: Tensor<4>, norm: Option<&BatchNorm>, pool: bool, act: &A
             Some(norm) if x.device().is_autodiff() && norm.training.is_enabled() => {
                 return crate::kernels::norm_pool_act(x, norm, pool, act.into());
             }
+            Some(norm) if !x.device().is_autodiff() => {
+                return crate::kernels::fixed_norm_pool_act(x, norm, pool, act.into());
+            }
+            // Batch norm with fixed statistics, but in a graph.
             Some(_) => {}
         }
     }
     composed::norm_pool_act(x, norm, pool, act)
+}
+
+/// A convolution and what follows it: `norm_pool_act(conv.forward(x), norm, pool, act)`.
+///
+/// On `flex` the feature maps between a convolution with bias and a pool are never kept, nor is their gradient.
+///
+/// # Panics
+///
+/// As [`norm_pool_act`].
+pub fn conv_norm_pool_act(
+    x: Tensor<4>,
+    conv: &QuantConv2d,
+    norm: Option<&BatchNorm>,
+    pool: bool,
+    act: &Activation,
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if let (true, None, Some(bias)) = (pool, norm, &conv.bias)
+        && crate::kernels::apply_to(&x)
+        && (0..2).all(|d| {
+            let padded = x.dims()[2 + d] + 2 * conv.padding[d];
+            padded >= conv.weight.dims()[2 + d] + conv.stride[d]
+        })
+    {
+        let weight = conv.quantized_weight();
+        return crate::kernels::conv2d_pool(x, weight, bias.val(), conv.stride, conv.padding, act.into());
+    }
+    norm_pool_act(conv.forward(x), norm, pool, act)
 }
 
 /// Dropout of feature maps, of any shape `[batch, channels, height, width]`: what [`Dropout::forward`] does, with a mask

@@ -43,7 +43,7 @@ mod ste;
 
 pub use activation::Activation;
 pub use bits::{Bits, BitsError};
-pub use block::{conv2d, dropout, norm_pool_act};
+pub use block::{conv_norm_pool_act, conv2d, dropout, norm_pool_act};
 pub use conv::{QuantConv2d, QuantConv2dConfig};
 pub use linear::{QuantLinear, QuantLinearConfig};
 pub use quantizer::WeightQuantizer;
