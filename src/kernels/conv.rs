@@ -171,8 +171,7 @@ pub fn backward_input(shape: &ConvShape, dy: Pictures<'_>, weight: &[f32], out: 
 pub fn backward_weight(shape: &ConvShape, x: Pictures<'_>, dy: OutputGradient<'_>, out: &mut [f32]) {
     let [inputs, outputs] = shape.channels;
     let [kernel_h, kernel_w] = shape.kernel;
-    let width = tile_width();
-    let padded = outputs.next_multiple_of(width);
+    let padded = outputs.next_multiple_of(lanes());
     let len = kernel_h * kernel_w * inputs * padded;
 
     let sums: Vec<Buffer> = if let (Some(product), OutputGradient::Maps(dy)) = (shape.as_product(), dy) {
@@ -281,8 +280,10 @@ pub fn backward_bias_pooled(channels: usize, dy: &[f32], codes: &[u8], out: &mut
 
 /// Splits `len` items into blocks whose partial results, of `result` numbers each, are added up afterwards.
 fn blocks(len: usize, result: usize) -> Vec<Range<usize>> {
-    // As many as keep a large machine busy, as few as keep the results within 16 MiB.
-    let most = ((4 << 20) / result).clamp(2, 32).min(len);
+    // As many as keep a large machine busy, as few as keep the results within 32 MiB, and a number that two or four
+    // threads share evenly.
+    let most = ((8 << 20) / result).clamp(2, 32).min(len);
+    let most = if most < 4 { most } else { most / 4 * 4 };
     even_parts(len, len.div_ceil(most)).collect()
 }
 
@@ -317,14 +318,23 @@ impl Kind {
     }
 }
 
-/// Weights as the tiles read them: panels of [`tile::width`] output columns, in each a row per input, zeros where
-/// columns are missing.
+/// Weights as the tiles read them: panels as many vectors wide as a tile is, the last perhaps narrower; in each a row
+/// per input, with zeros where columns are missing.
 struct Panels {
-    width: usize,
     columns: usize,
+    inner: usize,
     /// What the sums start from.
     start: Vec<f32>,
-    weights: Vec<f32>,
+    weights: Buffer,
+}
+
+/// One of [`Panels`].
+struct Panel<'a> {
+    column: usize,
+    columns: usize,
+    across: usize,
+    /// What the sums start from, and the weights.
+    tiles: (&'a [f32], &'a [f32]),
 }
 
 impl Panels {
@@ -335,15 +345,15 @@ impl Panels {
         start: Option<&[f32]>,
         fill: impl Fn(Range<usize>, &mut Rows<'_>) + Sync,
     ) -> Self {
-        let width = tile_width();
-        let padded = columns.next_multiple_of(width);
-        let mut weights = vec![0.0; inner * padded];
+        let widest = tile::MOST_ACROSS * lanes();
+        let padded = columns.next_multiple_of(lanes());
+        let mut weights = Buffer::zeros(inner * padded);
         weights
-            .par_chunks_exact_mut(inner * width)
+            .par_chunks_mut(inner * widest)
             .enumerate()
             .for_each(|(panel, weights)| {
-                let range = panel * width..((panel + 1) * width).min(columns);
-                let len = range.len();
+                let range = panel * widest..((panel + 1) * widest).min(columns);
+                let (width, len) = (weights.len() / inner, range.len());
                 fill(range, &mut Rows { weights, width, len });
             });
         let mut sums = vec![0.0; padded];
@@ -351,11 +361,24 @@ impl Panels {
             sums[..columns].copy_from_slice(start);
         }
         Self {
-            width,
             columns,
+            inner,
             start: sums,
             weights,
         }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Panel<'_>> {
+        even_panels(self.start.len()).map(|(column, across)| {
+            let width = across * lanes();
+            let weights = &self.weights[column * self.inner..][..width * self.inner];
+            Panel {
+                column,
+                columns: width.min(self.columns - column),
+                across,
+                tiles: (&self.start[column..][..width], weights),
+            }
+        })
     }
 
     /// Inputs in the order kernel row, kernel column, channel; a column per output channel.
@@ -410,15 +433,14 @@ impl Panels {
             },
         )
     }
+}
 
-    /// First column, what to start from and weights of each panel.
-    fn iter(&self) -> impl Iterator<Item = (usize, &[f32], &[f32])> {
-        let inner = self.weights.len() / self.start.len();
-        (0..self.columns).step_by(self.width).map(move |column| {
-            let weights = &self.weights[column * inner..][..inner * self.width];
-            (column, &self.start[column..][..self.width], weights)
-        })
-    }
+/// First column, and vectors across, of the tiles over `padded` columns, which are whole vectors.
+fn even_panels(padded: usize) -> impl Iterator<Item = (usize, usize)> {
+    let lanes = lanes();
+    (0..padded)
+        .step_by(tile::MOST_ACROSS * lanes)
+        .map(move |column| (column, tile::MOST_ACROSS.min((padded - column) / lanes)))
 }
 
 /// The rows of one panel, as far as there are columns.
@@ -512,19 +534,19 @@ fn picture<S: Simd>(pass: &Pass, x: &[f32], out: &mut [f32]) {
             run: part.taps[1] * inputs,
         };
         let out_step = part.out_stride[1] * outputs;
-        for (column, start, weights) in part.weights.iter() {
-            let columns = (outputs - column).min(tile::width::<S>());
+        for panel in part.weights.iter() {
             for row in 0..part.out_count[0] {
                 let x = &x[(part.origin[0] + row * part.stride[0]) * pitch + part.origin[1] * inputs..];
                 let out_row = part.out_origin[0] + row * part.out_stride[0];
-                let out = &mut out[(out_row * pass.output[1] + part.out_origin[1]) * outputs + column..];
-                for positions in even_parts(part.out_count[1], tile::max_rows::<S>()) {
+                let out =
+                    &mut out[(out_row * pass.output[1] + part.out_origin[1]) * outputs + panel.column..];
+                for positions in even_parts(part.out_count[1], tile::max_rows::<S>(panel.across)) {
                     tile::dot_rows::<S>(
-                        positions.len(),
+                        [positions.len(), panel.across],
                         &x[positions.start * reads.step..],
                         reads,
-                        (start, weights),
-                        (&mut out[positions.start * out_step..], out_step, columns),
+                        panel.tiles,
+                        (&mut out[positions.start * out_step..], out_step, panel.columns),
                     );
                 }
             }
@@ -546,18 +568,17 @@ fn multiply_rows<S: Simd>(product: Product, x: &[f32], weights: &Panels, out: &m
         tap_step: 0,
         run: product.inner,
     };
-    for (column, start, weights) in weights.iter() {
-        let columns = (product.columns - column).min(tile::width::<S>());
-        for rows in even_parts(x.len() / product.inner, tile::max_rows::<S>()) {
+    for panel in weights.iter() {
+        for rows in even_parts(x.len() / product.inner, tile::max_rows::<S>(panel.across)) {
             tile::dot_rows::<S>(
-                rows.len(),
+                [rows.len(), panel.across],
                 &x[rows.start * product.inner..],
                 reads,
-                (start, weights),
+                panel.tiles,
                 (
-                    &mut out[rows.start * product.columns + column..],
+                    &mut out[rows.start * product.columns + panel.column..],
                     product.columns,
-                    columns,
+                    panel.columns,
                 ),
             );
         }
@@ -660,10 +681,10 @@ fn block_gradient<'a, S: Simd>(
 /// Adds the products of `run` neighbouring inputs and all output gradients to `sums`, `[run, padded]`.
 #[inline(always)]
 fn gradient_tiles<S: Simd>(x: &[f32], run: usize, dy: &[f32], padded: usize, sweep: Sweep, sums: &mut [f32]) {
-    for column in (0..padded).step_by(tile::width::<S>()) {
-        for rows in even_parts(run, tile::max_rows::<S>()) {
+    for (column, across) in even_panels(padded) {
+        for rows in even_parts(run, tile::max_rows::<S>(across)) {
             tile::outer_rows::<S>(
-                rows.len(),
+                [rows.len(), across],
                 &x[rows.start..],
                 &dy[column..],
                 sweep,
@@ -686,8 +707,8 @@ fn widened<'a>(rows: &'a [f32], columns: usize, padded: usize, scratch: &'a mut 
     scratch
 }
 
-/// [`tile::width`] on this machine.
+/// Numbers in a vector of this machine.
 #[macerator::with_simd]
-fn tile_width<S: Simd>() -> usize {
-    tile::width::<S>()
+fn lanes<S: Simd>() -> usize {
+    S::lanes32()
 }

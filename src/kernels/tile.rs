@@ -2,23 +2,18 @@
 
 use macerator::{Simd, Vector, vload_unaligned, vstore_unaligned};
 
-/// Vectors side by side in a tile.
-const ACROSS: usize = 2;
+/// The most vectors side by side in a tile.
+pub(super) const MOST_ACROSS: usize = 2;
 
-/// The numbers across a tile: so many output channels are summed up at once.
+/// The most rows of a tile that is `across` vectors wide: as many as leave registers for the operands.
 #[inline(always)]
-pub(super) fn width<S: Simd>() -> usize {
-    ACROSS * S::lanes32()
-}
-
-/// The most rows of a tile: as many as leave registers for the operands.
-#[inline(always)]
-pub(super) fn max_rows<S: Simd>() -> usize {
-    if S::lanes32() == 16 || cfg!(target_arch = "aarch64") {
-        12
+pub(super) fn max_rows<S: Simd>(across: usize) -> usize {
+    let registers = if S::lanes32() == 16 || cfg!(target_arch = "aarch64") {
+        32
     } else {
-        6
-    }
+        16
+    };
+    ((registers - 4) / across).min(12)
 }
 
 #[inline(always)]
@@ -46,12 +41,13 @@ pub(super) struct Reads {
     pub run: usize,
 }
 
-/// For `ROWS` output positions, the sums of all the products of inputs and weights, for [`width`] output channels.
+/// For `ROWS` output positions, the sums of all the products of inputs and weights, for `ACROSS` vectors of output
+/// channels.
 ///
-/// `start` is what the sums start from; `weights` holds [`width`] numbers for each of `taps * run` inputs. Of `out`, as
+/// `start` is what the sums start from; `weights` holds `ACROSS` vectors for each of `taps * run` inputs. Of `out`, as
 /// many `columns` of each row are written as it says; its rows lie `out_step` apart.
 #[inline(always)]
-fn dot<S: Simd, const ROWS: usize>(
+fn dot<S: Simd, const ROWS: usize, const ACROSS: usize>(
     x: &[f32],
     reads: Reads,
     (start, weights): (&[f32], &[f32]),
@@ -59,29 +55,33 @@ fn dot<S: Simd, const ROWS: usize>(
 ) {
     let start: [Vector<S, f32>; ACROSS] = std::array::from_fn(|v| load(start, v));
     let mut sums = [start; ROWS];
-    for (tap, weights) in weights.chunks_exact(reads.run * width::<S>()).enumerate() {
-        let x: [&[f32]; ROWS] =
-            std::array::from_fn(|row| &x[tap * reads.tap_step + row * reads.step..][..reads.run]);
-        for (k, weights) in weights.chunks_exact(width::<S>()).enumerate() {
+    for (tap, weights) in weights
+        .chunks_exact(reads.run * ACROSS * S::lanes32())
+        .enumerate()
+    {
+        // All that this row of the kernel reads.
+        let x = &x[tap * reads.tap_step..][..(ROWS - 1) * reads.step + reads.run];
+        for (k, weights) in weights.chunks_exact(ACROSS * S::lanes32()).enumerate() {
             let weights: [Vector<S, f32>; ACROSS] = std::array::from_fn(|v| load(weights, v));
-            for (sums, x) in sums.iter_mut().zip(x) {
-                let x = x[k].splat_as::<S>();
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: `row < ROWS` and, as the weights were cut to `run` rows, `k < run`.
+                let x = unsafe { *x.get_unchecked(row * reads.step + k) }.splat_as::<S>();
                 for (sum, &weight) in sums.iter_mut().zip(&weights) {
                     *sum = x.mul_add(weight, *sum);
                 }
             }
         }
     }
-    if columns == width::<S>() {
+    if columns == ACROSS * S::lanes32() {
         for (row, sums) in sums.iter().enumerate() {
-            let out = &mut out[row * out_step..][..width::<S>()];
+            let out = &mut out[row * out_step..][..ACROSS * S::lanes32()];
             for (v, &sum) in sums.iter().enumerate() {
                 store(out, v, sum);
             }
         }
     } else {
         // The widest vectors have 16 lanes.
-        let mut whole = [0f32; ACROSS * 16];
+        let mut whole = [0f32; MOST_ACROSS * 16];
         for (row, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
                 store(&mut whole, v, sum);
@@ -103,10 +103,16 @@ pub(super) struct Sweep {
     pub dy_steps: [usize; 3],
 }
 
-/// Adds the sums, over all positions of a sweep, of the products of `ROWS` neighbouring inputs and [`width`] output
-/// gradients to the `ROWS` rows of `out`, which lie `out_step` apart.
+/// Adds the sums, over all positions of a sweep, of the products of `ROWS` neighbouring inputs and `ACROSS` vectors of
+/// output gradients to the `ROWS` rows of `out`, which lie `out_step` apart.
 #[inline(always)]
-fn outer<S: Simd, const ROWS: usize>(x: &[f32], dy: &[f32], sweep: Sweep, out: &mut [f32], out_step: usize) {
+fn outer<S: Simd, const ROWS: usize, const ACROSS: usize>(
+    x: &[f32],
+    dy: &[f32],
+    sweep: Sweep,
+    out: &mut [f32],
+    out_step: usize,
+) {
     let mut sums = [[0f32.splat_as::<S>(); ACROSS]; ROWS];
     for picture in 0..sweep.pictures {
         for row in 0..sweep.rows {
@@ -114,7 +120,7 @@ fn outer<S: Simd, const ROWS: usize>(x: &[f32], dy: &[f32], sweep: Sweep, out: &
             let mut at_dy = picture * sweep.dy_steps[0] + row * sweep.dy_steps[1];
             for _ in 0..sweep.columns {
                 let x = &x[at_x..][..ROWS];
-                let dy = &dy[at_dy..][..width::<S>()];
+                let dy = &dy[at_dy..][..ACROSS * S::lanes32()];
                 let dy: [Vector<S, f32>; ACROSS] = std::array::from_fn(|v| load(dy, v));
                 for (sums, &x) in sums.iter_mut().zip(x) {
                     let x = x.splat_as::<S>();
@@ -128,7 +134,7 @@ fn outer<S: Simd, const ROWS: usize>(x: &[f32], dy: &[f32], sweep: Sweep, out: &
         }
     }
     for (row, sums) in sums.iter().enumerate() {
-        let out = &mut out[row * out_step..][..width::<S>()];
+        let out = &mut out[row * out_step..][..ACROSS * S::lanes32()];
         for (v, &sum) in sums.iter().enumerate() {
             let before = load::<S>(out, v);
             store(out, v, before + sum);
@@ -136,50 +142,62 @@ fn outer<S: Simd, const ROWS: usize>(x: &[f32], dy: &[f32], sweep: Sweep, out: &
     }
 }
 
-/// Calls `$tile::<S, ROWS>` with the `ROWS` that is known only at run time.
-macro_rules! with_rows {
-    ($rows:expr, $tile:ident::<$s:ident>($($arg:expr),*)) => {
-        match $rows {
-            1 => $tile::<$s, 1>($($arg),*),
-            2 => $tile::<$s, 2>($($arg),*),
-            3 => $tile::<$s, 3>($($arg),*),
-            4 => $tile::<$s, 4>($($arg),*),
-            5 => $tile::<$s, 5>($($arg),*),
-            6 => $tile::<$s, 6>($($arg),*),
-            7 => $tile::<$s, 7>($($arg),*),
-            8 => $tile::<$s, 8>($($arg),*),
-            9 => $tile::<$s, 9>($($arg),*),
-            10 => $tile::<$s, 10>($($arg),*),
-            11 => $tile::<$s, 11>($($arg),*),
-            12 => $tile::<$s, 12>($($arg),*),
-            rows => unreachable!("a tile of {rows} rows"),
+/// Calls `$tile::<S, ROWS, ACROSS>` with the numbers that are known only at run time.
+macro_rules! with_size {
+    ($rows:expr, $across:expr, $tile:ident::<$s:ident>($($arg:expr),*)) => {
+        match ($rows, $across) {
+            (1, 1) => $tile::<$s, 1, 1>($($arg),*),
+            (2, 1) => $tile::<$s, 2, 1>($($arg),*),
+            (3, 1) => $tile::<$s, 3, 1>($($arg),*),
+            (4, 1) => $tile::<$s, 4, 1>($($arg),*),
+            (5, 1) => $tile::<$s, 5, 1>($($arg),*),
+            (6, 1) => $tile::<$s, 6, 1>($($arg),*),
+            (7, 1) => $tile::<$s, 7, 1>($($arg),*),
+            (8, 1) => $tile::<$s, 8, 1>($($arg),*),
+            (9, 1) => $tile::<$s, 9, 1>($($arg),*),
+            (10, 1) => $tile::<$s, 10, 1>($($arg),*),
+            (11, 1) => $tile::<$s, 11, 1>($($arg),*),
+            (12, 1) => $tile::<$s, 12, 1>($($arg),*),
+            (1, 2) => $tile::<$s, 1, 2>($($arg),*),
+            (2, 2) => $tile::<$s, 2, 2>($($arg),*),
+            (3, 2) => $tile::<$s, 3, 2>($($arg),*),
+            (4, 2) => $tile::<$s, 4, 2>($($arg),*),
+            (5, 2) => $tile::<$s, 5, 2>($($arg),*),
+            (6, 2) => $tile::<$s, 6, 2>($($arg),*),
+            (7, 2) => $tile::<$s, 7, 2>($($arg),*),
+            (8, 2) => $tile::<$s, 8, 2>($($arg),*),
+            (9, 2) => $tile::<$s, 9, 2>($($arg),*),
+            (10, 2) => $tile::<$s, 10, 2>($($arg),*),
+            (11, 2) => $tile::<$s, 11, 2>($($arg),*),
+            (12, 2) => $tile::<$s, 12, 2>($($arg),*),
+            (rows, across) => unreachable!("a tile of {rows} rows and {across} vectors"),
         }
     };
 }
 
-/// [`dot`] for `rows` positions, 1 to [`max_rows`].
+/// [`dot`] for `rows` positions, 1 to [`max_rows`], and `across` vectors of channels, 1 or 2.
 #[inline(always)]
 pub(super) fn dot_rows<S: Simd>(
-    rows: usize,
+    [rows, across]: [usize; 2],
     x: &[f32],
     reads: Reads,
     weights: (&[f32], &[f32]),
     out: (&mut [f32], usize, usize),
 ) {
-    with_rows!(rows, dot::<S>(x, reads, weights, out));
+    with_size!(rows, across, dot::<S>(x, reads, weights, out));
 }
 
-/// [`outer`] for `rows` inputs, 1 to [`max_rows`].
+/// [`outer`] for `rows` inputs, 1 to [`max_rows`], and `across` vectors of output gradients, 1 or 2.
 #[inline(always)]
 pub(super) fn outer_rows<S: Simd>(
-    rows: usize,
+    [rows, across]: [usize; 2],
     x: &[f32],
     dy: &[f32],
     sweep: Sweep,
     out: &mut [f32],
     out_step: usize,
 ) {
-    with_rows!(rows, outer::<S>(x, dy, sweep, out, out_step));
+    with_size!(rows, across, outer::<S>(x, dy, sweep, out, out_step));
 }
 
 trait Splat {
