@@ -332,6 +332,20 @@ fn trained_norms_agree_in_evaluation() {
 }
 
 #[test]
+fn what_is_no_number_stays_none() {
+    for act in acts() {
+        for pool in [false, true] {
+            let x = Tensor::<4>::full([1, 3, 2, 2], f32::NAN, &Device::flex());
+            let y = norm_pool_act(x, None, pool, &act)
+                .into_data()
+                .try_to_vec::<f32>()
+                .unwrap();
+            assert!(y.iter().all(|value| value.is_nan()), "{act:?}");
+        }
+    }
+}
+
+#[test]
 fn dropout_keeps_the_share_and_its_gradient_the_places() {
     device().seed(5);
     let x = (leaf([8, 16, 9, 9], 1).inner() * 0.0 + 1.0).into_data();

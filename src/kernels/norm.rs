@@ -226,7 +226,7 @@ fn squares(size: [usize; 2], channels: usize, x: &[f32]) -> impl Iterator<Item =
     })
 }
 
-/// The activation and whether a gradient passes it, by value before it.
+/// The activation and whether a gradient passes it, by value before it. What is no number stays none.
 trait Function: Copy {
     fn value(self, x: f32) -> f32;
     fn passes(self, x: f32) -> bool;
@@ -248,13 +248,13 @@ function!(Identity(), x, self, x, {
     let _ = x;
     true
 });
-function!(Relu(), x, self, x.max(0.0), x > 0.0);
+function!(Relu(), x, self, if x <= 0.0 { 0.0 } else { x }, x > 0.0);
 function!(Clamp(), x, self, x.clamp(0.0, 1.0), (0.0..=1.0).contains(&x));
 function!(
     OneBit(),
     x,
     self,
-    if x > 0.5 { 1.0 } else { 0.0 },
+    x.clamp(0.0, 1.0).round_ties_even(),
     (0.0..=1.0).contains(&x)
 );
 function!(
@@ -417,7 +417,6 @@ fn sums_with(
         for ((((sum_g, sum_gx), &dy), ((&a, &b), (&c, &d))), affine) in
             sums.zip(dy).zip(square).zip(affine.channels())
         {
-            // The affine rises or falls, so the largest result belongs to the largest or the smallest input.
             let [va, vb, vc, vd] = [a, b, c, d].map(|x| apply(x, affine));
             let (x_top, v_top) = if vb > va { (b, vb) } else { (a, va) };
             let (x_low, v_low) = if vd > vc { (d, vd) } else { (c, vc) };
@@ -508,11 +507,11 @@ fn gradient_with(
                 } else {
                     0.0
                 };
-                let (in_top, in_a, in_c) = (!(low > top), !(vb > va), !(vd > vc));
-                *dx_a += if in_top & in_a { g } else { 0.0 };
-                *dx_b += if in_top & !in_a { g } else { 0.0 };
-                *dx_c += if !in_top & in_c { g } else { 0.0 };
-                *dx_d += if !in_top & !in_c { g } else { 0.0 };
+                let (in_low, in_b, in_d) = (low > top, vb > va, vd > vc);
+                *dx_a += if !in_low & !in_b { g } else { 0.0 };
+                *dx_b += if !in_low & in_b { g } else { 0.0 };
+                *dx_c += if in_low & !in_d { g } else { 0.0 };
+                *dx_d += if in_low & in_d { g } else { 0.0 };
             }
         }
     }

@@ -36,7 +36,7 @@ impl Activation {
         Self { kind: Kind::Clamp }
     }
 
-    /// [`quantize_activation`] at `bits` bits; a ReLU at 32.
+    /// [`quantize_activation`](super::quantize_activation) at `bits` bits; a ReLU at 32.
     pub fn quantized(bits: Bits) -> Self {
         Self {
             kind: Kind::Quantized(bits),
