@@ -79,6 +79,7 @@ fn layers(c: &mut Criterion) {
                 .with_stride([layer.stride; 2])
                 .with_padding([layer.padding; 2])
                 .with_quantizer(WeightQuantizer::dorefa(bits))
+                .with_input_bits(Some(bits))
                 .init(&device);
             let shape = [BATCH, inputs, layer.side, layer.side];
             let x = Tensor::<4>::random(shape, Distribution::Uniform(0.0, 1.0), &device).require_grad();

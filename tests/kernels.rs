@@ -7,8 +7,8 @@ use burn::optim::Optimizer;
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use proptest::prelude::*;
 use vwc_sdk::quant::{
-    Activation, Bits, QuantConv2dConfig, composed, conv_norm_pool_act, conv2d, dropout, norm_pool_act,
-    quantize_weight,
+    Activation, Bits, QuantConv2dConfig, WeightQuantizer, composed, conv_norm_pool_act, conv2d, dropout,
+    norm_pool_act, quantize_weight,
 };
 use vwc_sdk::train::Adam;
 
@@ -303,6 +303,91 @@ fn convolution_and_pool_in_one_agree() {
             );
         }
     }
+}
+
+/// A quantised convolution that knows the bits of its input, beside the same out of Burn's operations.
+///
+/// `shape`: pictures, input channels, output channels, side, kernel. Of every picture whose number `off_grid` names, one
+/// value is none that the bits allow.
+fn quantised_conv_agrees(
+    shape: [usize; 5],
+    stride: usize,
+    padding: usize,
+    [weight_bits, input_bits]: [u8; 2],
+    off_grid: impl Fn(usize) -> bool,
+) {
+    let [batch, inputs, outputs, side, kernel] = shape;
+    let [weight_bits, input_bits] = [weight_bits, input_bits].map(|bits| Bits::new(bits).unwrap());
+    let levels = input_bits.levels().unwrap() as f32;
+    let picture = inputs * side * side;
+    let mut pixels: Vec<f32> = numbers(batch * picture, 1)
+        .iter()
+        .map(|value| (value.abs() * levels).round() / levels)
+        .collect();
+    for n in (0..batch).filter(|&n| off_grid(n)) {
+        pixels[n * picture + picture / 2] = 0.25 / levels;
+    }
+    let mut conv = QuantConv2dConfig::new([inputs, outputs], [kernel; 2])
+        .with_stride([stride; 2])
+        .with_padding([padding; 2])
+        .with_quantizer(WeightQuantizer::dorefa(weight_bits))
+        .with_input_bits(Some(input_bits))
+        .init(&device());
+    conv.weight = Param::from_tensor(leaf([outputs, inputs, kernel, kernel], 2));
+    let run = |kernels: bool| {
+        let x = TensorData::new(pixels.clone(), [batch, inputs, side, side]);
+        let x = Tensor::<4>::from_data(x, &device()).require_grad();
+        let y = if kernels {
+            conv.forward(x.clone())
+        } else {
+            let weight = composed::quantize_weight(conv.weight.val(), weight_bits);
+            composed::conv2d(x.clone(), weight, None, [stride; 2], [padding; 2])
+        };
+        let grads = weighed_sum(&y).backward();
+        let weight = conv.weight.val().grad(&grads).unwrap();
+        (y.inner(), x.grad(&grads).unwrap(), weight)
+    };
+    let (found, expected) = (run(true), run(false));
+    let what = format!("{shape:?} stride {stride} padding {padding} W{weight_bits}A{input_bits}");
+    assert!(apart(&found.0, &expected.0) < 1e-5, "output of {what}");
+    assert!(
+        apart(&found.1, &expected.1) < 1e-5,
+        "gradient of the input of {what}"
+    );
+    assert!(
+        apart(&found.2, &expected.2) < 1e-5,
+        "gradient of the weight of {what}"
+    );
+}
+
+#[test]
+fn quantised_convolutions_agree_at_every_width() {
+    for weight_bits in 1..=8 {
+        for input_bits in 1..=8 {
+            let bits = [weight_bits, input_bits];
+            quantised_conv_agrees([3, 24, 32, 9, 3], 1, 1, bits, |_| false);
+            quantised_conv_agrees([3, 5, 21, 8, 3], 2, 1, bits, |n| n == 1);
+        }
+    }
+    quantised_conv_agrees([2, 64, 256, 5, 5], 1, 0, [1, 4], |_| false);
+    quantised_conv_agrees([2, 64, 64, 7, 3], 1, 0, [2, 2], |_| true);
+}
+
+#[test]
+fn a_quantised_convolution_takes_any_input() {
+    let conv = QuantConv2dConfig::new([2, 3], [3, 3])
+        .with_padding([1, 1])
+        .with_quantizer(WeightQuantizer::dorefa(Bits::ONE))
+        .with_input_bits(Some(Bits::ONE))
+        .init(&Device::flex());
+    let full = |value| Tensor::<4>::full([1, 2, 4, 4], value, &Device::flex());
+    for value in [f32::NAN, f32::INFINITY] {
+        let y = conv.forward(full(value)).into_data().try_to_vec::<f32>().unwrap();
+        assert!(y.iter().all(|y| !y.is_finite()), "{value}: {y:?}");
+    }
+    let expected = composed::conv2d(full(-1e9), conv.quantized_weight(), None, [1; 2], [1; 2]);
+    assert!(apart(&conv.forward(full(-1e9)), &expected) < 1e-5);
+    assert_eq!(conv.forward(full(0.0)).abs().max().into_scalar::<f32>(), 0.0);
 }
 
 #[test]

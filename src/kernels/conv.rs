@@ -9,6 +9,7 @@ use macerator::Simd;
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
+use super::integer::{IntegerConv, Levels};
 use super::norm::{self, Act};
 use super::pictures::{Frame, Pictures};
 use super::shape::{ConvShape, Product, even_parts};
@@ -29,6 +30,25 @@ pub fn forward(shape: &ConvShape, x: Pictures<'_>, weight: &[f32], bias: Option<
         return multiply(product, &x, &Panels::of_kernel(shape, weight, bias), out);
     }
     Pass::forward(shape, weight, bias).run(x, out);
+}
+
+/// As [`forward`], of quantised `weight`s, whole multiples of `unit`: on integers, in each picture whose activations all
+/// are what `levels` rounds them to.
+pub fn forward_quantized(
+    shape: &ConvShape,
+    x: Pictures<'_>,
+    weight: &[f32],
+    unit: f32,
+    levels: Levels,
+    out: &mut [f32],
+) {
+    // Of a matrix product, most of the time goes into reading the weights once.
+    if shape.as_product().is_some() {
+        return forward(shape, x, weight, None, out);
+    }
+    let mut pass = Pass::forward(shape, weight, None);
+    pass.integers = IntegerConv::new(shape, weight, unit, levels).map(|conv| (*shape, conv));
+    pass.run(x, out);
 }
 
 /// As [`forward`], then a pool and an activation while the picture's feature maps are at hand: they are not kept.
@@ -161,6 +181,7 @@ pub fn backward_input(shape: &ConvShape, dy: Pictures<'_>, weight: &[f32], out: 
         },
         output: shape.input,
         parts,
+        integers: None,
     };
     pass.run(dy, out);
 }
@@ -171,6 +192,7 @@ pub fn backward_input(shape: &ConvShape, dy: Pictures<'_>, weight: &[f32], out: 
 pub fn backward_weight(shape: &ConvShape, x: Pictures<'_>, dy: OutputGradient<'_>, out: &mut [f32]) {
     let [inputs, outputs] = shape.channels;
     let [kernel_h, kernel_w] = shape.kernel;
+    let [height, width] = shape.output();
     let padded = outputs.next_multiple_of(lanes());
     let len = kernel_h * kernel_w * inputs * padded;
 
@@ -180,9 +202,9 @@ pub fn backward_weight(shape: &ConvShape, x: Pictures<'_>, dy: OutputGradient<'_
         // A long inner dimension is work enough for all threads, without blocks of rows to be added up.
         let parts: Vec<_> = even_parts(product.inner, PRODUCT_INNER).collect();
         let blocks = if parts.len() >= 8 {
-            vec![0..product.rows]
+            even_parts(product.rows, product.rows).collect()
         } else {
-            blocks(product.rows, len)
+            blocks(product.rows, 1, len)
         };
         blocks
             .into_par_iter()
@@ -206,7 +228,7 @@ pub fn backward_weight(shape: &ConvShape, x: Pictures<'_>, dy: OutputGradient<'_
             })
             .collect()
     } else {
-        blocks(shape.batch, len)
+        blocks(shape.batch, height * width, len)
             .into_par_iter()
             .map(|pictures| {
                 let mut sums = Buffer::zeros(len);
@@ -216,6 +238,7 @@ pub fn backward_weight(shape: &ConvShape, x: Pictures<'_>, dy: OutputGradient<'_
             .collect()
     };
 
+    let sums = total(sums);
     let kernel = kernel_h * kernel_w;
     // As many filters at a time as lie in one cache line of the sums.
     const TOGETHER: usize = 16;
@@ -225,20 +248,38 @@ pub fn backward_weight(shape: &ConvShape, x: Pictures<'_>, dy: OutputGradient<'_
         .for_each(|(group, filters)| {
             for i in 0..inputs {
                 for k in 0..kernel {
-                    let at = (k * inputs + i) * padded + group * TOGETHER;
-                    for (o, filter) in filters.chunks_exact_mut(filter).enumerate() {
-                        filter[i * kernel + k] = sums.iter().map(|sums| sums[at + o]).sum();
+                    let sums = &sums[(k * inputs + i) * padded + group * TOGETHER..];
+                    for (filter, sum) in filters.chunks_exact_mut(filter).zip(sums) {
+                        filter[i * kernel + k] = *sum;
                     }
                 }
             }
         });
 }
 
+/// The sums of several blocks in one, added up in their order.
+fn total(sums: Vec<Buffer>) -> Buffer {
+    const TOGETHER: usize = 1 << 11;
+    let mut sums = sums.into_iter();
+    let mut total = sums.next().expect("a batch has pictures");
+    let rest: Vec<Buffer> = sums.collect();
+    if !rest.is_empty() {
+        total.par_chunks_mut(TOGETHER).enumerate().for_each(|(n, total)| {
+            for sums in &rest {
+                for (total, sum) in total.iter_mut().zip(&sums[n * TOGETHER..]) {
+                    *total += sum;
+                }
+            }
+        });
+    }
+    total
+}
+
 /// The sum over all positions of each channel of `dy`: the gradient of a bias.
 pub fn backward_bias(shape: &ConvShape, dy: Pictures<'_>, out: &mut [f32]) {
     let outputs = shape.channels[1];
     let dy = dy.to_channels_last(shape.batch, outputs, shape.output());
-    let sums: Vec<Vec<f32>> = blocks(dy.len() / outputs, outputs)
+    let sums: Vec<Vec<f32>> = blocks(dy.len() / outputs, 1, outputs)
         .into_par_iter()
         .map(|rows| {
             let mut sums = vec![0.0; outputs];
@@ -257,7 +298,7 @@ pub fn backward_bias(shape: &ConvShape, dy: Pictures<'_>, out: &mut [f32]) {
 
 /// As [`backward_bias`] behind a pool and an activation.
 pub fn backward_bias_pooled(channels: usize, dy: &[f32], codes: &[u8], out: &mut [f32]) {
-    let sums: Vec<Vec<f32>> = blocks(dy.len() / channels, channels)
+    let sums: Vec<Vec<f32>> = blocks(dy.len() / channels, 1, channels)
         .into_par_iter()
         .map(|rows| {
             let mut sums = vec![0.0; channels];
@@ -278,11 +319,17 @@ pub fn backward_bias_pooled(channels: usize, dy: &[f32], codes: &[u8], out: &mut
     }
 }
 
-/// Splits `len` items into blocks whose partial results, of `result` numbers each, are added up afterwards.
-fn blocks(len: usize, result: usize) -> Vec<Range<usize>> {
+/// Splits `len` items, `positions` sums each, into blocks whose partial results, of `result` numbers each, are added up
+/// afterwards.
+fn blocks(len: usize, positions: usize, result: usize) -> Vec<Range<usize>> {
+    /// Sums in a block for each of its results: fewer, and to add up the blocks costs more than a few per cent.
+    const WORTH_IT: usize = 512;
     // As many as keep a large machine busy, as few as keep the results within 32 MiB, and a number that two or four
     // threads share evenly.
-    let most = ((8 << 20) / result).clamp(2, 32).min(len);
+    let most = ((8 << 20) / result)
+        .min(len * positions / WORTH_IT)
+        .clamp(4, 32)
+        .min(len);
     let most = if most < 4 { most } else { most / 4 * 4 };
     even_parts(len, len.div_ceil(most)).collect()
 }
@@ -463,6 +510,8 @@ struct Pass {
     frame: Frame,
     output: [usize; 2],
     parts: Vec<Part>,
+    /// The same on integers, for pictures that are made of them.
+    integers: Option<(ConvShape, IntegerConv)>,
 }
 
 struct Part {
@@ -493,6 +542,7 @@ impl Pass {
                 out_origin: [0, 0],
                 out_stride: [1, 1],
             }],
+            integers: None,
         }
     }
 
@@ -504,9 +554,16 @@ impl Pass {
         let batch = out.len() / self.output_len();
         out.par_chunks_exact_mut(self.output_len())
             .enumerate()
-            .for_each_init(Vec::new, |scratch, (n, out)| {
-                picture(self, self.framed(x, n, batch, scratch), out);
-            });
+            .for_each_init(
+                Default::default,
+                |(framed, codes): &mut (Vec<f32>, Vec<u8>), (n, out)| {
+                    let x = self.framed(x, n, batch, framed);
+                    match &self.integers {
+                        Some((shape, conv)) if conv.pack(x, codes) => conv.picture(shape, codes, out),
+                        _ => picture(self, x, out),
+                    }
+                },
+            );
     }
 
     /// Picture `n` of `x`, where it lies or framed in `scratch`.

@@ -13,6 +13,7 @@ use burn::tensor::{DType, Shape, TensorData};
 use super::buffer::Buffer;
 use super::conv::{self, OutputGradient};
 use super::dropout::DropoutMask;
+use super::integer::Levels;
 use super::norm::{self, Act, Affine, NormShape};
 use super::optimizer::{AdamStep, adam};
 use super::pictures::{Pictures, channels_last};
@@ -35,6 +36,15 @@ pub(crate) struct WeightLevels {
     pub smallest: f32,
 }
 
+/// A convolution whose weights and activations are quantised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QuantSteps {
+    pub steps: ConvSteps,
+    /// The smallest `max|tanh W|` that is divided by.
+    pub smallest: f32,
+    pub levels: Levels,
+}
+
 /// What follows a convolution, batch norm aside.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolAct {
@@ -54,6 +64,13 @@ pub(crate) trait KernelOps: Backend {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         steps: ConvSteps,
+    ) -> FloatTensor<Self>;
+
+    /// A convolution with quantised weights, given latent.
+    fn kernel_quant_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        steps: QuantSteps,
     ) -> FloatTensor<Self>;
 
     /// A convolution with bias, a 2x2 max-pool and an activation.
@@ -165,6 +182,10 @@ impl KernelOps for Flex {
         conv2d(x, weight, Some(bias), steps)
     }
 
+    fn kernel_quant_conv2d(x: FlexTensor, weight: FlexTensor, steps: QuantSteps) -> FlexTensor {
+        quant_conv2d(x, &weight.to_contiguous(), steps).0
+    }
+
     fn kernel_conv2d_pool(
         x: FlexTensor,
         weight: FlexTensor,
@@ -176,17 +197,7 @@ impl KernelOps for Flex {
     }
 
     fn kernel_quantize_weight(weight: FlexTensor, levels: WeightLevels) -> FlexTensor {
-        let weight = weight.to_contiguous();
-        let shape = weight.shape();
-        let weight = numbers(&weight);
-        let mut out = Buffer::unwritten(weight.len());
-        quantize_weight(
-            weight,
-            WeightScale::of(weight, levels.smallest),
-            levels.levels,
-            &mut out,
-        );
-        tensor(out, shape)
+        quantized(&weight.to_contiguous(), levels).weight
     }
 
     fn kernel_dropout(x: FlexTensor, mask: DropoutMask) -> FlexTensor {
@@ -248,6 +259,25 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
                 Some(bias.into_primitive()),
                 steps,
             )),
+        }
+    }
+
+    fn kernel_quant_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        steps: QuantSteps,
+    ) -> FloatTensor<Self> {
+        let prep = QuantConv2d
+            .prepare::<C>([x.node(), weight.node()])
+            .compute_bound()
+            .stateful();
+        let (x, weight) = (x.into_primitive(), weight.into_primitive().to_contiguous());
+        match prep {
+            OpsKind::Tracked(prep) => {
+                let (output, quantized) = quant_conv2d(x.clone(), &weight, steps);
+                prep.finish((x, weight, quantized, steps), output)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(quant_conv2d(x, &weight, steps).0),
         }
     }
 
@@ -337,31 +367,46 @@ impl<const N: usize> Backward<Flex, N> for Conv2d {
     type State = (FlexTensor, FlexTensor, ConvSteps);
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let dy = grads.consume::<Flex>(&ops.node);
+        let dy = usable(grads.consume::<Flex>(&ops.node));
         let (x, weight, steps) = ops.state;
         let shape = conv_shape(&x, &weight, steps);
-        let (x, dy) = (usable(x), usable(dy));
-        let weight_shape = weight.shape();
-        let weight = weight.to_contiguous();
+        let (x, weight) = (usable(x), weight.to_contiguous());
         if let Some(node) = &ops.parents[0] {
-            let mut out = Buffer::unwritten(x.layout().num_elements());
-            conv::backward_input(&shape, pictures(&dy), numbers(&weight), &mut out);
-            grads.register::<Flex>(node.id, maps(out, shape.batch, shape.channels[0], shape.input));
+            grads.register::<Flex>(node.id, input_gradient(&shape, &dy, &weight));
         }
         if let Some(node) = &ops.parents[1] {
-            let mut out = Buffer::unwritten(weight_shape.num_elements());
-            conv::backward_weight(
-                &shape,
-                pictures(&x),
-                OutputGradient::Maps(pictures(&dy)),
-                &mut out,
-            );
-            grads.register::<Flex>(node.id, tensor(out, weight_shape));
+            let gradient = weight_gradient(&shape, &x, &dy);
+            grads.register::<Flex>(node.id, tensor(gradient, weight.shape()));
         }
         if let Some(Some(node)) = ops.parents.get(2) {
             let mut out = Buffer::unwritten(shape.channels[1]);
             conv::backward_bias(&shape, pictures(&dy), &mut out);
             grads.register::<Flex>(node.id, tensor(out, Shape::new([shape.channels[1]])));
+        }
+    }
+}
+
+/// Of input and latent weight.
+#[derive(Debug)]
+struct QuantConv2d;
+
+impl Backward<Flex, 2> for QuantConv2d {
+    /// Input, weight, the quantised weight and what it was quantised with.
+    type State = (FlexTensor, FlexTensor, Quantized, QuantSteps);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = usable(grads.consume::<Flex>(&ops.node));
+        let (x, weight, quantized, steps) = ops.state;
+        let shape = conv_shape(&x, &weight, steps.steps);
+        let x = usable(x);
+        let [x_node, weight_node] = ops.parents;
+        if let Some(node) = x_node {
+            grads.register::<Flex>(node.id, input_gradient(&shape, &dy, &quantized.weight));
+        }
+        if let Some(node) = weight_node {
+            let gradient = weight_gradient(&shape, &x, &dy);
+            let latent = latent_gradient(&weight, quantized.scale, &gradient);
+            grads.register::<Flex>(node.id, latent);
         }
     }
 }
@@ -414,16 +459,8 @@ impl Backward<Flex, 1> for QuantizeWeight {
         let (weight, levels) = ops.state;
         let [Some(node)] = ops.parents else { return };
         let weight = weight.to_contiguous();
-        let shape = weight.shape();
-        let weight = numbers(&weight);
-        let mut out = Buffer::unwritten(weight.len());
-        quantize_weight_backward(
-            weight,
-            WeightScale::of(weight, levels.smallest),
-            numbers(&grad),
-            &mut out,
-        );
-        grads.register::<Flex>(node.id, tensor(out, shape));
+        let scale = WeightScale::of(numbers(&weight), levels.smallest);
+        grads.register::<Flex>(node.id, latent_gradient(&weight, scale, numbers(&grad)));
     }
 }
 
@@ -483,6 +520,78 @@ fn conv2d(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, steps: Co
         &mut out,
     );
     maps(out, shape.batch, shape.channels[1], size)
+}
+
+/// Quantised weights.
+#[derive(Clone, Debug)]
+struct Quantized {
+    weight: FlexTensor,
+    scale: WeightScale,
+}
+
+/// `weight` is contiguous.
+fn quantized(weight: &FlexTensor, levels: WeightLevels) -> Quantized {
+    let latent = numbers(weight);
+    let scale = WeightScale::of(latent, levels.smallest);
+    let mut out = Buffer::unwritten(latent.len());
+    quantize_weight(latent, scale, levels.levels, &mut out);
+    Quantized {
+        weight: tensor(out, weight.shape()),
+        scale,
+    }
+}
+
+/// The output and the weights it was computed with. `weight` is contiguous.
+fn quant_conv2d(x: FlexTensor, weight: &FlexTensor, steps: QuantSteps) -> (FlexTensor, Quantized) {
+    let QuantSteps {
+        steps,
+        smallest,
+        levels,
+    } = steps;
+    let quantized = quantized(
+        weight,
+        WeightLevels {
+            levels: Some(levels.weight),
+            smallest,
+        },
+    );
+    let shape = conv_shape(&x, weight, steps);
+    let x = usable(x);
+    let size = shape.output();
+    let mut out = Buffer::unwritten(shape.batch * size[0] * size[1] * shape.channels[1]);
+    conv::forward_quantized(
+        &shape,
+        pictures(&x),
+        numbers(&quantized.weight),
+        quantized.scale.mean / levels.weight as f32,
+        levels,
+        &mut out,
+    );
+    (maps(out, shape.batch, shape.channels[1], size), quantized)
+}
+
+/// `dy` is usable, `weight` contiguous.
+fn input_gradient(shape: &ConvShape, dy: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
+    let [batch, inputs, size] = [shape.batch, shape.channels[0], shape.input[0] * shape.input[1]];
+    let mut out = Buffer::unwritten(batch * inputs * size);
+    conv::backward_input(shape, pictures(dy), numbers(weight), &mut out);
+    maps(out, batch, inputs, shape.input)
+}
+
+/// `x` and `dy` are usable.
+fn weight_gradient(shape: &ConvShape, x: &FlexTensor, dy: &FlexTensor) -> Buffer {
+    let [inputs, outputs] = shape.channels;
+    let mut out = Buffer::unwritten(inputs * outputs * shape.kernel[0] * shape.kernel[1]);
+    let dy = OutputGradient::Maps(pictures(dy));
+    conv::backward_weight(shape, pictures(x), dy, &mut out);
+    out
+}
+
+/// The gradient of latent weights, which are contiguous, from that of the quantised ones.
+fn latent_gradient(weight: &FlexTensor, scale: WeightScale, grad: &[f32]) -> FlexTensor {
+    let mut out = Buffer::unwritten(grad.len());
+    quantize_weight_backward(numbers(weight), scale, grad, &mut out);
+    tensor(out, weight.shape())
 }
 
 /// The output, and what its gradient needs to know.

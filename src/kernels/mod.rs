@@ -8,6 +8,7 @@
 //! buffer     memory that is used again
 //! tile       two register tiles, in the machine's own vectors
 //! conv       convolution and its gradients, over tiles
+//! integer    the forward pass of quantised convolutions, on bytes
 //! norm       batch norm, 2x2 max-pool and activation
 //! dropout    dropout
 //! weight     the weight quantiser
@@ -15,10 +16,15 @@
 //! extension  all of them as operations of Burn's `flex` backend
 //! ```
 
+// `with_simd` compiles a function once per instruction set, told apart by a type parameter that plain loops, which the
+// compiler turns into vectors by itself, have no use for.
+#![allow(clippy::extra_unused_type_parameters)]
+
 mod buffer;
 mod conv;
 mod dropout;
 mod extension;
+mod integer;
 mod norm;
 mod optimizer;
 mod pictures;
@@ -31,7 +37,8 @@ use burn::nn::BatchNorm;
 use burn::tensor::{DType, Distribution, Int, Tensor};
 
 use dropout::DropoutMask;
-use extension::{ConstantOps, ConvSteps, KernelOps, PoolAct, WeightLevels};
+use extension::{ConstantOps, ConvSteps, KernelOps, PoolAct, QuantSteps, WeightLevels};
+pub(crate) use integer::Levels;
 pub(crate) use norm::Act;
 pub(crate) use optimizer::AdamStep;
 
@@ -62,6 +69,27 @@ pub(crate) fn conv2d(
         None => Dispatch::kernel_conv2d(x, weight, steps),
         Some(bias) => Dispatch::kernel_conv2d_bias(x, weight, bias.into_dispatch(), steps),
     })
+}
+
+/// A convolution with latent weights that are quantised first, on activations that `levels` rounded.
+pub(crate) fn quant_conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    stride: [usize; 2],
+    padding: [usize; 2],
+    levels: Levels,
+    smallest: f32,
+) -> Tensor<4> {
+    let steps = QuantSteps {
+        steps: ConvSteps { stride, padding },
+        smallest,
+        levels,
+    };
+    Tensor::from_dispatch(Dispatch::kernel_quant_conv2d(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        steps,
+    ))
 }
 
 /// A convolution with bias, a 2x2 max-pool and an activation.

@@ -174,6 +174,7 @@ macro_rules! with_size {
         }
     };
 }
+pub(super) use with_size;
 
 /// [`dot`] for `rows` positions, 1 to [`max_rows`], and `across` vectors of channels, 1 or 2.
 #[inline(always)]

@@ -123,6 +123,7 @@ impl NetworkConfig for Cnn8Config {
                     } else {
                         quantizer
                     })
+                    .with_input_bits((self.quantized && !first).then_some(self.activation_bits))
                     .init(device);
                 inputs = outputs;
                 conv

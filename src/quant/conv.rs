@@ -2,7 +2,9 @@ use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::{WeightQuantizer, conv2d};
+#[cfg(feature = "flex")]
+use super::composed::SMALLEST_PEAK;
+use super::{Bits, WeightQuantizer, conv2d};
 
 /// Configuration of a [`QuantConv2d`].
 #[derive(Config, Debug)]
@@ -23,6 +25,10 @@ pub struct QuantConv2dConfig {
     /// What turns the latent weights into those computed with. Default: they are used as they are.
     #[config(default = "WeightQuantizer::Identity")]
     pub quantizer: WeightQuantizer,
+    /// Bits that the input was rounded to by [`quantize_activation`](super::quantize_activation), where it was. On
+    /// `flex` a convolution without bias whose weights are quantised too then computes its forward pass on integers;
+    /// input of other values is computed on floats, as everywhere else. Default: unknown.
+    pub input_bits: Option<Bits>,
     /// Initialiser of weights and bias. Default: uniform within `1/sqrt(fan-in)`, as Burn's own `Conv2d`.
     #[config(default = "Initializer::KaimingUniform { gain: 1.0 / 3f64.sqrt(), fan_out_only: false }")]
     pub initializer: Initializer,
@@ -42,6 +48,9 @@ pub struct QuantConv2d {
     /// What turns the latent weights into those computed with.
     #[module(skip)]
     pub quantizer: WeightQuantizer,
+    /// Bits that the input was rounded to, where it was and where it is known.
+    #[module(skip)]
+    pub input_bits: Option<Bits>,
 }
 
 impl QuantConv2dConfig {
@@ -60,6 +69,7 @@ impl QuantConv2dConfig {
             stride: self.stride,
             padding: self.padding,
             quantizer: self.quantizer,
+            input_bits: self.input_bits,
         }
     }
 }
@@ -72,6 +82,25 @@ impl QuantConv2d {
     /// - input: `[batch, channels_in, height_in, width_in]`
     /// - output: `[batch, channels_out, height_out, width_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        #[cfg(feature = "flex")]
+        if let (WeightQuantizer::Dorefa(weight_bits), Some(input_bits), None) =
+            (self.quantizer, self.input_bits, &self.bias)
+            && let (Some(weight), Some(input_levels)) = (weight_bits.levels(), input_bits.levels())
+            && crate::kernels::apply_to(&input)
+        {
+            let levels = crate::kernels::Levels {
+                weight,
+                input: input_levels,
+            };
+            return crate::kernels::quant_conv2d(
+                input,
+                self.weight.val(),
+                self.stride,
+                self.padding,
+                levels,
+                SMALLEST_PEAK as f32,
+            );
+        }
         conv2d(
             input,
             self.quantized_weight(),
