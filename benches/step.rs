@@ -7,19 +7,14 @@
 //!
 //! Throughput is in pictures. `benches/peers/ratios.py` runs this in turn with the same step in PyTorch.
 
-use std::hint::black_box;
+mod common;
 
-use burn::nn::loss::CrossEntropyLossConfig;
-use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Distribution, Int, Tensor};
+use common::BareStep;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use vwc_sdk::models::{Cnn8Config, Network, NetworkConfig};
+use vwc_sdk::models::{Cnn8Config, NetworkConfig};
 use vwc_sdk::quant::Bits;
-use vwc_sdk::train::Adam;
 
 fn step(c: &mut Criterion) {
-    let device = Device::default().autodiff();
-    device.seed(0);
     let mut group = c.benchmark_group("step");
     group.sample_size(10);
     for (weight_bits, activation_bits) in [(1, 1), (1, 4)] {
@@ -31,23 +26,8 @@ fn step(c: &mut Criterion) {
             group.throughput(Throughput::Elements(batch));
             let id = BenchmarkId::new(config.precision(), batch);
             group.bench_function(id, |bencher| {
-                let [height, width] = Cnn8Config::INPUT;
-                let images = Tensor::<4>::random(
-                    [batch as usize, 3, height, width],
-                    Distribution::Uniform(-1.0, 1.0),
-                    &device,
-                );
-                let labels: Vec<i64> = (0..batch as i64).map(|n| n % 10).collect();
-                let labels = Tensor::<1, Int>::from_data(labels.as_slice(), &device);
-                let loss = CrossEntropyLossConfig::new().init(&device);
-                let mut optimizer = ModuleOptimizer::from(Adam::new());
-                let mut network = Some(config.init(&device));
-                bencher.iter(|| {
-                    let now = network.take().expect("put back after every step");
-                    let loss = loss.forward(now.forward(images.clone()), labels.clone());
-                    let grads = GradientsParams::from_grads(black_box(loss).backward(), &now);
-                    network = Some(optimizer.step(0.001, now, grads));
-                });
+                let mut step = BareStep::new(&config, batch as usize);
+                bencher.iter(|| step.run());
             });
         }
     }

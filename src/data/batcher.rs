@@ -43,18 +43,20 @@ impl Batcher<PictureItem, PictureBatch> for PictureBatcher {
     /// Where `items` is empty, or its pictures differ in size.
     fn batch(&self, items: Vec<PictureItem>, device: &Device) -> PictureBatch {
         let [height, width] = items[0].size;
-        let mut images = Vec::with_capacity(items.len() * 3 * height * width);
-        for item in &items {
+        // The channels stay last in memory, as the bytes lie and the kernels of `flex` want them.
+        let mut images = vec![0.0; items.len() * height * width * 3];
+        for (item, image) in items.iter().zip(images.chunks_exact_mut(height * width * 3)) {
             assert_eq!(item.size, [height, width], "pictures of one size");
-            for (channel, values) in self.values.iter().enumerate() {
-                let bytes = item.pixels.iter().skip(channel).step_by(3);
-                images.extend(bytes.map(|&byte| values[byte as usize]));
+            for (pixel, to) in item.pixels.chunks_exact(3).zip(image.chunks_exact_mut(3)) {
+                for ((values, &byte), to) in self.values.iter().zip(pixel).zip(to) {
+                    *to = values[usize::from(byte)];
+                }
             }
         }
         let targets: Vec<i64> = items.iter().map(|item| item.label.into()).collect();
-        let shape = [items.len(), 3, height, width];
+        let images = TensorData::new(images, [items.len(), height, width, 3]);
         PictureBatch {
-            images: Tensor::from_data(TensorData::new(images, shape), device),
+            images: Tensor::<4>::from_data(images, device).permute([0, 3, 1, 2]),
             targets: Tensor::from_data(TensorData::new(targets, [items.len()]), device),
         }
     }

@@ -34,9 +34,8 @@ impl Mapper<PictureItem, PictureItem> for Resize {
         }
         let [from_h, from_w] = item.size;
         let [to_h, to_w] = self.size;
-        // A row is `width` pixels of 3 bytes; a column is `height` rows of all their bytes.
-        let across = resample(&item.pixels, from_w, to_w, 3);
-        let pixels = resample(&across, from_h, to_h, to_w * 3);
+        let across = across(&item.pixels, from_w, to_w);
+        let pixels = down(&across, to_w, from_h, to_h);
         PictureItem {
             size: self.size,
             pixels,
@@ -45,36 +44,87 @@ impl Mapper<PictureItem, PictureItem> for Resize {
     }
 }
 
-/// Resizes the axis of `from` entries, each `inner` bytes, to `to` entries, for every repetition of the axis.
-fn resample(bytes: &[u8], from: usize, to: usize, inner: usize) -> Vec<u8> {
-    let taps: Vec<_> = (0..to).map(|index| taps(index, from, to)).collect();
-    let mut resized = Vec::with_capacity(bytes.len() / from * to);
-    let mut sums = vec![0u32; inner];
-    for axis in bytes.chunks_exact(from * inner) {
-        for (first, weights) in &taps {
-            sums.fill(1 << (POINT - 1));
-            for (entry, &weight) in axis[first * inner..].chunks_exact(inner).zip(weights) {
-                for (sum, &byte) in sums.iter_mut().zip(entry) {
+/// Half of what a byte counts, for the rounding.
+const HALF: u32 = 1 << (POINT - 1);
+
+fn byte(sum: u32) -> u8 {
+    (sum >> POINT).min(255) as u8
+}
+
+/// Resizes rows of `from` pixels to `to`.
+fn across(bytes: &[u8], from: usize, to: usize) -> Vec<u8> {
+    let filter = Filter::new(from, to);
+    let mut resized = vec![0; bytes.len() / from * to];
+    for (row, resized) in bytes.chunks_exact(from * 3).zip(resized.chunks_exact_mut(to * 3)) {
+        for ((first, weights), resized) in filter.taps().zip(resized.chunks_exact_mut(3)) {
+            let mut sums = [HALF; 3];
+            for (pixel, weight) in row[first * 3..].chunks_exact(3).zip(weights) {
+                for (sum, &byte) in sums.iter_mut().zip(pixel) {
                     *sum += u32::from(byte) * weight;
                 }
             }
-            resized.extend(sums.iter().map(|sum| (sum >> POINT).min(255) as u8));
+            resized.copy_from_slice(&sums.map(byte));
         }
     }
     resized
 }
 
-/// The first entry that output `index` looks at, and the weights of it and its successors.
-fn taps(index: usize, from: usize, to: usize) -> (usize, Vec<u32>) {
-    let step = from as f64 / to as f64;
-    let reach = step.max(1.0);
-    let centre = (index as f64 + 0.5) * step;
-    let first = (centre - reach + 0.5).max(0.0) as usize;
-    let end = ((centre + reach + 0.5) as usize).min(from);
-    let weights: Vec<f64> = (first..end)
-        .map(|entry| (1.0 - ((entry as f64 - centre + 0.5) / reach).abs()).max(0.0))
-        .collect();
-    let sum: f64 = weights.iter().sum();
-    let fixed = |weight: f64| (weight / sum * f64::from(1 << POINT) + 0.5) as u32;
-    (first, weights.into_iter().map(fixed).collect())
+/// Resizes columns of `from` rows, each `width` pixels, to `to`.
+fn down(bytes: &[u8], width: usize, from: usize, to: usize) -> Vec<u8> {
+    let filter = Filter::new(from, to);
+    let row = width * 3;
+    let mut resized = vec![0; row * to];
+    let mut sums = vec![0u32; row];
+    for ((first, weights), resized) in filter.taps().zip(resized.chunks_exact_mut(row)) {
+        sums.fill(HALF);
+        for (bytes, weight) in bytes[first * row..].chunks_exact(row).zip(weights) {
+            for (sum, &byte) in sums.iter_mut().zip(bytes) {
+                *sum += u32::from(byte) * weight;
+            }
+        }
+        for (resized, &sum) in resized.iter_mut().zip(&sums) {
+            *resized = byte(sum);
+        }
+    }
+    resized
+}
+
+/// For every output along an axis, the first input it looks at, and the weights of it and its successors.
+struct Filter {
+    firsts: Vec<usize>,
+    weights: Vec<u32>,
+    /// Weights of an output, the last of which may be zero.
+    taps: usize,
+}
+
+impl Filter {
+    fn new(from: usize, to: usize) -> Self {
+        let step = from as f64 / to as f64;
+        let reach = step.max(1.0);
+        let taps = (2.0 * reach).ceil() as usize + 1;
+        let mut filter = Self {
+            firsts: Vec::with_capacity(to),
+            weights: Vec::with_capacity(to * taps),
+            taps,
+        };
+        for index in 0..to {
+            let centre = (index as f64 + 0.5) * step;
+            let first = (centre - reach + 0.5).max(0.0) as usize;
+            let end = ((centre + reach + 0.5) as usize).min(from);
+            let weight = |entry: usize| (1.0 - ((entry as f64 - centre + 0.5) / reach).abs()).max(0.0);
+            let sum: f64 = (first..end).map(weight).sum();
+            let fixed = |entry| (weight(entry) / sum * f64::from(1 << POINT) + 0.5) as u32;
+            filter.firsts.push(first);
+            filter.weights.extend((first..end).map(fixed));
+            filter.weights.resize(filter.firsts.len() * taps, 0);
+        }
+        filter
+    }
+
+    fn taps(&self) -> impl Iterator<Item = (usize, &[u32])> {
+        self.firsts
+            .iter()
+            .copied()
+            .zip(self.weights.chunks_exact(self.taps))
+    }
 }

@@ -1,6 +1,7 @@
 //! Memory for results, used again and again: fresh memory of the sizes that a training step needs costs a page fault
 //! every 4 KiB, in every step.
 
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard};
 
@@ -73,6 +74,42 @@ impl Deref for Buffer {
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}
+
+/// Bytes in such a buffer.
+pub(super) struct Codes {
+    buffer: Buffer,
+    len: usize,
+}
+
+impl Codes {
+    /// `len` bytes of any value: for results that are written whole.
+    pub(super) fn unwritten(len: usize) -> Self {
+        Self {
+            buffer: Buffer::unwritten(len.div_ceil(size_of::<f32>())),
+            len,
+        }
+    }
+}
+
+impl Deref for Codes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.buffer)[..self.len]
+    }
+}
+
+impl DerefMut for Codes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.buffer)[..self.len]
+    }
+}
+
+impl fmt::Debug for Codes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Codes({})", self.len)
     }
 }
 

@@ -10,7 +10,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Shape, TensorData};
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Codes};
 use super::conv::{self, OutputGradient};
 use super::dropout::DropoutMask;
 use super::integer::Levels;
@@ -293,7 +293,7 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.into_primitive());
         let (output, codes) = conv2d_pool(x.clone(), weight.clone(), bias, steps, act);
         match prep {
-            OpsKind::Tracked(prep) => prep.finish((x, weight, codes, steps), output),
+            OpsKind::Tracked(prep) => prep.finish((x, weight, codes.into(), steps), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }
@@ -416,7 +416,7 @@ impl Backward<Flex, 2> for QuantConv2d {
 struct Conv2dPool;
 
 impl Backward<Flex, 3> for Conv2dPool {
-    type State = (FlexTensor, FlexTensor, Arc<Vec<u8>>, ConvSteps);
+    type State = (FlexTensor, FlexTensor, Arc<Codes>, ConvSteps);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = to_channels_last(grads.consume::<Flex>(&ops.node));
@@ -601,12 +601,12 @@ fn conv2d_pool(
     bias: FlexTensor,
     steps: ConvSteps,
     act: Act,
-) -> (FlexTensor, Arc<Vec<u8>>) {
+) -> (FlexTensor, Codes) {
     let shape = conv_shape(&x, &weight, steps);
     let (x, weight, bias) = (usable(x), weight.to_contiguous(), bias.to_contiguous());
     let [height, width] = shape.output().map(|side| side / 2);
     let mut out = Buffer::unwritten(shape.batch * height * width * shape.channels[1]);
-    let mut codes = vec![0; out.len()];
+    let mut codes = Codes::unwritten(out.len());
     let bias = Some(numbers(&bias));
     conv::forward_pool(
         &shape,
@@ -617,10 +617,7 @@ fn conv2d_pool(
         &mut out,
         &mut codes,
     );
-    (
-        maps(out, shape.batch, shape.channels[1], [height, width]),
-        codes.into(),
-    )
+    (maps(out, shape.batch, shape.channels[1], [height, width]), codes)
 }
 
 /// `x` lies channels last.

@@ -12,6 +12,7 @@
 use std::arch::x86_64::*;
 
 use macerator::Simd;
+use rayon::prelude::*;
 
 use super::buffer::Buffer;
 use super::shape::{ConvShape, even_parts};
@@ -130,23 +131,27 @@ impl IntegerConv {
         }
         let padded = columns.next_multiple_of(machine.lanes());
         let row = run.div_ceil(GROUP) * GROUP;
-        let mut weights = Buffer::zeros(taps * row * padded / 4);
-        let codes = bytemuck::cast_slice_mut::<f32, i8>(&mut weights);
+        let mut weights = Buffer::unwritten(taps * row * padded / GROUP);
         let widest = MOST_ACROSS * machine.lanes();
-        for (o, filter) in weight.chunks_exact(inputs * taps * across_taps).enumerate() {
-            let first = o / widest * widest;
-            let width = widest.min(padded - first);
-            let panel = &mut codes[first * taps * row..][..width * taps * row];
-            for (i, kernel) in filter.chunks_exact(taps * across_taps).enumerate() {
-                for (tap, kernel) in kernel.chunks_exact(across_taps).enumerate() {
-                    for (across, value) in kernel.iter().enumerate() {
-                        let k = across * inputs + i;
-                        let at = (tap * row + k / GROUP * GROUP) * width + (o - first) * GROUP + k % GROUP;
-                        panel[at] = (value / unit).round_ties_even() as i8;
+        let filter = inputs * taps * across_taps;
+        bytemuck::cast_slice_mut::<f32, i8>(&mut weights)
+            .par_chunks_mut(taps * row * widest)
+            .zip(weight.par_chunks(widest * filter))
+            .for_each(|(panel, filters)| {
+                panel.fill(0);
+                let width = panel.len() / (taps * row);
+                for (column, filter) in filters.chunks_exact(filter).enumerate() {
+                    for (i, kernel) in filter.chunks_exact(taps * across_taps).enumerate() {
+                        for (tap, kernel) in kernel.chunks_exact(across_taps).enumerate() {
+                            for (across, value) in kernel.iter().enumerate() {
+                                let k = across * inputs + i;
+                                let at = (tap * row + k / GROUP * GROUP) * width;
+                                panel[at + column * GROUP + k % GROUP] = nearest(value / unit);
+                            }
+                        }
                     }
                 }
-            }
-        }
+            });
         Some(Self {
             machine,
             columns,
@@ -203,6 +208,11 @@ impl IntegerConv {
             )
         })
     }
+}
+
+/// The nearest integer of a number that is one but for an error of rounding.
+fn nearest(x: f32) -> i8 {
+    (x + 0.5f32.copysign(x)) as i8
 }
 
 /// Writes the codes of `x`, multiples of `1 / levels` from 0 to 1; whether all were.

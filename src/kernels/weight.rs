@@ -55,20 +55,30 @@ pub fn quantize_weight(weight: &[f32], scale: WeightScale, levels: Option<u32>, 
                 }
                 _ => {
                     tanh(weight, out);
-                    for out in out.iter_mut() {
-                        let unit = *out / scale.peak;
-                        let signed = match levels {
-                            None => unit,
-                            Some(levels) => {
-                                let levels = levels as f32;
-                                ((unit * 0.5 + 0.5) * levels).round_ties_even() / levels * 2.0 - 1.0
-                            }
-                        };
-                        *out = signed * scale.mean;
-                    }
+                    round_chunk(scale, levels, out);
                 }
             }
         });
+}
+
+/// Of every `tanh W` in `out`, the quantised weight.
+#[macerator::with_simd]
+fn round_chunk<S: macerator::Simd>(scale: WeightScale, levels: Option<u32>, out: &mut [f32]) {
+    let WeightScale { mean, peak, .. } = scale;
+    match levels {
+        None => {
+            for out in out {
+                *out = *out / peak * mean;
+            }
+        }
+        Some(levels) => {
+            let levels = levels as f32;
+            for out in out {
+                let code = ((*out / peak * 0.5 + 0.5) * levels).round_ties_even();
+                *out = (code / levels * 2.0 - 1.0) * mean;
+            }
+        }
+    }
 }
 
 /// The gradient of the weights from that of the quantised ones.
