@@ -7,6 +7,7 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::transform::MapperDataset;
 use burn::data::dataset::{Dataset, DatasetError};
 use burn::tensor::Device;
+use rayon::prelude::*;
 
 use super::{PictureBatch, PictureBatcher, PictureDataset, Resize};
 
@@ -102,9 +103,12 @@ impl DataLoader<PictureBatch> for PictureLoader {
         thread::spawn(move || {
             for start in (0..total).step_by(batch_size) {
                 let end = (start + batch_size).min(total);
-                let batch = dataset
-                    .get_many((start..end).collect())
-                    .map(|items| (items.len(), batcher.batch(items, &device)));
+                // On all cores: at the start of an epoch everything waits for the first batch.
+                let items = (start..end)
+                    .into_par_iter()
+                    .map(|index| dataset.get(index))
+                    .collect::<Result<Vec<_>, _>>();
+                let batch = items.map(|items| (items.len(), batcher.batch(items, &device)));
                 // The reader is gone where training was stopped.
                 if sender.send(batch).is_err() {
                     break;

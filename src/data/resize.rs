@@ -101,21 +101,24 @@ impl Filter {
     fn new(from: usize, to: usize) -> Self {
         let step = from as f64 / to as f64;
         let reach = step.max(1.0);
-        let taps = (2.0 * reach).ceil() as usize + 1;
+        let inputs = |index: usize| {
+            let centre = (index as f64 + 0.5) * step;
+            let first = (centre - reach + 0.5).max(0.0) as usize;
+            let end = ((centre + reach + 0.5) as usize).min(from);
+            (centre, first..end)
+        };
+        let taps = (0..to).map(|index| inputs(index).1.len()).max().unwrap_or(0);
         let mut filter = Self {
             firsts: Vec::with_capacity(to),
             weights: Vec::with_capacity(to * taps),
             taps,
         };
-        for index in 0..to {
-            let centre = (index as f64 + 0.5) * step;
-            let first = (centre - reach + 0.5).max(0.0) as usize;
-            let end = ((centre + reach + 0.5) as usize).min(from);
+        for (centre, inputs) in (0..to).map(inputs) {
             let weight = |entry: usize| (1.0 - ((entry as f64 - centre + 0.5) / reach).abs()).max(0.0);
-            let sum: f64 = (first..end).map(weight).sum();
+            let sum: f64 = inputs.clone().map(weight).sum();
             let fixed = |entry| (weight(entry) / sum * f64::from(1 << POINT) + 0.5) as u32;
-            filter.firsts.push(first);
-            filter.weights.extend((first..end).map(fixed));
+            filter.firsts.push(inputs.start);
+            filter.weights.extend(inputs.map(fixed));
             filter.weights.resize(filter.firsts.len() * taps, 0);
         }
         filter
