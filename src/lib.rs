@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod cli;
+pub mod crossbar;
 pub mod mapping;
 pub mod report;
 

@@ -286,6 +286,31 @@ fn totals_of_whole_networks_as_published() {
     assert_eq!(alike, 4749);
 }
 
+/// Cycles of VW-SDK and of `best`, as published.
+fn head_room(layers: &[ConvLayer], array: PimArray) -> [u64; 2] {
+    let config = vw_sdk_config();
+    let config = MappingConfig { array, ..config };
+    [Method::VwSdk, Method::Best].map(|method| total(&map_network(layers, method, &config).unwrap()))
+}
+
+#[test]
+fn head_room_beyond_vw_sdk() {
+    let large = array(512, 512);
+    assert_eq!(head_room(&cnn8(), array(256, 512)), [311, 282]);
+    assert_eq!(head_room(&cnn8(), large), [192, 178]);
+    assert_eq!(head_room(&resnet18(), large), [4294, 3832]);
+    assert_eq!(head_room(&vgg13(), large), [77_102, 67_971]);
+
+    let chain = resnet20([64, 128, 256]);
+    assert_eq!(head_room(&chain, large), [4597, 3813]);
+    // With the first layer of each stage taken to be as wide in as out.
+    let mut alike = chain;
+    for stage in [7, 13] {
+        alike[stage] = alike[stage + 1].clone();
+    }
+    assert_eq!(head_room(&alike, large), [4749, 3965]);
+}
+
 #[test]
 fn sdk_gives_a_tie_to_the_larger_window() {
     // Five outputs a side: squares of three and of four outputs both need four windows.
@@ -327,13 +352,9 @@ fn residual_channels_are_those_of_the_best_window() {
 fn windows_of_a_rectangular_layer_are_written_width_first() {
     // One output row, three outputs wide; a 1x2 kernel (height x width) at stride 2 across.
     let layer = ConvLayer {
-        name: "flat".into(),
         input: [1, 6],
-        kernel: [1, 2],
         stride: [1, 2],
-        padding: [0, 0],
-        in_channels: 1,
-        out_channels: 1,
+        ..ConvLayer::square("flat", 6, 1, 1, 1).with_kernel(1, 2)
     };
     assert_eq!(layer.output(Accounting::ExactGeometry), [1, 3]);
     let mapping = map_layer(&layer, Method::VwSdk, &MappingConfig::new(array(6, 3))).unwrap();
@@ -341,6 +362,123 @@ fn windows_of_a_rectangular_layer_are_written_width_first() {
     assert_eq!((mapping.w, mapping.h, mapping.cycles), (3, 1, 1));
     // As published: three cells at stride 1, so two outputs.
     assert_eq!(layer.output(Accounting::AsPublished), [1, 2]);
+}
+
+#[test]
+fn a_file_from_before_dilation_and_groups_still_loads() {
+    let old = r#"{"name": "conv2", "input": [18, 18], "kernel": [3, 3], "stride": [1, 1],
+                  "padding": [1, 1], "in_channels": 24, "out_channels": 32}"#;
+    let layer: ConvLayer = serde_json::from_str(old).unwrap();
+    assert_eq!(layer, cnn8()[1]);
+    let json = serde_json::to_string(&layer.with_padding([1, 2, 3, 4])).unwrap();
+    assert!(json.contains(r#""padding":[1,2,3,4]"#), "{json}");
+}
+
+#[test]
+fn padding_counts_each_side() {
+    let layer = ConvLayer::square("conv", 10, 3, 1, 1).with_padding([1, 2, 0, 4]);
+    assert_eq!(layer.output(Accounting::ExactGeometry), [11, 12]);
+    assert_eq!(layer.output(Accounting::AsPublished), [8, 8]);
+}
+
+#[test]
+fn a_dilated_kernel_takes_rows_only_for_what_it_touches() {
+    // 2x2 elements spanning 4x4 cells: alone they touch four cells, so two channels fit eight rows.
+    let layer = ConvLayer::square("conv", 4, 2, 4, 1).with_dilation(3);
+    assert_eq!(layer.output(Accounting::ExactGeometry), [1, 1]);
+    let mapping = map_layer(&layer, Method::Im2col, &MappingConfig::new(array(8, 1))).unwrap();
+    assert_eq!(mapping.window.to_string(), "4x4");
+    assert_eq!((mapping.in_tile, mapping.row_cycles), (2, 2));
+    // Three outputs at dilation 3 share nothing; the fourth shares a cell with the first. 2 * 4 - 1 in a row.
+    let row = ConvLayer {
+        input: [1, 7],
+        ..ConvLayer::square("conv", 1, 1, 1, 1).with_kernel(1, 2)
+    };
+    let row = row.with_dilation(3);
+    let mapping = map_layer(&row, Method::VwSdk, &MappingConfig::new(array(7, 4))).unwrap();
+    assert_eq!((mapping.w, mapping.cycles, mapping.dac_conversions), (4, 1, 7));
+}
+
+#[test]
+fn groups_share_an_array_along_its_diagonal() {
+    // Depthwise: 32 groups of one channel. A 3x3 kernel takes 9 rows and a column, so 28 fit 256 rows.
+    let layer = ConvLayer::square("conv", 6, 3, 32, 32).with_groups(32);
+    assert_eq!(layer.params(), 9 * 32);
+    let config = MappingConfig::new(array(256, 64));
+    let mapping = map_layer(&layer, Method::Im2col, &config).unwrap();
+    assert_eq!((mapping.in_tile, mapping.out_tile), (28, 28));
+    assert_eq!((mapping.group_cycles, mapping.cycles), (2, 16 * 2));
+    // Two windows of 2x2 outputs a side: 16 rows and 4 columns a group, 16 groups an array.
+    let mapping = map_layer(&layer, Method::VwSdk, &config).unwrap();
+    assert_eq!((mapping.w, mapping.h, mapping.group_cycles), (2, 2, 2));
+    assert_eq!(mapping.cycles, 4 * 2);
+    // A group larger than the array is cut, and groups take their turns.
+    let layer = ConvLayer::square("conv", 6, 3, 64, 64).with_groups(2);
+    let mapping = map_layer(&layer, Method::Im2col, &config).unwrap();
+    assert_eq!(
+        (mapping.group_cycles, mapping.row_cycles, mapping.col_cycles),
+        (2, 2, 1)
+    );
+    assert_eq!(mapping.cycles, 16 * 4);
+
+    let uneven = ConvLayer::square("conv", 6, 3, 64, 30).with_groups(4);
+    let error = map_layer(&uneven, Method::Im2col, &config).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("4 groups do not divide its 64 input and 30 output")
+    );
+    let chain = [layer.clone(), layer];
+    let error = rcp_round(&chain, &config).unwrap_err();
+    assert!(matches!(error, MappingError::GroupedChain { .. }));
+}
+
+#[test]
+fn a_fallback_to_im2col_says_why() {
+    let layer = ConvLayer::square("conv", 8, 3, 5, 4);
+    let map = |array| map_layer(&layer, Method::VwSdk, &MappingConfig::new(array)).unwrap();
+    let why = map(array(4, 3)).fallback.unwrap().to_string();
+    assert_eq!(
+        why,
+        "window method infeasible: one input channel of the kernel takes 9 rows and array 4x3 has 4"
+    );
+    let why = map_layer(&resnet18()[4], Method::VwSdk, &vw_sdk_config()).unwrap();
+    assert_eq!(
+        why.fallback.unwrap().to_string(),
+        "no window is faster: the best takes 250 cycles"
+    );
+    assert_eq!(map(array(64, 64)).fallback, None);
+}
+
+#[test]
+fn costs_of_a_mapping_worked_out_by_hand() {
+    // 2x2 outputs of a 3x3 kernel, two channels in and one out, in one window: 16 cells a channel.
+    let layer = ConvLayer::square("conv", 4, 3, 2, 1);
+    let config = MappingConfig::new(array(40, 10).with_cell_bits(2)).with_weight_bits(4);
+    let mapping = map_layer(&layer, Method::VwSdk, &config).unwrap();
+    assert_eq!((mapping.cycles, mapping.arrays), (1, 1));
+    assert_eq!(mapping.cells_written, 4 * 9 * 2 * 2);
+    assert_eq!(mapping.dac_conversions, 32);
+    assert_eq!(mapping.adc_conversions, 4 * 2);
+    assert_eq!(mapping.input_traffic, 32);
+    assert_eq!(mapping.utilisation(&config), (4 * 9 * 2 * 2) as f64 / 400.0);
+    assert_eq!(mapping.lower_bound, 1);
+    assert_eq!(mapping.gap(), 1.0);
+}
+
+#[test]
+fn pieces_of_one_shape_are_programmed_once() {
+    // Seven outputs in a row on an array for at most three: 3 + 3 + 1, or the like; two shapes at most.
+    let layer = ConvLayer {
+        input: [1, 9],
+        ..ConvLayer::square("conv", 1, 1, 1, 1).with_kernel(1, 3)
+    };
+    let config = MappingConfig::new(array(5, 3));
+    let strips = map_layer(&layer, Method::Strips, &config).unwrap();
+    assert_eq!(strips.cycles, 3);
+    assert!(strips.arrays <= 2, "{strips:?}");
+    let outputs: usize = strips.pieces.iter().map(|piece| piece.outputs.width).sum();
+    assert_eq!(outputs, 7);
 }
 
 #[test]
@@ -370,8 +508,10 @@ fn array_sizes_are_read_and_shown_alike() {
 
 #[test]
 fn names_are_read_and_shown_alike() {
-    for name in ["im2col", "sdk", "vw-sdk"] {
-        assert_eq!(name.parse::<Method>().unwrap().to_string(), name);
+    for method in Method::ALL {
+        assert_eq!(method.to_string().parse::<Method>().unwrap(), method);
+        let json = serde_json::to_string(&method).unwrap();
+        assert_eq!(json, format!("\"{method}\""));
     }
     for name in ["as-published", "exact-geometry"] {
         assert_eq!(name.parse::<Accounting>().unwrap().to_string(), name);
@@ -382,7 +522,10 @@ fn names_are_read_and_shown_alike() {
         assert_eq!(serde_json::to_string(&search).unwrap(), format!("\"{name}\""));
     }
     let error = "vwsdk".parse::<Method>().unwrap_err().to_string();
-    assert_eq!(error, "unknown method `vwsdk`: use one of im2col, sdk, vw-sdk");
+    assert_eq!(
+        error,
+        "unknown method `vwsdk`: use one of im2col, sdk, vw-sdk, vwc-sdk, elements, strips, channel-tiles, best"
+    );
 }
 
 #[test]
@@ -392,7 +535,7 @@ fn settings_and_results_survive_json() {
     assert_eq!(serde_json::from_str::<MappingConfig>(&json).unwrap(), config);
     let layer = &cnn8()[1];
     let mapping = map_layer(layer, Method::VwSdk, &config).unwrap();
-    let json = serde_json::to_string(&(layer, mapping)).unwrap();
+    let json = serde_json::to_string(&(layer, &mapping)).unwrap();
     assert_eq!(
         serde_json::from_str::<(ConvLayer, Mapping)>(&json).unwrap(),
         (layer.clone(), mapping)
@@ -467,7 +610,7 @@ fn the_largest_sizes_do_not_overflow() {
     let largest = 1 << 18;
     let mut layer = ConvLayer::square("conv", largest, 1, 1, 1).with_padding(largest);
     layer.input = [1, largest];
-    layer.padding = [0, largest];
+    layer.padding = [0, largest].into();
     for size in [1, 64, largest] {
         let config = MappingConfig::new(array(size, size).with_cell_bits(64));
         for method in [Method::Im2col, Method::Sdk, Method::VwSdk] {
@@ -539,13 +682,11 @@ fn layers() -> impl Strategy<Value = ConvLayer> {
     )
         .prop_map(
             |(input, kernel, stride, padding, in_channels, out_channels)| ConvLayer {
-                name: "random".into(),
                 input,
                 kernel,
                 stride,
-                padding,
-                in_channels,
-                out_channels,
+                padding: padding.into(),
+                ..ConvLayer::square("random", 1, 1, in_channels, out_channels)
             },
         )
 }
@@ -571,8 +712,9 @@ fn configs() -> impl Strategy<Value = MappingConfig> {
 
 /// Output and stride on one axis, from the formulas; `None` where the kernel does not fit.
 fn axis(layer: &ConvLayer, axis: usize, accounting: Accounting) -> Option<(i64, i64)> {
-    let [i, k, s, p] = [layer.input, layer.kernel, layer.stride, layer.padding]
-        .map(|pair| i64::try_from(pair[axis]).unwrap());
+    let padding = [layer.padding.top, layer.padding.left];
+    let [i, k, s, p] =
+        [layer.input, layer.kernel, layer.stride, padding].map(|pair| i64::try_from(pair[axis]).unwrap());
     let (output, stride) = match accounting {
         Accounting::ExactGeometry => ((i + 2 * p - k).div_euclid(s) + 1, s),
         Accounting::AsPublished => ((i + s - 1) / s - k + 1, 1),
@@ -599,7 +741,8 @@ fn brute_force(layer: &ConvLayer, config: &MappingConfig) -> Option<(i64, Option
     );
     for h in 1..=oh {
         for w in 1..=ow {
-            let patch = ((w - 1) * sw + kw) * ((h - 1) * sh + kh);
+            // A stride beyond the kernel leaves gaps, which take no rows.
+            let patch = ((w - 1) * sw.min(kw) + kw) * ((h - 1) * sh.min(kh) + kh);
             let ict = ic.min(rows / patch);
             let oct = oc.min(cols / (w * h));
             if ict == 0 || oct == 0 {
@@ -636,7 +779,7 @@ proptest! {
         let sdk = map(Method::Sdk, Search::Exact);
         let exact = map(Method::VwSdk, Search::Exact);
         let published = map(Method::VwSdk, Search::Published);
-        for mapping in [im2col, sdk, exact, published] {
+        for mapping in [&im2col, &sdk, &exact, &published] {
             prop_assert!(mapping.cycles >= bound);
             prop_assert_eq!(mapping.lower_bound, bound);
             prop_assert_eq!(
@@ -647,6 +790,16 @@ proptest! {
         prop_assert!(sdk.cycles <= im2col.cycles);
         prop_assert!(exact.cycles <= published.cycles);
         prop_assert!(published.cycles <= im2col.cycles);
+        let elements = map(Method::Elements, Search::Exact);
+        let strips = map(Method::Strips, Search::Exact);
+        let tiles = map(Method::ChannelTiles, Search::Exact);
+        let best = map(Method::Best, Search::Exact);
+        prop_assert!(elements.cycles <= exact.cycles.min(im2col.cycles));
+        prop_assert!(strips.cycles <= elements.cycles);
+        prop_assert!(tiles.cycles <= elements.cycles);
+        prop_assert_eq!(best.cycles, strips.cycles.min(tiles.cycles).min(sdk.cycles));
+        prop_assert!(best.cycles >= bound);
+        prop_assert!(best.utilisation(&config) <= 1.0);
     }
 
     #[test]

@@ -159,6 +159,11 @@ struct Tile {
 
 impl Tile {
     fn new(layer: &ConvLayer, config: &MappingConfig) -> Result<Self, MappingError> {
+        if layer.groups != 1 {
+            return Err(MappingError::GroupedChain {
+                layer: layer.name.clone(),
+            });
+        }
         let Some(window) = vw_sdk::best_window(layer, config)? else {
             return Ok(Self {
                 channels: 0,

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{Accounting, MAX_BITS, MAX_DIMENSION, PimArray};
+use super::{Accounting, MAX_BITS, MAX_DIMENSION, Method, PimArray};
 
 /// Everything [`mapping`](crate::mapping) can refuse.
 ///
@@ -61,6 +61,22 @@ pub enum MappingError {
         min: usize,
     },
 
+    /// The groups do not divide the channels evenly.
+    #[error(
+        "layer `{layer}`: {groups} groups do not divide its {in_channels} input and {out_channels} output \
+         channels evenly: use a number of groups that divides both"
+    )]
+    Groups {
+        /// Name of the layer.
+        layer: String,
+        /// Number of groups.
+        groups: usize,
+        /// Its input channels.
+        in_channels: usize,
+        /// Its output channels.
+        out_channels: usize,
+    },
+
     /// The kernel does not fit into the input once, as the accounting sees that input.
     #[error(
         "layer `{layer}`: its {kernel} kernel is larger than the {input} input that {accounting} \
@@ -69,7 +85,7 @@ pub enum MappingError {
     KernelTooLarge {
         /// Name of the layer.
         layer: String,
-        /// Kernel, height x width.
+        /// Kernel with the gaps that dilation leaves, height x width.
         kernel: String,
         /// The input under this accounting, height x width.
         input: String,
@@ -83,6 +99,64 @@ pub enum MappingError {
          smaller layers"
     )]
     TooLarge {
+        /// Name of the layer.
+        layer: String,
+    },
+
+    /// The array has too few rows or columns for one channel of a window.
+    #[error(
+        "window method infeasible: one channel of the window takes {rows} rows and {cols} columns of whole \
+         weights, more than array {array} has: use a larger array, a smaller window, or im2col"
+    )]
+    Infeasible {
+        /// Rows that one input channel takes.
+        rows: u64,
+        /// Columns that one output channel takes.
+        cols: u64,
+        /// The array.
+        array: PimArray,
+    },
+
+    /// The layer is too large for a method's search.
+    #[error(
+        "method {method} is infeasible: the layer has more than {limit} {what}, too many to search: use \
+         elements or vw-sdk"
+    )]
+    SearchTooLarge {
+        /// The method.
+        method: Method,
+        /// What there are too many of.
+        what: &'static str,
+        /// How many there may be.
+        limit: u64,
+    },
+
+    /// A mapping without pieces, or with more than can be checked.
+    #[error(
+        "the mapping has {pieces} pieces, and must have 1 to {}: make it again",
+        super::MAX_PIECES
+    )]
+    PieceCount {
+        /// How many it has.
+        pieces: usize,
+    },
+
+    /// A piece of a mapping that does not belong to the layer.
+    #[error("layer `{layer}`: piece {index} of its mapping {what}: make the mapping again")]
+    Piece {
+        /// Name of the layer.
+        layer: String,
+        /// Which piece, from 0.
+        index: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+
+    /// The numbers of a mapping do not follow from its pieces.
+    #[error(
+        "layer `{layer}`: the mapping was not made for this layer, array and settings: make it again with them"
+    )]
+    NotThisMapping {
         /// Name of the layer.
         layer: String,
     },
@@ -115,6 +189,16 @@ pub enum MappingError {
         in_channels: usize,
         /// Its output channels.
         out_channels: usize,
+    },
+
+    /// A channel search met a grouped convolution.
+    #[error(
+        "layer `{layer}` has groups, whose channels cannot be pruned one by one: leave it out of the channel \
+         search"
+    )]
+    GroupedChain {
+        /// Name of the layer.
+        layer: String,
     },
 
     /// A list of widths that does not match the list of layers.

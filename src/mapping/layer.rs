@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_DIMENSION, MappingError};
+use super::{MAX_DIMENSION, MappingError, Padding};
 
 /// A two-dimensional convolution, described by its shapes alone. Bias is not counted: it never
 /// occupies the array.
@@ -25,12 +25,27 @@ pub struct ConvLayer {
     pub kernel: [usize; 2],
     /// Stride, `[down, across]` in cells.
     pub stride: [usize; 2],
-    /// Zero padding on each side, `[above and below, left and right]` in cells.
-    pub padding: [usize; 2],
-    /// Input channels, IC.
+    /// Zero padding on each of the four sides, in cells.
+    pub padding: Padding,
+    /// Distance between neighbouring kernel elements, `[down, across]` in cells; 1 is an ordinary kernel.
+    #[serde(default = "ordinary_dilation")]
+    pub dilation: [usize; 2],
+    /// Groups G the channels are split into; each output channel sees only the IC / G input channels of
+    /// its own group. 1 is an ordinary convolution, IC a depthwise one.
+    #[serde(default = "one_group")]
+    pub groups: usize,
+    /// Input channels of all groups, IC.
     pub in_channels: usize,
-    /// Output channels, OC.
+    /// Output channels of all groups, OC.
     pub out_channels: usize,
+}
+
+fn ordinary_dilation() -> [usize; 2] {
+    [1; 2]
+}
+
+fn one_group() -> usize {
+    1
 }
 
 impl ConvLayer {
@@ -49,7 +64,9 @@ impl ConvLayer {
             input: [input; 2],
             kernel: [kernel; 2],
             stride: [1; 2],
-            padding: [0; 2],
+            padding: Padding::default(),
+            dilation: ordinary_dilation(),
+            groups: one_group(),
             in_channels,
             out_channels,
         }
@@ -62,21 +79,64 @@ impl ConvLayer {
         self
     }
 
-    /// The same layer with this padding on all four sides.
+    /// The same layer with this padding: one number for all four sides, `[above and below, left and
+    /// right]`, or `[top, bottom, left, right]`.
     #[must_use]
-    pub fn with_padding(mut self, padding: usize) -> Self {
-        self.padding = [padding; 2];
+    pub fn with_padding(mut self, padding: impl Into<Padding>) -> Self {
+        self.padding = padding.into();
         self
     }
 
-    /// Weights of the layer, `Kh * Kw * IC * OC`, without bias. Stops at `u64::MAX` for a layer
+    /// The same layer with this dilation on both axes.
+    #[must_use]
+    pub fn with_dilation(mut self, dilation: usize) -> Self {
+        self.dilation = [dilation; 2];
+        self
+    }
+
+    /// The same layer with its channels split into this many groups.
+    #[must_use]
+    pub fn with_groups(mut self, groups: usize) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    /// The same layer with a kernel of `height` x `width` cells.
+    #[must_use]
+    pub fn with_kernel(mut self, height: usize, width: usize) -> Self {
+        self.kernel = [height, width];
+        self
+    }
+
+    /// Input channels of one group, `IC / G`. Zero where there are no groups.
+    #[must_use]
+    pub fn group_in_channels(&self) -> usize {
+        self.in_channels.checked_div(self.groups).unwrap_or(0)
+    }
+
+    /// Output channels of one group, `OC / G`. Zero where there are no groups.
+    #[must_use]
+    pub fn group_out_channels(&self) -> usize {
+        self.out_channels.checked_div(self.groups).unwrap_or(0)
+    }
+
+    /// Input cells that a kernel spans with its gaps, `dilation * (K - 1) + 1`, `[height, width]`.
+    #[must_use]
+    pub fn kernel_extent(&self) -> [usize; 2] {
+        [0, 1].map(|axis| {
+            let gaps = self.kernel[axis].saturating_sub(1);
+            gaps.saturating_mul(self.dilation[axis]).saturating_add(1)
+        })
+    }
+
+    /// Weights of the layer, `Kh * Kw * (IC / G) * OC`, without bias. Stops at `u64::MAX` for a layer
     /// that [`validate`](Self::validate) refuses as too large.
     #[must_use]
     pub fn params(&self) -> u64 {
         [
             self.kernel[0],
             self.kernel[1],
-            self.in_channels,
+            self.group_in_channels(),
             self.out_channels,
         ]
         .iter()
@@ -87,14 +147,53 @@ impl ConvLayer {
     /// kernel does not fit or the stride is zero.
     #[must_use]
     pub fn output(&self, accounting: Accounting) -> [usize; 2] {
-        let input = self.counted_input(accounting);
-        let step = self.step(accounting);
+        let counted = self.counted(accounting);
+        let (input, extent) = (counted.padded_input(), counted.kernel_extent());
         [0, 1].map(|axis| {
             input[axis]
-                .checked_sub(self.kernel[axis])
-                .and_then(|room| room.checked_div(step[axis]))
+                .checked_sub(extent[axis])
+                .and_then(|room| room.checked_div(counted.stride[axis]))
                 .map_or(0, |steps| steps + 1)
         })
+    }
+
+    /// The layer as `accounting` sees it, for [`Accounting::ExactGeometry`] to take as it stands: under
+    /// [`Accounting::AsPublished`] its input divided by the stride, at stride 1 and without padding. A
+    /// mapping is proven by running this layer.
+    ///
+    /// ```
+    /// use vwc_sdk::mapping::{Accounting, presets::resnet18};
+    ///
+    /// let counted = resnet18()[0].counted(Accounting::AsPublished);
+    /// assert_eq!((counted.input, counted.stride), ([112, 112], [1, 1]));
+    /// ```
+    #[must_use]
+    pub fn counted(&self, accounting: Accounting) -> Self {
+        match accounting {
+            Accounting::ExactGeometry => self.clone(),
+            Accounting::AsPublished => Self {
+                // A stride of zero is refused by `validate`; here it must only not divide.
+                input: [0, 1].map(|axis| self.input[axis].div_ceil(self.stride[axis].max(1))),
+                stride: self.stride.map(|stride| stride.min(1)),
+                padding: Padding::default(),
+                ..self.clone()
+            },
+        }
+    }
+
+    /// The input with its padding, `[height, width]`: what the kernel slides over.
+    #[must_use]
+    pub fn padded_input(&self) -> [usize; 2] {
+        let Padding {
+            top,
+            bottom,
+            left,
+            right,
+        } = self.padding;
+        [
+            self.input[0].saturating_add(top).saturating_add(bottom),
+            self.input[1].saturating_add(left).saturating_add(right),
+        ]
     }
 
     /// Checks that the layer can be mapped under `accounting`.
@@ -102,6 +201,7 @@ impl ConvLayer {
     /// # Errors
     ///
     /// * [`MappingError::Dimension`]: a size is zero (padding may be) or above [`MAX_DIMENSION`].
+    /// * [`MappingError::Groups`]: the groups do not divide the channels evenly.
     /// * [`MappingError::KernelTooLarge`]: there is not a single output position.
     /// * [`MappingError::TooLarge`]: the multiply-accumulates do not fit 64 bits.
     pub fn validate(&self, accounting: Accounting) -> Result<(), MappingError> {
@@ -112,8 +212,13 @@ impl ConvLayer {
             ("kernel width", self.kernel[1], 1),
             ("vertical stride", self.stride[0], 1),
             ("horizontal stride", self.stride[1], 1),
-            ("vertical padding", self.padding[0], 0),
-            ("horizontal padding", self.padding[1], 0),
+            ("vertical dilation", self.dilation[0], 1),
+            ("horizontal dilation", self.dilation[1], 1),
+            ("top padding", self.padding.top, 0),
+            ("bottom padding", self.padding.bottom, 0),
+            ("left padding", self.padding.left, 0),
+            ("right padding", self.padding.right, 0),
+            ("number of groups", self.groups, 1),
             ("number of input channels", self.in_channels, 1),
             ("number of output channels", self.out_channels, 1),
         ] {
@@ -126,12 +231,20 @@ impl ConvLayer {
                 });
             }
         }
+        if !self.in_channels.is_multiple_of(self.groups) || !self.out_channels.is_multiple_of(self.groups) {
+            return Err(MappingError::Groups {
+                layer: self.name.clone(),
+                groups: self.groups,
+                in_channels: self.in_channels,
+                out_channels: self.out_channels,
+            });
+        }
         if self.output(accounting).contains(&0) {
             let size = |[height, width]: [usize; 2]| format!("{height}x{width}");
             return Err(MappingError::KernelTooLarge {
                 layer: self.name.clone(),
-                kernel: size(self.kernel),
-                input: size(self.counted_input(accounting)),
+                kernel: size(self.kernel_extent()),
+                input: size(self.counted(accounting).padded_input()),
                 accounting,
             });
         }
@@ -145,7 +258,7 @@ impl ConvLayer {
         [
             self.kernel[0],
             self.kernel[1],
-            self.in_channels,
+            self.group_in_channels(),
             self.out_channels,
             height,
             width,
@@ -154,25 +267,6 @@ impl ConvLayer {
         .try_fold(1, |product: u64, &size| product.checked_mul(size as u64))
         .ok_or_else(|| MappingError::TooLarge {
             layer: self.name.clone(),
-        })
-    }
-
-    /// The distance in counted input cells between neighbouring outputs, `[down, across]`.
-    pub(crate) fn step(&self, accounting: Accounting) -> [usize; 2] {
-        match accounting {
-            Accounting::AsPublished => [1; 2],
-            Accounting::ExactGeometry => self.stride,
-        }
-    }
-
-    /// The input the kernel slides over, `[height, width]`.
-    fn counted_input(&self, accounting: Accounting) -> [usize; 2] {
-        [0, 1].map(|axis| match accounting {
-            // A stride of zero is refused by `validate`; here it must only not divide.
-            Accounting::AsPublished => self.input[axis].div_ceil(self.stride[axis].max(1)),
-            Accounting::ExactGeometry => {
-                self.input[axis].saturating_add(self.padding[axis].saturating_mul(2))
-            }
         })
     }
 }
@@ -184,14 +278,15 @@ pub enum Accounting {
     /// As the published tables count: padding is left out, and a strided layer is counted at
     /// stride 1 on an input of its size divided by the stride.
     ///
-    /// Output `O = ceil(I / stride) - K + 1`. This is the reading under which the tables of Rhe,
+    /// Output `O = ceil(I / stride) - E + 1`, where `E = dilation * (K - 1) + 1` is the kernel with its
+    /// gaps, K without dilation. This is the reading under which the tables of Rhe,
     /// Moon and Ko (arXiv 2112.11282; JETCAS 2022) come out: ResNet-18's first layer, for one,
     /// counts a 112x112 input.
     AsPublished,
     /// The convolution as it really runs: padding and stride both counted.
     ///
-    /// Output `O = floor((I + 2 * padding - K) / stride) + 1`, and a window of `w` outputs reads
-    /// `(w - 1) * stride + K` input cells.
+    /// Output `O = floor((I + padding on both sides - E) / stride) + 1`, and a window of `w` outputs spans
+    /// `(w - 1) * stride + E` input cells.
     #[default]
     ExactGeometry,
 }

@@ -7,7 +7,9 @@
 //! and the same answer on every machine.
 //!
 //! * [`PimArray`] and [`ConvLayer`] are the two inputs, [`MappingConfig`] holds what else there is to choose.
-//! * [`map_layer`] answers for one layer with im2col, SDK or VW-SDK, as a [`Mapping`].
+//! * [`map_layer`] answers for one layer, with any [`Method`], as a [`Mapping`]: a list of [`Piece`]s, and
+//!   what they cost.
+//! * [`Placement`] says where every weight of a mapping sits; [`crossbar`](crate::crossbar) runs it.
 //! * [`channels`] finds the widths at which VW-SDK leaves no tile half empty.
 //! * [`presets`] holds the published networks.
 //!
@@ -19,6 +21,24 @@
 //!
 //! where AR and AC, the array row and column cycles, say into how many arrays the weights are cut down
 //! and across. The methods differ in the windows they allow and in how AR and AC follow from them.
+//!
+//! # Geometry the papers leave out
+//!
+//! A window's inputs take one row each for every input channel, T rows in all. The papers count the window's
+//! area, which is what a kernel without gaps reads. Here the *touched* cells are counted, those that some
+//! weight needs: an axis with kernel K, stride s and dilation d, reads for `n` outputs
+//!
+//! ```text
+//! T(n) = n * K - max(0, n - d / g) * max(0, K - s / g)        g = gcd(s, d)
+//! ```
+//!
+//! cells, and `T = T(w) * T(h)`. That is the window's extent wherever `d = 1` and `s <= K`; with dilation, or
+//! with a stride beyond the kernel, it leaves out the cells in the gaps.
+//!
+//! With groups, a group's weights form a matrix of their own. Where a whole one fits the array,
+//! `Gt = min(G, rows / (T * IC / G), C' / (w * h * OC / G))` of them lie along its diagonal, and the layer
+//! takes `GC = ceil(G / Gt)` arrays. Where it does not, each group is cut into its own AR x AC arrays and
+//! `GC = G`. In both cases `cycles = N_PW * GC * AR * AC`.
 //!
 //! ```
 //! use vwc_sdk::mapping::{ConvLayer, MappingConfig, Method, PimArray, map_layer};
@@ -65,18 +85,29 @@ macro_rules! names {
 use names;
 
 mod array;
+mod best;
+mod channel_tiles;
 pub mod channels;
+mod elements;
 mod error;
 mod im2col;
 mod layer;
+mod padding;
+mod piece;
+mod placement;
 pub mod presets;
 mod problem;
 mod sdk;
+mod strips;
 pub mod vw_sdk;
+mod vwc_sdk;
 
 pub use array::PimArray;
 pub use error::MappingError;
 pub use layer::{Accounting, ConvLayer};
+pub use padding::Padding;
+pub use piece::{Cut, Piece, Rect};
+pub use placement::{Cell, ColumnOutput, PlacedArray, PlacedPiece, Placement, RowInput, Weight};
 use problem::Problem;
 
 /// The largest size accepted anywhere: rows and columns of an array, and every dimension of a layer.
@@ -85,6 +116,9 @@ pub const MAX_DIMENSION: usize = 1 << 18;
 
 /// The widest weight and the widest cell accepted, in bits.
 pub const MAX_BITS: u32 = 64;
+
+/// The most pieces a mapping may have.
+pub const MAX_PIECES: usize = 1 << 12;
 
 /// How a layer's weights are laid out on the array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
@@ -99,13 +133,63 @@ pub enum Method {
     /// (Rhe, Moon, Ko; DATE 2022).
     #[default]
     VwSdk,
+    /// VW-SDK's windows on channels that were searched to fill them (Rhe, Moon, Ko; JETCAS 2022).
+    VwcSdk,
+    /// Any window with all channels, the weights cut at the array's edges.
+    Elements,
+    /// Rows of the output in strips and strips in pieces, each with its own window.
+    Strips,
+    /// Input channels in tiles, each with its own window.
+    ChannelTiles,
+    /// The fewest cycles of all; of a tie, the fewest cells written.
+    Best,
 }
 
 names!(Method, "method", {
     "im2col" => Im2col,
     "sdk" => Sdk,
     "vw-sdk" => VwSdk,
+    "vwc-sdk" => VwcSdk,
+    "elements" => Elements,
+    "strips" => Strips,
+    "channel-tiles" => ChannelTiles,
+    "best" => Best,
 });
+
+/// What each method does: lay a checked layer out on a checked array.
+trait Lay {
+    /// # Errors
+    ///
+    /// [`MappingError::SearchTooLarge`] where the method's search would not end in good time.
+    fn map(&self, problem: &Problem) -> Result<Mapping, MappingError>;
+}
+
+impl Method {
+    /// Every method, from the oldest on.
+    pub const ALL: [Self; 8] = [
+        Self::Im2col,
+        Self::Sdk,
+        Self::VwSdk,
+        Self::VwcSdk,
+        Self::Elements,
+        Self::Strips,
+        Self::ChannelTiles,
+        Self::Best,
+    ];
+
+    fn lay(self) -> &'static dyn Lay {
+        match self {
+            Self::Im2col => &im2col::Im2col,
+            Self::Sdk => &sdk::Sdk,
+            Self::VwSdk => &vw_sdk::VwSdk,
+            Self::VwcSdk => &vwc_sdk::VwcSdk,
+            Self::Elements => &elements::Elements,
+            Self::Strips => &strips::Strips,
+            Self::ChannelTiles => &channel_tiles::ChannelTiles,
+            Self::Best => &best::Best,
+        }
+    }
+}
 
 /// How VW-SDK picks a window from those that fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
@@ -198,33 +282,125 @@ impl fmt::Display for Window {
     }
 }
 
-/// One layer laid out on one array.
+/// Why VW-SDK laid a layer out with im2col.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fallback {
+    /// Not one input channel of the smallest window fits the array.
+    Infeasible {
+        /// Rows that one input channel of the kernel takes.
+        rows: u64,
+        /// The array.
+        array: PimArray,
+    },
+    /// The best window is no faster.
+    NotFaster {
+        /// Cycles of the best window.
+        cycles: u64,
+    },
+}
+
+impl fmt::Display for Fallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Infeasible { rows, array } => write!(
+                f,
+                "window method infeasible: one input channel of the kernel takes {rows} rows and array {array} \
+                 has {}",
+                array.rows
+            ),
+            Self::NotFaster { cycles } => write!(f, "no window is faster: the best takes {cycles} cycles"),
+        }
+    }
+}
+
+/// One layer laid out on one array.
+///
+/// The list of pieces says everything; the other fields are read off it. Where a mapping has several pieces,
+/// the window and the numbers that belong to it are those of the piece that takes the most cycles, and the
+/// totals are sums over all pieces.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mapping {
-    /// The method in use: [`Method::Im2col`] where VW-SDK was asked for and fell back to it.
+    /// The method in use: [`Method::Im2col`] where VW-SDK was asked for and fell back to it, and the one that
+    /// was found best under [`Method::Best`].
     pub method: Method,
-    /// The parallel window PW, `((w - 1) * stride + Kw)` x `((h - 1) * stride + Kh)` input cells.
+    /// The parallel window PW, `((w - 1) * stride + Kw)` x `((h - 1) * stride + Kh)` input cells, the kernel
+    /// with its gaps.
     pub window: Window,
     /// Output positions computed in a cycle, across.
     pub w: usize,
     /// Output positions computed in a cycle, down.
     pub h: usize,
-    /// ICt: whole input channels on the array at once, `min(IC, rows / (PWw * PWh))`. im2col and SDK
-    /// cut inside a channel as well, so there it may be 0.
+    /// ICt: whole input channels on the array at once, `min(IC, rows / T)`, those of all groups that lie on
+    /// it together. Methods that cut inside a channel may have 0 here.
     pub in_tile: usize,
-    /// OCt: whole output channels on the array at once, `min(OC, C' / (w * h))`. It may be 0 under SDK,
-    /// which also cuts inside a channel.
+    /// OCt: whole output channels on the array at once, `min(OC, C' / (w * h))`, those of all groups that lie
+    /// on it together. Methods that cut inside a channel may have 0 here.
     pub out_tile: usize,
-    /// N_PW: windows that cover the output, `ceil(OW / w) * ceil(OH / h)`.
+    /// N_PW: windows that cover the output, `ceil(OW / w) * ceil(OH / h)`; of all pieces.
     pub n_windows: u64,
+    /// GC: arrays that the groups take one after the other; 1 without groups.
+    #[serde(default = "one")]
+    pub group_cycles: u64,
     /// AR: arrays the weights are cut into down the rows.
     pub row_cycles: u64,
     /// AC: arrays the weights are cut into across the columns.
     pub col_cycles: u64,
-    /// Computing cycles, `N_PW * AR * AC`.
+    /// Computing cycles, `N_PW * GC * AR * AC`, summed over all pieces.
     pub cycles: u64,
     /// Cycles no mapping can go below; see [`lower_bound`].
     pub lower_bound: u64,
+    /// Arrays programmed, `GC * AR * AC`. Pieces with the same channels and the same window share theirs.
+    #[serde(default)]
+    pub arrays: u64,
+    /// Cells written once to program all arrays: `w * h` copies of each weight, and of a weight as many cells
+    /// as its bits take.
+    #[serde(default)]
+    pub cells_written: u64,
+    /// Copies of weights that take part in a cycle, summed over all cycles.
+    #[serde(default)]
+    pub weights_driven: u64,
+    /// Digital-to-analogue conversions: rows that carry an input, summed over all cycles.
+    #[serde(default)]
+    pub dac_conversions: u64,
+    /// Analogue-to-digital conversions: columns of cells that carry weights, summed over all cycles.
+    #[serde(default)]
+    pub adc_conversions: u64,
+    /// Input elements fetched: each window once, kept while the arrays that share its rows take their turns;
+    /// neighbouring windows share nothing.
+    #[serde(default)]
+    pub input_traffic: u64,
+    /// Why im2col is in use where VW-SDK was asked for.
+    #[serde(default)]
+    pub fallback: Option<Fallback>,
+    /// The pieces, which cover every output and every channel once.
+    #[serde(default)]
+    pub pieces: Vec<Piece>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+impl Mapping {
+    /// The part of the array's bits that hold weights at work, averaged over all cycles, 0 to 1. Columns too
+    /// few for a whole weight count as idle, and so does every cell between the shifted copies.
+    #[must_use]
+    pub fn utilisation(&self, config: &MappingConfig) -> f64 {
+        let bits = self.weights_driven as f64 * f64::from(config.weight_bits);
+        let PimArray {
+            rows,
+            cols,
+            cell_bits,
+        } = config.array;
+        bits / (self.cycles as f64 * rows as f64 * cols as f64 * f64::from(cell_bits))
+    }
+
+    /// Cycles over the lower bound: 1 where nothing can be gained, at least 1 elsewhere.
+    #[must_use]
+    pub fn gap(&self) -> f64 {
+        self.cycles as f64 / self.lower_bound as f64
+    }
 }
 
 /// Lays `layer` out with `method`.
@@ -232,14 +408,10 @@ pub struct Mapping {
 /// # Errors
 ///
 /// A [`MappingError`] that names what is out of range: a size of the layer or of the array, a bit width,
-/// a kernel larger than its input, or a weight wider than a row of the array.
+/// a kernel larger than its input, a weight wider than a row of the array, or a layer too large for the
+/// method's search.
 pub fn map_layer(layer: &ConvLayer, method: Method, config: &MappingConfig) -> Result<Mapping, MappingError> {
-    let problem = Problem::new(layer, config)?;
-    Ok(match method {
-        Method::Im2col => im2col::map(&problem),
-        Method::Sdk => sdk::map(&problem),
-        Method::VwSdk => vw_sdk::map(&problem, config.search),
-    })
+    method.lay().map(&Problem::new(layer, config)?)
 }
 
 /// Lays every layer out with `method`, in order.
@@ -262,7 +434,7 @@ pub fn map_network(
 }
 
 /// Cycles that no mapping of `layer` can go below: `ceil(Kw*Kh*IC*OC*OW*OH / (rows * C'))`, every cell
-/// doing useful work in every cycle.
+/// doing useful work in every cycle. With groups, IC is that of one group.
 ///
 /// # Errors
 ///

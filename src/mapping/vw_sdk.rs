@@ -3,9 +3,16 @@
 //!
 //! A wider window computes more outputs a cycle but leaves room for fewer channels; the search weighs
 //! the two. Windows are scanned by height, and by width within a height, both from one output up.
+//!
+//! The exact search looks at few of them. As a window grows, its channel tiles shrink, and AR and AC with
+//! them only rise; so of all widths that cover the output with the same number of windows the smallest is at
+//! least as good, and it comes first in the scan. An axis of `O` outputs has about `2 * sqrt(O)` such
+//! widths. The published search depends on every window it meets, and meets them all.
 
 use super::problem::Problem;
-use super::{ConvLayer, Mapping, MappingConfig, MappingError, Method, Search, im2col};
+use super::{
+    ConvLayer, Cut, Fallback, Lay, Mapping, MappingConfig, MappingError, Method, Piece, Search, im2col,
+};
 
 /// The window `config.search` settles on, or `None` where the array is too small for even one input
 /// channel of the kernel. im2col is not considered; [`map_layer`](super::map_layer) does that.
@@ -14,66 +21,96 @@ use super::{ConvLayer, Mapping, MappingConfig, MappingError, Method, Search, im2
 ///
 /// As [`map_layer`](super::map_layer).
 pub fn best_window(layer: &ConvLayer, config: &MappingConfig) -> Result<Option<Mapping>, MappingError> {
-    Ok(search(&Problem::new(layer, config)?, config.search))
+    let problem = Problem::new(layer, config)?;
+    search(&problem)
+        .map(|window| window.mapping(&problem, Method::VwSdk))
+        .transpose()
 }
 
-/// The best window, or im2col where that needs no more cycles.
-pub(crate) fn map(problem: &Problem, how: Search) -> Mapping {
-    let plain = im2col::map(problem);
-    search(problem, how)
-        .filter(|window| window.cycles < plain.cycles)
-        .unwrap_or(plain)
-}
+/// The method: the best window, or im2col where that needs no more cycles.
+pub(crate) struct VwSdk;
 
-fn search(problem: &Problem, how: Search) -> Option<Mapping> {
-    match how {
-        Search::Exact => exact(windows(problem)),
-        Search::Published => published(windows(problem)),
+impl Lay for VwSdk {
+    fn map(&self, problem: &Problem) -> Result<Mapping, MappingError> {
+        let fallback = match search(problem) {
+            Some(window) if window.cycles < im2col::cycles(problem) => {
+                return window.mapping(problem, Method::VwSdk);
+            }
+            Some(window) => Fallback::NotFaster {
+                cycles: window.cycles,
+            },
+            None => Fallback::Infeasible {
+                rows: problem.rows_per_channel(1, 1),
+                array: problem.array,
+            },
+        };
+        Ok(Mapping {
+            fallback: Some(fallback),
+            ..im2col::Im2col.map(problem)?
+        })
     }
 }
 
-/// Every feasible window in scan order.
-fn windows(problem: &Problem) -> impl Iterator<Item = Mapping> {
-    (1..=problem.out_h).flat_map(move |h| {
-        // Both tiles only shrink as the window widens: the first that is infeasible ends the row.
-        (1..=problem.out_w).map_while(move |w| tiled(problem, w, h))
-    })
+/// A window and what it costs.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    w: u64,
+    h: u64,
+    cycles: u64,
 }
 
-/// The mapping with this window, `AR = ceil(IC / ICt)` and `AC = ceil(OC / OCt)`; `None` where not
-/// one channel fits.
-fn tiled(problem: &Problem, w: u64, h: u64) -> Option<Mapping> {
-    let in_tile = problem.in_tile(w, h);
-    let out_tile = problem.out_tile(w, h);
-    (in_tile > 0 && out_tile > 0).then(|| {
-        problem.mapping(
-            Method::VwSdk,
-            w,
-            h,
-            problem.in_channels.div_ceil(in_tile),
-            problem.out_channels.div_ceil(out_tile),
-        )
-    })
+impl Candidate {
+    /// `AR = ceil(IC / ICt)` and `AC = ceil(OC / OCt)`; `None` where not one channel fits.
+    fn new(problem: &Problem, w: u64, h: u64) -> Option<Self> {
+        let grid = problem.grid(problem.whole(w, h), Cut::Channels)?;
+        let cycles = problem.windows(w, h).saturating_mul(grid.arrays());
+        Some(Self { w, h, cycles })
+    }
+
+    fn mapping(self, problem: &Problem, method: Method) -> Result<Mapping, MappingError> {
+        let piece = Piece::whole(problem, self.w, self.h, Cut::Channels);
+        problem.mapping(method, vec![piece])
+    }
 }
 
-/// The fewest cycles; the first of a tie.
-fn exact(windows: impl Iterator<Item = Mapping>) -> Option<Mapping> {
-    // `min_by_key` keeps the first of equal elements.
-    windows.min_by_key(|window| window.cycles)
+fn search(problem: &Problem) -> Option<Candidate> {
+    match problem.search {
+        Search::Exact => exact(problem),
+        Search::Published => published(problem),
+    }
+}
+
+/// The fewest cycles; of a tie, the first in the scan.
+fn exact(problem: &Problem) -> Option<Candidate> {
+    let mut best: Option<Candidate> = None;
+    for h in problem.down.sizes() {
+        for w in problem.across.sizes() {
+            // The tiles only shrink as the window grows: the first window that is infeasible ends the row.
+            let Some(window) = Candidate::new(problem, w, h) else {
+                break;
+            };
+            if best.is_none_or(|best| window.cycles < best.cycles) {
+                best = Some(window);
+            }
+        }
+    }
+    best
 }
 
 /// The published register: a queue that each scan row joins with its first window, and whose head any
 /// cheaper window dethrones. The winner goes to the tail, so the new head is an older entry, and the
 /// final head need not be the cheapest window seen. RCP2's widths exist only through this.
-fn published(windows: impl Iterator<Item = Mapping>) -> Option<Mapping> {
-    let mut register = std::collections::VecDeque::new();
-    for window in windows {
-        if window.w == 1 {
-            register.push_back(window);
-        }
-        if register.front().is_some_and(|head| window.cycles < head.cycles) {
-            register.pop_front();
-            register.push_back(window);
+fn published(problem: &Problem) -> Option<Candidate> {
+    let mut register = std::collections::VecDeque::<Candidate>::new();
+    for h in 1..=problem.down.out {
+        for window in (1..=problem.across.out).map_while(|w| Candidate::new(problem, w, h)) {
+            if window.w == 1 {
+                register.push_back(window);
+            }
+            if register.front().is_some_and(|head| window.cycles < head.cycles) {
+                register.pop_front();
+                register.push_back(window);
+            }
         }
     }
     register.pop_front()

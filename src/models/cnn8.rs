@@ -227,7 +227,9 @@ impl Network for Cnn8 {
                     input: [input, input],
                     kernel: [kernel_h, kernel_w],
                     stride: conv.stride,
-                    padding: conv.padding,
+                    padding: conv.padding.into(),
+                    dilation: [1, 1],
+                    groups: 1,
                     in_channels,
                     out_channels,
                 }

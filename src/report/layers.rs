@@ -37,7 +37,7 @@ pub fn layer_rows(layers: &[ConvLayer], mappings: &[Mapping]) -> Vec<LayerRow> {
             in_channels: layer.in_channels,
             out_channels: layer.out_channels,
             params: layer.params(),
-            mapping: *mapping,
+            mapping: mapping.clone(),
         })
         .collect()
 }

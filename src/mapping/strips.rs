@@ -1,0 +1,122 @@
+//! Exact strips: the output is cut into strips of rows, each strip into pieces, and every piece has a window
+//! of its own, so that no window hangs over the edge of the output.
+//!
+//! With `a(w, h)` the arrays that a window of `w` x `h` outputs fills (element-granular, see `elements.rs`),
+//! two dynamic programmes of the same form find the optimum:
+//!
+//! ```text
+//! S(h, W) = min over w of a(w, h) + S(h, W - w)        the cheapest strip h outputs high
+//! F(H)    = min over h of S(h, OW) + F(H - h)          the cheapest cover
+//! ```
+//!
+//! Covering with one window is one of the choices, so this never needs more cycles than element-granular
+//! tiling. Windows of one shape share their arrays; each further shape has to be programmed.
+
+use super::{Cut, Lay, Mapping, MappingError, Method, Piece, Rect, problem::Problem};
+
+/// Output positions beyond which the layer is refused: the programme's time grows with them.
+const MAX_OUTPUTS: u64 = 1 << 22;
+
+/// The method. A tie goes to the smaller windows, which fill fewer cells.
+pub(crate) struct Strips;
+
+impl Lay for Strips {
+    fn map(&self, problem: &Problem) -> Result<Mapping, MappingError> {
+        let (width, height) = (problem.across.out, problem.down.out);
+        if width.saturating_mul(height) > MAX_OUTPUTS {
+            return Err(MappingError::SearchTooLarge {
+                method: Method::Strips,
+                what: "output positions",
+                limit: MAX_OUTPUTS,
+            });
+        }
+        let mut heights = Partition::new(height);
+        for h in 1..=height {
+            // A strip that no width can make cheap enough is not looked into.
+            if problem.bound(width * h, 1, h, problem.in_channels) < heights.cost(h) {
+                heights.offer(h, strip(problem, h).cost(width));
+            }
+        }
+        let mut pieces = Vec::new();
+        let mut top = 0;
+        for (h, times) in heights.parts(height) {
+            let mut left = 0;
+            for (w, columns) in strip(problem, h).parts(width) {
+                let rect = Rect {
+                    left: left as usize,
+                    top: top as usize,
+                    width: (w * columns) as usize,
+                    height: (h * times) as usize,
+                };
+                let cut = problem.best_cut(problem.whole(w, h));
+                pieces.push(Piece {
+                    outputs: rect,
+                    ..Piece::whole(problem, w, h, cut)
+                });
+                left += w * columns;
+            }
+            top += h * times;
+        }
+        problem.mapping(Method::Strips, pieces)
+    }
+}
+
+/// The cheapest way to cut a strip `h` outputs high into windows.
+fn strip(problem: &Problem, h: u64) -> Partition {
+    let width = problem.across.out;
+    let mut widths = Partition::new(width);
+    for w in 1..=width {
+        if problem.bound(w * h, w, h, problem.in_channels) < widths.cost(w)
+            && let Some(grid) = problem.grid(problem.whole(w, h), Cut::Elements)
+        {
+            widths.offer(w, grid.arrays());
+        }
+    }
+    widths
+}
+
+/// The cheapest ways to cover 0, 1, ... with parts that each have a size and a cost. Parts are offered from
+/// the smallest up; larger ones cost no less.
+pub(crate) struct Partition {
+    /// For each size its cost and the part that was added last.
+    best: Vec<(u64, u64)>,
+}
+
+impl Partition {
+    /// Nothing offered yet, for sizes up to `total`.
+    pub fn new(total: u64) -> Self {
+        let mut best = vec![(u64::MAX, 0); total as usize + 1];
+        best[0].0 = 0;
+        Self { best }
+    }
+
+    /// The cheapest way to cover `size` so far; `u64::MAX` where there is none.
+    pub fn cost(&self, size: u64) -> u64 {
+        self.best[size as usize].0
+    }
+
+    /// Allows `part`, any number of times.
+    pub fn offer(&mut self, part: u64, cost: u64) {
+        for size in 1..self.best.len() {
+            let rest = size.saturating_sub(part as usize);
+            let total = self.best[rest].0.saturating_add(cost);
+            if total < self.best[size].0 {
+                self.best[size] = (total, part);
+            }
+        }
+    }
+
+    /// The parts of the cheapest way to cover `total` and how often each is used, the largest first. They add
+    /// up to `total`: a part that would reach beyond is cut to what is left.
+    pub fn parts(&self, total: u64) -> Vec<(u64, u64)> {
+        let mut counts = std::collections::BTreeMap::new();
+        let mut left = total;
+        while left > 0 {
+            // At least 1, so that it ends; and something was offered wherever it is asked.
+            let part = self.best[left as usize].1.clamp(1, left);
+            *counts.entry(part).or_insert(0) += 1;
+            left -= part;
+        }
+        counts.into_iter().rev().collect()
+    }
+}
