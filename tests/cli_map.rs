@@ -67,7 +67,7 @@ fn defaults_are_exact_geometry_and_vw_sdk() {
 
 #[test]
 fn csv_has_one_record_a_layer() {
-    let csv = data("resnet18 --array 512x512 --accounting as-published --format csv");
+    let csv = data("resnet18-table --array 512x512 --accounting as-published --format csv");
     let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let header = lines.next().unwrap();
     let column = |name| header.iter().position(|field| *field == name).unwrap();

@@ -3,10 +3,13 @@
 
 use proptest::{prelude::*, test_runner::RngSeed};
 use vwc_sdk::mapping::{
-    Accounting, ConvLayer, Mapping, MappingConfig, MappingError, Method, PimArray, Search,
+    Accounting, ConvLayer, Mapping, MappingConfig, MappingError, Method, Network, PimArray, Search, Tie,
     channels::{apply_widths, rcp_round, rcp_rounds, stage_round},
     lower_bound, map_layer, map_network,
-    presets::{cnn8, preset, preset_names, resnet18, resnet20, vgg13},
+    presets::{
+        alexnet, cnn8, densenet40, inception, mobilenet_v2, network, preset, preset_names, resnet18,
+        resnet18_table, resnet20, resnet50, vgg13, vgg16,
+    },
 };
 
 fn array(rows: usize, cols: usize) -> PimArray {
@@ -262,12 +265,12 @@ fn resnet18_matches_the_vw_sdk_table() {
         (720, 720, 504, "4x3", 42, 256),
         (225, 225, 225, "3x3", 56, 512),
     ];
-    assert_comparison(&resnet18(), &rows);
-    let [im2col, sdk, vw_sdk] = totals(&resnet18());
+    assert_comparison(&resnet18_table(), &rows);
+    let [im2col, sdk, vw_sdk] = totals(&resnet18_table());
     assert_eq!([im2col, sdk, vw_sdk], [20_041, 7_240, 4_294]);
     assert_eq!(format!("{:.2}", sdk as f64 / vw_sdk as f64), "1.69");
 
-    let last = map_layer(&resnet18()[4], Method::VwSdk, &vw_sdk_config()).unwrap();
+    let last = map_layer(&resnet18_table()[4], Method::VwSdk, &vw_sdk_config()).unwrap();
     assert_eq!(last.method, Method::Im2col);
 }
 
@@ -298,7 +301,7 @@ fn head_room_beyond_vw_sdk() {
     let large = array(512, 512);
     assert_eq!(head_room(&cnn8(), array(256, 512)), [311, 282]);
     assert_eq!(head_room(&cnn8(), large), [192, 178]);
-    assert_eq!(head_room(&resnet18(), large), [4294, 3832]);
+    assert_eq!(head_room(&resnet18_table(), large), [4294, 3832]);
     assert_eq!(head_room(&vgg13(), large), [77_102, 67_971]);
 
     let chain = resnet20([64, 128, 256]);
@@ -442,7 +445,7 @@ fn a_fallback_to_im2col_says_why() {
         why,
         "window method infeasible: one input channel of the kernel takes 9 rows and array 4x3 has 4"
     );
-    let why = map_layer(&resnet18()[4], Method::VwSdk, &vw_sdk_config()).unwrap();
+    let why = map_layer(&resnet18_table()[4], Method::VwSdk, &vw_sdk_config()).unwrap();
     assert_eq!(
         why.fallback.unwrap().to_string(),
         "no window is faster: the best takes 250 cycles"
@@ -557,8 +560,102 @@ fn presets_are_found_by_name() {
     );
     assert_eq!(
         message("alexnet-large"),
-        "unknown network `alexnet-large`: use one of cnn8, resnet20, resnet18, vgg13"
+        "unknown network `alexnet-large`: use one of cnn8, resnet20, resnet18, resnet18-table, \
+         resnet50, vgg13, vgg16, alexnet, mobilenet-v2, densenet40, inception"
     );
+}
+
+/// Weights of all convolutions, and output channels of all.
+fn weights(layers: &[ConvLayer]) -> [u64; 2] {
+    [
+        layers.iter().map(ConvLayer::params).sum(),
+        layers.iter().map(|layer| layer.out_channels as u64).sum(),
+    ]
+}
+
+/// A linear layer with its bias.
+fn linear(from: u64, to: u64) -> u64 {
+    from * to + to
+}
+
+#[test]
+fn presets_have_the_parameters_of_the_published_networks() {
+    // A batch norm has two parameters a channel, a bias one.
+    let [conv, channels] = weights(&resnet18());
+    assert_eq!(conv + 2 * channels + linear(512, 1000), 11_689_512);
+    let [conv, channels] = weights(&resnet50());
+    assert_eq!(conv + 2 * channels + linear(2048, 1000), 25_557_032);
+    let vgg = linear(512 * 7 * 7, 4096) + linear(4096, 4096) + linear(4096, 1000);
+    let [conv, channels] = weights(&vgg13());
+    assert_eq!(conv + channels + vgg, 133_047_848);
+    let [conv, channels] = weights(&vgg16());
+    assert_eq!(conv + channels + vgg, 138_357_544);
+    let [conv, channels] = weights(&alexnet());
+    let classifier = linear(256 * 6 * 6, 4096) + linear(4096, 4096) + linear(4096, 1000);
+    assert_eq!(conv + channels + classifier, 61_100_840);
+    let [conv, channels] = weights(&mobilenet_v2());
+    assert_eq!(conv + 2 * channels + linear(1280, 1000), 3_504_872);
+    let [conv, channels] = weights(&inception());
+    assert_eq!(conv + channels + linear(1024, 1000), 6_998_552);
+    // Here the norms come before the convolutions, all but the first, and one before the classifier.
+    let layers = densenet40();
+    let normed: u64 = layers[1..].iter().map(|layer| layer.in_channels as u64).sum();
+    assert_eq!(
+        weights(&layers)[0] + 2 * (normed + 448) + linear(448, 10),
+        1_019_722
+    );
+    assert_eq!(weights(&cnn8())[0], 519_688);
+}
+
+#[test]
+fn feature_maps_of_the_presets_fit_on() {
+    for name in preset_names() {
+        let layers = preset(name).unwrap();
+        for n in 1..layers.len() {
+            // A layer reads what one of the few before it produced or read, or that with pooling in between.
+            let read = layers[n].input[0];
+            let fits = layers[n.saturating_sub(3)..n]
+                .iter()
+                .flat_map(|layer| [layer.input[0], layer.output(Accounting::ExactGeometry)[0]])
+                .any(|size| [size, size / 2, (size - 1) / 2].contains(&read));
+            // The published table lists one layer of each shape.
+            assert!(fits || name == "resnet18-table", "{name}: {}", layers[n].name);
+        }
+    }
+}
+
+#[test]
+fn networks_say_which_widths_are_tied() {
+    assert_eq!(
+        network("cnn8").unwrap().widths().unwrap(),
+        [24, 32, 32, 64, 64, 64]
+    );
+    let resnet20_16 = network("resnet20-16").unwrap();
+    assert_eq!(resnet20_16.layers, resnet20([16, 32, 64]));
+    assert_eq!(resnet20_16.widths().unwrap(), [16, 32, 64]);
+    let narrow = resnet20_16.with_widths(&[3, 4, 5]).unwrap();
+    assert_eq!(narrow.layers, resnet20([3, 4, 5]));
+    for name in ["resnet20-0", "resnet20-x", "resnet20-999999999"] {
+        assert!(network(name).is_err());
+    }
+    let error = network("resnet50").unwrap().widths().unwrap_err();
+    assert!(
+        error.to_string().contains("0 ties are given for 53 layers"),
+        "{error}"
+    );
+    let error = Network::chain("table", resnet18_table()).widths().unwrap_err();
+    assert!(
+        error.to_string().contains("layer `conv3` is 128 channels wide"),
+        "{error}"
+    );
+    for index in [1, 9, usize::MAX - 1] {
+        let tie = Tie {
+            input: None,
+            output: Some(index),
+        };
+        let gap = Network::tied("gap", vec![cnn8()[0].clone()], vec![tie]);
+        assert!(gap.widths().unwrap_err().to_string().contains("gaps"));
+    }
 }
 
 #[test]
@@ -626,7 +723,7 @@ fn the_largest_sizes_do_not_overflow() {
 #[test]
 fn a_channel_search_refuses_what_is_not_a_chain() {
     let config = cnn8_config(Search::Exact);
-    let error = rcp_round(&resnet18(), &config).unwrap_err();
+    let error = rcp_round(&resnet18_table(), &config).unwrap_err();
     assert_eq!(
         error,
         MappingError::BrokenChain {
@@ -641,7 +738,7 @@ fn a_channel_search_refuses_what_is_not_a_chain() {
     let error = apply_widths(&cnn8(), &[1, 2]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "2 widths were given for 7 layers: give one width a layer"
+        "2 widths were given for 7 layers or free widths: give one for each"
     );
     assert!(rcp_round(&[], &config).unwrap().is_empty());
     assert!(rcp_rounds(&cnn8(), &config, 0).unwrap().is_empty());
@@ -757,8 +854,59 @@ fn brute_force(layer: &ConvLayer, config: &MappingConfig) -> Option<(i64, Option
     Some(best)
 }
 
+/// Cycles of one element-granular window over `ow` x `oh` outputs and `ic` input channels.
+fn element_cycles(
+    [ow, oh]: [u64; 2],
+    [w, h]: [u64; 2],
+    ic: u64,
+    layer: &ConvLayer,
+    config: &MappingConfig,
+) -> u64 {
+    let cols = config.array.effective_cols(config.weight_bits) as u64;
+    let [kh, kw] = layer.kernel.map(|k| k as u64);
+    let [sh, sw] = layer.counted(config.accounting).stride.map(|s| s as u64);
+    let rows = ((w - 1) * sw.min(kw) + kw) * ((h - 1) * sh.min(kh) + kh) * ic;
+    let arrays = rows.div_ceil(config.array.rows as u64) * (w * h * layer.out_channels as u64).div_ceil(cols);
+    ow.div_ceil(w) * oh.div_ceil(h) * arrays
+}
+
+/// The cheapest sum of parts that make up `total`, by the plain recursion.
+fn cheapest(total: u64, cost: impl Fn(u64) -> u64) -> u64 {
+    let mut best = vec![0];
+    for size in 1..=total {
+        best.push(
+            (1..=size)
+                .map(|part| cost(part) + best[(size - part) as usize])
+                .min()
+                .unwrap(),
+        );
+    }
+    best[total as usize]
+}
+
 proptest! {
     #![proptest_config(deterministic())]
+
+    #[test]
+    fn our_own_searches_equal_trying_everything(layer in layers(), config in configs()) {
+        let Ok(elements) = map_layer(&layer, Method::Elements, &config) else { return Ok(()) };
+        let [oh, ow] = layer.output(config.accounting).map(|size| size as u64);
+        let ic = layer.in_channels as u64;
+        let windows = || (1..=oh).flat_map(|h| (1..=ow).map(move |w| [w, h]));
+        let best = |ic| {
+            let cost = |window| element_cycles([ow, oh], window, ic, &layer, &config);
+            windows().map(cost).min().unwrap()
+        };
+        prop_assert_eq!(elements.cycles, best(ic));
+
+        let strips = map_layer(&layer, Method::Strips, &config).unwrap();
+        let strip = |h| cheapest(ow, |w| element_cycles([w, h], [w, h], ic, &layer, &config));
+        prop_assert_eq!(strips.cycles, cheapest(oh, strip));
+
+        let tiles = map_layer(&layer, Method::ChannelTiles, &config).unwrap();
+        let tile: Vec<u64> = (0..=ic).map(|ic| if ic == 0 { 0 } else { best(ic) }).collect();
+        prop_assert_eq!(tiles.cycles, cheapest(ic, |channels| tile[channels as usize]));
+    }
 
     #[test]
     fn exact_search_equals_trying_everything(layer in layers(), config in configs()) {

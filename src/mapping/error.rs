@@ -201,8 +201,17 @@ pub enum MappingError {
         layer: String,
     },
 
+    /// The ties of a network do not say which of its widths are free.
+    #[error("the widths of network `{network}` cannot be searched: {what}")]
+    Ties {
+        /// Name of the network.
+        network: String,
+        /// What is missing or wrong.
+        what: String,
+    },
+
     /// A list of widths that does not match the list of layers.
-    #[error("{found} widths were given for {expected} layers: give one width a layer")]
+    #[error("{found} widths were given for {expected} layers or free widths: give one for each")]
     WidthCount {
         /// Number of layers.
         expected: usize,

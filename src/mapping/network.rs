@@ -1,0 +1,134 @@
+//! A network: its convolutions, and which of their widths may change, and together.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ConvLayer, MappingError};
+
+/// The widths a layer stands between: indices into the network's free widths, or `None` where the width is
+/// given, as that of a picture is, or that of a classifier's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tie {
+    /// The free width of its input channels.
+    pub input: Option<usize>,
+    /// The free width of its output channels.
+    pub output: Option<usize>,
+}
+
+/// Convolutions, in order, and the free widths between them. Layers that name the same free width are as wide
+/// as each other whatever happens, as those of a residual stage have to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// What it is called.
+    pub name: String,
+    /// Its convolutions.
+    pub layers: Vec<ConvLayer>,
+    /// For each layer the widths it stands between; empty where no width may change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ties: Vec<Tie>,
+}
+
+impl Network {
+    /// A network in which no width may change.
+    #[must_use]
+    pub fn fixed(name: impl Into<String>, layers: Vec<ConvLayer>) -> Self {
+        Self::tied(name, layers, Vec::new())
+    }
+
+    /// A plain chain: each layer takes what the one before it produces, and all widths are free but the first
+    /// input and the last output.
+    #[must_use]
+    pub fn chain(name: impl Into<String>, layers: Vec<ConvLayer>) -> Self {
+        let last = layers.len().saturating_sub(1);
+        let ties = (0..layers.len())
+            .map(|layer| Tie {
+                input: layer.checked_sub(1),
+                output: (layer < last).then_some(layer),
+            })
+            .collect();
+        Self::tied(name, layers, ties)
+    }
+
+    /// A network with these ties, one for each layer. They are checked when widths are searched or changed.
+    #[must_use]
+    pub fn tied(name: impl Into<String>, layers: Vec<ConvLayer>, ties: Vec<Tie>) -> Self {
+        Self {
+            name: name.into(),
+            layers,
+            ties,
+        }
+    }
+
+    /// The free widths as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`MappingError::Ties`] where there are none, where there is not one tie a layer, where a width is named
+    /// by no layer, or where layers disagree on it.
+    pub fn widths(&self) -> Result<Vec<usize>, MappingError> {
+        let refuse = |what: String| MappingError::Ties {
+            network: self.name.clone(),
+            what,
+        };
+        if self.ties.len() != self.layers.len() {
+            return Err(refuse(format!(
+                "{} ties are given for {} layers, and a search needs one a layer",
+                self.ties.len(),
+                self.layers.len()
+            )));
+        }
+        let named = |tie: &Tie| tie.input.into_iter().chain(tie.output);
+        let count = self.ties.iter().flat_map(named).max().map_or(0, |last| last + 1);
+        if count == 0 || count > 2 * self.layers.len() {
+            return Err(refuse(
+                "it has no free widths, or numbers them with gaps".to_owned(),
+            ));
+        }
+        let mut widths: Vec<Option<usize>> = vec![None; count];
+        for (layer, tie) in self.layers.iter().zip(&self.ties) {
+            for (index, width) in [(tie.input, layer.in_channels), (tie.output, layer.out_channels)] {
+                let Some(index) = index else { continue };
+                if layer.groups != 1 {
+                    return Err(MappingError::GroupedChain {
+                        layer: layer.name.clone(),
+                    });
+                }
+                if *widths[index].get_or_insert(width) != width {
+                    return Err(refuse(format!(
+                        "layer `{}` is {width} channels wide where others tied to it are not",
+                        layer.name
+                    )));
+                }
+            }
+        }
+        widths
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| refuse("it numbers its free widths with gaps".to_owned()))
+    }
+
+    /// The network with these free widths.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`widths`](Self::widths), and [`MappingError::WidthCount`] where there are not as many.
+    pub fn with_widths(&self, widths: &[usize]) -> Result<Self, MappingError> {
+        let expected = self.widths()?.len();
+        if widths.len() != expected {
+            return Err(MappingError::WidthCount {
+                expected,
+                found: widths.len(),
+            });
+        }
+        let mut network = self.clone();
+        for (layer, tie) in network.layers.iter_mut().zip(&self.ties) {
+            if let Some(index) = tie.input {
+                layer.in_channels = widths[index];
+            }
+            if let Some(index) = tie.output {
+                layer.out_channels = widths[index];
+            }
+        }
+        Ok(network)
+    }
+}
