@@ -4,8 +4,9 @@
 use proptest::{prelude::*, test_runner::RngSeed};
 use vwc_sdk::mapping::{
     Accounting, ConvLayer, Mapping, MappingConfig, MappingError, Method, Network, PimArray, Search, Tie,
-    channels::{apply_widths, rcp_round, rcp_rounds, stage_round},
+    channels::{apply_widths, network_rounds, rcp_round, rcp_rounds, stage_round},
     lower_bound, map_layer, map_network,
+    pareto::{ParetoPoint, pareto_front},
     presets::{
         alexnet, cnn8, densenet40, inception, mobilenet_v2, network, preset, preset_names, resnet18,
         resnet18_table, resnet20, resnet50, vgg13, vgg16,
@@ -659,6 +660,96 @@ fn networks_say_which_widths_are_tied() {
 }
 
 #[test]
+fn rounds_of_a_network_are_those_of_its_chain() {
+    for search in [Search::Exact, Search::Published] {
+        let config = cnn8_config(search);
+        let chain = rcp_rounds(&cnn8(), &config, 10).unwrap();
+        let network = network_rounds(&network("cnn8").unwrap(), &config, 10).unwrap();
+        let layers: Vec<_> = network.into_iter().map(|network| network.layers).collect();
+        assert_eq!(layers, chain);
+    }
+}
+
+/// Every point by trying all widths.
+fn front_by_force(network: &Network, config: &MappingConfig) -> Vec<(usize, u64)> {
+    let widths = network.widths().unwrap();
+    let mut all = Vec::new();
+    let mut next = vec![1; widths.len()];
+    loop {
+        let narrowed = network.with_widths(&next).unwrap();
+        let cycles = total(&map_network(&narrowed.layers, Method::VwSdk, config).unwrap());
+        let outputs = narrowed.layers.iter().zip(&network.ties);
+        let kept = outputs
+            .filter(|(_, tie)| tie.output.is_some())
+            .map(|(layer, _)| layer.out_channels);
+        all.push((kept.sum::<usize>(), cycles));
+        let Some(index) = (0..widths.len()).find(|&index| next[index] < widths[index]) else {
+            break;
+        };
+        next[..index].fill(1);
+        next[index] += 1;
+    }
+    all.sort_by_key(|&(channels, cycles)| (std::cmp::Reverse(channels), cycles));
+    let mut fewest = u64::MAX;
+    all.retain(|&(_, cycles)| {
+        let better = cycles < fewest;
+        fewest = fewest.min(cycles);
+        better
+    });
+    all
+}
+
+/// That each point is what its widths give.
+fn points(network: &Network, front: &[ParetoPoint], config: &MappingConfig) -> Vec<(usize, u64)> {
+    let point = |point: &ParetoPoint| {
+        let layers = network.with_widths(&point.widths).unwrap().layers;
+        let cycles = total(&map_network(&layers, Method::VwSdk, config).unwrap());
+        assert_eq!(cycles, point.cycles, "{point:?}");
+        (point.channels, point.cycles)
+    };
+    front.iter().map(point).collect()
+}
+
+#[test]
+fn the_front_of_cnn8_holds_networks_better_than_the_published_ones() {
+    let config = cnn8_config(Search::Exact);
+    let network = network("cnn8").unwrap();
+    let front = pareto_front(&network, &config).unwrap();
+    points(&network, &front, &config);
+    assert_eq!(
+        (front[0].widths.as_slice(), front[0].cycles),
+        (&[24, 32, 32, 64, 64, 64][..], 311)
+    );
+    for round in network_rounds(&network, &cnn8_config(Search::Published), 10).unwrap() {
+        let cycles = total(&map_network(&round.layers, Method::VwSdk, &config).unwrap());
+        let channels: usize = round.widths().unwrap().iter().sum();
+        let as_fast = front.iter().find(|point| point.cycles <= cycles).unwrap();
+        assert!(
+            as_fast.channels >= channels,
+            "{as_fast:?} against {channels} in {cycles}"
+        );
+    }
+}
+
+#[test]
+fn widths_that_branch_have_no_front() {
+    let layer = |name| ConvLayer::square(name, 5, 1, 4, 4);
+    let tie = |input, output| Tie {
+        input: Some(input),
+        output: Some(output),
+    };
+    let layers = vec![layer("a"), layer("b"), layer("skip")];
+    let network = Network::tied("branch", layers, vec![tie(0, 1), tie(1, 2), tie(0, 2)]);
+    let error = pareto_front(&network, &cnn8_config(Search::Exact)).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("layer `skip` stands between two widths"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_layer_out_of_range_is_named() {
     let config = MappingConfig::new(array(256, 512));
     let refuse = |layer: &ConvLayer, config: &MappingConfig| {
@@ -948,6 +1039,32 @@ proptest! {
         prop_assert_eq!(best.cycles, strips.cycles.min(tiles.cycles).min(sdk.cycles));
         prop_assert!(best.cycles >= bound);
         prop_assert!(best.utilisation(&config) <= 1.0);
+    }
+
+    #[test]
+    fn the_front_equals_trying_all_widths(
+        widths in prop::array::uniform4(1..9_usize),
+        input in 3..12_usize,
+        staged: bool,
+        config in configs(),
+    ) {
+        let config = config.with_search(Search::Exact);
+        let conv = |from, to| ConvLayer::square("random", input, 3, from, to).with_padding(1);
+        let network = if staged {
+            let [a, b, c, d] = widths;
+            let layers = vec![conv(3, a), conv(a, a), conv(a, b), conv(b, b), conv(b, c), conv(c, d), conv(d, 2)];
+            let ends = [(None, Some(0)), (Some(0), Some(0)), (Some(0), Some(1)), (Some(1), Some(1)),
+                (Some(1), Some(2)), (Some(2), None), (None, None)];
+            Network::tied("stages", layers, ends.map(|(input, output)| Tie { input, output }).to_vec())
+        } else {
+            let [a, b, c, d] = widths;
+            Network::chain("chain", vec![conv(3, a), conv(a, b), conv(b, c), conv(c, d)])
+        };
+        let Ok(front) = pareto_front(&network, &config) else {
+            prop_assert!(map_network(&network.layers, Method::VwSdk, &config).is_err());
+            return Ok(());
+        };
+        prop_assert_eq!(points(&network, &front, &config), front_by_force(&network, &config));
     }
 
     #[test]

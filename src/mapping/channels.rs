@@ -14,7 +14,7 @@
 //! (smallest L1 norm first) and how the network is retrained is not decided here: this is the plan,
 //! in integers.
 
-use super::{ConvLayer, MappingConfig, MappingError, vw_sdk};
+use super::{ConvLayer, MappingConfig, MappingError, Network, vw_sdk};
 
 /// Output channels of every layer after one round on a chain of layers. The first layer's input and
 /// the last layer's output are never pruned.
@@ -121,6 +121,59 @@ pub fn rcp_rounds(
             break;
         }
         rounds.push(next);
+    }
+    Ok(rounds)
+}
+
+/// The networks after round 1, 2, ..., for any network that says which of its widths are free: a chain as in
+/// [`rcp_rounds`], residual stages as in [`stage_round`]. The layer that decides a width is the first that
+/// keeps it, or else the first that reads it. Ends early at the fixed point.
+///
+/// ```
+/// use vwc_sdk::mapping::{
+///     Accounting, MappingConfig, PimArray, channels::network_rounds, presets::network,
+/// };
+///
+/// let config = MappingConfig::new(PimArray::new(512, 256)?)
+///     .with_weight_bits(2)
+///     .with_accounting(Accounting::AsPublished);
+/// let rounds = network_rounds(&network("resnet20")?, &config, 10)?;
+/// assert_eq!(rounds.len(), 1);
+/// assert_eq!(rounds[0].widths()?, [42, 112, 224]);
+/// # Ok::<(), vwc_sdk::mapping::MappingError>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of [`Network::widths`], and as [`rcp_round`].
+pub fn network_rounds(
+    network: &Network,
+    config: &MappingConfig,
+    max_rounds: usize,
+) -> Result<Vec<Network>, MappingError> {
+    let mut rounds: Vec<Network> = Vec::new();
+    while rounds.len() < max_rounds {
+        let network = rounds.last().unwrap_or(network);
+        let widths = network.widths()?;
+        let deciding = (0..widths.len())
+            .map(|width| {
+                let ties = || network.ties.iter();
+                let reads = |tie: &super::Tie| tie.input == Some(width);
+                let keeps = |tie: &super::Tie| reads(tie) && tie.output == Some(width);
+                let layer = ties().position(keeps).or_else(|| ties().position(reads));
+                layer
+                    .map(|layer| network.layers[layer].clone())
+                    .ok_or_else(|| MappingError::Ties {
+                        network: network.name.clone(),
+                        what: format!("no layer reads its free width {width}"),
+                    })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let next = full_tiles(&deciding, config)?;
+        if next == widths {
+            break;
+        }
+        rounds.push(network.with_widths(&next)?);
     }
     Ok(rounds)
 }

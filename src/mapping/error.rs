@@ -210,6 +210,20 @@ pub enum MappingError {
         what: String,
     },
 
+    /// No widths of a network keep to the budget.
+    #[error(
+        "no widths of network `{network}` keep to the budget: they keep {most} channels at most, and take \
+         {fewest} cycles at least"
+    )]
+    NoPoint {
+        /// Name of the network.
+        network: String,
+        /// The most channels that can be kept.
+        most: usize,
+        /// The fewest cycles it can take.
+        fewest: u64,
+    },
+
     /// A list of widths that does not match the list of layers.
     #[error("{found} widths were given for {expected} layers or free widths: give one for each")]
     WidthCount {

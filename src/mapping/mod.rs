@@ -10,7 +10,9 @@
 //! * [`map_layer`] answers for one layer, with any [`Method`], as a [`Mapping`]: a list of [`Piece`]s, and
 //!   what they cost.
 //! * [`Placement`] says where every weight of a mapping sits; [`crossbar`](crate::crossbar) runs it.
-//! * [`channels`] finds the widths at which VW-SDK leaves no tile half empty.
+//! * [`channels`] finds the widths at which VW-SDK leaves no tile half empty, [`pareto`] all widths worth
+//!   having.
+//! * [`Plan`] maps a whole network, [`sweep`] many of them onto many arrays.
 //! * [`presets`] holds the published networks.
 //!
 //! With `w` x `h` output positions computed in a cycle, the *computing cycles* of a layer are
@@ -94,8 +96,10 @@ mod im2col;
 mod layer;
 mod network;
 mod padding;
+pub mod pareto;
 mod piece;
 mod placement;
+mod plan;
 pub mod presets;
 mod problem;
 mod sdk;
@@ -110,6 +114,7 @@ pub use network::{Network, Tie};
 pub use padding::Padding;
 pub use piece::{Cut, Piece, Rect};
 pub use placement::{Cell, ColumnOutput, PlacedArray, PlacedPiece, Placement, RowInput, Weight};
+pub use plan::{Plan, SweepPoint, Totals, Widths, sweep};
 use problem::Problem;
 
 /// The largest size accepted anywhere: rows and columns of an array, and every dimension of a layer.

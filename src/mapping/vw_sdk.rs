@@ -7,7 +7,8 @@
 //! The exact search looks at few of them. As a window grows, its channel tiles shrink, and AR and AC with
 //! them only rise; so of all widths that cover the output with the same number of windows the smallest is at
 //! least as good, and it comes first in the scan. An axis of `O` outputs has about `2 * sqrt(O)` such
-//! widths. The published search depends on every window it meets, and meets them all.
+//! widths, and a row of the scan ends where the weights of its windows alone ask for as many cycles as the best
+//! so far. The published search depends on every window it meets, and meets them all.
 
 use super::problem::Problem;
 use super::{
@@ -85,6 +86,12 @@ fn exact(problem: &Problem) -> Option<Candidate> {
     let mut best: Option<Candidate> = None;
     for h in problem.down.sizes() {
         for w in problem.across.sizes() {
+            // Nor can the rest of a row improve on the best once its windows' weights alone take as long.
+            if best.is_some_and(|best| {
+                problem.bound(problem.outputs(), w, h, problem.in_channels) >= best.cycles
+            }) {
+                break;
+            }
             // The tiles only shrink as the window grows: the first window that is infeasible ends the row.
             let Some(window) = Candidate::new(problem, w, h) else {
                 break;
