@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vwc_sdk::cli::{exit_code, map};
+use vwc_sdk::cli::{compare, exit_code, front, map, simulate};
 
 /// Map convolutional networks onto processing-in-memory arrays.
 #[derive(Parser)]
@@ -16,11 +16,19 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Map(map::MapArgs),
+    Compare(compare::CompareArgs),
+    Sweep(compare::SweepArgs),
+    Front(front::FrontArgs),
+    Simulate(simulate::SimulateArgs),
 }
 
 fn main() -> ExitCode {
     // Wrong usage ends inside `parse`, with code 2.
-    exit_code(match Cli::parse().command {
-        Command::Map(args) => map::run(&args),
-    })
+    match Cli::parse().command {
+        Command::Map(args) => exit_code(map::run(&args)),
+        Command::Compare(args) => exit_code(compare::compare(&args)),
+        Command::Sweep(args) => exit_code(compare::run_sweep(&args)),
+        Command::Front(args) => exit_code(front::run(&args)),
+        Command::Simulate(args) => exit_code(simulate::run_all(&args)),
+    }
 }

@@ -42,7 +42,10 @@ fn table_shows_layers_and_totals() {
         line.split('|').map(|cell| cell.trim().to_owned()).collect()
     };
     let row = cells("conv3").join(" ");
-    assert_eq!(row.trim(), "conv3 32 32 9216 vw-sdk 6x6 7 32 80 18");
+    assert_eq!(
+        row.trim(),
+        "conv3 32 32 9216 vw-sdk 6x6 7 32 80 18 4.44 5 147456 22.5"
+    );
     let total = cells("total").join(" ");
     assert!(total.contains("519688") && total.contains(" 311 "), "{total}");
     assert_eq!(table.lines().count(), 7 + 4, "header, rule, rows, rule, total");

@@ -1,63 +1,77 @@
 //! `vwc-sdk map`: how many cycles a network takes on an array.
 
-use std::io;
+use std::{fs, io, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 use thiserror::Error;
 
+use super::{
+    network::network,
+    options::{Format, MappingArgs},
+};
 use crate::{
-    mapping::{
-        Accounting, ConvLayer, Mapping, MappingConfig, MappingError, Method, PimArray, Search, map_network,
-        presets::preset,
+    mapping::{MappingError, Method, Network, PimArray, Placement, Plan, Widths},
+    report::{
+        PlanError, layer_csv, plan_from_json, plan_json, plan_table,
+        plot::{PlotError, filled_array},
     },
-    report::{LayerRow, layer_csv, layer_rows, layer_table},
 };
 
 /// Count the cycles a network's convolutions take on a processing-in-memory array.
 ///
-/// For each layer the table shows its channels (IC, OC) and weights (params), the method used, the
-/// parallel window that enters the array in one cycle (PW, width x height), the channels on the array at
-/// once (ICt, OCt), the computing cycles, and the cycles no mapping can go below (bound).
+/// For each layer the table shows its channels (IC, OC) and weights (params), the method used, the parallel
+/// window that enters the array in one cycle (PW, width x height), the channels on the array at once (ICt,
+/// OCt), the computing cycles, the cycles no mapping can go below (bound) and their ratio (gap), the arrays
+/// programmed and the cells written for it, and the part of the array's bits that hold weights at work (used).
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct MapArgs {
-    /// Network to map: cnn8, resnet20, resnet18 or vgg13.
-    #[arg(value_parser = known_network)]
-    pub network: String,
+    /// Network to map: cnn8, resnet20 (or resnet20-16, or another width of its first stage), resnet18,
+    /// resnet18-table, resnet50, vgg13, vgg16, alexnet, mobilenet-v2, densenet40, inception; or a layer list, a
+    /// file whose name ends in .json or .csv.
+    #[arg(value_name = "NETWORK|FILE", value_parser = network, required_unless_present = "load")]
+    pub network: Option<Network>,
 
     /// Size of the array in cells, ROWSxCOLS: inputs enter on the rows, outputs leave on the columns.
-    #[arg(long, value_name = "ROWSxCOLS")]
-    pub array: PimArray,
+    #[arg(long, value_name = "ROWSxCOLS", required_unless_present = "load")]
+    pub array: Option<PimArray>,
 
-    /// Bits of a weight that one cell holds.
-    #[arg(long, value_name = "BITS", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=MAX_BITS))]
-    pub cell_bits: u32,
-
-    /// Bits of one weight; a weight wider than a cell takes several columns.
-    #[arg(long, value_name = "BITS", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=MAX_BITS))]
-    pub weight_bits: u32,
+    /// Everything else that decides a mapping.
+    #[command(flatten)]
+    pub mapping: MappingArgs,
 
     /// How the weights are laid out on the array.
     #[arg(long, value_enum, default_value_t)]
     pub method: Method,
 
-    /// How a layer's outputs are counted: as the network runs, or as the published tables do.
-    #[arg(long, value_enum, default_value_t)]
-    pub accounting: Accounting,
+    /// How the widths of the network are chosen first [default: rcp for vwc-sdk, keep for the others].
+    #[arg(long, value_enum, hide_default_value = true)]
+    pub channels: Option<Channels>,
 
-    /// How vw-sdk picks a window; the other methods have nothing to search.
-    #[arg(long, value_enum, default_value_t)]
-    pub search: Search,
+    /// With --channels pareto: keep the most channels in so many cycles.
+    #[arg(long, value_name = "CYCLES", conflicts_with = "budget_channels")]
+    pub budget_cycles: Option<u64>,
+
+    /// With --channels pareto: take the fewest cycles and keep so many channels.
+    #[arg(long, value_name = "CHANNELS")]
+    pub budget_channels: Option<usize>,
+
+    /// Show a mapping that --format json saved instead of making one.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "array", "channels"])]
+    pub load: Option<PathBuf>,
 
     /// What to print.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-}
 
-const MAX_BITS: i64 = crate::mapping::MAX_BITS as i64;
+    /// Draw the filled array of one layer: a file whose name ends in .svg or .png.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+
+    /// The layer to draw [default: the first].
+    #[arg(long, value_name = "NAME", requires = "plot")]
+    pub layer: Option<String>,
+}
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,18 +82,21 @@ Examples:
     vwc-sdk map resnet20 --array 512x256 --weight-bits 2 --accounting as-published
 
   What im2col would need, for another program to read:
-    vwc-sdk map vgg13 --array 512x512 --method im2col --format json";
+    vwc-sdk map vgg13 --array 512x512 --method im2col --format json
 
-/// How the result is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
-    /// A table to read, with totals.
-    #[default]
-    Table,
-    /// One JSON object: the settings, the layers, the totals.
-    Json,
-    /// A header and one record a layer, without totals.
-    Csv,
+  The widest CNN-8 that takes 250 cycles at most, and a picture of its fourth layer:
+    vwc-sdk map cnn8 --array 256x512 --channels pareto --budget-cycles 250 \\
+      --layer conv4 --plot conv4.png";
+
+/// How the widths of a network are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Channels {
+    /// As they are.
+    Keep,
+    /// Rounds of residual channel pruning, until nothing is left to prune.
+    Rcp,
+    /// The best trade of channels against cycles that keeps to a budget.
+    Pareto,
 }
 
 /// Why `map` failed after its arguments were accepted.
@@ -89,6 +106,36 @@ pub enum MapError {
     /// The network does not fit the array.
     #[error(transparent)]
     Mapping(#[from] MappingError),
+    /// A saved mapping could not be read.
+    #[error("could not read {path}: {error}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A saved mapping is not one.
+    #[error("{path}: {error}")]
+    Plan {
+        /// The file.
+        path: String,
+        /// Why.
+        error: PlanError,
+    },
+    /// No budget was given, or one that nothing uses.
+    #[error("--channels pareto and --budget-cycles or --budget-channels go together: give both or neither")]
+    Budget,
+    /// There is no such layer.
+    #[error("there is no layer `{layer}`: use one of {names}")]
+    Layer {
+        /// The layer asked for.
+        layer: String,
+        /// The layers there are.
+        names: String,
+    },
+    /// The picture could not be drawn.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
     /// The result could not be written.
     #[error("could not write the result: {0}")]
     Output(#[from] io::Error),
@@ -100,61 +147,57 @@ pub enum MapError {
 /// # Errors
 ///
 /// [`MapError::Mapping`] where the array cannot hold a single weight, [`MapError::Output`] where standard
-/// output cannot be written.
+/// output cannot be written; the others as they say.
 pub fn run(args: &MapArgs) -> Result<(), MapError> {
-    let layers = preset(&args.network)?;
-    let config = MappingConfig::new(args.array.with_cell_bits(args.cell_bits))
-        .with_weight_bits(args.weight_bits)
-        .with_accounting(args.accounting)
-        .with_search(args.search);
-    let mappings = map_network(&layers, args.method, &config)?;
+    let plan = plan(args)?;
+    if let Some(path) = &args.plot {
+        let layers = &plan.network.layers;
+        let index = match &args.layer {
+            None => 0,
+            Some(name) => layers
+                .iter()
+                .position(|layer| layer.name == *name)
+                .ok_or_else(|| {
+                    let names: Vec<_> = layers.iter().map(|layer| layer.name.as_str()).collect();
+                    MapError::Layer {
+                        layer: name.clone(),
+                        names: names.join(", "),
+                    }
+                })?,
+        };
+        // There is a layer: a network without one is refused before.
+        if let Some((layer, mapping)) = layers.get(index).zip(plan.mappings.get(index)) {
+            let placement = Placement::new(layer, mapping, &plan.config)?;
+            let title = format!("{}, {}", plan.network.name, layer.name);
+            filled_array(path, &title, &placement, mapping, &plan.config)?;
+        }
+    }
     let text = match args.format {
-        Format::Table => layer_table(&layers, &mappings) + "\n",
-        Format::Json => json(args, config, &layers, &mappings)? + "\n",
-        Format::Csv => layer_csv(&layers, &mappings),
+        Format::Json => plan_json(&plan) + "\n",
+        Format::Csv => layer_csv(&plan.network.layers, &plan.mappings),
+        Format::Table | Format::Markdown => plan_table(&plan, args.format.look()) + "\n",
     };
     Ok(super::print(&text)?)
 }
 
-/// The JSON form of the result.
-#[derive(Serialize)]
-struct Document<'a> {
-    network: &'a str,
-    method: Method,
-    #[serde(flatten)]
-    config: MappingConfig,
-    total: Total,
-    layers: Vec<LayerRow>,
-}
-
-#[derive(Serialize)]
-struct Total {
-    params: u64,
-    cycles: u64,
-    lower_bound: u64,
-}
-
-fn json(
-    args: &MapArgs,
-    config: MappingConfig,
-    layers: &[ConvLayer],
-    mappings: &[Mapping],
-) -> io::Result<String> {
-    let document = Document {
-        network: &args.network,
-        method: args.method,
-        config,
-        total: Total {
-            params: layers.iter().map(ConvLayer::params).sum(),
-            cycles: mappings.iter().map(|m| m.cycles).sum(),
-            lower_bound: mappings.iter().map(|m| m.lower_bound).sum(),
-        },
-        layers: layer_rows(layers, mappings),
+fn plan(args: &MapArgs) -> Result<Plan, MapError> {
+    if let Some(path) = &args.load {
+        let name = || path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|error| MapError::Read { path: name(), error })?;
+        return plan_from_json(&text).map_err(|error| MapError::Plan { path: name(), error });
+    }
+    let widths = match (args.channels, args.budget_cycles, args.budget_channels) {
+        (Some(Channels::Pareto), Some(cycles), None) => Widths::Cycles(cycles),
+        (Some(Channels::Pareto), None, Some(channels)) => Widths::Channels(channels),
+        (Some(Channels::Keep), None, None) => Widths::Keep,
+        (Some(Channels::Rcp), None, None) => Widths::Rcp,
+        (None, None, None) => Widths::of(args.method),
+        _ => return Err(MapError::Budget),
     };
-    Ok(serde_json::to_string_pretty(&document)?)
-}
-
-/// Refuses an unknown network while the arguments are parsed, so that it counts as wrong usage.
-fn known_network(name: &str) -> Result<String, MappingError> {
-    preset(name).map(|_| name.to_owned())
+    // Without --load both are required.
+    let (Some(network), Some(array)) = (&args.network, args.array) else {
+        return Err(MapError::Budget);
+    };
+    let config = args.mapping.config(array);
+    Ok(Plan::new(network, args.method, &config, widths)?)
 }

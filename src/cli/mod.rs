@@ -1,8 +1,13 @@
 //! The commands: one file each. Everything they do is in the library; here are flags, files and tables.
 
+pub mod compare;
+pub mod front;
 #[cfg(feature = "train")]
 pub mod job;
 pub mod map;
+pub mod network;
+pub mod options;
+pub mod simulate;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

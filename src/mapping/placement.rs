@@ -36,6 +36,27 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// Checks that `mapping` is one of this layer on this array, and lays nothing out.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn check(layer: &ConvLayer, mapping: &Mapping, config: &MappingConfig) -> Result<(), MappingError> {
+        let problem = Problem::new(layer, config)?;
+        check_pieces(layer, &problem, &mapping.pieces)?;
+        let expected = Mapping {
+            fallback: mapping.fallback,
+            ..problem.mapping(mapping.method, mapping.pieces.clone())?
+        };
+        if expected == *mapping {
+            Ok(())
+        } else {
+            Err(MappingError::NotThisMapping {
+                layer: layer.name.clone(),
+            })
+        }
+    }
+
     /// Lays out `mapping`, which may come from a file: its pieces are checked, and so are its numbers.
     ///
     /// # Errors
@@ -44,17 +65,8 @@ impl Placement {
     /// mapping is not one of this layer on this array; [`MappingError::Infeasible`]; those of
     /// [`map_layer`](super::map_layer).
     pub fn new(layer: &ConvLayer, mapping: &Mapping, config: &MappingConfig) -> Result<Self, MappingError> {
+        Self::check(layer, mapping, config)?;
         let problem = Problem::new(layer, config)?;
-        check_pieces(layer, &problem, &mapping.pieces)?;
-        let expected = Mapping {
-            fallback: mapping.fallback,
-            ..problem.mapping(mapping.method, mapping.pieces.clone())?
-        };
-        if expected != *mapping {
-            return Err(MappingError::NotThisMapping {
-                layer: layer.name.clone(),
-            });
-        }
         let pieces = mapping
             .pieces
             .iter()
@@ -226,6 +238,12 @@ impl PlacedPiece {
     #[must_use]
     pub fn piece(&self) -> &Piece {
         &self.piece
+    }
+
+    /// Cycles it takes.
+    #[must_use]
+    pub fn cycles(&self) -> u64 {
+        self.piece.n_windows().saturating_mul(self.grid.arrays())
     }
 
     /// Its windows, as the first output position `[x, y]` of each. The last of a row or column may reach

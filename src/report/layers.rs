@@ -108,18 +108,27 @@ pub fn layer_csv(layers: &[ConvLayer], mappings: &[Mapping]) -> String {
         let sizes = [row.in_channels, row.out_channels].map(|n| n.to_string());
         let window = [m.window.width, m.window.height, m.w, m.h, m.in_tile, m.out_tile];
         let cycles = [m.n_windows, m.row_cycles, m.col_cycles, m.cycles, m.lower_bound];
+        let costs = [
+            m.group_cycles,
+            m.arrays,
+            m.cells_written,
+            m.dac_conversions,
+            m.adc_conversions,
+            m.input_traffic,
+        ];
         let mut fields = vec![row.name];
         fields.extend(sizes);
         fields.extend([row.params.to_string(), m.method.to_string()]);
         fields.extend(window.map(|n| n.to_string()));
         fields.extend(cycles.map(|n| n.to_string()));
+        fields.extend(costs.map(|n| n.to_string()));
         record(fields);
     }
     let bytes = csv.into_inner().expect("memory takes it");
     String::from_utf8(bytes).expect("fields are UTF-8")
 }
 
-const CSV_HEADER: [&str; 16] = [
+const CSV_HEADER: [&str; 22] = [
     "name",
     "in_channels",
     "out_channels",
@@ -136,4 +145,10 @@ const CSV_HEADER: [&str; 16] = [
     "col_cycles",
     "cycles",
     "lower_bound",
+    "group_cycles",
+    "arrays",
+    "cells_written",
+    "dac_conversions",
+    "adc_conversions",
+    "input_traffic",
 ];

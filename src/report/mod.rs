@@ -9,9 +9,23 @@ use tabled::{
 
 mod layers;
 mod networks;
+mod plan;
+pub mod plot;
+mod sweep;
 
 pub use layers::{LayerRow, layer_csv, layer_rows, layer_table};
 pub use networks::{NetworkRow, network_table};
+pub use plan::{PlanError, SCHEMA, plan_from_json, plan_json, plan_table};
+pub use sweep::{SweepRow, compare_table, front_csv, front_table, sweep_csv, sweep_rows, sweep_table};
+
+/// What a table is written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// A terminal.
+    Terminal,
+    /// A Markdown page.
+    Markdown,
+}
 
 /// A table under a header row: the first column to the left, as names read; the others to the right, as
 /// numbers do. `totals` is set apart by a rule. Every row is as long as `header`.
@@ -20,18 +34,44 @@ pub(crate) fn table(
     rows: impl IntoIterator<Item = Vec<String>>,
     totals: Option<Vec<String>>,
 ) -> String {
+    styled_table(header, rows, totals, Look::Terminal)
+}
+
+/// As [`table`], for any reader.
+pub(crate) fn styled_table(
+    header: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+    totals: Option<Vec<String>>,
+    look: Look,
+) -> String {
     let mut builder = Builder::default();
     builder.push_record(header.iter().copied());
     for row in rows {
         builder.push_record(row);
     }
-    let mut theme = Theme::from_style(Style::psql());
+    let mut theme = match look {
+        Look::Terminal => Theme::from_style(Style::psql()),
+        Look::Markdown => Theme::from_style(Style::markdown()),
+    };
     if let Some(totals) = totals {
         let rule = HorizontalLine::new('-').intersection('+');
-        theme.insert_horizontal_line(builder.count_records(), rule);
+        if look == Look::Terminal {
+            theme.insert_horizontal_line(builder.count_records(), rule);
+        }
         builder.push_record(totals);
     }
     let mut table = builder.build();
     table.with(theme).modify(Columns::new(1..), Alignment::right());
     table.to_string()
+}
+
+/// A header and records as CSV (RFC 4180), each line ended by a line feed.
+pub(crate) fn csv_text(header: &[&str], records: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(header).expect("memory takes it");
+    for record in records {
+        csv.write_record(record).expect("memory takes it");
+    }
+    let bytes = csv.into_inner().expect("memory takes it");
+    String::from_utf8(bytes).expect("fields are UTF-8")
 }

@@ -1,0 +1,104 @@
+//! `vwc-sdk front`: every best trade of cycles against channels.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{
+    map::MapError,
+    network::network,
+    options::{Format, MappingArgs},
+};
+use crate::{
+    mapping::{
+        Method, Network, PimArray, Search, channels::network_rounds, map_network, pareto::pareto_front,
+    },
+    report::{
+        front_csv, front_table,
+        plot::{Mark, front},
+    },
+};
+
+/// List every best trade of cycles against channels: the widths of a network for which no others keep as many
+/// channels in fewer cycles.
+///
+/// Channels kept are the output channels of all layers whose width is free. Cycles are those of vw-sdk with the
+/// exact search.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct FrontArgs {
+    /// Network, or a file with a layer list, as `map` takes it. It has to say which widths are free: cnn8,
+    /// resnet20 of any width, vgg13, vgg16 and alexnet do.
+    #[arg(value_name = "NETWORK|FILE", value_parser = network)]
+    pub network: Network,
+
+    /// Size of the array in cells.
+    #[arg(long, value_name = "ROWSxCOLS")]
+    pub array: PimArray,
+
+    /// Everything else that decides a mapping.
+    #[command(flatten)]
+    pub mapping: MappingArgs,
+
+    /// What to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+
+    /// Draw the front, with the original and the published rounds: a file whose name ends in .svg or .png.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Example:
+  The front of CNN-8, and where the published networks lie beside it:
+    vwc-sdk front cnn8 --array 256x512 --accounting as-published --plot front.svg";
+
+/// Prints the front.
+///
+/// # Errors
+///
+/// [`MapError::Mapping`] where the network does not say which widths are free; the others as they say.
+pub fn run(args: &FrontArgs) -> Result<(), MapError> {
+    let config = args.mapping.config(args.array).with_search(Search::Exact);
+    let points = pareto_front(&args.network, &config)?;
+    if let Some(path) = &args.plot {
+        let mut marks = vec![mark("original", &args.network, &config)?];
+        let published = config.with_search(Search::Published);
+        for (n, round) in network_rounds(&args.network, &published, usize::MAX)?
+            .iter()
+            .enumerate()
+        {
+            marks.push(mark(&format!("RCP{} (published search)", n + 1), round, &config)?);
+        }
+        let title = format!(
+            "{} on {}: cycles against channels kept",
+            args.network.name, args.array
+        );
+        front(path, &title, &points, &marks)?;
+    }
+    let text = match args.format {
+        Format::Json => {
+            serde_json::to_string_pretty(&points).expect("maps have text keys, and no number is infinite")
+                + "\n"
+        }
+        Format::Csv => front_csv(&points),
+        Format::Table | Format::Markdown => front_table(&points, args.format.look()) + "\n",
+    };
+    Ok(super::print(&text)?)
+}
+
+/// A network as a point beside the front.
+fn mark(name: &str, network: &Network, config: &crate::mapping::MappingConfig) -> Result<Mark, MapError> {
+    let mappings = map_network(&network.layers, Method::VwSdk, config)?;
+    let outputs = network.layers.iter().zip(&network.ties);
+    let channels = outputs
+        .filter(|(_, tie)| tie.output.is_some())
+        .map(|(layer, _)| layer.out_channels)
+        .sum();
+    let cycles = mappings
+        .iter()
+        .map(|mapping| mapping.cycles)
+        .fold(0, u64::saturating_add);
+    Ok((name.to_owned(), channels, cycles))
+}

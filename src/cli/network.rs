@@ -1,0 +1,290 @@
+//! Networks by name or from a file: JSON or CSV, with a line to point at where something is wrong.
+
+use std::{fs::File, io::Read, path::Path};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::mapping::{Accounting, ConvLayer, MappingError, Network, Padding, Tie, presets};
+
+/// The largest layer list that is read, in bytes.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// The most layers a list may have.
+const MAX_LAYERS: usize = 10_000;
+
+/// Why a network could not be had.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// There is no such preset.
+    #[error("{0}; or give a layer list, a file whose name ends in .json or .csv")]
+    Preset(MappingError),
+    /// The file could not be read.
+    #[error("could not read {path}: {error}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file holds no layer list.
+    #[error("{path}: {what}")]
+    List {
+        /// The file.
+        path: String,
+        /// What is wrong, and in which line or layer.
+        what: String,
+    },
+}
+
+/// The preset called `name`, or the layer list in the file called so, which then ends in `.json` or `.csv`.
+///
+/// # Errors
+///
+/// A [`NetworkError`] that names the line or layer.
+pub fn network(name: &str) -> Result<Network, NetworkError> {
+    let path = Path::new(name);
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    match ending.map(str::to_ascii_lowercase).as_deref() {
+        Some("json") => from_json(&stem(path), &read(name)?).map_err(|what| list(name, what)),
+        Some("csv") => from_csv(&stem(path), &read(name)?).map_err(|what| list(name, what)),
+        _ => presets::network(name).map_err(NetworkError::Preset),
+    }
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn list(path: &str, what: String) -> NetworkError {
+    NetworkError::List {
+        path: path.to_owned(),
+        what,
+    }
+}
+
+/// The whole file, if it is not too long.
+fn read(path: &str) -> Result<String, NetworkError> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text));
+    match read {
+        Err(error) => Err(NetworkError::Read {
+            path: path.to_owned(),
+            error,
+        }),
+        Ok(_) if text.len() as u64 > MAX_BYTES => Err(list(
+            path,
+            format!("it is longer than the {MAX_BYTES} bytes that a layer list may have"),
+        )),
+        Ok(_) => Ok(text),
+    }
+}
+
+/// A layer as a file gives it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    input: Pair,
+    kernel: Pair,
+    #[serde(default = "one")]
+    stride: Pair,
+    #[serde(default)]
+    padding: Padding,
+    #[serde(default = "one")]
+    dilation: Pair,
+    #[serde(default = "one_group")]
+    groups: usize,
+    in_channels: usize,
+    out_channels: usize,
+    #[serde(default)]
+    tie: Option<Tie>,
+}
+
+/// One number for both axes, or height and width.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Pair {
+    Both(usize),
+    Each([usize; 2]),
+}
+
+impl From<Pair> for [usize; 2] {
+    fn from(pair: Pair) -> Self {
+        match pair {
+            Pair::Both(both) => [both; 2],
+            Pair::Each(each) => each,
+        }
+    }
+}
+
+fn one() -> Pair {
+    Pair::Both(1)
+}
+
+fn one_group() -> usize {
+    1
+}
+
+impl From<Entry> for ConvLayer {
+    fn from(entry: Entry) -> Self {
+        Self {
+            name: entry.name,
+            input: entry.input.into(),
+            kernel: entry.kernel.into(),
+            stride: entry.stride.into(),
+            padding: entry.padding,
+            dilation: entry.dilation.into(),
+            groups: entry.groups,
+            in_channels: entry.in_channels,
+            out_channels: entry.out_channels,
+        }
+    }
+}
+
+/// The JSON form: a list of layers, or an object with a name and a list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    name: Option<String>,
+    /// Whether each layer takes what the one before it produces and nothing else, so that widths may change.
+    #[serde(default)]
+    chain: bool,
+    layers: Vec<Entry>,
+}
+
+fn from_json(stem: &str, text: &str) -> Result<Network, String> {
+    // Read as what it begins like, so that a mistake is reported where it is and not as neither form.
+    let document = if text.trim_start().starts_with('[') {
+        serde_json::from_str(text).map(|layers| Document {
+            name: None,
+            chain: false,
+            layers,
+        })
+    } else {
+        serde_json::from_str(text)
+    };
+    let document = document.map_err(|error| error.to_string())?;
+    let name = document.name.unwrap_or_else(|| stem.to_owned());
+    checked(name, document.chain, document.layers.into_iter().map(Ok))
+}
+
+/// The columns of the CSV form; the first five must be there.
+const COLUMNS: [&str; 9] = [
+    "name",
+    "input",
+    "kernel",
+    "in_channels",
+    "out_channels",
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+];
+
+fn from_csv(stem: &str, text: &str) -> Result<Network, String> {
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .comment(Some(b'#'))
+        .from_reader(text.as_bytes());
+    let header = reader.headers().map_err(|error| error.to_string())?.clone();
+    if let Some(unknown) = header.iter().find(|column| !COLUMNS.contains(column)) {
+        return Err(format!(
+            "line 1: there is no column `{unknown}`; use {}",
+            COLUMNS.join(", ")
+        ));
+    }
+    if let Some(missing) = COLUMNS[..5]
+        .iter()
+        .find(|&&column| !header.iter().any(|c| c == column))
+    {
+        return Err(format!("line 1: the column `{missing}` is missing"));
+    }
+    let entries = reader.records().map(|record| {
+        let record = record.map_err(|error| error.to_string())?;
+        let line = record.position().map_or(0, csv::Position::line);
+        entry(&header, &record).map_err(|what| format!("line {line}: {what}"))
+    });
+    checked(stem.to_owned(), false, entries)
+}
+
+fn entry(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Entry, String> {
+    let field = |column: &str| {
+        let index = header.iter().position(|name| name == column)?;
+        record.get(index).filter(|text| !text.is_empty())
+    };
+    let number = |column: &str, text: &str| {
+        text.trim()
+            .parse::<usize>()
+            .map_err(|_| format!("{column} `{text}` is not a whole number"))
+    };
+    let numbers = |column: &str, text: &str| {
+        text.split('x')
+            .map(|part| number(column, part))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let required = |column: &str| field(column).ok_or_else(|| format!("{column} is empty"));
+    let pair = |column: &str, text: &str| match numbers(column, text)?[..] {
+        [both] => Ok(Pair::Both(both)),
+        [height, width] => Ok(Pair::Each([height, width])),
+        _ => Err(format!("{column} `{text}` must be one number, or height x width")),
+    };
+    let optional = |column: &str| field(column).map_or(Ok(one()), |text| pair(column, text));
+    let padding = field("padding").map_or(
+        Ok(Padding::default()),
+        |text| match numbers("padding", text)?[..] {
+            [all] => Ok(all.into()),
+            [vertical, horizontal] => Ok([vertical, horizontal].into()),
+            [top, bottom, left, right] => Ok([top, bottom, left, right].into()),
+            _ => Err(format!(
+                "padding `{text}` must be one number, vertical x horizontal, or top x bottom x left x right"
+            )),
+        },
+    );
+    Ok(Entry {
+        name: required("name")?.to_owned(),
+        input: pair("input", required("input")?)?,
+        kernel: pair("kernel", required("kernel")?)?,
+        stride: optional("stride")?,
+        padding: padding?,
+        dilation: optional("dilation")?,
+        groups: field("groups").map_or(Ok(1), |text| number("groups", text))?,
+        in_channels: number("in_channels", required("in_channels")?)?,
+        out_channels: number("out_channels", required("out_channels")?)?,
+        tie: None,
+    })
+}
+
+/// The network, if there are layers, not too many, and each can be mapped as it runs.
+fn checked(
+    name: String,
+    chain: bool,
+    entries: impl Iterator<Item = Result<Entry, String>>,
+) -> Result<Network, String> {
+    let mut layers: Vec<ConvLayer> = Vec::new();
+    let mut ties = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if layers.len() == MAX_LAYERS {
+            return Err(format!("it lists more than {MAX_LAYERS} layers"));
+        }
+        ties.push(entry.tie);
+        let layer = ConvLayer::from(entry);
+        layer
+            .validate(Accounting::ExactGeometry)
+            .map_err(|error| error.to_string())?;
+        layers.push(layer);
+    }
+    if layers.is_empty() {
+        return Err("it lists no layers".to_owned());
+    }
+    Ok(match ties.into_iter().collect::<Option<Vec<Tie>>>() {
+        Some(ties) => Network::tied(name, layers, ties),
+        None if chain => Network::chain(name, layers),
+        None => Network::fixed(name, layers),
+    })
+}

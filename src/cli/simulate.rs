@@ -1,0 +1,236 @@
+//! `vwc-sdk simulate`: runs a network's mappings on a simulated array, on random integers.
+
+use std::io;
+
+use clap::Args;
+use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+use rayon::prelude::*;
+use serde::Serialize;
+use thiserror::Error;
+
+use super::{
+    network::network,
+    options::{Format, MappingArgs},
+};
+use crate::{
+    crossbar::{Counts, CrossbarError, Device, convolve, run, run_on},
+    mapping::{ConvLayer, Mapping, MappingConfig, MappingError, Method, Network, PimArray, Plan, Widths},
+    report::{csv_text, styled_table},
+};
+
+/// Run each layer on a simulated array, on random weights and inputs, and compare with the convolution.
+///
+/// Without a fault the array is ideal: every output has to be exact and every cycle predicted, and the command
+/// fails where one is not. With --adc-bits, --pulse-bits, --variation, --stuck-off or --stuck-on the weights
+/// are cut over the cells' bits, and the table shows how far the outputs are off: the error is the root mean
+/// square over that of the exact outputs, in per cent.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct SimulateArgs {
+    /// Network, or a file with a layer list, as `map` takes it.
+    #[arg(value_name = "NETWORK|FILE", value_parser = network)]
+    pub network: Network,
+
+    /// Size of the array in cells.
+    #[arg(long, value_name = "ROWSxCOLS")]
+    pub array: PimArray,
+
+    /// Everything else that decides a mapping.
+    #[command(flatten)]
+    pub mapping: MappingArgs,
+
+    /// How the weights are laid out on the array.
+    #[arg(long, value_enum, default_value_t)]
+    pub method: Method,
+
+    /// Bits of an input, 1 to 16.
+    #[arg(long, value_name = "BITS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub input_bits: u32,
+
+    /// Bits of an input that one pulse carries [default: all].
+    #[arg(long, value_name = "BITS", help_heading = "Faults")]
+    pub pulse_bits: Option<u32>,
+
+    /// Bits of the analogue-to-digital converters, the sign among them; 0 for exact ones.
+    #[arg(long, value_name = "BITS", default_value_t = 0, help_heading = "Faults")]
+    pub adc_bits: u32,
+
+    /// Standard deviation of a cell's conductance, as a part of what was programmed.
+    #[arg(long, value_name = "PART", default_value_t = 0.0, help_heading = "Faults")]
+    pub variation: f64,
+
+    /// Part of the cells that conduct nothing.
+    #[arg(long, value_name = "PART", default_value_t = 0.0, help_heading = "Faults")]
+    pub stuck_off: f64,
+
+    /// Part of the cells that conduct fully.
+    #[arg(long, value_name = "PART", default_value_t = 0.0, help_heading = "Faults")]
+    pub stuck_on: f64,
+
+    /// Seed of the numbers and of the faults.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+
+    /// What to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Prove every mapping of CNN-8:
+    vwc-sdk simulate cnn8 --array 256x512 --method best
+
+  What converters of six bits do to it:
+    vwc-sdk simulate cnn8 --array 256x512 --input-bits 2 --pulse-bits 1 --adc-bits 6";
+
+/// Why `simulate` failed after its arguments were accepted.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SimulateError {
+    /// The network does not fit the array.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
+    /// A layer could not be run.
+    #[error("layer `{layer}`: {error}")]
+    Crossbar {
+        /// Its name.
+        layer: String,
+        /// Why.
+        error: CrossbarError,
+    },
+    /// An ideal array computed something else, or in other cycles.
+    #[error(
+        "layer `{layer}`: an ideal array did not compute the convolution in the predicted cycles: this is a bug"
+    )]
+    Wrong {
+        /// Its name.
+        layer: String,
+    },
+    /// The result could not be written.
+    #[error("could not write the result: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// One layer's run.
+#[derive(Debug, Serialize)]
+struct Row {
+    layer: String,
+    method: Method,
+    predicted_cycles: u64,
+    #[serde(flatten)]
+    counts: Counts,
+    /// Root mean square of the errors over that of the exact outputs.
+    error: f64,
+}
+
+/// Runs every layer and prints what came out.
+///
+/// # Errors
+///
+/// A [`SimulateError`] that names the layer.
+pub fn run_all(args: &SimulateArgs) -> Result<(), SimulateError> {
+    let config = args.mapping.config(args.array);
+    let plan = Plan::new(&args.network, args.method, &config, Widths::of(args.method))?;
+    let layers: Vec<_> = plan.network.layers.iter().zip(&plan.mappings).collect();
+    let rows = layers
+        .into_par_iter()
+        .enumerate()
+        .map(|(n, (layer, mapping))| simulate(args, &config, layer, mapping, n as u64))
+        .collect::<Result<Vec<_>, _>>()?;
+    let cells = || {
+        rows.iter().map(|row| {
+            let counts = &row.counts;
+            let numbers = [row.predicted_cycles, counts.cycles, counts.arrays, counts.clipped];
+            let mut cells = vec![row.layer.clone(), row.method.to_string()];
+            cells.extend(numbers.map(|number| number.to_string()));
+            cells.push(format!("{:.2}", 100.0 * row.error));
+            cells
+        })
+    };
+    let text = match args.format {
+        Format::Json => {
+            serde_json::to_string_pretty(&rows).expect("maps have text keys, and no number is infinite")
+                + "\n"
+        }
+        Format::Csv => csv_text(&HEADER, cells()),
+        Format::Table | Format::Markdown => styled_table(&HEADER, cells(), None, args.format.look()) + "\n",
+    };
+    Ok(super::print(&text)?)
+}
+
+const HEADER: [&str; 7] = [
+    "layer",
+    "method",
+    "predicted",
+    "counted",
+    "arrays",
+    "clipped",
+    "error %",
+];
+
+fn simulate(
+    args: &SimulateArgs,
+    config: &MappingConfig,
+    layer: &ConvLayer,
+    mapping: &Mapping,
+    stream: u64,
+) -> Result<Row, SimulateError> {
+    let failed = |error| SimulateError::Crossbar {
+        layer: layer.name.clone(),
+        error,
+    };
+    let counted = layer.counted(config.accounting);
+    let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
+    rng.set_stream(stream);
+    // Weights of more bits than a device has are as good a proof when they are smaller.
+    let largest = |bits: u32| (1_i64 << bits.min(16)) - 1;
+    let weight = largest(config.weight_bits);
+    let weights: Vec<i64> = (0..counted.params())
+        .map(|_| rng.random_range(-weight..=weight))
+        .collect();
+    let pixels = counted.in_channels * counted.input[0] * counted.input[1];
+    let input: Vec<i64> = (0..pixels)
+        .map(|_| rng.random_range(0..=largest(args.input_bits)))
+        .collect();
+    let exact = convolve(&counted, &weights, &input).map_err(failed)?;
+
+    let device = Device {
+        pulse_bits: args.pulse_bits.unwrap_or(args.input_bits),
+        adc_bits: args.adc_bits,
+        variation: args.variation,
+        stuck_off: args.stuck_off,
+        stuck_on: args.stuck_on,
+        seed: args.seed,
+        ..Device::ideal(args.input_bits)
+    };
+    let ideal = Device {
+        seed: args.seed,
+        ..Device::ideal(args.input_bits)
+    };
+    let (counts, error) = if device == ideal {
+        let found = run(layer, mapping, config, &weights, &input).map_err(failed)?;
+        if found.outputs != exact || found.counts.cycles != mapping.cycles {
+            return Err(SimulateError::Wrong {
+                layer: layer.name.clone(),
+            });
+        }
+        (found.counts, 0.0)
+    } else {
+        let found = run_on(layer, mapping, config, &weights, &input, &device).map_err(failed)?;
+        let square = |value: f64| value * value;
+        let off: f64 = (found.outputs.iter().zip(&exact))
+            .map(|(found, &exact)| square(found - exact as f64))
+            .sum();
+        let whole: f64 = exact.iter().map(|&exact| square(exact as f64)).sum();
+        // Where every exact output is 0, so is what an error could be measured by.
+        (found.counts, if whole > 0.0 { (off / whole).sqrt() } else { 0.0 })
+    };
+    Ok(Row {
+        layer: layer.name.clone(),
+        method: mapping.method,
+        predicted_cycles: mapping.cycles,
+        counts,
+        error,
+    })
+}

@@ -1,0 +1,180 @@
+//! A network on an array: as a table, and as JSON that loads again.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{Look, styled_table};
+use crate::mapping::{
+    ConvLayer, Fallback, Mapping, MappingConfig, MappingError, Method, Network, Placement, Plan, Tie, Totals,
+};
+
+/// What the JSON form of a plan calls itself. The number changes when a reader of the old form would go wrong;
+/// fields may be added without.
+pub const SCHEMA: &str = "vwc-sdk/plan/1";
+
+/// The largest JSON text that is read, in bytes.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Why a saved plan is refused.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The text is no plan; the message names the line.
+    #[error("this is not a saved mapping: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The text is longer than any plan.
+    #[error("the saved mapping is {bytes} bytes long, and at most {MAX_BYTES} are read: save fewer layers")]
+    TooLong {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// A later form of the file, or another file.
+    #[error("the saved mapping has the schema `{found}` and this program reads `{SCHEMA}`: make it again")]
+    Schema {
+        /// What the file says.
+        found: String,
+    },
+    /// A mapping does not belong to its layer.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
+}
+
+/// The JSON form of a plan.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    schema: String,
+    network: String,
+    method: Method,
+    #[serde(flatten)]
+    config: MappingConfig,
+    total: Totals,
+    layers: Vec<PlannedLayer>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PlannedLayer {
+    #[serde(flatten)]
+    layer: ConvLayer,
+    params: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tie: Option<Tie>,
+    #[serde(flatten)]
+    mapping: Mapping,
+}
+
+/// The plan as JSON, for [`plan_from_json`]. `docs/mapping.md` lists the fields.
+#[must_use]
+pub fn plan_json(plan: &Plan) -> String {
+    let network = &plan.network;
+    let document = Document {
+        schema: SCHEMA.to_owned(),
+        network: network.name.clone(),
+        method: plan.method,
+        config: plan.config,
+        total: plan.totals(),
+        layers: network
+            .layers
+            .iter()
+            .zip(&plan.mappings)
+            .enumerate()
+            .map(|(n, (layer, mapping))| PlannedLayer {
+                params: layer.params(),
+                layer: layer.clone(),
+                tie: network.ties.get(n).copied(),
+                mapping: mapping.clone(),
+            })
+            .collect(),
+    };
+    serde_json::to_string_pretty(&document).expect("maps have text keys, and no number is infinite")
+}
+
+/// The plan that [`plan_json`] wrote. Every mapping is checked against its layer, so that what is read can be
+/// run.
+///
+/// ```
+/// use vwc_sdk::mapping::{MappingConfig, Method, PimArray, Plan, Widths, presets::network};
+/// use vwc_sdk::report::{plan_from_json, plan_json};
+///
+/// let config = MappingConfig::new(PimArray::new(256, 512)?);
+/// let plan = Plan::new(&network("cnn8")?, Method::Best, &config, Widths::Keep)?;
+/// assert_eq!(plan_from_json(&plan_json(&plan)).unwrap(), plan);
+/// # Ok::<(), vwc_sdk::mapping::MappingError>(())
+/// ```
+///
+/// # Errors
+///
+/// A [`PlanError`] that says what is wrong, and in which line or layer.
+pub fn plan_from_json(text: &str) -> Result<Plan, PlanError> {
+    if text.len() > MAX_BYTES {
+        return Err(PlanError::TooLong { bytes: text.len() });
+    }
+    let document: Document = serde_json::from_str(text)?;
+    if document.schema != SCHEMA {
+        return Err(PlanError::Schema {
+            found: document.schema,
+        });
+    }
+    let ties: Option<Vec<Tie>> = document.layers.iter().map(|layer| layer.tie).collect();
+    let (layers, mappings): (Vec<_>, Vec<_>) = document
+        .layers
+        .into_iter()
+        .map(|planned| (planned.layer, planned.mapping))
+        .unzip();
+    for (layer, mapping) in layers.iter().zip(&mappings) {
+        Placement::check(layer, mapping, &document.config)?;
+    }
+    Ok(Plan {
+        network: Network::tied(document.network, layers, ties.unwrap_or_default()),
+        method: document.method,
+        config: document.config,
+        mappings,
+    })
+}
+
+const HEADER: [&str; 14] = [
+    "layer", "IC", "OC", "params", "method", "PW", "ICt", "OCt", "cycles", "bound", "gap", "arrays", "cells",
+    "used %",
+];
+
+/// The plan as a table: a row a layer, then the totals. Windows are written width x height in input cells;
+/// `gap` is cycles over the bound, `cells` those written once, `used` the part of the array's bits at work.
+/// Layers that no window fits are named below.
+#[must_use]
+pub fn plan_table(plan: &Plan, look: Look) -> String {
+    let layers = || plan.network.layers.iter().zip(&plan.mappings);
+    let rows = layers().map(|(layer, mapping)| {
+        vec![
+            layer.name.clone(),
+            layer.in_channels.to_string(),
+            layer.out_channels.to_string(),
+            layer.params().to_string(),
+            mapping.method.to_string(),
+            mapping.window.to_string(),
+            mapping.in_tile.to_string(),
+            mapping.out_tile.to_string(),
+            mapping.cycles.to_string(),
+            mapping.lower_bound.to_string(),
+            format!("{:.2}", mapping.gap()),
+            mapping.arrays.to_string(),
+            mapping.cells_written.to_string(),
+            format!("{:.1}", 100.0 * mapping.utilisation(&plan.config)),
+        ]
+    });
+    let total = plan.totals();
+    let mut totals = vec![String::new(); HEADER.len()];
+    totals[0] = "total".to_owned();
+    totals[3] = total.params.to_string();
+    totals[8] = total.cycles.to_string();
+    totals[9] = total.lower_bound.to_string();
+    totals[10] = format!("{:.2}", total.cycles as f64 / total.lower_bound as f64);
+    totals[11] = total.arrays.to_string();
+    totals[12] = total.cells_written.to_string();
+    totals[13] = format!("{:.1}", 100.0 * total.utilisation);
+    let mut text = styled_table(&HEADER, rows, Some(totals), look);
+    for (layer, mapping) in layers() {
+        if let Some(why @ Fallback::Infeasible { .. }) = &mapping.fallback {
+            text += &format!("\n{}: {why}", layer.name);
+        }
+    }
+    text
+}

@@ -1,0 +1,104 @@
+//! Pictures: a filled array, cycles by method, and the front. Written as SVG or PNG, by the name of the file.
+
+use std::{fmt, fs, path::Path};
+
+use plotters::{
+    backend::{BitMapBackend, SVGBackend},
+    coord::Shift,
+    prelude::*,
+    style::{FontStyle, register_font},
+};
+use thiserror::Error;
+
+mod array;
+mod bars;
+mod front;
+
+pub use array::filled_array;
+pub use bars::cycles_by_method;
+pub use front::{Mark, front};
+
+/// The typeface of every picture, brought along.
+const FONT: &str = "sans-serif";
+
+/// Why a picture was not written.
+#[derive(Debug, Error)]
+#[error("could not draw {path}: {why}")]
+pub struct PlotError {
+    path: String,
+    why: String,
+}
+
+impl PlotError {
+    fn new(path: &Path, why: impl fmt::Display) -> Self {
+        Self {
+            path: path.display().to_string(),
+            why: why.to_string(),
+        }
+    }
+}
+
+type Drawn<E> = Result<(), DrawingAreaErrorKind<E>>;
+
+/// What is drawn, on either backend.
+trait Picture {
+    fn on<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Drawn<B::ErrorType>;
+}
+
+/// Draws `picture` with so many pixels, and writes the file once it is whole.
+fn draw(path: &Path, size: (u32, u32), picture: &impl Picture) -> Result<(), PlotError> {
+    let fail = |why: &dyn fmt::Display| PlotError::new(path, why);
+    register_font(FONT, FontStyle::Normal, dejavu::sans::regular())
+        .map_err(|_| fail(&"its typeface could not be read"))?;
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    let bytes = match ending.map(str::to_ascii_lowercase).as_deref() {
+        Some("svg") => {
+            let mut text = String::new();
+            {
+                let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
+                picture.on(&area).map_err(|error| fail(&error))?;
+                area.present().map_err(|error| fail(&error))?;
+            }
+            text.into_bytes()
+        }
+        Some("png") => {
+            let mut pixels = vec![0; size.0 as usize * size.1 as usize * 3];
+            {
+                let area = BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area();
+                picture.on(&area).map_err(|error| fail(&error))?;
+                area.present().map_err(|error| fail(&error))?;
+            }
+            let image = image::RgbImage::from_raw(size.0, size.1, pixels)
+                .ok_or_else(|| fail(&"its pixels do not fill it"))?;
+            let mut bytes = std::io::Cursor::new(Vec::new());
+            image
+                .write_to(&mut bytes, image::ImageFormat::Png)
+                .map_err(|error| fail(&error))?;
+            bytes.into_inner()
+        }
+        _ => return Err(fail(&"its name must end in .svg or .png")),
+    };
+    // A picture that is there is a whole one.
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    fs::write(&partial, bytes)
+        .and_then(|()| fs::rename(&partial, path))
+        .map_err(|error| fail(&error))
+}
+
+/// Writes lines over the picture and returns what is left below.
+fn heading<B: DrawingBackend>(
+    area: &DrawingArea<B, Shift>,
+    lines: &[String],
+) -> Result<DrawingArea<B, Shift>, DrawingAreaErrorKind<B::ErrorType>> {
+    const LINE: i32 = 24;
+
+    area.fill(&WHITE)?;
+    for (n, line) in lines.iter().enumerate() {
+        let size = if n == 0 { 20 } else { 16 };
+        let at = (16, 10 + LINE * n as i32);
+        area.draw(&Text::new(line.clone(), at, (FONT, size).into_font()))?;
+    }
+    let (_, below) = area.split_vertically(14 + LINE * lines.len() as i32);
+    Ok(below)
+}

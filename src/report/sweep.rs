@@ -1,0 +1,186 @@
+//! Many networks, methods and arrays beside each other, and the front of one network.
+
+use serde::Serialize;
+
+use super::{Look, styled_table};
+use crate::mapping::{Method, SweepPoint, Totals, pareto::ParetoPoint};
+
+/// One line of a sweep.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SweepRow {
+    /// Name of the network.
+    pub network: String,
+    /// The array, as `ROWSxCOLS`.
+    pub array: String,
+    /// The method.
+    pub method: Method,
+    /// What it takes; nothing where it cannot be done.
+    pub total: Option<Totals>,
+    /// Why it cannot be done.
+    pub infeasible: Option<String>,
+}
+
+/// The points as rows.
+#[must_use]
+pub fn sweep_rows(points: &[SweepPoint]) -> Vec<SweepRow> {
+    points
+        .iter()
+        .map(|point| SweepRow {
+            network: point.network.clone(),
+            array: point.array.to_string(),
+            method: point.method,
+            total: point.totals.as_ref().ok().copied(),
+            infeasible: point.totals.as_ref().err().map(ToString::to_string),
+        })
+        .collect()
+}
+
+const HEADER: [&str; 12] = [
+    "network",
+    "array",
+    "method",
+    "params",
+    "cycles",
+    "lower_bound",
+    "arrays",
+    "cells_written",
+    "dac_conversions",
+    "adc_conversions",
+    "input_traffic",
+    "utilisation",
+];
+
+fn cells(row: SweepRow) -> Vec<String> {
+    let mut cells = vec![row.network, row.array, row.method.to_string()];
+    match row.total {
+        Some(total) => {
+            let counts = [
+                total.params,
+                total.cycles,
+                total.lower_bound,
+                total.arrays,
+                total.cells_written,
+                total.dac_conversions,
+                total.adc_conversions,
+                total.input_traffic,
+            ];
+            cells.extend(counts.map(|count| count.to_string()));
+            cells.push(format!("{:.4}", total.utilisation));
+        }
+        None => cells.resize(HEADER.len(), String::new()),
+    }
+    cells
+}
+
+/// One row for each point; empty where it cannot be done, with the reasons below.
+#[must_use]
+pub fn sweep_table(points: &[SweepPoint], look: Look) -> String {
+    let text = styled_table(&HEADER, sweep_rows(points).into_iter().map(cells), None, look);
+    text + &reasons(points)
+}
+
+/// As CSV: a header and one record for each point, empty where it cannot be done.
+#[must_use]
+pub fn sweep_csv(points: &[SweepPoint]) -> String {
+    super::csv_text(&HEADER, sweep_rows(points).into_iter().map(cells))
+}
+
+/// A row for each network and array, a column of cycles for each method, and how many times fewer cycles the
+/// last method takes than `vw-sdk`, where both are there. The points are in the order of
+/// [`sweep`](crate::mapping::sweep).
+#[must_use]
+pub fn compare_table(points: &[SweepPoint], look: Look) -> String {
+    let mut methods: Vec<Method> = Vec::new();
+    let mut cases: Vec<(&str, String)> = Vec::new();
+    for point in points {
+        if !methods.contains(&point.method) {
+            methods.push(point.method);
+        }
+        let case = (point.network.as_str(), point.array.to_string());
+        if !cases.contains(&case) {
+            cases.push(case);
+        }
+    }
+    let last = methods.last().copied().filter(|&method| method != Method::VwSdk);
+    let gain = last.filter(|_| methods.contains(&Method::VwSdk));
+    let names: Vec<String> = methods.iter().map(ToString::to_string).collect();
+    let gain_name = gain.map(|method| format!("{method} gains"));
+    let mut header = vec!["network", "array", "bound"];
+    header.extend(names.iter().map(String::as_str));
+    header.extend(gain_name.as_deref());
+    let rows = cases.iter().map(|(network, array)| {
+        let total = |method: Method| {
+            points
+                .iter()
+                .find(|p| p.network == *network && p.array.to_string() == *array && p.method == method)
+                .and_then(|point| point.totals.as_ref().ok())
+        };
+        let empty = || "-".to_owned();
+        // VWC-SDK computes a smaller network, with a bound of its own.
+        let whole = methods.iter().filter(|&&method| method != Method::VwcSdk);
+        let bound = whole
+            .filter_map(|&method| total(method))
+            .map(|total| total.lower_bound)
+            .max();
+        let mut cells = vec![
+            (*network).to_owned(),
+            array.clone(),
+            bound.map_or_else(empty, |bound| bound.to_string()),
+        ];
+        cells.extend(
+            methods
+                .iter()
+                .map(|&method| total(method).map_or_else(empty, |total| total.cycles.to_string())),
+        );
+        if let Some(method) = gain {
+            let ratio = total(Method::VwSdk)
+                .zip(total(method))
+                .map(|(before, after)| before.cycles as f64 / after.cycles as f64);
+            cells.push(ratio.map_or_else(empty, |ratio| format!("{ratio:.2}x")));
+        }
+        cells
+    });
+    let text = styled_table(&header, rows, None, look);
+    text + &reasons(points)
+}
+
+/// Why some points cannot be done, each reason once.
+fn reasons(points: &[SweepPoint]) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for point in points {
+        if let Err(error) = &point.totals {
+            let line = format!("\n{}, {}: {error}", point.network, point.method);
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    lines.concat()
+}
+
+const FRONT_HEADER: [&str; 4] = ["channels", "cycles", "speed-up", "widths"];
+
+fn front_rows(front: &[ParetoPoint]) -> impl Iterator<Item = Vec<String>> {
+    let most = front.first().map_or(0, |point| point.cycles);
+    front.iter().map(move |point| {
+        let widths: Vec<_> = point.widths.iter().map(ToString::to_string).collect();
+        vec![
+            point.channels.to_string(),
+            point.cycles.to_string(),
+            format!("{:.2}", most as f64 / point.cycles as f64),
+            widths.join(" "),
+        ]
+    })
+}
+
+/// The front of a network, from the most channels down, with the speed-up over its first point.
+#[must_use]
+pub fn front_table(front: &[ParetoPoint], look: Look) -> String {
+    styled_table(&FRONT_HEADER, front_rows(front), None, look)
+}
+
+/// The front as CSV.
+#[must_use]
+pub fn front_csv(front: &[ParetoPoint]) -> String {
+    super::csv_text(&FRONT_HEADER, front_rows(front))
+}

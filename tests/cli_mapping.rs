@@ -1,0 +1,300 @@
+//! The mapping commands besides a plain `map`, from the outside: layer lists, saved mappings, comparisons,
+//! sweeps, fronts, simulations and pictures.
+
+use std::{fs, path::Path, process::Output};
+
+use assert_cmd::{Command, cargo_bin};
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+
+fn run(args: &str) -> Output {
+    Command::new(cargo_bin!("vwc-sdk"))
+        .args(args.split_whitespace())
+        .output()
+        .unwrap()
+}
+
+/// Standard output of a run that must succeed without a word on standard error.
+fn data(args: &str) -> String {
+    let output = run(args);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args}");
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a run says that must fail and print no data.
+fn refused(args: &str) -> String {
+    let output = run(args);
+    assert!(!output.status.success(), "{args}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn json(args: &str) -> Value {
+    serde_json::from_str(&data(&format!("{args} --format json"))).unwrap()
+}
+
+/// A file in a directory of its own.
+fn file(name: &str, text: &str) -> (TempDir, String) {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join(name);
+    fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (directory, path)
+}
+
+const LAYERS_CSV: &str = "\
+name, input, kernel, in_channels, out_channels, stride, padding, dilation, groups
+stem, 32x40, 3, 3, 8, 2, 1x1x0x2, ,
+# a comment
+deep, 16x20, 3x1, 8, 8, , , 2, 8
+";
+
+const LAYERS_JSON: &str = r#"{"name": "mine", "layers": [
+  {"name": "stem", "input": [32, 40], "kernel": 3, "in_channels": 3, "out_channels": 8,
+   "stride": 2, "padding": [1, 1, 0, 2]},
+  {"name": "deep", "input": [16, 20], "kernel": [3, 1], "in_channels": 8, "out_channels": 8,
+   "dilation": 2, "groups": 8}]}"#;
+
+#[test]
+fn a_layer_list_may_be_csv_or_json() {
+    let (_csv, csv) = file("mine.csv", LAYERS_CSV);
+    let (_json, list) = file("other.json", LAYERS_JSON);
+    let from_csv = json(&format!("map {csv} --array 64x64"));
+    assert_eq!(from_csv, json(&format!("map {list} --array 64x64")));
+    assert_eq!(from_csv["network"], "mine");
+    assert_eq!(from_csv["layers"][0]["padding"], serde_json::json!([1, 1, 0, 2]));
+    assert_eq!(from_csv["layers"][1]["groups"], 8);
+    let bare = LAYERS_JSON
+        .split_once("\"layers\": ")
+        .unwrap()
+        .1
+        .trim_end_matches('}');
+    let (_bare, bare) = file("mine.json", bare);
+    assert_eq!(from_csv, json(&format!("map {bare} --array 64x64")));
+}
+
+#[test]
+fn hostile_layer_lists_are_refused_with_the_place_named() {
+    let csv = |record: &str| format!("name,input,kernel,in_channels,out_channels\na,8,3,1,1\n{record}\n");
+    let many = csv(&"b,8,3,1,1\n".repeat(10_001));
+    let cases = [
+        (
+            "x.csv",
+            csv("b,8,three,1,1"),
+            "line 3: kernel `three` is not a whole number",
+        ),
+        ("x.csv", csv("b,8,3,1"), "line: 3"),
+        (
+            "x.csv",
+            csv("b,1x2x3,3,1,1"),
+            "line 3: input `1x2x3` must be one number",
+        ),
+        ("x.csv", csv("b,8,3,,1"), "line 3: in_channels is empty"),
+        (
+            "x.csv",
+            csv("b,8,3,99999999999999999999,1"),
+            "line 3: in_channels",
+        ),
+        ("x.csv", csv("b,8,0,1,1"), "layer `b`: kernel height is 0"),
+        ("x.csv", csv("b,8,9,1,1"), "layer `b`: its 9x9 kernel is larger"),
+        ("x.csv", many, "more than 10000 layers"),
+        (
+            "x.csv",
+            "name,input\n".to_owned(),
+            "line 1: the column `kernel` is missing",
+        ),
+        (
+            "x.csv",
+            "name,colour\n".to_owned(),
+            "line 1: there is no column `colour`",
+        ),
+        ("x.csv", String::new(), "is missing"),
+        ("x.json", "[\n{\"name\": 5}\n]".to_owned(), "line 2"),
+        ("x.json", "[]".to_owned(), "it lists no layers"),
+        (
+            "x.json",
+            "{\"layers\": [], \"extra\": 1}".to_owned(),
+            "unknown field `extra`",
+        ),
+        ("x.json", "[".repeat(100_000), "line 1"),
+        ("x.json", " ".repeat((4 << 20) + 1), "it is longer than"),
+    ];
+    for (name, text, says) in cases {
+        let (_directory, path) = file(name, &text);
+        let error = refused(&format!("map {path} --array 64x64"));
+        assert!(error.contains(says), "{says}: {error}");
+    }
+    assert!(refused("map nowhere.csv --array 64x64").contains("could not read nowhere.csv"));
+}
+
+#[test]
+fn a_saved_mapping_loads_again() {
+    for method in ["vw-sdk", "vwc-sdk", "best"] {
+        let saved = data(&format!(
+            "map cnn8 --array 256x512 --method {method} --format json"
+        ));
+        let (_directory, path) = file("saved.json", &saved);
+        assert_eq!(data(&format!("map --load {path} --format json")), saved);
+        let table = data(&format!("map cnn8 --array 256x512 --method {method}"));
+        assert_eq!(data(&format!("map --load {path}")), table);
+    }
+}
+
+#[test]
+fn a_saved_mapping_that_was_changed_is_refused() {
+    let saved = data("map cnn8 --array 256x512 --format json");
+    let cases = [
+        (
+            saved.replace("\"cycles\": 28", "\"cycles\": 27"),
+            "layer `conv4`: the mapping was not made",
+        ),
+        (
+            saved.replace("vwc-sdk/plan/1", "vwc-sdk/plan/9"),
+            "has the schema `vwc-sdk/plan/9`",
+        ),
+        (
+            saved.replacen("\"rows\": 256", "\"rows\": 0", 1),
+            "array 0x512 is out of range",
+        ),
+        (saved[..saved.len() / 2].to_owned(), "EOF"),
+        ("{}".to_owned(), "missing field"),
+    ];
+    for (text, says) in cases {
+        let (_directory, path) = file("saved.json", &text);
+        let error = refused(&format!("map --load {path}"));
+        assert!(error.contains(says), "{says}: {error}");
+    }
+}
+
+#[test]
+fn widths_are_searched_where_asked() {
+    let published = "--array 256x512 --accounting as-published";
+    let total = |args: &str| json(&format!("map cnn8 {published} {args}"))["total"]["cycles"].clone();
+    assert_eq!(total("--method vwc-sdk --search published"), 227);
+    assert_eq!(total("--method vwc-sdk --channels keep"), 311);
+    assert_eq!(total("--channels rcp"), 227);
+    let budget = json(&format!(
+        "map cnn8 {published} --channels pareto --budget-cycles 227"
+    ));
+    assert!(budget["total"]["cycles"].as_u64().unwrap() <= 227);
+    let kept = json(&format!(
+        "map cnn8 {published} --channels pareto --budget-channels 246"
+    ));
+    assert!(kept["total"]["cycles"].as_u64().unwrap() < 227);
+    for (args, says) in [
+        ("cnn8 --channels pareto", "give both or neither"),
+        ("cnn8 --budget-cycles 5", "give both or neither"),
+        (
+            "cnn8 --channels pareto --budget-cycles 1",
+            "no widths of network `cnn8` keep to the budget",
+        ),
+        (
+            "resnet50 --method vwc-sdk",
+            "the widths of network `resnet50` cannot be searched",
+        ),
+    ] {
+        let error = refused(&format!("map {args} --array 256x512"));
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn compare_sets_methods_beside_each_other() {
+    let arguments = "compare cnn8 resnet18-table --array 256x512,512x512 --accounting as-published";
+    let table = data(arguments);
+    let row = |start: [&str; 2]| -> Vec<String> {
+        let cells =
+            |line: &str| -> Vec<String> { line.split('|').map(|cell| cell.trim().to_owned()).collect() };
+        table
+            .lines()
+            .map(cells)
+            .find(|cells| cells.starts_with(&start.map(str::to_owned)))
+            .unwrap()
+    };
+    let cnn8 = row(["cnn8", "256x512"]);
+    // Bound, then im2col, SDK, VW-SDK, VWC-SDK, elements, strips, channel tiles, best, gain.
+    assert_eq!(
+        cnn8[2..],
+        [
+            "77", "2319", "654", "311", "227", "307", "282", "305", "282", "1.10x"
+        ]
+    );
+    let resnet18 = row(["resnet18-table", "512x512"]);
+    assert_eq!(resnet18[6], "-");
+    assert_eq!(resnet18[3..6], ["20041", "7240", "4294"]);
+    assert!(table.contains("resnet18-table, vwc-sdk: the widths of network"));
+    let markdown = data(&format!("{arguments} --format markdown"));
+    assert!(markdown.lines().nth(1).unwrap().starts_with("|--"), "{markdown}");
+}
+
+#[test]
+fn a_sweep_has_a_line_for_every_case() {
+    let csv = data("sweep cnn8 vgg13 --rows 128,256 --cols 128,512 --method vw-sdk,best --format csv");
+    assert_eq!(csv.lines().count(), 1 + 2 * 4 * 2);
+    let rows = json("sweep cnn8 --rows 256 --cols 512 --method vw-sdk,best");
+    assert_eq!(rows[0]["total"]["cycles"], 382);
+    assert_eq!(rows[1]["array"], "256x512");
+    assert!(refused("sweep cnn8 --rows 0 --cols 5").contains("array 0x5 is out of range"));
+}
+
+#[test]
+fn the_front_is_listed_from_the_most_channels_down() {
+    let csv = data("front cnn8 --array 256x512 --accounting as-published --format csv");
+    let mut lines = csv.lines();
+    assert_eq!(lines.next().unwrap(), "channels,cycles,speed-up,widths");
+    assert_eq!(lines.next().unwrap(), "280,311,1.00,24 32 32 64 64 64");
+    let error = refused("front resnet50 --array 256x512");
+    assert!(error.contains("0 ties are given for 53 layers"), "{error}");
+}
+
+#[test]
+fn a_simulation_proves_the_cycles_or_shows_the_faults() {
+    let rows = json("simulate cnn8 --array 256x512 --method best --input-bits 2");
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 7);
+    for row in rows {
+        assert_eq!(row["cycles"], row["predicted_cycles"]);
+        assert_eq!(row["error"], 0.0);
+    }
+    let noisy = json("simulate cnn8 --array 256x512 --input-bits 2 --variation 0.1 --adc-bits 4");
+    assert!(noisy[6]["error"].as_f64().unwrap() > 0.0);
+    let error = refused("simulate cnn8 --array 256x512 --adc-bits 1");
+    assert!(
+        error.contains("ADC bits is 1: it must be 0, or 2 to 32"),
+        "{error}"
+    );
+}
+
+#[test]
+fn pictures_are_drawn_as_svg_or_png() {
+    let directory = tempdir().unwrap();
+    let published = "--array 256x512 --accounting as-published";
+    for (n, command) in [
+        format!("map cnn8 {published} --layer conv4"),
+        format!("compare cnn8 {published}"),
+        format!("front cnn8 {published}"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let path = |ending: &str| directory.path().join(format!("{n}.{ending}"));
+        let draw = |path: &Path| data(&format!("{command} --plot {}", path.display()));
+        draw(&path("svg"));
+        let svg = fs::read_to_string(path("svg")).unwrap();
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+        assert!(svg.contains("cnn8"));
+        draw(&path("png"));
+        let png = fs::read(path("png")).unwrap();
+        assert_eq!(png[..8], *b"\x89PNG\r\n\x1a\n");
+        let error = refused(&format!("{command} --plot {}", path("jpg").display()));
+        assert!(error.contains("must end in .svg or .png"), "{error}");
+    }
+    // Nothing half written is left behind.
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 6);
+    let error = refused(&format!("map cnn8 {published} --plot x.png --layer conv9"));
+    assert!(
+        error.contains("there is no layer `conv9`: use one of conv1, conv2"),
+        "{error}"
+    );
+}
