@@ -229,6 +229,17 @@ fn compare_sets_methods_beside_each_other() {
 }
 
 #[test]
+fn the_page_holds_what_the_command_prints() {
+    let page = include_str!("../docs/mapping.md");
+    let printed = data("compare --array 128x128,256x256,512x512 --format markdown");
+    let (table, _) = printed.split_once("\n\n").unwrap();
+    assert!(
+        page.contains(table),
+        "docs/mapping.md holds an old table; put this in its place:\n{table}"
+    );
+}
+
+#[test]
 fn a_sweep_has_a_line_for_every_case() {
     let csv = data("sweep cnn8 vgg13 --rows 128,256 --cols 128,512 --method vw-sdk,best --format csv");
     assert_eq!(csv.lines().count(), 1 + 2 * 4 * 2);

@@ -76,7 +76,7 @@ fn cells(row: SweepRow) -> Vec<String> {
 #[must_use]
 pub fn sweep_table(points: &[SweepPoint], look: Look) -> String {
     let text = styled_table(&HEADER, sweep_rows(points).into_iter().map(cells), None, look);
-    text + &reasons(points)
+    text + &reasons(points, look)
 }
 
 /// As CSV: a header and one record for each point, empty where it cannot be done.
@@ -141,21 +141,32 @@ pub fn compare_table(points: &[SweepPoint], look: Look) -> String {
         cells
     });
     let text = styled_table(&header, rows, None, look);
-    text + &reasons(points)
+    text + &reasons(points, look)
 }
 
 /// Why some points cannot be done, each reason once.
-fn reasons(points: &[SweepPoint]) -> String {
+fn reasons(points: &[SweepPoint], look: Look) -> String {
     let mut lines: Vec<String> = Vec::new();
     for point in points {
         if let Err(error) = &point.totals {
-            let line = format!("\n{}, {}: {error}", point.network, point.method);
+            let line = format!("{}, {}: {error}", point.network, point.method);
             if !lines.contains(&line) {
                 lines.push(line);
             }
         }
     }
-    lines.concat()
+    // A line right below would belong to a Markdown table.
+    let (first, bullet) = match look {
+        Look::Terminal => ("", ""),
+        Look::Markdown => ("\n", "* "),
+    };
+    let lines = lines.into_iter().map(|line| format!("\n{bullet}{line}"));
+    let lines: String = lines.collect();
+    if lines.is_empty() {
+        lines
+    } else {
+        first.to_owned() + &lines
+    }
 }
 
 const FRONT_HEADER: [&str; 4] = ["channels", "cycles", "speed-up", "widths"];
