@@ -68,12 +68,12 @@ fn prove(
 /// Layers with every kind of geometry, small enough to run.
 fn layers() -> impl Strategy<Value = ConvLayer> {
     (
-        [1..12_usize, 1..12],
-        [1..5_usize, 1..5],
+        [1..16_usize, 1..16],
+        [1..6_usize, 1..6],
         [1..5_usize, 1..5],
         [1..4_usize, 1..4],
         [0..4_usize, 0..4, 0..4, 0..4],
-        (1..5_usize, 1..8_usize, 1..8_usize),
+        (1..6_usize, 1..16_usize, 1..16_usize),
         any::<[bool; 2]>(),
     )
         .prop_map(
@@ -96,7 +96,7 @@ fn layers() -> impl Strategy<Value = ConvLayer> {
 }
 
 fn configs() -> impl Strategy<Value = MappingConfig> {
-    (1..130_usize, 1..100_usize, 1..4_u32, 1..5_u32, any::<[bool; 2]>()).prop_map(
+    (1..300_usize, 1..200_usize, 1..4_u32, 1..5_u32, any::<[bool; 2]>()).prop_map(
         |(rows, cols, cell_bits, weight_bits, [published, register])| {
             // One weight at least has to fit.
             let array = PimArray::new(rows, cols.max(weight_bits as usize)).unwrap();

@@ -1010,6 +1010,49 @@ proptest! {
         prop_assert_eq!(found, brute_force(&layer, &config));
     }
 
+    /// With dilation and groups, rows counted one by one and groups packed as the formula says.
+    #[test]
+    fn exact_search_equals_trying_everything_whatever_the_geometry(
+        layer in layers(),
+        dilation in [1..4_usize, 1..4],
+        (groups, ic, oc) in (1..7_usize, 1..12_usize, 1..12_usize),
+        config in configs(),
+    ) {
+        let layer = ConvLayer {
+            dilation, groups, in_channels: groups * ic, out_channels: groups * oc, ..layer
+        };
+        let config = config.with_search(Search::Exact);
+        let Ok(mapping) = map_layer(&layer, Method::VwSdk, &config) else { return Ok(()) };
+        let stride = layer.counted(config.accounting).stride;
+        let touched = |axis: usize, outputs: usize| {
+            let reads = |i| (0..layer.kernel[axis]).map(move |k| i * stride[axis] + k * dilation[axis]);
+            (0..outputs).flat_map(reads).collect::<std::collections::BTreeSet<_>>().len()
+        };
+        let (rows, cols) = (config.array.rows, config.array.effective_cols(config.weight_bits));
+        let [oh, ow] = layer.output(config.accounting);
+        let cycles = |w: usize, h: usize, elements: bool| {
+            let (per_in, per_out) = (touched(1, w) * touched(0, h), w * h);
+            let windows = ow.div_ceil(w) * oh.div_ceil(h);
+            let together = groups.min(rows / (per_in * ic)).min(cols / (per_out * oc));
+            if together > 0 {
+                return Some(windows * groups.div_ceil(together));
+            }
+            if elements {
+                return Some(windows * groups * (per_in * ic).div_ceil(rows) * (per_out * oc).div_ceil(cols));
+            }
+            let (in_tile, out_tile) = (ic.min(rows / per_in), oc.min(cols / per_out));
+            (in_tile > 0 && out_tile > 0)
+                .then(|| windows * groups * ic.div_ceil(in_tile) * oc.div_ceil(out_tile))
+        };
+        let windows = || (1..=oh).flat_map(|h| (1..=ow).map(move |w| (w, h)));
+        let best = windows().filter_map(|(w, h)| cycles(w, h, false)).min();
+        let im2col = cycles(1, 1, true).unwrap();
+        prop_assert_eq!(mapping.cycles as usize, best.map_or(im2col, |best| best.min(im2col)));
+        let elements = map_layer(&layer, Method::Elements, &config).unwrap();
+        let best = windows().filter_map(|(w, h)| cycles(w, h, true)).min().unwrap();
+        prop_assert_eq!(elements.cycles as usize, best);
+    }
+
     #[test]
     fn no_method_beats_the_lower_bound(layer in layers(), config in configs()) {
         let Ok(bound) = lower_bound(&layer, &config) else { return Ok(()) };

@@ -57,7 +57,7 @@ pub struct MapArgs {
     pub budget_channels: Option<usize>,
 
     /// Show a mapping that --format json saved instead of making one.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "array", "channels"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "array", "channels", "method"])]
     pub load: Option<PathBuf>,
 
     /// What to print.

@@ -84,6 +84,9 @@ Examples:
   What converters of six bits do to it:
     vwc-sdk simulate cnn8 --array 256x512 --input-bits 2 --pulse-bits 1 --adc-bits 6";
 
+/// The most weights, inputs or outputs of a layer that is run.
+const MAX_NUMBERS: u64 = 1 << 28;
+
 /// Why `simulate` failed after its arguments were accepted.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -91,6 +94,15 @@ pub enum SimulateError {
     /// The network does not fit the array.
     #[error(transparent)]
     Mapping(#[from] MappingError),
+    /// A layer has too many numbers to run.
+    #[error(
+        "layer `{layer}` is too large to simulate: its weights, inputs and outputs must each be {MAX_NUMBERS} at \
+         most"
+    )]
+    TooLarge {
+        /// Its name.
+        layer: String,
+    },
     /// A layer could not be run.
     #[error("layer `{layer}`: {error}")]
     Crossbar {
@@ -181,6 +193,17 @@ fn simulate(
         error,
     };
     let counted = layer.counted(config.accounting);
+    let [out_h, out_w] = layer.output(config.accounting);
+    let sizes = [
+        counted.params(),
+        product([counted.in_channels, counted.input[0], counted.input[1]]),
+        product([counted.out_channels, out_h, out_w]),
+    ];
+    if sizes.iter().any(|&size| size > MAX_NUMBERS) {
+        return Err(SimulateError::TooLarge {
+            layer: layer.name.clone(),
+        });
+    }
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
     rng.set_stream(stream);
     // Weights of more bits than a device has are as good a proof when they are smaller.
@@ -189,8 +212,7 @@ fn simulate(
     let weights: Vec<i64> = (0..counted.params())
         .map(|_| rng.random_range(-weight..=weight))
         .collect();
-    let pixels = counted.in_channels * counted.input[0] * counted.input[1];
-    let input: Vec<i64> = (0..pixels)
+    let input: Vec<i64> = (0..sizes[1])
         .map(|_| rng.random_range(0..=largest(args.input_bits)))
         .collect();
     let exact = convolve(&counted, &weights, &input).map_err(failed)?;
@@ -233,4 +255,10 @@ fn simulate(
         counts,
         error,
     })
+}
+
+fn product(sizes: [usize; 3]) -> u64 {
+    sizes
+        .iter()
+        .fold(1, |product, &size| product.saturating_mul(size as u64))
 }

@@ -68,13 +68,15 @@ fn draw(path: &Path, size: (u32, u32), picture: &impl Picture) -> Result<(), Plo
                 picture.on(&area).map_err(|error| fail(&error))?;
                 area.present().map_err(|error| fail(&error))?;
             }
-            let image = image::RgbImage::from_raw(size.0, size.1, pixels)
-                .ok_or_else(|| fail(&"its pixels do not fill it"))?;
-            let mut bytes = std::io::Cursor::new(Vec::new());
-            image
-                .write_to(&mut bytes, image::ImageFormat::Png)
+            let mut bytes = Vec::new();
+            let mut encoder = png::Encoder::new(&mut bytes, size.0, size.1);
+            encoder.set_color(png::ColorType::Rgb);
+            encoder.set_depth(png::BitDepth::Eight);
+            encoder
+                .write_header()
+                .and_then(|mut image| image.write_image_data(&pixels))
                 .map_err(|error| fail(&error))?;
-            bytes.into_inner()
+            bytes
         }
         _ => return Err(fail(&"its name must end in .svg or .png")),
     };
