@@ -18,7 +18,7 @@ const MAX_LAYERS: usize = 10_000;
 #[non_exhaustive]
 pub enum NetworkError {
     /// There is no such preset.
-    #[error("{0}; or give a layer list, a file whose name ends in .json or .csv")]
+    #[error("{0} (or give a layer list: a file whose name ends in .json or .csv)")]
     Preset(MappingError),
     /// The file could not be read.
     #[error("could not read {path}: {error}")]

@@ -8,7 +8,7 @@ use super::{Drawn, FONT, Picture, PlotError, draw, heading};
 use crate::mapping::{Mapping, MappingConfig, Placement};
 
 /// Most squares an array is drawn with on each axis; beyond that, one stands for several cells.
-const MAX_SQUARES: usize = 256;
+const MAX_SQUARES: usize = 512;
 
 /// Draws the weights on the first array of a mapping's costliest piece. Each filled square is a cell with a
 /// weight: its colour is its input channel, its shade the output of the window that its column computes, so
@@ -42,7 +42,7 @@ pub fn filled_array(
         let output = outputs[cell.col];
         let shift = (output.y * piece.piece().w + output.x) as f64 / shifts;
         squares
-            .entry((cell.row / bin_rows, cell.col / bin_cols))
+            .entry((cell.col / bin_cols, cell.row / bin_rows))
             .or_insert((inputs[cell.row].channel, shift));
     }
     let lines = [
@@ -57,16 +57,33 @@ pub fn filled_array(
         ),
         "colour: input channel; shade: the output of the window that the column computes".to_owned(),
     ];
-    let squares = squares
-        .into_iter()
-        .map(|((row, col), (channel, shift))| {
-            let (top, left) = (row * bin_rows, col * bin_cols);
-            let (bottom, right) = ((top + bin_rows).min(rows), (left + bin_cols).min(cols));
-            let corner = |col: usize, row: usize| (col as f64, row as f64);
-            (
-                [corner(left, top), corner(right, bottom)],
-                cell_colour(channel, shift),
-            )
+    // Neighbours above each other that look the same are drawn as one: there are three times fewer then.
+    let mut runs: Vec<Run> = Vec::new();
+    for ((col, row), (channel, shift)) in squares {
+        match runs.last_mut() {
+            Some(run) if (run.col, run.end, run.channel, run.shift) == (col, row, channel, shift) => {
+                run.end += 1
+            }
+            _ => runs.push(Run {
+                col,
+                start: row,
+                end: row + 1,
+                channel,
+                shift,
+            }),
+        }
+    }
+    let corner = |col: usize, row: usize| {
+        (
+            (col * bin_cols).min(cols) as f64,
+            (row * bin_rows).min(rows) as f64,
+        )
+    };
+    let squares = runs
+        .iter()
+        .map(|run| {
+            let corners = [corner(run.col, run.start), corner(run.col + 1, run.end)];
+            (corners, cell_colour(run.channel, run.shift))
         })
         .collect();
     let picture = FilledArray {
@@ -75,7 +92,22 @@ pub fn filled_array(
         cols,
         squares,
     };
-    draw(path, (1200, 900), &picture)
+    // Two pixels a square at least, besides the margins.
+    let side = |cells: usize, bin: usize, least: usize| (160 + 2 * cells.div_ceil(bin)).max(least) as u32;
+    draw(
+        path,
+        (side(cols, bin_cols, 1200), side(rows, bin_rows, 900)),
+        &picture,
+    )
+}
+
+/// Squares of one column, one above the other, of one look.
+struct Run {
+    col: usize,
+    start: usize,
+    end: usize,
+    channel: usize,
+    shift: f64,
 }
 
 struct FilledArray {
