@@ -3,7 +3,8 @@
 
 use proptest::{prelude::*, test_runner::RngSeed};
 use vwc_sdk::mapping::{
-    Accounting, ConvLayer, Mapping, MappingConfig, MappingError, Method, Network, PimArray, Search, Tie,
+    Accounting, ConvLayer, Mapping, MappingConfig, MappingError, Method, Network, PimArray, Placement,
+    Search, Tie,
     channels::{apply_widths, network_rounds, rcp_round, rcp_rounds, stage_round},
     lower_bound, map_layer, map_network,
     pareto::{ParetoPoint, pareto_front},
@@ -483,6 +484,42 @@ fn pieces_of_one_shape_are_programmed_once() {
     assert!(strips.arrays <= 2, "{strips:?}");
     let outputs: usize = strips.pieces.iter().map(|piece| piece.outputs.width).sum();
     assert_eq!(outputs, 7);
+}
+
+#[test]
+fn a_search_that_would_not_end_is_refused() {
+    let vast = ConvLayer::square("vast", 4096, 1, 1, 1);
+    let config = MappingConfig::new(array(64, 64));
+    let error = map_layer(&vast, Method::Strips, &config).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "method strips is infeasible: for this layer it would have to handle more than 4194304 output positions: \
+         use elements or vw-sdk"
+    );
+    let best = map_layer(&vast, Method::Best, &config).unwrap();
+    assert_eq!(best.cycles, best.lower_bound * 64);
+}
+
+#[test]
+fn a_layer_of_many_small_tiles_is_still_few_pieces() {
+    // Two channels fit the rows at a time, of nine thousand.
+    let layer = ConvLayer::square("conv", 6, 3, 9001, 4);
+    let config = MappingConfig::new(array(20, 16));
+    for method in Method::ALL {
+        let mapping = map_layer(&layer, method, &config).unwrap();
+        assert!(
+            mapping.pieces.len() <= 4,
+            "{method}: {} pieces",
+            mapping.pieces.len()
+        );
+        Placement::check(&layer, &mapping, &config).unwrap();
+    }
+    // With groups they stay apart, and too many of them are refused; `best` passes that over.
+    let grouped = ConvLayer::square("conv", 6, 3, 18_002, 8).with_groups(2);
+    if let Err(error) = map_layer(&grouped, Method::ChannelTiles, &config) {
+        assert!(matches!(error, MappingError::SearchTooLarge { .. }), "{error}");
+    }
+    assert!(map_layer(&grouped, Method::Best, &config).is_ok());
 }
 
 #[test]

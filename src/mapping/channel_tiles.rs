@@ -43,15 +43,22 @@ impl Lay for ChannelTiles {
             let Some(tile) = tiles.iter().find(|tile| tile.channels >= channels) else {
                 continue;
             };
+            // Equal tiles are one piece, cut wherever the array's edge falls, which takes no more arrays. With
+            // groups that share arrays it could, so there each stays by itself.
+            let (size, times) = if problem.groups == 1 {
+                (channels * times, 1)
+            } else {
+                (channels, times)
+            };
             let mut block = problem.whole(tile.w, tile.h);
-            block.in_channels = channels;
+            block.in_channels = size;
             let cut = problem.best_cut(block);
             for _ in 0..times {
                 pieces.push(Piece {
-                    in_channels: start as usize..(start + channels) as usize,
+                    in_channels: start as usize..(start + size) as usize,
                     ..Piece::whole(problem, tile.w, tile.h, cut)
                 });
-                start += channels;
+                start += size;
             }
         }
         problem.mapping(Method::ChannelTiles, pieces)

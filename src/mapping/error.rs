@@ -119,7 +119,7 @@ pub enum MappingError {
 
     /// The layer is too large for a method's search.
     #[error(
-        "method {method} is infeasible: the layer has more than {limit} {what}, too many to search: use \
+        "method {method} is infeasible: for this layer it would have to handle more than {limit} {what}: use \
          elements or vw-sdk"
     )]
     SearchTooLarge {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Mapping, MappingError, Method, Window,
+    MAX_PIECES, Mapping, MappingError, Method, Window,
     problem::{Block, Grid, Problem},
 };
 
@@ -124,6 +124,13 @@ impl Piece {
 impl Problem {
     /// The mapping made of these pieces, with everything that follows from them.
     pub(crate) fn mapping(&self, method: Method, pieces: Vec<Piece>) -> Result<Mapping, MappingError> {
+        if pieces.len() > MAX_PIECES {
+            return Err(MappingError::SearchTooLarge {
+                method,
+                what: "pieces",
+                limit: MAX_PIECES as u64,
+            });
+        }
         let grids = pieces
             .iter()
             .map(|piece| piece.grid(self))
