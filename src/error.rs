@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use crate::crossbar::CrossbarError;
 use crate::data::DataError;
 use crate::mapping::MappingError;
 use crate::quant::BitsError;
@@ -68,6 +69,17 @@ pub enum Error {
     /// A recipe that cannot be followed.
     #[error("{0}")]
     Recipe(String),
+    /// A layer that cannot be run on a simulated array.
+    #[error("layer `{layer}` on the simulated array: {source}")]
+    Crossbar {
+        /// The layer.
+        layer: String,
+        /// Why.
+        source: CrossbarError,
+    },
+    /// A network that cannot be simulated.
+    #[error("{0}")]
+    Simulation(String),
     /// A run folder in which nothing was trained.
     #[error("{}: no trained model here ({reason}): run `--mode train` with this `--directory` first", dir.display())]
     NoModel {

@@ -22,6 +22,8 @@ pub mod prune;
 #[cfg(feature = "train")]
 pub mod quant;
 #[cfg(feature = "train")]
+pub mod simulate;
+#[cfg(feature = "train")]
 pub mod train;
 
 #[cfg(feature = "train")]

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+#[cfg(feature = "train")]
+use vwc_sdk::cli::evaluate;
 use vwc_sdk::cli::{compare, exit_code, front, map, simulate};
 
 /// Map convolutional networks onto processing-in-memory arrays.
@@ -20,6 +22,8 @@ enum Command {
     Sweep(compare::SweepArgs),
     Front(front::FrontArgs),
     Simulate(simulate::SimulateArgs),
+    #[cfg(feature = "train")]
+    Evaluate(evaluate::EvaluateArgs),
 }
 
 fn main() -> ExitCode {
@@ -30,5 +34,7 @@ fn main() -> ExitCode {
         Command::Sweep(args) => exit_code(compare::run_sweep(&args)),
         Command::Front(args) => exit_code(front::run(&args)),
         Command::Simulate(args) => exit_code(simulate::run_all(&args)),
+        #[cfg(feature = "train")]
+        Command::Evaluate(args) => exit_code(evaluate::run(&args)),
     }
 }

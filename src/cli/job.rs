@@ -219,13 +219,16 @@ const DEFAULT_DEVICE: &str = if cfg!(feature = "flex") {
 };
 
 /// Where SVHN is looked for, and downloaded to, unless a flag says otherwise.
-const SVHN_DIR: &str = "datasets/svhn";
+pub(super) const SVHN_DIR: &str = "datasets/svhn";
 
 /// What a job leaves beside its runs.
 const RESULTS: &str = "results.json";
 
+/// What the embedded digits are called in every output.
+pub(super) const SYNTHETIC: &str = "synthetic digits";
+
 /// Seeds of the embedded digits: the same pictures whatever the seed of the training.
-const SYNTHETIC_SEEDS: [u64; 2] = [1, 2];
+pub(super) const SYNTHETIC_SEEDS: [u64; 2] = [1, 2];
 
 /// What a training starts from where no flag says it.
 struct Defaults {
@@ -631,7 +634,7 @@ fn pictures(args: &JobArgs) -> Result<(Splits, Defaults), Error> {
     let draw = |count: u32, seed: u64| -> Pictures { synthetic::digits(count as usize, seed) };
     let [train_seed, test_seed] = SYNTHETIC_SEEDS;
     let splits = Splits::carve(
-        "synthetic digits",
+        SYNTHETIC,
         draw(args.pictures, train_seed),
         draw(args.pictures / 4, test_seed),
         args.valid,

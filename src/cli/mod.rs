@@ -1,6 +1,8 @@
 //! The commands: one file each. Everything they do is in the library; here are flags, files and tables.
 
 pub mod compare;
+#[cfg(feature = "train")]
+pub mod evaluate;
 pub mod front;
 #[cfg(feature = "train")]
 pub mod job;

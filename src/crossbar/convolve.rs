@@ -52,25 +52,40 @@ pub fn convolve(layer: &ConvLayer, weights: &[i64], input: &[i64]) -> Result<Vec
 
 /// Checks the lengths of both slices, and that no sum of products can leave 64 bits.
 pub(super) fn check(layer: &ConvLayer, weights: &[i64], input: &[i64]) -> Result<(), CrossbarError> {
+    check_length("weights", weights, u128::from(layer.params()))?;
+    check_input(layer, largest(weights), input)
+}
+
+/// As [`check`], of weights whose length is right and whose largest magnitude is `largest_weight`.
+pub(super) fn check_input(
+    layer: &ConvLayer,
+    largest_weight: u64,
+    input: &[i64],
+) -> Result<(), CrossbarError> {
     let pixels = layer.in_channels as u128 * layer.input[0] as u128 * layer.input[1] as u128;
-    for (what, slice, expected) in [
-        ("weights", weights, u128::from(layer.params())),
-        ("input", input, pixels),
-    ] {
-        if slice.len() as u128 != expected {
-            return Err(CrossbarError::Length {
-                what,
-                expected,
-                found: slice.len(),
-            });
-        }
-    }
-    let largest = |slice: &[i64]| slice.iter().map(|value| value.unsigned_abs()).max().unwrap_or(0);
+    check_length("input", input, pixels)?;
     let terms = layer.params() / layer.out_channels as u64;
-    [largest(weights), largest(input), terms]
+    [largest_weight, largest(input), terms]
         .into_iter()
         .try_fold(1, u64::checked_mul)
         .filter(|&sum| i64::try_from(sum).is_ok())
         .map(|_| ())
         .ok_or(CrossbarError::TooLarge)
+}
+
+pub(super) fn check_length(what: &'static str, slice: &[i64], expected: u128) -> Result<(), CrossbarError> {
+    if slice.len() as u128 == expected {
+        Ok(())
+    } else {
+        Err(CrossbarError::Length {
+            what,
+            expected,
+            found: slice.len(),
+        })
+    }
+}
+
+/// The largest magnitude.
+pub(super) fn largest(values: &[i64]) -> u64 {
+    values.iter().map(|value| value.unsigned_abs()).max().unwrap_or(0)
 }

@@ -30,6 +30,7 @@ use serde::Serialize;
 
 use crate::mapping::{
     ColumnOutput, ConvLayer, Mapping, MappingConfig, Padding, PlacedArray, PlacedPiece, Placement, RowInput,
+    Weight,
 };
 
 mod array;
@@ -90,11 +91,18 @@ pub fn run(
     weights: &[i64],
     input: &[i64],
 ) -> Result<Run<i64>, CrossbarError> {
-    let scene = Scene::new(layer, config, weights, input)?;
+    layer.validate(config.accounting)?;
+    let counted = layer.counted(config.accounting);
+    convolve::check(&counted, weights, input)?;
+    let scene = Scene {
+        layer: &counted,
+        input,
+        output: layer.output(config.accounting),
+    };
     let cols = config.array.effective_cols(config.weight_bits);
     scene.run(mapping, config, 0, |_, array| {
         IdealArray::program(array, config.array.rows, cols, |weight| {
-            weights[scene.weight(weight)]
+            weights[position_of(&counted, weight)]
         })
     })
 }
@@ -117,18 +125,138 @@ pub fn run_on(
     input: &[i64],
     device: &Device,
 ) -> Result<Run<f64>, CrossbarError> {
-    let scene = Scene::new(layer, config, weights, input)?;
+    layer.validate(config.accounting)?;
+    let counted = layer.counted(config.accounting);
+    convolve::check(&counted, weights, input)?;
+    let program = programmer(&counted, config, weights, device)?;
+    device::check_range("input", input, device.input_bits)?;
+    let scene = Scene {
+        layer: &counted,
+        input,
+        output: layer.output(config.accounting),
+    };
+    scene.run(mapping, config, 0.0, program)
+}
+
+/// A layer programmed into its arrays, to be driven with any number of inputs: what [`run_on`] does once.
+///
+/// It keeps every cell of every array at hand; [`run_on`] needs one array at a time.
+pub struct Programmed {
+    layer: ConvLayer,
+    output: [usize; 2],
+    input_bits: u32,
+    largest_weight: u64,
+    placement: Placement,
+    /// For each piece its arrays.
+    arrays: Vec<Vec<Wired<DeviceArray>>>,
+}
+
+impl Programmed {
+    /// Programs `weights`, `[OC, IC / G, Kh, Kw]`, of a layer as it is counted.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run_on`] that concern the weights.
+    pub fn new(
+        layer: &ConvLayer,
+        mapping: &Mapping,
+        config: &MappingConfig,
+        weights: &[i64],
+        device: &Device,
+    ) -> Result<Self, CrossbarError> {
+        layer.validate(config.accounting)?;
+        let counted = layer.counted(config.accounting);
+        convolve::check_length("weights", weights, u128::from(counted.params()))?;
+        let placement = Placement::new(&counted, mapping, config)?;
+        let program = programmer(&counted, config, weights, device)?;
+        let mut arrays = Vec::new();
+        for (placed, (first, _)) in placement.pieces().zip(numbers(&placement)) {
+            let wired = placed
+                .arrays()
+                .enumerate()
+                .map(|(index, array)| Ok(Wired::new(&array, program(first + index as u64, &array)?)))
+                .collect::<Result<Vec<_>, CrossbarError>>()?;
+            arrays.push(wired);
+        }
+        Ok(Self {
+            output: layer.output(config.accounting),
+            layer: counted,
+            input_bits: device.input_bits,
+            largest_weight: convolve::largest(weights),
+            placement,
+            arrays,
+        })
+    }
+
+    /// The layer, as it is counted.
+    #[must_use]
+    pub fn layer(&self) -> &ConvLayer {
+        &self.layer
+    }
+
+    /// Drives the arrays with `input`, `[IC, H, W]`. Arrays and weights written are not counted again.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run_on`] that concern the input.
+    pub fn run(&self, input: &[i64]) -> Result<Run<f64>, CrossbarError> {
+        convolve::check_input(&self.layer, self.largest_weight, input)?;
+        device::check_range("input", input, self.input_bits)?;
+        let scene = Scene {
+            layer: &self.layer,
+            input,
+            output: self.output,
+        };
+        let mut run = scene.empty(0.0);
+        for (placed, arrays) in self.placement.pieces().zip(&self.arrays) {
+            for array in arrays {
+                scene.drive(placed, array, &mut run);
+            }
+        }
+        Ok(run)
+    }
+}
+
+/// How the arrays of a layer are programmed on a `device`.
+fn programmer<'a>(
+    layer: &'a ConvLayer,
+    config: &'a MappingConfig,
+    weights: &'a [i64],
+    device: &'a Device,
+) -> Result<impl Fn(u64, &PlacedArray<'_>) -> Result<DeviceArray, CrossbarError> + 'a, CrossbarError> {
     device.validate(config)?;
     device::check_range("weight", weights, config.weight_bits)?;
-    device::check_range("input", input, device.input_bits)?;
     let pulses = Pulses::new(device);
     let cols = config.array.effective_cols(config.weight_bits);
-    scene.run(mapping, config, 0.0, |index, array| {
-        let ideal = IdealArray::program(array, config.array.rows, cols, |weight| {
-            weights[scene.weight(weight)]
-        })?;
+    Ok(move |index, array: &PlacedArray<'_>| {
+        let value = |weight| weights[position_of(layer, weight)];
+        let ideal = IdealArray::program(array, config.array.rows, cols, value)?;
         Ok(DeviceArray::new(ideal, config, device, pulses.clone(), index))
     })
+}
+
+/// For each piece the number of its first array, and whether it is an earlier piece's array too.
+fn numbers(placement: &Placement) -> Vec<(u64, bool)> {
+    let mut known = HashMap::new();
+    let mut next = 0;
+    placement
+        .pieces()
+        .map(|placed| {
+            let piece = placed.piece();
+            // Pieces with the same weights in the same places share their arrays.
+            let weights = (
+                (&piece.groups, &piece.in_channels, &piece.out_channels),
+                (piece.w, piece.h, piece.cut),
+            );
+            if let Some(&first) = known.get(&weights) {
+                return (first, true);
+            }
+            let first = next;
+            next += placed.arrays().count() as u64;
+            known.insert(weights, first);
+            (first, false)
+        })
+        .collect()
 }
 
 /// A programmed array that can be driven.
@@ -141,35 +269,43 @@ trait Drive<T> {
     fn drive(&self, inputs: &[i64], sums: &mut Vec<T>) -> u64;
 }
 
-/// A layer with its numbers.
+/// A programmed array, with what its rows read and its columns compute.
+struct Wired<A> {
+    array: A,
+    rows: Vec<RowInput>,
+    cols: Vec<ColumnOutput>,
+}
+
+impl<A> Wired<A> {
+    fn new(placed: &PlacedArray<'_>, array: A) -> Self {
+        Self {
+            array,
+            rows: placed.inputs().collect(),
+            cols: placed.outputs().collect(),
+        }
+    }
+}
+
+/// Where a weight lies in its tensor.
+fn position_of(layer: &ConvLayer, weight: Weight) -> usize {
+    let [kernel_h, kernel_w] = layer.kernel;
+    let channel = weight.out_channel * layer.group_in_channels() + weight.in_channel;
+    (channel * kernel_h + weight.ky) * kernel_w + weight.kx
+}
+
+/// A layer, as it is counted, with an input.
 struct Scene<'a> {
-    layer: ConvLayer,
+    layer: &'a ConvLayer,
     input: &'a [i64],
     output: [usize; 2],
 }
 
-impl<'a> Scene<'a> {
-    fn new(
-        layer: &ConvLayer,
-        config: &MappingConfig,
-        weights: &[i64],
-        input: &'a [i64],
-    ) -> Result<Self, CrossbarError> {
-        layer.validate(config.accounting)?;
-        let counted = layer.counted(config.accounting);
-        convolve::check(&counted, weights, input)?;
-        Ok(Self {
-            output: layer.output(config.accounting),
-            layer: counted,
-            input,
-        })
-    }
-
-    /// Where a weight lies in its tensor.
-    fn weight(&self, weight: crate::mapping::Weight) -> usize {
-        let [kernel_h, kernel_w] = self.layer.kernel;
-        let channel = weight.out_channel * self.layer.group_in_channels() + weight.in_channel;
-        (channel * kernel_h + weight.ky) * kernel_w + weight.kx
+impl Scene<'_> {
+    fn empty<T: Copy>(&self, zero: T) -> Run<T> {
+        Run {
+            outputs: vec![zero; self.layer.out_channels * self.output[0] * self.output[1]],
+            counts: Counts::default(),
+        }
     }
 
     /// Programs every array of `mapping` with `program` and drives it with every window.
@@ -185,44 +321,44 @@ impl<'a> Scene<'a> {
         A: Drive<T>,
     {
         // The mapping is of the layer as given, which the accounting then counts; counted twice is the same.
-        let placement = Placement::new(&self.layer, mapping, config)?;
-        let mut outputs = vec![zero; self.layer.out_channels * self.output[0] * self.output[1]];
-        let mut counts = Counts::default();
-        let mut programmed = HashMap::new();
-        let mut sums = Vec::new();
-        for placed in placement.pieces() {
-            let piece = placed.piece();
-            // Pieces with the same weights in the same places share their arrays.
-            let weights = (
-                (&piece.groups, &piece.in_channels, &piece.out_channels),
-                (piece.w, piece.h, piece.cut),
-            );
-            let shared = programmed.contains_key(&weights);
-            let first = *programmed.entry(weights).or_insert(counts.arrays);
+        let placement = Placement::new(self.layer, mapping, config)?;
+        let mut run = self.empty(zero);
+        for (placed, (first, shared)) in placement.pieces().zip(numbers(&placement)) {
             for (index, array) in placed.arrays().enumerate() {
-                let programmed = program(first + index as u64, &array)?;
-                let (rows, cols): (Vec<_>, Vec<_>) = (array.inputs().collect(), array.outputs().collect());
+                let wired = Wired::new(&array, program(first + index as u64, &array)?);
                 if !shared {
-                    counts.arrays += 1;
-                    counts.weights_written += programmed.weights();
+                    run.counts.arrays += 1;
+                    run.counts.weights_written += wired.array.weights();
                 }
-                for window in placed.windows() {
-                    let inputs: Vec<i64> = rows.iter().map(|&row| self.read(window, row)).collect();
-                    sums.clear();
-                    counts.clipped += programmed.drive(&inputs, &mut sums);
-                    counts.cycles += 1;
-                    counts.weights_driven += programmed.weights();
-                    counts.rows_driven += rows.len() as u64;
-                    counts.cols_read += cols.len() as u64;
-                    for (&col, &sum) in cols.iter().zip(&sums) {
-                        if let Some(index) = self.position(placed, window, col) {
-                            outputs[index] += sum;
-                        }
-                    }
+                self.drive(placed, &wired, &mut run);
+            }
+        }
+        Ok(run)
+    }
+
+    /// Drives one array with every window of its piece.
+    fn drive<T, A>(&self, placed: &PlacedPiece, wired: &Wired<A>, run: &mut Run<T>)
+    where
+        T: Copy + std::ops::AddAssign,
+        A: Drive<T>,
+    {
+        let Wired { array, rows, cols } = wired;
+        let (weights, mut sums) = (array.weights(), Vec::new());
+        let Run { outputs, counts } = run;
+        for window in placed.windows() {
+            let inputs: Vec<i64> = rows.iter().map(|&row| self.read(window, row)).collect();
+            sums.clear();
+            counts.clipped += array.drive(&inputs, &mut sums);
+            counts.cycles += 1;
+            counts.weights_driven += weights;
+            counts.rows_driven += rows.len() as u64;
+            counts.cols_read += cols.len() as u64;
+            for (&col, &sum) in cols.iter().zip(&sums) {
+                if let Some(index) = self.position(placed, window, col) {
+                    outputs[index] += sum;
                 }
             }
         }
-        Ok(Run { outputs, counts })
     }
 
     /// The input that a row reads while the window stands at this output position: 0 in the padding, and

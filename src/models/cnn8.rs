@@ -1,3 +1,5 @@
+use std::convert::Infallible;
+
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
@@ -194,22 +196,62 @@ impl NetworkConfig for Cnn8Config {
     }
 }
 
+/// What follows one of the convolutions.
+struct Block<'a> {
+    norm: Option<&'a BatchNorm>,
+    pool: bool,
+    act: &'a Activation,
+}
+
+impl Cnn8 {
+    /// Logits, with each convolution and what follows it left to `block`.
+    fn blocks<E>(
+        &self,
+        images: Tensor<4>,
+        mut block: impl FnMut(usize, &QuantConv2d, Tensor<4>, Block<'_>) -> Result<Tensor<4>, E>,
+    ) -> Result<Tensor<2>, E> {
+        let last = STAGES.len() - 1;
+        let mut norms = self.norms.iter();
+        let mut x = images;
+        for (n, (stage, conv)) in STAGES.iter().zip(&self.convs).enumerate() {
+            if n == last {
+                x = dropout(x, &self.dropout);
+            }
+            let after = Block {
+                norm: stage
+                    .norm
+                    .then(|| norms.next().expect("a norm per stage that has one")),
+                pool: stage.pool,
+                act: if n == last { &self.last_act } else { &self.act },
+            };
+            x = block(n, conv, x, after)?;
+        }
+        Ok(self.linear.forward(x.flatten(1, 3)))
+    }
+}
+
 impl Network for Cnn8 {
     type Config = Cnn8Config;
 
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let last = STAGES.len() - 1;
-        let mut norms = self.norms.iter();
-        let mut x = images;
-        for (stage, conv) in STAGES.iter().zip(&self.convs).take(last) {
-            let norm = stage
-                .norm
-                .then(|| norms.next().expect("a norm per stage that has one"));
-            x = conv_norm_pool_act(x, conv, norm, stage.pool, &self.act);
+        let logits = self.blocks(images, |_, conv, x, block| {
+            let Block { norm, pool, act } = block;
+            Ok::<_, Infallible>(conv_norm_pool_act(x, conv, norm, pool, act))
+        });
+        match logits {
+            Ok(logits) => logits,
         }
-        let x = self.convs[last].forward(dropout(x, &self.dropout));
-        let x = norm_pool_act(x, None, false, &self.last_act);
-        self.linear.forward(x.flatten(1, 3))
+    }
+
+    fn forward_with<E>(
+        &self,
+        images: Tensor<4>,
+        mut convolve: impl FnMut(usize, &QuantConv2d, Tensor<4>) -> Result<Tensor<4>, E>,
+    ) -> Result<Tensor<2>, E> {
+        self.blocks(images, |n, conv, x, block| {
+            let Block { norm, pool, act } = block;
+            Ok(norm_pool_act(convolve(n, conv, x)?, norm, pool, act))
+        })
     }
 
     fn conv_layers(&self) -> Vec<ConvLayer> {
@@ -235,6 +277,10 @@ impl Network for Cnn8 {
                 }
             })
             .collect()
+    }
+
+    fn convolutions(&self) -> Vec<&QuantConv2d> {
+        self.convs.iter().collect()
     }
 
     fn channel_groups(&self) -> Vec<ChannelGroup> {

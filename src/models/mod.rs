@@ -18,6 +18,7 @@ pub use cnn8::{Cnn8, Cnn8Config};
 
 use crate::Error;
 use crate::mapping::ConvLayer;
+use crate::quant::QuantConv2d;
 
 /// A classifier of pictures whose convolutions can be mapped and pruned.
 pub trait Network: Module + ModuleDisplay + fmt::Debug + fmt::Display + 'static {
@@ -27,9 +28,24 @@ pub trait Network: Module + ModuleDisplay + fmt::Debug + fmt::Display + 'static 
     /// Logits, `[batch, classes]`, of normalised pictures, `[batch, 3, height, width]`.
     fn forward(&self, images: Tensor<4>) -> Tensor<2>;
 
+    /// The same logits, with every convolution left to `convolve`: it is given the convolution's place in
+    /// [`conv_layers`](Self::conv_layers), the layer and its input, and returns its output.
+    ///
+    /// # Errors
+    ///
+    /// The first that `convolve` returns.
+    fn forward_with<E>(
+        &self,
+        images: Tensor<4>,
+        convolve: impl FnMut(usize, &QuantConv2d, Tensor<4>) -> Result<Tensor<4>, E>,
+    ) -> Result<Tensor<2>, E>;
+
     /// The convolutions that are mapped onto arrays, in the order they are computed in, with the shapes that the
     /// weights have now.
     fn conv_layers(&self) -> Vec<ConvLayer>;
+
+    /// The layers behind [`conv_layers`](Self::conv_layers), in the same order.
+    fn convolutions(&self) -> Vec<&QuantConv2d>;
 
     /// One group per width of [`NetworkConfig::widths`]: all the tensor slices that belong to the same channels.
     fn channel_groups(&self) -> Vec<ChannelGroup>;

@@ -1,5 +1,5 @@
 use burn::data::dataloader::DataLoader;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -35,9 +35,23 @@ pub fn evaluate<C: NetworkConfig>(
     dataset: &PictureDataset,
     device: &Device,
 ) -> Result<Evaluation, Error> {
+    evaluate_with(dataset, C::INPUT, device, |images| Ok(network.forward(images)))
+}
+
+/// As [`evaluate`], of any way to compute the logits of pictures of this height and width.
+///
+/// # Errors
+///
+/// A picture that cannot be read, and those of `forward`.
+pub fn evaluate_with(
+    dataset: &PictureDataset,
+    input: [usize; 2],
+    device: &Device,
+    mut forward: impl FnMut(Tensor<4>) -> Result<Tensor<2>, Error>,
+) -> Result<Evaluation, Error> {
     let loader = PictureLoader::new(
         dataset.clone(),
-        Resize::new(C::INPUT),
+        Resize::new(input),
         PictureBatcher::svhn(),
         BATCH,
         device,
@@ -48,7 +62,7 @@ pub fn evaluate<C: NetworkConfig>(
     };
     for batch in loader.iter() {
         let batch = batch.map_err(|error| Error::Recipe(format!("a picture cannot be read: {error}")))?;
-        let answers = network.forward(batch.images).argmax(1).flatten::<1>(0, 1);
+        let answers = forward(batch.images)?.argmax(1).flatten::<1>(0, 1);
         let correct = answers.equal(batch.targets).int().sum().into_scalar::<i64>();
         evaluation.correct += correct as usize;
     }

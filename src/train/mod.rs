@@ -18,7 +18,7 @@ mod run_dir;
 mod signals;
 
 pub use adam::Adam;
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, evaluate, evaluate_with};
 pub use fit::{EpochMetrics, Fit, FitOptions, fit};
 pub use recipe::{OptimizerKind, Recipe, Schedule};
 pub use rounds::{Round, Rounds, RoundsConfig, StopReason, rounds};

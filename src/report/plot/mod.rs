@@ -1,4 +1,4 @@
-//! Pictures: a filled array, cycles by method, and the front. Written as SVG or PNG, by the name of the file.
+//! Pictures: a filled array, cycles by method, the front, and accuracy on an array. Written as SVG or PNG, by the name of the file.
 
 use std::{fmt, fs, path::Path};
 
@@ -10,10 +10,12 @@ use plotters::{
 };
 use thiserror::Error;
 
+mod accuracy;
 mod array;
 mod bars;
 mod front;
 
+pub use accuracy::accuracy_curves;
 pub use array::filled_array;
 pub use bars::cycles_by_method;
 pub use front::{Mark, front};

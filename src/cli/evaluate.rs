@@ -1,0 +1,278 @@
+//! `vwc-sdk evaluate`: the accuracy of a trained network on simulated arrays.
+
+use std::path::PathBuf;
+
+use burn::data::dataset::Dataset;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::{
+    job::{SVHN_DIR, SYNTHETIC, SYNTHETIC_SEEDS},
+    options::Format,
+};
+use crate::crossbar::Device;
+use crate::data::{PictureDataset, svhn, synthetic};
+use crate::mapping::{MappingConfig, Method, PimArray};
+use crate::models::{Cnn8Config, NetworkConfig};
+use crate::report::{
+    csv_text,
+    plot::{PlotError, accuracy_curves},
+    styled_table,
+};
+use crate::simulate::SimulatedNetwork;
+use crate::train::{Evaluation, RunDir, evaluate, evaluate_with};
+use crate::{DeviceName, Error};
+
+/// Classify test pictures with a trained network whose quantised convolutions run on simulated arrays.
+///
+/// The first line of the table is the network as it was trained, without an array. Every following line is an array:
+/// each number of converter bits with each variation. Where converters are exact and cells do not vary, the accuracy is
+/// the network's own. Convolutions in full precision and the classifier are computed beside the array.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct EvaluateArgs {
+    /// Folder of a trained CNN-8: what the svhn_cnn8 example leaves in runs/svhn_cnn8/original, rcp1, ...
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+
+    /// Size of the arrays in cells.
+    #[arg(long, value_name = "ROWSxCOLS")]
+    pub array: PimArray,
+
+    /// Bits of a weight that one cell holds.
+    #[arg(long, value_name = "BITS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub cell_bits: u32,
+
+    /// How the weights are laid out on the arrays.
+    #[arg(long, value_enum, default_value_t)]
+    pub method: Method,
+
+    /// Bits of the analogue-to-digital converters, the sign among them, with commas between them; 0 for exact ones.
+    #[arg(
+        long,
+        value_name = "BITS",
+        value_delimiter = ',',
+        default_value = "0",
+        help_heading = "Faults"
+    )]
+    pub adc_bits: Vec<u32>,
+
+    /// Standard deviations of a cell's conductance, as a part of what was programmed, with commas between them.
+    #[arg(
+        long,
+        value_name = "PART",
+        value_delimiter = ',',
+        default_value = "0",
+        help_heading = "Faults"
+    )]
+    pub variation: Vec<f64>,
+
+    /// Part of the cells that conduct nothing.
+    #[arg(long, value_name = "PART", default_value_t = 0.0, help_heading = "Faults")]
+    pub stuck_off: f64,
+
+    /// Part of the cells that conduct fully.
+    #[arg(long, value_name = "PART", default_value_t = 0.0, help_heading = "Faults")]
+    pub stuck_on: f64,
+
+    /// Bits of an input that one pulse carries [default: all].
+    #[arg(long, value_name = "BITS", help_heading = "Faults")]
+    pub pulse_bits: Option<u32>,
+
+    /// Seed of variation and stuck cells.
+    #[arg(long, default_value_t = 0, help_heading = "Faults")]
+    pub seed: u64,
+
+    /// Test pictures, from the first.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pictures: u32,
+
+    /// Folder of SVHN's test_32x32.mat [default: datasets/svhn, or the embedded digits where the network was trained on
+    /// those].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// What to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+
+    /// Draw accuracy against converter bits, or against variation where the bits are one number: a file whose name ends
+    /// in .svg or .png.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  How many bits the converters need:
+    vwc-sdk evaluate runs/svhn_cnn8/original --array 256x512 --adc-bits 0,8,7,6,5,4 --plot adc.svg
+
+  What cells that vary do to the pruned network:
+    vwc-sdk evaluate runs/svhn_cnn8/rcp1 --array 256x512 --variation 0,0.1,0.2,0.4";
+
+/// Why `evaluate` failed after its arguments were accepted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvaluateError {
+    /// The network, the pictures or the array.
+    #[error(transparent)]
+    Run(#[from] Error),
+    /// The picture could not be drawn.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
+    /// The result could not be written.
+    #[error("could not write the result: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+/// One line of the result.
+#[derive(Debug, Clone, Serialize)]
+struct Row {
+    /// Of the converters; `null` for the network itself.
+    adc_bits: Option<u32>,
+    variation: Option<f64>,
+    #[serde(flatten)]
+    evaluation: Evaluation,
+    /// In per cent.
+    accuracy: f64,
+    /// Part of the conversions that were clipped.
+    clipped: f64,
+}
+
+/// Evaluates the network with every setting and prints the results.
+///
+/// # Errors
+///
+/// An [`EvaluateError`] that says what cannot be read or run.
+pub fn run(args: &EvaluateArgs) -> Result<(), EvaluateError> {
+    let device = DeviceName::available()
+        .next()
+        .expect("a build with networks has a device")
+        .init()?;
+    let (network, run) = RunDir::new(&args.run).load::<Cnn8Config>(&device)?;
+    let (source, pictures) = pictures(args, &run.data)?;
+    let config = MappingConfig::new(args.array.with_cell_bits(args.cell_bits));
+    let settings: Vec<(u32, f64)> = args
+        .adc_bits
+        .iter()
+        .flat_map(|&bits| args.variation.iter().map(move |&variation| (bits, variation)))
+        .collect();
+
+    let own = evaluate::<Cnn8Config>(&network, &pictures, &device)?;
+    let mut rows = vec![Row {
+        adc_bits: None,
+        variation: None,
+        accuracy: own.accuracy(),
+        evaluation: own,
+        clipped: 0.0,
+    }];
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} arrays, {eta} left")
+        .expect("a template that is right once is right always");
+    let bar = ProgressBar::new(settings.len() as u64).with_style(style);
+    bar.set_message(format!("{} pictures of {source}", pictures.len()));
+    for (adc_bits, variation) in settings {
+        let faults = Device {
+            pulse_bits: args.pulse_bits.unwrap_or(u32::MAX),
+            adc_bits,
+            variation,
+            stuck_off: args.stuck_off,
+            stuck_on: args.stuck_on,
+            seed: args.seed,
+            ..Device::ideal(1)
+        };
+        let mut simulated = SimulatedNetwork::new(&network, args.method, &config, &faults)?;
+        let evaluation = evaluate_with(&pictures, Cnn8Config::INPUT, &device, |images| {
+            simulated.forward(images)
+        })?;
+        rows.push(Row {
+            adc_bits: Some(adc_bits),
+            variation: Some(variation),
+            accuracy: evaluation.accuracy(),
+            evaluation,
+            clipped: simulated.clipped(),
+        });
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    eprintln!(
+        "{} {}, {} pictures of {source}, {} on {}",
+        Cnn8Config::NAME,
+        run.structure.precision(),
+        pictures.len(),
+        args.method,
+        args.array
+    );
+    if let Some(path) = &args.plot {
+        plot(args, path, &rows)?;
+    }
+    let text = match args.format {
+        Format::Json => serde_json::to_string_pretty(&rows).expect("no number is infinite") + "\n",
+        Format::Csv => csv_text(&HEADER, rows.iter().map(cells)),
+        Format::Table | Format::Markdown => {
+            styled_table(&HEADER, rows.iter().map(cells), None, args.format.look()) + "\n"
+        }
+    };
+    Ok(super::print(&text)?)
+}
+
+const HEADER: [&str; 6] = ["ADC bits", "variation", "right", "of", "accuracy %", "clipped %"];
+
+fn cells(row: &Row) -> Vec<String> {
+    let bits = match row.adc_bits {
+        None => "no array".to_owned(),
+        Some(0) => "exact".to_owned(),
+        Some(bits) => bits.to_string(),
+    };
+    vec![
+        bits,
+        row.variation
+            .map_or(String::new(), |variation| variation.to_string()),
+        row.evaluation.correct.to_string(),
+        row.evaluation.total.to_string(),
+        format!("{:.2}", row.accuracy),
+        format!("{:.2}", 100.0 * row.clipped),
+    ]
+}
+
+/// Against converter bits, a curve for each variation; against variation where all converters are alike.
+fn plot(args: &EvaluateArgs, path: &std::path::Path, rows: &[Row]) -> Result<(), PlotError> {
+    let arrays = || {
+        rows.iter()
+            .filter_map(|row| Some((row.adc_bits?, row.variation?, row.accuracy)))
+    };
+    let by_bits = args.adc_bits.len() > 1;
+    let (x_label, curves): (_, Vec<(String, Vec<(f64, f64)>)>) = if by_bits {
+        let curve = |&variation: &f64| {
+            let points = arrays()
+                // An exact converter has no place on the axis: it is the line of the network itself.
+                .filter(|&(bits, v, _)| bits > 0 && v == variation)
+                .map(|(bits, _, accuracy)| (f64::from(bits), accuracy));
+            (format!("variation {variation}"), points.collect())
+        };
+        ("ADC bits", args.variation.iter().map(curve).collect())
+    } else {
+        let points = arrays().map(|(_, variation, accuracy)| (variation, accuracy));
+        ("variation", vec![("on the array".to_owned(), points.collect())])
+    };
+    let title = format!("{} on {}: test accuracy", args.run.display(), args.array);
+    accuracy_curves(path, &title, x_label, rows[0].accuracy, &curves)
+}
+
+/// The first test pictures, and where they come from.
+fn pictures(args: &EvaluateArgs, trained_on: &str) -> Result<(String, PictureDataset), Error> {
+    let wanted = args.pictures as usize;
+    let (source, all) = if args.data_dir.is_none() && trained_on == SYNTHETIC {
+        (
+            SYNTHETIC.to_owned(),
+            synthetic::digits(wanted, SYNTHETIC_SEEDS[1]),
+        )
+    } else {
+        let dir = args.data_dir.clone().unwrap_or_else(|| SVHN_DIR.into());
+        let pictures = svhn::load(&svhn::Split::Test.path(&dir))?;
+        (format!("SVHN in {}", dir.display()), pictures)
+    };
+    let all = PictureDataset::new(all.into());
+    let end = wanted.min(all.len());
+    Ok((source, all.slice(0, end)))
+}
