@@ -197,5 +197,5 @@ impl OnArray {
 /// The elements in the order of the shape.
 fn numbers(tensor: Tensor<4>) -> Vec<f32> {
     let data = tensor.into_data().convert::<f32>();
-    data.into_vec().expect("they are 32-bit floats by now")
+    data.try_into_vec().expect("they are 32-bit floats by now")
 }

@@ -2,6 +2,7 @@
 #![cfg(feature = "train")]
 
 use assert_cmd::Command;
+use burn::module::Param;
 use burn::tensor::{Device, Distribution, Tensor};
 use vwc_sdk::Error;
 use vwc_sdk::crossbar;
@@ -21,7 +22,12 @@ fn network(weight_bits: u8, activation_bits: u8) -> (Cnn8, Tensor<4>) {
         .with_weight_bits(Bits::new(weight_bits).unwrap())
         .with_activation_bits(Bits::new(activation_bits).unwrap());
     let images = Tensor::random([3, 3, 40, 40], Distribution::Uniform(-1.0, 1.0), &device);
-    (config.init(&device), images)
+    let mut network = config.init(&device);
+    for norm in &mut network.norms {
+        // Around the step of a one-bit activation, and so that some of every layer are on.
+        norm.beta = Param::from_tensor(norm.beta.val() + 0.5);
+    }
+    (network, images)
 }
 
 fn config() -> MappingConfig {
@@ -37,6 +43,8 @@ fn off(network: &Cnn8, images: &Tensor<4>, method: Method, device: &crossbar::De
     let mut simulated = SimulatedNetwork::new(network, method, &config(), device).unwrap();
     let found = values(simulated.forward(images.clone()).unwrap());
     let own = values(network.forward(images.clone()));
+    // What the pictures are must show in what is compared.
+    assert!(own[..10] != own[10..20], "the network is blind");
     let scale = own.iter().fold(1e-9f32, |max, value| max.max(value.abs()));
     let apart = found
         .iter()

@@ -180,7 +180,7 @@ impl Programmed {
         }
         Ok(Self {
             output: layer.output(config.accounting),
-            layer: counted,
+            layer: counted.clone(),
             input_bits: device.input_bits,
             largest_weight: convolve::largest(weights),
             placement,
