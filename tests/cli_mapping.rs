@@ -22,10 +22,10 @@ fn data(args: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a run says that must fail and print no data.
+/// What a run says that must fail, not for wrong usage, and print no data.
 fn refused(args: &str) -> String {
     let output = run(args);
-    assert!(!output.status.success(), "{args}");
+    assert_eq!(output.status.code(), Some(1), "{args}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
     String::from_utf8(output.stderr).unwrap()
 }
@@ -125,7 +125,18 @@ fn hostile_layer_lists_are_refused_with_the_place_named() {
         let error = refused(&format!("map {path} --array 64x64"));
         assert!(error.contains(says), "{says}: {error}");
     }
-    assert!(refused("map nowhere.csv --array 64x64").contains("could not read nowhere.csv"));
+    for command in [
+        "map nowhere.csv --array 64x64",
+        "compare cnn8 nowhere.csv --array 64x64",
+        "sweep nowhere.csv --rows 64 --cols 64",
+        "front nowhere.csv --array 64x64",
+        "simulate nowhere.csv --array 64x64",
+    ] {
+        assert!(refused(command).contains("could not read nowhere.csv"), "{command}");
+        // A preset that does not exist is wrong usage.
+        let unknown = run(&command.replace("nowhere.csv", "nowhere"));
+        assert_eq!(unknown.status.code(), Some(2), "{command}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     map::MapError,
-    network::network,
+    network::NetworkArg,
     options::{Format, MappingArgs},
 };
 use crate::{
@@ -19,8 +19,8 @@ use crate::{
 #[command(after_help = COMPARE_EXAMPLES)]
 pub struct CompareArgs {
     /// Networks, or files with layer lists, as `map` takes them; all presets if none is given.
-    #[arg(value_name = "NETWORK|FILE", value_parser = network)]
-    pub networks: Vec<Network>,
+    #[arg(value_name = "NETWORK|FILE")]
+    pub networks: Vec<NetworkArg>,
 
     /// Sizes of the arrays in cells, with commas between them.
     #[arg(long, value_name = "ROWSxCOLS", value_delimiter = ',', required = true)]
@@ -54,8 +54,8 @@ Example:
 #[command(after_help = SWEEP_EXAMPLES)]
 pub struct SweepArgs {
     /// Networks, or files with layer lists, as `map` takes them; all presets if none is given.
-    #[arg(value_name = "NETWORK|FILE", value_parser = network)]
-    pub networks: Vec<Network>,
+    #[arg(value_name = "NETWORK|FILE")]
+    pub networks: Vec<NetworkArg>,
 
     /// Rows of the arrays, with commas between them.
     #[arg(long, value_name = "ROWS", value_delimiter = ',', required = true)]
@@ -83,12 +83,12 @@ Example:
   Every preset on sixteen arrays, for a spreadsheet:
     vwc-sdk sweep --rows 64,128,256,512 --cols 64,128,256,512 --method vw-sdk,best --format csv";
 
-fn or_presets(networks: &[Network]) -> Result<Vec<Network>, MapError> {
+fn or_presets(networks: &[NetworkArg]) -> Result<Vec<Network>, MapError> {
     if networks.is_empty() {
         let all = presets::preset_names().into_iter().map(presets::network);
         Ok(all.collect::<Result<_, _>>()?)
     } else {
-        Ok(networks.to_vec())
+        Ok(networks.iter().map(NetworkArg::load).collect::<Result<_, _>>()?)
     }
 }
 

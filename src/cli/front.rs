@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     map::MapError,
-    network::network,
+    network::NetworkArg,
     options::{Format, MappingArgs},
 };
 use crate::{
@@ -29,8 +29,8 @@ use crate::{
 pub struct FrontArgs {
     /// Network, or a file with a layer list, as `map` takes it. It has to say which widths are free: cnn8,
     /// resnet20 of any width, vgg13, vgg16 and alexnet do.
-    #[arg(value_name = "NETWORK|FILE", value_parser = network)]
-    pub network: Network,
+    #[arg(value_name = "NETWORK|FILE")]
+    pub network: NetworkArg,
 
     /// Size of the array in cells.
     #[arg(long, value_name = "ROWSxCOLS")]
@@ -61,20 +61,18 @@ Example:
 /// [`MapError::Mapping`] where the network does not say which widths are free; the others as they say.
 pub fn run(args: &FrontArgs) -> Result<(), MapError> {
     let config = args.mapping.config(args.array).with_search(Search::Exact);
-    let points = pareto_front(&args.network, &config)?;
+    let network = &args.network.load()?;
+    let points = pareto_front(network, &config)?;
     if let Some(path) = &args.plot {
-        let mut marks = vec![mark("original", &args.network, &config)?];
+        let mut marks = vec![mark("original", network, &config)?];
         let published = config.with_search(Search::Published);
-        for (n, round) in network_rounds(&args.network, &published, usize::MAX)?
+        for (n, round) in network_rounds(network, &published, usize::MAX)?
             .iter()
             .enumerate()
         {
             marks.push(mark(&format!("RCP{} (published search)", n + 1), round, &config)?);
         }
-        let title = format!(
-            "{} on {}: cycles against channels kept",
-            args.network.name, args.array
-        );
+        let title = format!("{} on {}: cycles against channels kept", network.name, args.array);
         front(path, &title, &points, &marks)?;
     }
     let text = match args.format {

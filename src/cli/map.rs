@@ -6,11 +6,11 @@ use clap::{Args, ValueEnum};
 use thiserror::Error;
 
 use super::{
-    network::network,
+    network::{NetworkArg, NetworkError},
     options::{Format, MappingArgs},
 };
 use crate::{
-    mapping::{MappingError, Method, Network, PimArray, Placement, Plan, Widths},
+    mapping::{MappingError, Method, PimArray, Placement, Plan, Widths},
     report::{
         PlanError, layer_csv, plan_from_json, plan_json, plan_table,
         plot::{PlotError, filled_array},
@@ -29,8 +29,8 @@ pub struct MapArgs {
     /// Network to map: cnn8, resnet20 (or resnet20-16, or another width of its first stage), resnet18,
     /// resnet18-table, resnet50, vgg13, vgg16, alexnet, mobilenet-v2, densenet40, inception; or a layer list, a
     /// file whose name ends in .json or .csv.
-    #[arg(value_name = "NETWORK|FILE", value_parser = network, required_unless_present = "load")]
-    pub network: Option<Network>,
+    #[arg(value_name = "NETWORK|FILE", required_unless_present = "load")]
+    pub network: Option<NetworkArg>,
 
     /// Size of the array in cells, ROWSxCOLS: inputs enter on the rows, outputs leave on the columns.
     #[arg(long, value_name = "ROWSxCOLS", required_unless_present = "load")]
@@ -103,6 +103,9 @@ pub enum Channels {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum MapError {
+    /// The network's file could not be read, or holds none.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// The network does not fit the array.
     #[error(transparent)]
     Mapping(#[from] MappingError),
@@ -199,5 +202,5 @@ fn plan(args: &MapArgs) -> Result<Plan, MapError> {
         return Err(MapError::Budget);
     };
     let config = args.mapping.config(array);
-    Ok(Plan::new(network, args.method, &config, widths)?)
+    Ok(Plan::new(&network.load()?, args.method, &config, widths)?)
 }

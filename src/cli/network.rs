@@ -1,6 +1,6 @@
 //! Networks by name or from a file: JSON or CSV, with a line to point at where something is wrong.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{fs::File, io::Read, path::Path, path::PathBuf, str::FromStr};
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -38,19 +38,52 @@ pub enum NetworkError {
     },
 }
 
-/// The preset called `name`, or the layer list in the file called so, which then ends in `.json` or `.csv`.
-///
-/// # Errors
-///
-/// A [`NetworkError`] that names the line or layer.
-pub fn network(name: &str) -> Result<Network, NetworkError> {
-    let path = Path::new(name);
-    let ending = path.extension().and_then(|ending| ending.to_str());
-    match ending.map(str::to_ascii_lowercase).as_deref() {
-        Some("json") => from_json(&stem(path), &read(name)?).map_err(|what| list(name, what)),
-        Some("csv") => from_csv(&stem(path), &read(name)?).map_err(|what| list(name, what)),
-        _ => presets::network(name).map_err(NetworkError::Preset),
+/// A network as a command takes it: the name of a preset, or a file, which is read when the command runs.
+#[derive(Debug, Clone)]
+pub enum NetworkArg {
+    /// A preset.
+    Preset(Network),
+    /// A layer list, whose name ends in `.json` or `.csv`.
+    File(PathBuf),
+}
+
+impl FromStr for NetworkArg {
+    type Err = NetworkError;
+
+    /// A name without such an ending has to be a preset's.
+    fn from_str(name: &str) -> Result<Self, NetworkError> {
+        if matches!(&*ending(Path::new(name)), "json" | "csv") {
+            return Ok(Self::File(name.into()));
+        }
+        presets::network(name)
+            .map(Self::Preset)
+            .map_err(NetworkError::Preset)
     }
+}
+
+impl NetworkArg {
+    /// The network, read from its file if there is one.
+    ///
+    /// # Errors
+    ///
+    /// A [`NetworkError`] that names the file and the line or layer.
+    pub fn load(&self) -> Result<Network, NetworkError> {
+        let path = match self {
+            Self::Preset(network) => return Ok(network.clone()),
+            Self::File(path) => path,
+        };
+        let text = read(path)?;
+        let network = match &*ending(path) {
+            "json" => from_json(&stem(path), &text),
+            _ => from_csv(&stem(path), &text),
+        };
+        network.map_err(|what| list(path, what))
+    }
+}
+
+fn ending(path: &Path) -> String {
+    let ending = path.extension().unwrap_or_default();
+    ending.to_string_lossy().to_ascii_lowercase()
 }
 
 fn stem(path: &Path) -> String {
@@ -60,20 +93,20 @@ fn stem(path: &Path) -> String {
         .into_owned()
 }
 
-fn list(path: &str, what: String) -> NetworkError {
+fn list(path: &Path, what: String) -> NetworkError {
     NetworkError::List {
-        path: path.to_owned(),
+        path: path.display().to_string(),
         what,
     }
 }
 
 /// The whole file, if it is not too long.
-fn read(path: &str) -> Result<String, NetworkError> {
+fn read(path: &Path) -> Result<String, NetworkError> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text));
     match read {
         Err(error) => Err(NetworkError::Read {
-            path: path.to_owned(),
+            path: path.display().to_string(),
             error,
         }),
         Ok(_) if text.len() as u64 > MAX_BYTES => Err(list(

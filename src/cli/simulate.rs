@@ -9,12 +9,12 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::{
-    network::network,
+    network::{NetworkArg, NetworkError},
     options::{Format, MappingArgs},
 };
 use crate::{
     crossbar::{Counts, CrossbarError, Device, convolve, run, run_on},
-    mapping::{ConvLayer, Mapping, MappingConfig, MappingError, Method, Network, PimArray, Plan, Widths},
+    mapping::{ConvLayer, Mapping, MappingConfig, MappingError, Method, PimArray, Plan, Widths},
     report::{csv_text, styled_table},
 };
 
@@ -28,8 +28,8 @@ use crate::{
 #[command(after_help = EXAMPLES)]
 pub struct SimulateArgs {
     /// Network, or a file with a layer list, as `map` takes it.
-    #[arg(value_name = "NETWORK|FILE", value_parser = network)]
-    pub network: Network,
+    #[arg(value_name = "NETWORK|FILE")]
+    pub network: NetworkArg,
 
     /// Size of the array in cells.
     #[arg(long, value_name = "ROWSxCOLS")]
@@ -91,6 +91,9 @@ const MAX_NUMBERS: u64 = 1 << 28;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SimulateError {
+    /// The network's file could not be read, or holds none.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// The network does not fit the array.
     #[error(transparent)]
     Mapping(#[from] MappingError),
@@ -143,7 +146,12 @@ struct Row {
 /// A [`SimulateError`] that names the layer.
 pub fn run_all(args: &SimulateArgs) -> Result<(), SimulateError> {
     let config = args.mapping.config(args.array);
-    let plan = Plan::new(&args.network, args.method, &config, Widths::of(args.method))?;
+    let plan = Plan::new(
+        &args.network.load()?,
+        args.method,
+        &config,
+        Widths::of(args.method),
+    )?;
     let layers: Vec<_> = plan.network.layers.iter().zip(&plan.mappings).collect();
     let rows = layers
         .into_par_iter()
