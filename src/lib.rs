@@ -5,6 +5,8 @@
 pub mod cli;
 pub mod crossbar;
 pub mod mapping;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod report;
 
 #[cfg(feature = "train")]

@@ -114,6 +114,16 @@ fn a_network_that_does_not_fit_is_exit_code_one() {
     assert!(line.contains("no room for one 8-bit weight"), "{line}");
 }
 
+#[cfg(not(feature = "onnx"))]
+#[test]
+fn onnx_is_refused_by_a_build_without_it() {
+    let line = refused("net.onnx --array 256x512", 1);
+    assert!(
+        line.contains("net.onnx") && line.contains("`--features onnx`"),
+        "{line}"
+    );
+}
+
 #[test]
 fn a_reader_that_stops_early_is_not_an_error() {
     let mut child = std::process::Command::new(cargo_bin!("vwc-sdk"))

@@ -132,7 +132,10 @@ fn hostile_layer_lists_are_refused_with_the_place_named() {
         "front nowhere.csv --array 64x64",
         "simulate nowhere.csv --array 64x64",
     ] {
-        assert!(refused(command).contains("could not read nowhere.csv"), "{command}");
+        assert!(
+            refused(command).contains("could not read nowhere.csv"),
+            "{command}"
+        );
         // A preset that does not exist is wrong usage.
         let unknown = run(&command.replace("nowhere.csv", "nowhere"));
         assert_eq!(unknown.status.code(), Some(2), "{command}");

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{
     map::MapError,
     network::NetworkArg,
-    options::{Format, MappingArgs},
+    options::{Format, InputArgs, MappingArgs},
 };
 use crate::{
     mapping::{Method, Network, PimArray, Plan, Widths, presets, sweep},
@@ -18,9 +18,13 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(after_help = COMPARE_EXAMPLES)]
 pub struct CompareArgs {
-    /// Networks, or files with layer lists, as `map` takes them; all presets if none is given.
+    /// Networks, or ONNX files or layer lists, as `map` takes them; all presets if none is given.
     #[arg(value_name = "NETWORK|FILE")]
     pub networks: Vec<NetworkArg>,
+
+    /// What the networks' files leave open.
+    #[command(flatten)]
+    pub input: InputArgs,
 
     /// Sizes of the arrays in cells, with commas between them.
     #[arg(long, value_name = "ROWSxCOLS", value_delimiter = ',', required = true)]
@@ -53,9 +57,13 @@ Example:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = SWEEP_EXAMPLES)]
 pub struct SweepArgs {
-    /// Networks, or files with layer lists, as `map` takes them; all presets if none is given.
+    /// Networks, or ONNX files or layer lists, as `map` takes them; all presets if none is given.
     #[arg(value_name = "NETWORK|FILE")]
     pub networks: Vec<NetworkArg>,
+
+    /// What the networks' files leave open.
+    #[command(flatten)]
+    pub input: InputArgs,
 
     /// Rows of the arrays, with commas between them.
     #[arg(long, value_name = "ROWS", value_delimiter = ',', required = true)]
@@ -83,12 +91,15 @@ Example:
   Every preset on sixteen arrays, for a spreadsheet:
     vwc-sdk sweep --rows 64,128,256,512 --cols 64,128,256,512 --method vw-sdk,best --format csv";
 
-fn or_presets(networks: &[NetworkArg]) -> Result<Vec<Network>, MapError> {
+fn or_presets(networks: &[NetworkArg], input: InputArgs) -> Result<Vec<Network>, MapError> {
     if networks.is_empty() {
         let all = presets::preset_names().into_iter().map(presets::network);
         Ok(all.collect::<Result<_, _>>()?)
     } else {
-        Ok(networks.iter().map(NetworkArg::load).collect::<Result<_, _>>()?)
+        Ok(networks
+            .iter()
+            .map(|network| network.load(input))
+            .collect::<Result<_, _>>()?)
     }
 }
 
@@ -98,7 +109,7 @@ fn or_presets(networks: &[NetworkArg]) -> Result<Vec<Network>, MapError> {
 ///
 /// [`MapError`]; what cannot be mapped is no error but an empty place in the table, with the reason below.
 pub fn compare(args: &CompareArgs) -> Result<(), MapError> {
-    let networks = or_presets(&args.networks)?;
+    let networks = or_presets(&args.networks, args.input)?;
     let methods = if args.method.is_empty() {
         Method::ALL.to_vec()
     } else {
@@ -144,7 +155,7 @@ pub fn compare(args: &CompareArgs) -> Result<(), MapError> {
 ///
 /// [`MapError::Mapping`] where a number of rows or columns is out of range, [`MapError::Output`].
 pub fn run_sweep(args: &SweepArgs) -> Result<(), MapError> {
-    let networks = or_presets(&args.networks)?;
+    let networks = or_presets(&args.networks, args.input)?;
     let sizes = args
         .rows
         .iter()

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{
     map::MapError,
     network::NetworkArg,
-    options::{Format, MappingArgs},
+    options::{Format, InputArgs, MappingArgs},
 };
 use crate::{
     mapping::{
@@ -27,10 +27,14 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FrontArgs {
-    /// Network, or a file with a layer list, as `map` takes it. It has to say which widths are free: cnn8,
+    /// Network, or an ONNX file or layer list, as `map` takes it. It has to say which widths are free: cnn8,
     /// resnet20 of any width, vgg13, vgg16 and alexnet do.
     #[arg(value_name = "NETWORK|FILE")]
     pub network: NetworkArg,
+
+    /// What the network's file leaves open.
+    #[command(flatten)]
+    pub input: InputArgs,
 
     /// Size of the array in cells.
     #[arg(long, value_name = "ROWSxCOLS")]
@@ -61,7 +65,7 @@ Example:
 /// [`MapError::Mapping`] where the network does not say which widths are free; the others as they say.
 pub fn run(args: &FrontArgs) -> Result<(), MapError> {
     let config = args.mapping.config(args.array).with_search(Search::Exact);
-    let network = &args.network.load()?;
+    let network = &args.network.load(args.input)?;
     let points = pareto_front(network, &config)?;
     if let Some(path) = &args.plot {
         let mut marks = vec![mark("original", network, &config)?];

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::{
     network::{NetworkArg, NetworkError},
-    options::{Format, MappingArgs},
+    options::{Format, InputArgs, MappingArgs},
 };
 use crate::{
     mapping::{MappingError, Method, PimArray, Placement, Plan, Widths},
@@ -27,10 +27,14 @@ use crate::{
 #[command(after_help = EXAMPLES)]
 pub struct MapArgs {
     /// Network to map: cnn8, resnet20 (or resnet20-16, or another width of its first stage), resnet18,
-    /// resnet18-table, resnet50, vgg13, vgg16, alexnet, mobilenet-v2, densenet40, inception; or a layer list, a
-    /// file whose name ends in .json or .csv.
+    /// resnet18-table, resnet50, vgg13, vgg16, alexnet, mobilenet-v2, densenet40, inception; or a file whose name
+    /// ends in .onnx (in builds with the feature `onnx`), or in .json or .csv for a layer list.
     #[arg(value_name = "NETWORK|FILE", required_unless_present = "load")]
     pub network: Option<NetworkArg>,
+
+    /// What the network's file leaves open.
+    #[command(flatten)]
+    pub input: InputArgs,
 
     /// Size of the array in cells, ROWSxCOLS: inputs enter on the rows, outputs leave on the columns.
     #[arg(long, value_name = "ROWSxCOLS", required_unless_present = "load")]
@@ -57,7 +61,7 @@ pub struct MapArgs {
     pub budget_channels: Option<usize>,
 
     /// Show a mapping that --format json saved instead of making one.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "array", "channels", "method"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "input_size", "array", "channels", "method"])]
     pub load: Option<PathBuf>,
 
     /// What to print.
@@ -83,6 +87,9 @@ Examples:
 
   What im2col would need, for another program to read:
     vwc-sdk map vgg13 --array 512x512 --method im2col --format json
+
+  A network exported from PyTorch, whose picture size is open:
+    vwc-sdk map model.onnx --input-size 224x224 --array 512x512
 
   The widest CNN-8 that takes 250 cycles at most, and a picture of its fourth layer:
     vwc-sdk map cnn8 --array 256x512 --channels pareto --budget-cycles 250 \\
@@ -202,5 +209,10 @@ fn plan(args: &MapArgs) -> Result<Plan, MapError> {
         return Err(MapError::Budget);
     };
     let config = args.mapping.config(array);
-    Ok(Plan::new(&network.load()?, args.method, &config, widths)?)
+    Ok(Plan::new(
+        &network.load(args.input)?,
+        args.method,
+        &config,
+        widths,
+    )?)
 }

@@ -1,10 +1,11 @@
-//! Networks by name or from a file: JSON or CSV, with a line to point at where something is wrong.
+//! Networks by name or from a file: ONNX, JSON or CSV, with a node or line to point at where something is wrong.
 
 use std::{fs::File, io::Read, path::Path, path::PathBuf, str::FromStr};
 
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::options::InputArgs;
 use crate::mapping::{Accounting, ConvLayer, MappingError, Network, Padding, Tie, presets};
 
 /// The largest layer list that is read, in bytes.
@@ -18,7 +19,7 @@ const MAX_LAYERS: usize = 10_000;
 #[non_exhaustive]
 pub enum NetworkError {
     /// There is no such preset.
-    #[error("{0} (or give a layer list: a file whose name ends in .json or .csv)")]
+    #[error("{0} (or give a file whose name ends in .onnx, .json or .csv)")]
     Preset(MappingError),
     /// The file could not be read.
     #[error("could not read {path}: {error}")]
@@ -27,6 +28,28 @@ pub enum NetworkError {
         path: String,
         /// Why.
         error: std::io::Error,
+    },
+    /// The ONNX file cannot be imported.
+    #[cfg(feature = "onnx")]
+    #[error("{path}: {error}")]
+    Onnx {
+        /// The file.
+        path: String,
+        /// Why.
+        error: crate::onnx::OnnxError,
+    },
+    /// This build cannot read ONNX.
+    #[cfg(not(feature = "onnx"))]
+    #[error("{path}: this vwc-sdk was built without ONNX: build it with `--features onnx`")]
+    WithoutOnnx {
+        /// The file.
+        path: String,
+    },
+    /// An input size for a network that has its own.
+    #[error("--input-size is for ONNX files: leave it out, as {network} states its own sizes")]
+    InputSize {
+        /// The network.
+        network: String,
     },
     /// The file holds no layer list.
     #[error("{path}: {what}")]
@@ -43,7 +66,7 @@ pub enum NetworkError {
 pub enum NetworkArg {
     /// A preset.
     Preset(Network),
-    /// A layer list, whose name ends in `.json` or `.csv`.
+    /// An ONNX file, whose name ends in `.onnx`, or a layer list, whose name ends in `.json` or `.csv`.
     File(PathBuf),
 }
 
@@ -52,7 +75,7 @@ impl FromStr for NetworkArg {
 
     /// A name without such an ending has to be a preset's.
     fn from_str(name: &str) -> Result<Self, NetworkError> {
-        if matches!(&*ending(Path::new(name)), "json" | "csv") {
+        if matches!(&*ending(Path::new(name)), "onnx" | "json" | "csv") {
             return Ok(Self::File(name.into()));
         }
         presets::network(name)
@@ -62,12 +85,25 @@ impl FromStr for NetworkArg {
 }
 
 impl NetworkArg {
-    /// The network, read from its file if there is one.
+    /// The network, read from its file if there is one. What of it is not mapped is said on standard error.
     ///
     /// # Errors
     ///
-    /// A [`NetworkError`] that names the file and the line or layer.
-    pub fn load(&self) -> Result<Network, NetworkError> {
+    /// A [`NetworkError`] that names the file and the node, line or layer.
+    pub fn load(&self, input: InputArgs) -> Result<Network, NetworkError> {
+        if let Self::File(path) = self
+            && ending(path) == "onnx"
+        {
+            return from_onnx(path, input);
+        }
+        if input.input_size.is_some() {
+            return Err(NetworkError::InputSize {
+                network: match self {
+                    Self::Preset(network) => network.name.clone(),
+                    Self::File(path) => path.display().to_string(),
+                },
+            });
+        }
         let path = match self {
             Self::Preset(network) => return Ok(network.clone()),
             Self::File(path) => path,
@@ -115,6 +151,37 @@ fn read(path: &Path) -> Result<String, NetworkError> {
         )),
         Ok(_) => Ok(text),
     }
+}
+
+#[cfg(not(feature = "onnx"))]
+fn from_onnx(path: &Path, _: InputArgs) -> Result<Network, NetworkError> {
+    Err(NetworkError::WithoutOnnx {
+        path: path.display().to_string(),
+    })
+}
+
+#[cfg(feature = "onnx")]
+fn from_onnx(path: &Path, input: InputArgs) -> Result<Network, NetworkError> {
+    use crate::onnx::{OnnxError, import};
+
+    let import = File::open(path)
+        .map_err(OnnxError::Read)
+        .and_then(|file| import(&stem(path), file, input.input_size))
+        .map_err(|error| NetworkError::Onnx {
+            path: path.display().to_string(),
+            error,
+        })?;
+    if import.network.layers.len() > MAX_LAYERS {
+        return Err(list(path, format!("it has more than {MAX_LAYERS} convolutions")));
+    }
+    if !import.left_out.is_empty() {
+        let nodes = import.left_out.iter();
+        let nodes: Vec<_> = nodes
+            .map(|(name, operator)| format!("{name} ({operator})"))
+            .collect();
+        eprintln!("not mapped: {}", nodes.join(", "));
+    }
+    Ok(import.network)
 }
 
 /// A layer as a file gives it.

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::mapping::{Accounting, MappingConfig, PimArray, Search};
+use crate::mapping::{Accounting, MAX_DIMENSION, MappingConfig, PimArray, Search};
 use crate::report::Look;
 
 const MAX_BITS: i64 = crate::mapping::MAX_BITS as i64;
@@ -38,6 +38,25 @@ impl MappingArgs {
             .with_accounting(self.accounting)
             .with_search(self.search)
     }
+}
+
+/// What a network's file leaves open.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct InputArgs {
+    /// Height and width of the pictures that enter the network: for an ONNX file that leaves them open, and only
+    /// for one.
+    #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = size)]
+    pub input_size: Option<[usize; 2]>,
+}
+
+fn size(text: &str) -> Result<[usize; 2], String> {
+    let size = text
+        .split_once('x')
+        .and_then(|(height, width)| Some([height.parse().ok()?, width.parse().ok()?]));
+    size.filter(|size| size.iter().all(|side| (1..=MAX_DIMENSION).contains(side)))
+        .ok_or_else(|| {
+            format!("expected HEIGHTxWIDTH, such as 224x224, each number from 1 to {MAX_DIMENSION}")
+        })
 }
 
 /// How the result is written.

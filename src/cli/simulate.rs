@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{
     network::{NetworkArg, NetworkError},
-    options::{Format, MappingArgs},
+    options::{Format, InputArgs, MappingArgs},
 };
 use crate::{
     crossbar::{Counts, CrossbarError, Device, convolve, run, run_on},
@@ -27,9 +27,13 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SimulateArgs {
-    /// Network, or a file with a layer list, as `map` takes it.
+    /// Network, or an ONNX file or layer list, as `map` takes it.
     #[arg(value_name = "NETWORK|FILE")]
     pub network: NetworkArg,
+
+    /// What the network's file leaves open.
+    #[command(flatten)]
+    pub input: InputArgs,
 
     /// Size of the array in cells.
     #[arg(long, value_name = "ROWSxCOLS")]
@@ -147,7 +151,7 @@ struct Row {
 pub fn run_all(args: &SimulateArgs) -> Result<(), SimulateError> {
     let config = args.mapping.config(args.array);
     let plan = Plan::new(
-        &args.network.load()?,
+        &args.network.load(args.input)?,
         args.method,
         &config,
         Widths::of(args.method),

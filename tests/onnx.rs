@@ -1,0 +1,211 @@
+//! ONNX files: the layers are those that PyTorch computes, and no file brings the import down.
+#![cfg(feature = "onnx")]
+
+use std::fs;
+
+use assert_cmd::{Command, cargo_bin};
+use proptest::prelude::*;
+use serde::Deserialize;
+use vwc_sdk::{
+    mapping::{Accounting, ConvLayer, presets},
+    onnx::{Import, OnnxError, import},
+};
+
+const FIXTURES: [&str; 3] = ["resnet18", "mobilenet_v2", "unequal"];
+
+fn path(name: &str) -> String {
+    format!("tests/fixtures/onnx/{name}")
+}
+
+fn bytes(fixture: &str) -> Vec<u8> {
+    fs::read(path(&format!("{fixture}.onnx"))).unwrap()
+}
+
+fn read(fixture: &str) -> Import {
+    import(fixture, &bytes(fixture)[..], None).unwrap()
+}
+
+/// A convolution as PyTorch describes it.
+#[derive(Debug, PartialEq, Deserialize)]
+struct Conv {
+    in_channels: usize,
+    out_channels: usize,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    groups: usize,
+    output: [usize; 2],
+}
+
+impl From<&ConvLayer> for Conv {
+    fn from(layer: &ConvLayer) -> Self {
+        Self {
+            in_channels: layer.in_channels,
+            out_channels: layer.out_channels,
+            kernel: layer.kernel,
+            stride: layer.stride,
+            dilation: layer.dilation,
+            groups: layer.groups,
+            output: layer.output(Accounting::ExactGeometry),
+        }
+    }
+}
+
+#[test]
+fn layers_are_those_that_pytorch_computes() {
+    for fixture in FIXTURES {
+        let said = fs::read_to_string(path(&format!("{fixture}.json"))).unwrap();
+        let said: Vec<Conv> = serde_json::from_str(&said).unwrap();
+        let found = read(fixture);
+        let layers: Vec<Conv> = found.network.layers.iter().map(Conv::from).collect();
+        assert_eq!(layers, said, "{fixture}");
+        assert_eq!(found.network.name, fixture);
+        assert!(found.network.ties.is_empty());
+        assert_eq!(found.left_out.len(), 1, "the head of {fixture}");
+        assert_eq!(found.left_out[0].1, "Gemm", "{fixture}");
+    }
+}
+
+#[test]
+fn networks_equal_their_presets() {
+    // In everything but names; the shortcuts may come earlier or later.
+    let sorted = |layers: &[ConvLayer]| {
+        let mut lines: Vec<_> = layers
+            .iter()
+            .map(|layer| ConvLayer {
+                name: String::new(),
+                ..layer.clone()
+            })
+            .map(|layer| serde_json::to_string(&layer).unwrap())
+            .collect();
+        lines.sort();
+        lines
+    };
+    for (fixture, preset) in [("resnet18", "resnet18"), ("mobilenet_v2", "mobilenet-v2")] {
+        let preset = presets::preset(preset).unwrap();
+        assert_eq!(
+            sorted(&read(fixture).network.layers),
+            sorted(&preset),
+            "{fixture}"
+        );
+    }
+}
+
+#[test]
+fn padding_may_differ_from_side_to_side() {
+    let layers = read("unequal").network.layers;
+    let padding: Vec<[usize; 4]> = layers.iter().map(|layer| layer.padding.into()).collect();
+    // The second was a layer of its own, which the exporter drew into the convolution.
+    assert_eq!(padding[0], [0, 1, 1, 2]);
+    assert_eq!((padding[1], layers[1].input), ([0, 3, 1, 2], [33, 33]));
+    assert_eq!((padding[2], layers[2].dilation), ([2, 2, 1, 1], [2, 1]));
+    assert_eq!(layers[0].name, "node_convolution");
+}
+
+#[test]
+fn a_size_that_the_file_states_is_not_asked_for() {
+    let error = import("resnet18", &bytes("resnet18")[..], Some([320, 320])).unwrap_err();
+    assert!(matches!(error, OnnxError::FixedSize), "{error}");
+}
+
+#[test]
+fn what_is_not_onnx_is_refused() {
+    for (bytes, says) in [
+        (&b""[..], "it holds no graph"),
+        (b"name,input\nconv,8\n", "it is not a sound ONNX file"),
+        (&[0xff; 4096], "it is not a sound ONNX file"),
+    ] {
+        let error = import("x", bytes, None).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn a_file_may_end_anywhere() {
+    for fixture in FIXTURES {
+        let bytes = bytes(fixture);
+        // Cut at every byte, the larger file at some.
+        for end in (0..bytes.len()).step_by(bytes.len().div_ceil(4096)) {
+            let _: Result<Import, OnnxError> = import(fixture, &bytes[..end], None);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn no_flipped_byte_brings_the_import_down(
+        fixture in prop::sample::select(&FIXTURES[..]),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = bytes(fixture);
+        for (index, byte) in flips {
+            *index.get_mut(&mut bytes[..]) = byte;
+        }
+        if let Ok(import) = import(fixture, &bytes[..], None) {
+            for layer in &import.network.layers {
+                prop_assert!(layer.validate(Accounting::ExactGeometry).is_ok());
+            }
+        }
+    }
+}
+
+fn vwc_sdk(args: &str) -> (Option<i32>, String, String) {
+    let output = Command::new(cargo_bin!("vwc-sdk"))
+        .args(args.split_whitespace())
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_command_maps_a_file_as_it_maps_the_preset() {
+    let total = |network: &str| -> (serde_json::Value, String) {
+        let (code, out, err) = vwc_sdk(&format!("map {network} --array 512x512 --format json"));
+        assert_eq!(code, Some(0), "{err}");
+        (
+            serde_json::from_str::<serde_json::Value>(&out).unwrap()["total"].clone(),
+            err,
+        )
+    };
+    let (from_file, said) = total(&path("resnet18.onnx"));
+    assert_eq!(said, "not mapped: node_linear (Gemm)\n");
+    assert_eq!(from_file, total("resnet18").0);
+}
+
+#[test]
+fn files_that_cannot_be_mapped_end_with_one_sentence() {
+    let directory = tempfile::tempdir().unwrap();
+    let empty = directory.path().join("empty.onnx");
+    fs::write(&empty, "").unwrap();
+    let fixture = path("resnet18.onnx");
+    for (args, says) in [
+        ("nowhere.onnx".to_owned(), "nowhere.onnx: it could not be read"),
+        (
+            directory.path().join(".onnx").display().to_string(),
+            "unknown network",
+        ),
+        (
+            empty.display().to_string(),
+            "empty.onnx: it is not a sound ONNX file",
+        ),
+        (format!("{fixture} --input-size 320x320"), "leave the flag out"),
+        (
+            "cnn8 --input-size 320x320".to_owned(),
+            "cnn8 states its own sizes",
+        ),
+        (format!("{fixture} --input-size 320"), "such as 224x224"),
+    ] {
+        let (code, out, err) = vwc_sdk(&format!("map {args} --array 64x64"));
+        let usage = says == "unknown network" || says == "such as 224x224";
+        assert_eq!(
+            (code, &*out),
+            (Some(if usage { 2 } else { 1 }), ""),
+            "{args}: {err}"
+        );
+        assert!(err.starts_with("error: ") && err.contains(says), "{err}");
+    }
+}
