@@ -299,6 +299,22 @@ fn head_room(layers: &[ConvLayer], array: PimArray) -> [u64; 2] {
 }
 
 #[test]
+fn every_array_of_a_preset_holds_weights() {
+    for name in preset_names() {
+        for size in [array(64, 64), array(64, 512), array(512, 64), array(512, 512)] {
+            let config = MappingConfig::new(size);
+            for layer in preset(name).unwrap() {
+                let mapping = map_layer(&layer, Method::Best, &config).unwrap();
+                let placement = Placement::new(&layer, &mapping, &config).unwrap();
+                let mut arrays = placement.pieces().flat_map(|piece| piece.arrays());
+                let held = arrays.all(|array| array.cells().next().is_some());
+                assert!(held, "{name} {} {size}", layer.name);
+            }
+        }
+    }
+}
+
+#[test]
 fn head_room_beyond_vw_sdk() {
     let large = array(512, 512);
     assert_eq!(head_room(&cnn8(), array(256, 512)), [311, 282]);
