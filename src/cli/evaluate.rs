@@ -17,7 +17,7 @@ use crate::mapping::{MappingConfig, Method, PimArray};
 use crate::models::{Cnn8Config, NetworkConfig};
 use crate::report::{
     csv_text,
-    plot::{PlotError, accuracy_curves},
+    plot::{Curve, PlotError, accuracy_curves},
     styled_table,
 };
 use crate::simulate::SimulatedNetwork;
@@ -242,7 +242,7 @@ fn plot(args: &EvaluateArgs, path: &std::path::Path, rows: &[Row]) -> Result<(),
             .filter_map(|row| Some((row.adc_bits?, row.variation?, row.accuracy)))
     };
     let by_bits = args.adc_bits.len() > 1;
-    let (x_label, curves): (_, Vec<(String, Vec<(f64, f64)>)>) = if by_bits {
+    let (x_label, curves): (_, Vec<Curve>) = if by_bits {
         let curve = |&variation: &f64| {
             let points = arrays()
                 // An exact converter has no place on the axis: it is the line of the network itself.

@@ -6,6 +6,9 @@ use plotters::{coord::Shift, prelude::*};
 
 use super::{Drawn, FONT, Picture, PlotError, draw, heading};
 
+/// A name and its points: a setting, and the accuracy in per cent.
+pub type Curve = (String, Vec<(f64, f64)>);
+
 /// Accuracies in per cent against a setting, a curve for each name, and the accuracy without an array as a line.
 ///
 /// # Errors
@@ -16,7 +19,7 @@ pub fn accuracy_curves(
     title: &str,
     x_label: &str,
     without: f64,
-    curves: &[(String, Vec<(f64, f64)>)],
+    curves: &[Curve],
 ) -> Result<(), PlotError> {
     if curves.iter().all(|(_, points)| points.is_empty()) {
         return Err(PlotError::new(path, "there is no array to draw"));
@@ -37,7 +40,7 @@ struct Curves<'a> {
     title: &'a str,
     x_label: &'a str,
     without: f64,
-    curves: &'a [(String, Vec<(f64, f64)>)],
+    curves: &'a [Curve],
 }
 
 impl Picture for Curves<'_> {

@@ -15,7 +15,7 @@ mod array;
 mod bars;
 mod front;
 
-pub use accuracy::accuracy_curves;
+pub use accuracy::{Curve, accuracy_curves};
 pub use array::filled_array;
 pub use bars::cycles_by_method;
 pub use front::{Mark, front};
