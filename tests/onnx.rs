@@ -112,8 +112,8 @@ fn a_size_that_the_file_states_is_not_asked_for() {
 fn what_is_not_onnx_is_refused() {
     for (bytes, says) in [
         (&b""[..], "it holds no graph"),
-        (b"name,input\nconv,8\n", "it is not a sound ONNX file"),
-        (&[0xff; 4096], "it is not a sound ONNX file"),
+        (b"name,input\nconv,8\n", "it cannot be read as ONNX"),
+        (&[0xff; 4096], "it cannot be read as ONNX"),
     ] {
         let error = import("x", bytes, None).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
@@ -190,7 +190,7 @@ fn files_that_cannot_be_mapped_end_with_one_sentence() {
         ),
         (
             empty.display().to_string(),
-            "empty.onnx: it is not a sound ONNX file",
+            "empty.onnx: it cannot be read as ONNX",
         ),
         (format!("{fixture} --input-size 320x320"), "leave the flag out"),
         (
