@@ -42,6 +42,9 @@ use crate::mapping::{Accounting, ConvLayer, MappingError, Network, Padding};
 /// The largest file that is read, in bytes: the most that protobuf can hold.
 const MAX_BYTES: u64 = 2 << 30;
 
+/// The most nodes, constants and inputs of a graph together. Each takes a few bytes of a file and a thousand of memory.
+const MAX_PARTS: usize = 100_000;
+
 /// Constants of so many elements can say a shape, and are kept. All others are weights.
 const SMALL: usize = 64;
 
@@ -76,6 +79,9 @@ pub enum OnnxError {
         "it is longer than the {MAX_BYTES} bytes that an ONNX file may have: export its weights as external data"
     )]
     TooLarge,
+    /// The graph is larger than that of any network.
+    #[error("its graph has more than {MAX_PARTS} nodes, constants and inputs: export the network in parts")]
+    TooManyParts,
     /// The file is not ONNX, contradicts itself, or holds a node that tract cannot read.
     #[error(
         "it cannot be read as ONNX ({0}): run ONNX's checker on it, and export it again, with another opset version \
@@ -165,6 +171,9 @@ fn from_model(
     let Some(graph) = &mut model.graph else {
         return Err(malformed("it holds no graph"));
     };
+    if graph.node.len() + graph.initializer.len() + graph.input.len() > MAX_PARTS {
+        return Err(OnnxError::TooManyParts);
+    }
     // So that tract's errors name every node, too.
     for node in &mut graph.node {
         node.name = called(node);
@@ -778,7 +787,7 @@ mod tests {
             .filter(|dimension| size(dimension).is_none())
             .for_each(|dimension| dimension.value = Some(dimension::Value::DimParam("n".to_owned())));
         let output = node.last().map(|node| ValueInfoProto {
-            name: node.output[0].clone(),
+            name: node.output.first().cloned().unwrap_or_default(),
             ..ValueInfoProto::default()
         });
         ModelProto {
@@ -973,6 +982,13 @@ mod tests {
             let import = from_model("x", model(&[1, 3, 8, 8], weights, fills), None).unwrap();
             assert_eq!(import.network.layers.len(), 1);
         }
+    }
+
+    #[test]
+    fn graphs_of_too_many_nodes_are_refused() {
+        let nodes = vec![NodeProto::default(); MAX_PARTS];
+        let said = refused(model(&[1, 3, 8, 8], vec![], nodes), None);
+        assert!(said.contains("more than 100000 nodes"), "{said}");
     }
 
     #[test]
