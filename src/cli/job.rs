@@ -148,7 +148,7 @@ pub struct JobArgs {
     pub synthetic: bool,
 
     /// How many embedded digits to draw for training; a quarter as many for testing
-    #[arg(long, value_name = "N", default_value_t = 4000, value_parser = clap::value_parser!(u32).range(20..=1_000_000), help_heading = "Data")]
+    #[arg(long, value_name = "N", default_value_t = 8000, value_parser = clap::value_parser!(u32).range(20..=1_000_000), help_heading = "Data")]
     pub pictures: u32,
 
     /// PIM array that channels are searched for, rows x columns
