@@ -18,7 +18,7 @@ use vwc_sdk::models::Cnn8Config;
 /// fewest cycles.
 ///
 /// Without flags the whole job runs: on SVHN where its files are in datasets/svhn (--download fetches them), else on
-/// digits that the program draws itself, in a few minutes on two cores.
+/// digits that the program draws itself, in a minute or two on two cores.
 #[derive(Parser)]
 #[command(after_help = EXAMPLES)]
 struct Cli {

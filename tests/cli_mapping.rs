@@ -30,6 +30,14 @@ fn refused(args: &str) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
+/// What a run says to wrong usage.
+fn misused(args: &str) -> String {
+    let output = run(args);
+    assert_eq!(output.status.code(), Some(2), "{args}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    String::from_utf8(output.stderr).unwrap()
+}
+
 fn json(args: &str) -> Value {
     serde_json::from_str(&data(&format!("{args} --format json"))).unwrap()
 }
@@ -270,7 +278,7 @@ fn the_front_is_listed_from_the_most_channels_down() {
     assert_eq!(lines.next().unwrap(), "channels,cycles,speed-up,widths");
     assert_eq!(lines.next().unwrap(), "280,311,1.00,24 32 32 64 64 64");
     let error = refused("front resnet50 --array 256x512");
-    assert!(error.contains("0 ties are given for 53 layers"), "{error}");
+    assert!(error.contains("does not say which widths may change"), "{error}");
 }
 
 #[test]
@@ -284,9 +292,9 @@ fn a_simulation_proves_the_cycles_or_shows_the_faults() {
     }
     let noisy = json("simulate cnn8 --array 256x512 --input-bits 2 --variation 0.1 --adc-bits 4");
     assert!(noisy[6]["error"].as_f64().unwrap() > 0.0);
-    let error = refused("simulate cnn8 --array 256x512 --adc-bits 1");
+    let error = misused("simulate cnn8 --array 256x512 --adc-bits 1");
     assert!(
-        error.contains("ADC bits is 1: it must be 0, or 2 to 32"),
+        error.contains("0 for exact converters, or 2 to 32 bits"),
         "{error}"
     );
 }
@@ -312,7 +320,7 @@ fn pictures_are_drawn_as_svg_or_png() {
         draw(&path("png"));
         let png = fs::read(path("png")).unwrap();
         assert_eq!(png[..8], *b"\x89PNG\r\n\x1a\n");
-        let error = refused(&format!("{command} --plot {}", path("jpg").display()));
+        let error = misused(&format!("{command} --plot {}", path("jpg").display()));
         assert!(error.contains("must end in .svg or .png"), "{error}");
     }
     // Nothing half written is left behind.
@@ -322,4 +330,33 @@ fn pictures_are_drawn_as_svg_or_png() {
         error.contains("there is no layer `conv9`: use one of conv1, conv2"),
         "{error}"
     );
+}
+
+#[test]
+fn numbers_out_of_range_name_their_flag() {
+    for (flag, value) in [
+        ("--variation", "-1"),
+        ("--variation", "nan"),
+        ("--stuck-off", "2"),
+        ("--adc-bits", "99"),
+        ("--pulse-bits", "0"),
+    ] {
+        let error = misused(&format!("simulate cnn8 --array 256x512 {flag} {value}"));
+        assert!(error.contains(flag), "{flag} {value}: {error}");
+    }
+    let error = misused("map cnn8 --array 256x512 --plot nowhere/at-all/x.svg");
+    assert!(error.contains("there is no folder nowhere/at-all"), "{error}");
+}
+
+#[test]
+fn a_front_that_would_take_too_long_is_refused_at_once() {
+    let layer =
+        r#"{"name": "l", "input": 9, "kernel": 3, "padding": 1, "in_channels": 3000, "out_channels": 3000}"#;
+    let layers = vec![layer; 200].join(",");
+    let (_directory, path) = file(
+        "wide.json",
+        &format!(r#"{{"chain": true, "layers": [{layers}]}}"#),
+    );
+    let error = refused(&format!("front {path} --array 64x64"));
+    assert!(error.contains("too many free channels"), "{error}");
 }

@@ -199,7 +199,7 @@ fn the_command_evaluates_what_a_training_left() {
     assert!(table.contains("no array") && table.contains("exact"), "{table}");
 
     command(&["--array", "0x96"]).assert().code(2);
-    command(&["--array", "64x96", "--adc-bits", "1"]).assert().code(1);
+    command(&["--array", "64x96", "--adc-bits", "1"]).assert().code(2);
     let missing = Command::cargo_bin("vwc-sdk")
         .unwrap()
         .args(["evaluate", "nowhere", "--array", "64x96"])

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{
     map::MapError,
     network::NetworkArg,
-    options::{Format, InputArgs, MappingArgs},
+    options::{Format, InputArgs, MappingArgs, plot_path},
 };
 use crate::{
     mapping::{Method, Network, PimArray, Plan, Widths, presets, sweep},
@@ -44,7 +44,7 @@ pub struct CompareArgs {
 
     /// Draw the cycles of each layer by method, of the first network on the first array: a file whose name ends
     /// in .svg or .png.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = plot_path)]
     pub plot: Option<PathBuf>,
 }
 

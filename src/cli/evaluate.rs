@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     job::{SVHN_DIR, SYNTHETIC, SYNTHETIC_SEEDS},
-    options::Format,
+    options::{Format, adc_bits, deviation, plot_path, share},
 };
 use crate::crossbar::Device;
 use crate::data::{PictureDataset, svhn, synthetic};
@@ -54,6 +54,8 @@ pub struct EvaluateArgs {
         value_name = "BITS",
         value_delimiter = ',',
         default_value = "0",
+        value_parser = adc_bits,
+        allow_negative_numbers = true,
         help_heading = "Faults"
     )]
     pub adc_bits: Vec<u32>,
@@ -64,20 +66,22 @@ pub struct EvaluateArgs {
         value_name = "PART",
         value_delimiter = ',',
         default_value = "0",
+        value_parser = deviation,
+        allow_negative_numbers = true,
         help_heading = "Faults"
     )]
     pub variation: Vec<f64>,
 
     /// Part of the cells that conduct nothing.
-    #[arg(long, value_name = "PART", default_value_t = 0.0, help_heading = "Faults")]
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = share, allow_negative_numbers = true, help_heading = "Faults")]
     pub stuck_off: f64,
 
     /// Part of the cells that conduct fully.
-    #[arg(long, value_name = "PART", default_value_t = 0.0, help_heading = "Faults")]
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = share, allow_negative_numbers = true, help_heading = "Faults")]
     pub stuck_on: f64,
 
     /// Bits of an input that one pulse carries [default: all].
-    #[arg(long, value_name = "BITS", help_heading = "Faults")]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..=16), help_heading = "Faults")]
     pub pulse_bits: Option<u32>,
 
     /// Seed of variation and stuck cells.
@@ -99,7 +103,7 @@ pub struct EvaluateArgs {
 
     /// Draw accuracy against converter bits, or against variation where the bits are one number: a file whose name ends
     /// in .svg or .png.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = plot_path)]
     pub plot: Option<PathBuf>,
 }
 
@@ -203,9 +207,6 @@ pub fn run(args: &EvaluateArgs) -> Result<(), EvaluateError> {
         args.method,
         args.array
     );
-    if let Some(path) = &args.plot {
-        plot(args, path, &rows)?;
-    }
     let text = match args.format {
         Format::Json => serde_json::to_string_pretty(&rows).expect("no number is infinite") + "\n",
         Format::Csv => csv_text(&HEADER, rows.iter().map(cells)),
@@ -213,7 +214,12 @@ pub fn run(args: &EvaluateArgs) -> Result<(), EvaluateError> {
             styled_table(&HEADER, rows.iter().map(cells), None, args.format.look()) + "\n"
         }
     };
-    Ok(super::print(&text)?)
+    // The table first: it took longer, and a picture that cannot be drawn must not cost it.
+    super::print(&text)?;
+    if let Some(path) = &args.plot {
+        plot(args, path, &rows)?;
+    }
+    Ok(())
 }
 
 const HEADER: [&str; 6] = ["ADC bits", "variation", "right", "of", "accuracy %", "clipped %"];

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{
     map::MapError,
     network::NetworkArg,
-    options::{Format, InputArgs, MappingArgs},
+    options::{Format, InputArgs, MappingArgs, plot_path},
 };
 use crate::{
     mapping::{
@@ -49,7 +49,7 @@ pub struct FrontArgs {
     pub format: Format,
 
     /// Draw the front, with the original and the published rounds: a file whose name ends in .svg or .png.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = plot_path)]
     pub plot: Option<PathBuf>,
 }
 

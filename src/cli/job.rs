@@ -77,19 +77,19 @@ pub struct JobArgs {
 
     /// Epochs of training (--mode train, all) or of fine-tuning a round (--mode prune)
     /// [default: 100 and 40; on the embedded digits 12 and 5]
-    #[arg(long, alias = "total_epochs", value_name = "N", help_heading = "Recipe")]
+    #[arg(long, alias = "total_epochs", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
     pub total_epochs: Option<usize>,
 
     /// Epochs of fine-tuning a round with --mode all [default: 40; on the embedded digits 5]
-    #[arg(long, alias = "prune_epochs", value_name = "N", help_heading = "Recipe")]
+    #[arg(long, alias = "prune_epochs", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
     pub prune_epochs: Option<usize>,
 
     /// Learning rate at the start
-    #[arg(long, default_value_t = 0.001, help_heading = "Recipe")]
+    #[arg(long, default_value_t = 0.001, value_parser = positive, allow_negative_numbers = true, help_heading = "Recipe")]
     pub lr: f64,
 
     /// Pictures per step [default: 512; on the embedded digits 32]
-    #[arg(long, alias = "batch_size", value_name = "N", help_heading = "Recipe")]
+    #[arg(long, alias = "batch_size", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
     pub batch_size: Option<usize>,
 
     /// What moves the weights
@@ -209,6 +209,19 @@ pub struct JobArgs {
     pub device: DeviceName,
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or_else(|| "expected a whole number from 1 up".to_owned())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|&number: &f64| number.is_finite() && number > 0.0);
+    number.ok_or_else(|| "expected a number above 0".to_owned())
+}
+
 /// `flex` where it is compiled in.
 const DEFAULT_DEVICE: &str = if cfg!(feature = "flex") {
     "flex"
@@ -244,7 +257,7 @@ const PUBLISHED: Defaults = Defaults {
     batch_size: 512,
 };
 
-/// A few minutes on two cores.
+/// A minute or two on two cores.
 const EMBEDDED: Defaults = Defaults {
     epochs: 12,
     prune_epochs: 5,

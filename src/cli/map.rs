@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::{
     network::{NetworkArg, NetworkError},
-    options::{Format, InputArgs, MappingArgs},
+    options::{Format, InputArgs, MappingArgs, plot_path},
 };
 use crate::{
     mapping::{MappingError, Method, PimArray, Placement, Plan, Widths},
@@ -69,7 +69,7 @@ pub struct MapArgs {
     pub format: Format,
 
     /// Draw the filled array of one layer: a file whose name ends in .svg or .png.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = plot_path)]
     pub plot: Option<PathBuf>,
 
     /// The layer to draw [default: the first].

@@ -207,7 +207,10 @@ struct Entry {
 
 /// One number for both axes, or height and width.
 #[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a whole number from 0 up, or [height, width] of two"
+)]
 enum Pair {
     Both(usize),
     Each([usize; 2]),

@@ -1,5 +1,7 @@
 //! Flags that several commands share.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
 use crate::mapping::{Accounting, MAX_DIMENSION, MappingConfig, PimArray, Search};
@@ -57,6 +59,45 @@ fn size(text: &str) -> Result<[usize; 2], String> {
         .ok_or_else(|| {
             format!("expected HEIGHTxWIDTH, such as 224x224, each number from 1 to {MAX_DIMENSION}")
         })
+}
+
+/// The name of a picture to draw: checked before any work is done, so that none is lost.
+pub(crate) fn plot_path(name: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(name);
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    if !ending.is_some_and(|ending| ["svg", "png"].contains(&ending.to_ascii_lowercase().as_str())) {
+        return Err("its name must end in .svg or .png".to_owned());
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            Err(format!("there is no folder {}", folder.display()))
+        }
+        _ => Ok(path),
+    }
+}
+
+/// Bits of a converter.
+pub(crate) fn adc_bits(text: &str) -> Result<u32, String> {
+    let bits = text
+        .parse()
+        .ok()
+        .filter(|&bits| bits == 0 || (2..=32).contains(&bits));
+    bits.ok_or_else(|| "expected 0 for exact converters, or 2 to 32 bits".to_owned())
+}
+
+/// A share.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a part from 0 to 1".to_owned())
+}
+
+/// A standard deviation.
+pub(crate) fn deviation(text: &str) -> Result<f64, String> {
+    let deviation = text
+        .parse()
+        .ok()
+        .filter(|&deviation: &f64| deviation.is_finite() && deviation >= 0.0);
+    deviation.ok_or_else(|| "expected a number from 0 up".to_owned())
 }
 
 /// How the result is written.

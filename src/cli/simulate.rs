@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{
     network::{NetworkArg, NetworkError},
-    options::{Format, InputArgs, MappingArgs},
+    options::{Format, InputArgs, MappingArgs, adc_bits, deviation, share},
 };
 use crate::{
     crossbar::{Counts, CrossbarError, Device, convolve, run, run_on},
@@ -52,23 +52,23 @@ pub struct SimulateArgs {
     pub input_bits: u32,
 
     /// Bits of an input that one pulse carries [default: all].
-    #[arg(long, value_name = "BITS", help_heading = "Faults")]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..=16), help_heading = "Faults")]
     pub pulse_bits: Option<u32>,
 
     /// Bits of the analogue-to-digital converters, the sign among them; 0 for exact ones.
-    #[arg(long, value_name = "BITS", default_value_t = 0, help_heading = "Faults")]
+    #[arg(long, value_name = "BITS", default_value_t = 0, value_parser = adc_bits, allow_negative_numbers = true, help_heading = "Faults")]
     pub adc_bits: u32,
 
     /// Standard deviation of a cell's conductance, as a part of what was programmed.
-    #[arg(long, value_name = "PART", default_value_t = 0.0, help_heading = "Faults")]
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = deviation, allow_negative_numbers = true, help_heading = "Faults")]
     pub variation: f64,
 
     /// Part of the cells that conduct nothing.
-    #[arg(long, value_name = "PART", default_value_t = 0.0, help_heading = "Faults")]
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = share, allow_negative_numbers = true, help_heading = "Faults")]
     pub stuck_off: f64,
 
     /// Part of the cells that conduct fully.
-    #[arg(long, value_name = "PART", default_value_t = 0.0, help_heading = "Faults")]
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = share, allow_negative_numbers = true, help_heading = "Faults")]
     pub stuck_on: f64,
 
     /// Seed of the numbers and of the faults.

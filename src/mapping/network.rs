@@ -70,6 +70,13 @@ impl Network {
             network: self.name.clone(),
             what,
         };
+        if self.ties.is_empty() {
+            return Err(refuse(
+                "it does not say which widths may change: give a layer list with `chain`, or with a tie for each \
+                 layer"
+                    .to_owned(),
+            ));
+        }
         if self.ties.len() != self.layers.len() {
             return Err(refuse(format!(
                 "{} ties are given for {} layers, and a search needs one a layer",

@@ -24,6 +24,9 @@ use super::{ConvLayer, MappingConfig, MappingError, Network, Tie, problem::Probl
 /// Numbers the dynamic programme may keep; about a gigabyte.
 const MAX_STATES: usize = 1 << 27;
 
+/// The most sums it compares: some twenty seconds.
+const MAX_STEPS: usize = 1 << 34;
+
 /// A network on the front.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ParetoPoint {
@@ -61,15 +64,23 @@ pub fn pareto_front(network: &Network, config: &MappingConfig) -> Result<Vec<Par
         what: "it has too many free channels for the whole front: use the rounds".to_owned(),
     };
 
-    let mut states = 0_usize;
+    // What it will take is known before anything is worked out.
+    let (mut states, mut steps, mut most, mut before) = (0_usize, 0_usize, 0_usize, 1_usize);
+    for (stage, &width) in stages.iter().zip(&widths) {
+        let count = stage.candidates.len();
+        steps = steps.saturating_add(count.saturating_mul(before).saturating_mul(most + 1));
+        most = most.saturating_add(stage.weight.saturating_mul(width));
+        states = states.saturating_add(count.saturating_mul(most + 1));
+        if states > MAX_STATES || steps > MAX_STEPS {
+            return Err(refuse());
+        }
+        before = count;
+    }
+
     let mut tables: Vec<Vec<Row>> = Vec::with_capacity(stages.len());
     let mut most = 0_usize;
     for (index, stage) in stages.iter().enumerate() {
         most = most.saturating_add(stage.weight.saturating_mul(widths[index]));
-        states = states.saturating_add(stage.candidates.len().saturating_mul(most + 1));
-        if states > MAX_STATES {
-            return Err(refuse());
-        }
         let before = tables.last();
         let table = stage
             .candidates

@@ -123,12 +123,20 @@ pub fn fit<C: NetworkConfig>(
         }
         last = last_complete(&checkpoints, metrics.len().min(recipe.epochs));
         metrics.truncate(last.unwrap_or(0));
-    } else if let Some(moved) = dir.create()? {
-        eprintln!(
-            "{label}: {} held a run already: it is now {}",
-            dir.path().display(),
-            moved.display()
-        );
+    } else {
+        if resume {
+            eprintln!(
+                "{label}: nothing to resume in {}: from the start",
+                dir.path().display()
+            );
+        }
+        if let Some(moved) = dir.create()? {
+            eprintln!(
+                "{label}: {} held a run already: it is now {}",
+                dir.path().display(),
+                moved.display()
+            );
+        }
     }
     if metrics.len() != last.unwrap_or(0) {
         return Err(no_metrics(&dir));
