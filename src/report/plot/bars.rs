@@ -16,7 +16,7 @@ const LEGEND_STEP: i32 = 115;
 ///
 /// # Errors
 ///
-/// As [`filled_array`].
+/// As [`filled_array`](super::filled_array).
 pub fn cycles_by_method(
     path: &Path,
     title: &str,

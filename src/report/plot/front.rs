@@ -14,7 +14,7 @@ pub type Mark = (String, usize, u64);
 ///
 /// # Errors
 ///
-/// As [`filled_array`].
+/// As [`filled_array`](super::filled_array).
 pub fn front(path: &Path, title: &str, front: &[ParetoPoint], marks: &[Mark]) -> Result<(), PlotError> {
     if front.is_empty() {
         return Err(PlotError::new(path, "the front is empty"));
