@@ -47,7 +47,7 @@ pub fn forward_quantized(
         return forward(shape, x, weight, None, out);
     }
     let mut pass = Pass::forward(shape, weight, None);
-    pass.integers = IntegerConv::new(shape, weight, unit, levels).map(|conv| (*shape, conv));
+    pass.integers = IntegerConv::new(shape, weight, unit, levels);
     pass.run(x, out);
 }
 
@@ -416,7 +416,7 @@ impl Panels {
     }
 
     fn iter(&self) -> impl Iterator<Item = Panel<'_>> {
-        even_panels(self.start.len()).map(|(column, across)| {
+        tile::panels(self.start.len(), lanes()).map(|(column, across)| {
             let width = across * lanes();
             let weights = &self.weights[column * self.inner..][..width * self.inner];
             Panel {
@@ -482,14 +482,6 @@ impl Panels {
     }
 }
 
-/// First column, and vectors across, of the tiles over `padded` columns, which are whole vectors.
-fn even_panels(padded: usize) -> impl Iterator<Item = (usize, usize)> {
-    let lanes = lanes();
-    (0..padded)
-        .step_by(tile::MOST_ACROSS * lanes)
-        .map(move |column| (column, tile::MOST_ACROSS.min((padded - column) / lanes)))
-}
-
 /// The rows of one panel, as far as there are columns.
 struct Rows<'a> {
     weights: &'a mut [f32],
@@ -511,7 +503,7 @@ struct Pass {
     output: [usize; 2],
     parts: Vec<Part>,
     /// The same on integers, for pictures that are made of them.
-    integers: Option<(ConvShape, IntegerConv)>,
+    integers: Option<IntegerConv>,
 }
 
 struct Part {
@@ -559,7 +551,7 @@ impl Pass {
                 |(framed, codes): &mut (Vec<f32>, Vec<u8>), (n, out)| {
                     let x = self.framed(x, n, batch, framed);
                     match &self.integers {
-                        Some((shape, conv)) if conv.pack(x, codes) => conv.picture(shape, codes, out),
+                        Some(conv) if conv.pack(x, codes) => conv.picture(codes, out),
                         _ => picture(self, x, out),
                     }
                 },
@@ -738,7 +730,7 @@ fn block_gradient<'a, S: Simd>(
 /// Adds the products of `run` neighbouring inputs and all output gradients to `sums`, `[run, padded]`.
 #[inline(always)]
 fn gradient_tiles<S: Simd>(x: &[f32], run: usize, dy: &[f32], padded: usize, sweep: Sweep, sums: &mut [f32]) {
-    for (column, across) in even_panels(padded) {
+    for (column, across) in tile::panels(padded, lanes()) {
         for rows in even_parts(run, tile::max_rows::<S>(across)) {
             tile::outer_rows::<S>(
                 [rows.len(), across],

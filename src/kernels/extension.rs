@@ -375,7 +375,7 @@ impl<const N: usize> Backward<Flex, N> for Conv2d {
             grads.register::<Flex>(node.id, input_gradient(&shape, &dy, &weight));
         }
         if let Some(node) = &ops.parents[1] {
-            let gradient = weight_gradient(&shape, &x, &dy);
+            let gradient = weight_gradient(&shape, &x, OutputGradient::Maps(pictures(&dy)));
             grads.register::<Flex>(node.id, tensor(gradient, weight.shape()));
         }
         if let Some(Some(node)) = ops.parents.get(2) {
@@ -404,7 +404,7 @@ impl Backward<Flex, 2> for QuantConv2d {
             grads.register::<Flex>(node.id, input_gradient(&shape, &dy, &quantized.weight));
         }
         if let Some(node) = weight_node {
-            let gradient = weight_gradient(&shape, &x, &dy);
+            let gradient = weight_gradient(&shape, &x, OutputGradient::Maps(pictures(&dy)));
             let latent = latent_gradient(&weight, quantized.scale, &gradient);
             grads.register::<Flex>(node.id, latent);
         }
@@ -430,15 +430,12 @@ impl Backward<Flex, 3> for Conv2dPool {
             let mut maps_dy = Buffer::unwritten(shape.batch * height * width * shape.channels[1]);
             conv::unpool(&shape, dy, &codes, &mut maps_dy);
             let maps_dy = maps(maps_dy, shape.batch, shape.channels[1], [height, width]);
-            let mut out = Buffer::unwritten(x.layout().num_elements());
-            let weight = weight.to_contiguous();
-            conv::backward_input(&shape, pictures(&maps_dy), numbers(&weight), &mut out);
-            grads.register::<Flex>(node.id, maps(out, shape.batch, shape.channels[0], shape.input));
+            let gradient = input_gradient(&shape, &maps_dy, &weight.clone().to_contiguous());
+            grads.register::<Flex>(node.id, gradient);
         }
         if let Some(node) = weight_node {
-            let mut out = Buffer::unwritten(weight.layout().num_elements());
-            conv::backward_weight(&shape, pictures(&x), OutputGradient::Pooled(dy, &codes), &mut out);
-            grads.register::<Flex>(node.id, tensor(out, weight.shape()));
+            let gradient = weight_gradient(&shape, &x, OutputGradient::Pooled(dy, &codes));
+            grads.register::<Flex>(node.id, tensor(gradient, weight.shape()));
         }
         if let Some(node) = bias_node {
             let mut out = Buffer::unwritten(shape.channels[1]);
@@ -578,11 +575,10 @@ fn input_gradient(shape: &ConvShape, dy: &FlexTensor, weight: &FlexTensor) -> Fl
     maps(out, batch, inputs, shape.input)
 }
 
-/// `x` and `dy` are usable.
-fn weight_gradient(shape: &ConvShape, x: &FlexTensor, dy: &FlexTensor) -> Buffer {
+/// `x` is usable.
+fn weight_gradient(shape: &ConvShape, x: &FlexTensor, dy: OutputGradient<'_>) -> Buffer {
     let [inputs, outputs] = shape.channels;
     let mut out = Buffer::unwritten(inputs * outputs * shape.kernel[0] * shape.kernel[1]);
-    let dy = OutputGradient::Maps(pictures(dy));
     conv::backward_weight(shape, pictures(x), dy, &mut out);
     out
 }

@@ -5,8 +5,7 @@
 //! byte: machines that multiply four bytes and add them to a sum in one instruction do the work of four fused
 //! multiply-adds with it, at the rate of one.
 //!
-//! Activations are unsigned bytes, weights signed ones. Measured on a Zen 4 core, the tile runs at 3 to 3.5 times the
-//! speed of [`tile`](super::tile)'s, packing of the activations included (`docs/cpu-speed.md`).
+//! Activations are unsigned bytes, weights signed ones. What this brings to a training step is in `docs/cpu-speed.md`.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
@@ -16,7 +15,7 @@ use rayon::prelude::*;
 
 use super::buffer::Buffer;
 use super::shape::{ConvShape, even_parts};
-use super::tile::{MOST_ACROSS, Reads, with_size};
+use super::tile::{self, MOST_ACROSS, Reads, with_size};
 
 /// Bytes that are multiplied and added up at once.
 const GROUP: usize = 4;
@@ -102,12 +101,7 @@ impl Machine {
 /// of another.
 pub struct IntegerConv {
     machine: Machine,
-    /// Output channels and the columns they are padded to.
-    columns: usize,
-    padded: usize,
-    taps: usize,
-    /// Inputs under one row of the kernel.
-    run: usize,
+    shape: ConvShape,
     weights: Buffer,
     levels: Levels,
     /// What a one of the sums is worth.
@@ -154,10 +148,7 @@ impl IntegerConv {
             });
         Some(Self {
             machine,
-            columns,
-            padded,
-            taps,
-            run,
+            shape: *shape,
             weights,
             levels,
             unit: unit / levels.input as f32,
@@ -175,32 +166,32 @@ impl IntegerConv {
     /// Convolves one picture of codes, `[height_framed, width_framed, channels_in]`.
     ///
     /// `out`: `[height_out, width_out, channels_out]`.
-    pub fn picture(&self, shape: &ConvShape, codes: &[u8], out: &mut [f32]) {
+    pub fn picture(&self, codes: &[u8], out: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `Machine::is_here` has found the instructions before there was an `IntegerConv` of that machine.
         unsafe {
             match self.machine {
-                Machine::Vnni512 => picture_vnni512(self, shape, codes, out),
-                Machine::Vnni256 => picture_vnni256(self, shape, codes, out),
-                Machine::Avx2 => picture_avx2(self, shape, codes, out),
+                Machine::Vnni512 => picture_vnni512(self, codes, out),
+                Machine::Vnni256 => picture_vnni256(self, codes, out),
+                Machine::Avx2 => picture_avx2(self, codes, out),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        unreachable!(
-            "{:?} is not here: {shape:?}, {}, {}",
-            self.machine,
-            codes.len(),
-            out.len()
-        );
+        unreachable!("{:?} is not here: {}, {}", self.machine, codes.len(), out.len());
+    }
+
+    /// Inputs under one row of the kernel.
+    fn run(&self) -> usize {
+        self.shape.kernel[1] * self.shape.channels[0]
     }
 
     /// First column, vectors across and weights of each panel.
     fn panels(&self) -> impl Iterator<Item = (usize, usize, &[i8])> {
         let lanes = self.machine.lanes();
-        let inner = self.taps * self.run.div_ceil(GROUP) * GROUP;
+        let padded = self.shape.channels[1].next_multiple_of(lanes);
+        let inner = self.shape.kernel[0] * self.run().next_multiple_of(GROUP);
         let weights = bytemuck::cast_slice::<f32, i8>(&self.weights);
-        (0..self.padded).step_by(MOST_ACROSS * lanes).map(move |column| {
-            let across = MOST_ACROSS.min((self.padded - column) / lanes);
+        tile::panels(padded, lanes).map(move |(column, across)| {
             (
                 column,
                 across,
@@ -291,9 +282,9 @@ macro_rules! machine {
         }
 
         #[target_feature(enable = $features)]
-        unsafe fn $picture(conv: &IntegerConv, shape: &ConvShape, codes: &[u8], out: &mut [f32]) {
+        unsafe fn $picture(conv: &IntegerConv, codes: &[u8], out: &mut [f32]) {
             // SAFETY: the caller has seen to it that the instructions are there.
-            unsafe { picture::<$machine>(conv, shape, codes, out) }
+            unsafe { picture::<$machine>(conv, codes, out) }
         }
     };
 }
@@ -322,23 +313,24 @@ machine!(Avx2, __m256i, 8, "avx2", picture_avx2,
 /// The machine has the instructions of `M`.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-unsafe fn picture<M: Dot4>(conv: &IntegerConv, shape: &ConvShape, codes: &[u8], out: &mut [f32]) {
-    let inputs = shape.channels[0];
+unsafe fn picture<M: Dot4>(conv: &IntegerConv, codes: &[u8], out: &mut [f32]) {
+    let shape = &conv.shape;
+    let [inputs, outputs] = shape.channels;
     let [height, width] = shape.output();
     let pitch = (shape.input[1] + 2 * shape.padding[1]) * inputs;
     let reads = Reads {
         step: shape.stride[1] * inputs,
         tap_step: pitch,
-        run: conv.run,
+        run: conv.run(),
     };
     for (column, across, weights) in conv.panels() {
-        let columns = (across * M::LANES).min(conv.columns - column);
+        let columns = (across * M::LANES).min(outputs - column);
         for row in 0..height {
             let codes = &codes[row * shape.stride[0] * pitch..];
-            let out = &mut out[row * width * conv.columns + column..];
+            let out = &mut out[row * width * outputs + column..];
             for positions in even_parts(width, conv.machine.max_rows(across)) {
                 let codes = &codes[positions.start * reads.step..];
-                let out = (&mut out[positions.start * conv.columns..], conv.columns, columns);
+                let out = (&mut out[positions.start * outputs..], outputs, columns);
                 // SAFETY: as this function's.
                 unsafe {
                     with_size!(
@@ -465,7 +457,7 @@ mod tests {
                     let mut codes = Vec::new();
                     assert!(conv.pack(&framed, &mut codes));
                     let mut out = vec![f32::NAN; out_h * out_w * outputs];
-                    conv.picture(&shape, &codes, &mut out);
+                    conv.picture(&codes, &mut out);
                     for (at, found) in out.iter().enumerate() {
                         let (row, column, o) = (at / outputs / out_w, at / outputs % out_w, at % outputs);
                         let mut sum = 0;

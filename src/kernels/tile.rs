@@ -5,6 +5,13 @@ use macerator::{Simd, Vector, vload_unaligned, vstore_unaligned};
 /// The most vectors side by side in a tile.
 pub(super) const MOST_ACROSS: usize = 2;
 
+/// First column, and vectors across, of the tiles over `padded` columns, which are whole vectors of `lanes`.
+pub(super) fn panels(padded: usize, lanes: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..padded)
+        .step_by(MOST_ACROSS * lanes)
+        .map(move |column| (column, MOST_ACROSS.min((padded - column) / lanes)))
+}
+
 /// The most rows of a tile that is `across` vectors wide: as many as leave registers for the operands.
 #[inline(always)]
 pub(super) fn max_rows<S: Simd>(across: usize) -> usize {

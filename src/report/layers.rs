@@ -69,20 +69,24 @@ pub fn layer_table(layers: &[ConvLayer], mappings: &[Mapping]) -> String {
     totals[3] = sum(|row| row.params).to_string();
     totals[8] = sum(|row| row.mapping.cycles).to_string();
     totals[9] = sum(|row| row.mapping.lower_bound).to_string();
-    table(&HEADER, rows.iter().map(cells), Some(totals))
+    let cells = layers
+        .iter()
+        .zip(mappings)
+        .map(|(layer, mapping)| cells(layer, mapping));
+    table(&HEADER, cells, Some(totals))
 }
 
-const HEADER: [&str; 10] = [
+pub(super) const HEADER: [&str; 10] = [
     "layer", "IC", "OC", "params", "method", "PW", "ICt", "OCt", "cycles", "bound",
 ];
 
-fn cells(row: &LayerRow) -> Vec<String> {
-    let mapping = &row.mapping;
+/// What stands under [`HEADER`] for one layer.
+pub(super) fn cells(layer: &ConvLayer, mapping: &Mapping) -> Vec<String> {
     vec![
-        row.name.clone(),
-        row.in_channels.to_string(),
-        row.out_channels.to_string(),
-        row.params.to_string(),
+        layer.name.clone(),
+        layer.in_channels.to_string(),
+        layer.out_channels.to_string(),
+        layer.params().to_string(),
         mapping.method.to_string(),
         mapping.window.to_string(),
         mapping.in_tile.to_string(),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Look, styled_table};
+use super::{Look, layers, styled_table};
 use crate::mapping::{
     ConvLayer, Fallback, Mapping, MappingConfig, MappingError, Method, Network, Placement, Plan, Tie, Totals,
 };
@@ -131,37 +131,28 @@ pub fn plan_from_json(text: &str) -> Result<Plan, PlanError> {
     })
 }
 
-const HEADER: [&str; 14] = [
-    "layer", "IC", "OC", "params", "method", "PW", "ICt", "OCt", "cycles", "bound", "gap", "arrays", "cells",
-    "used %",
-];
+/// What the plan's table shows besides the layer table's columns.
+const MORE: [&str; 4] = ["gap", "arrays", "cells", "used %"];
 
 /// The plan as a table: a row a layer, then the totals. Windows are written width x height in input cells;
 /// `gap` is cycles over the bound, `cells` those written once, `used` the part of the array's bits at work.
 /// Layers that no window fits are named below.
 #[must_use]
 pub fn plan_table(plan: &Plan, look: Look) -> String {
-    let layers = || plan.network.layers.iter().zip(&plan.mappings);
-    let rows = layers().map(|(layer, mapping)| {
-        vec![
-            layer.name.clone(),
-            layer.in_channels.to_string(),
-            layer.out_channels.to_string(),
-            layer.params().to_string(),
-            mapping.method.to_string(),
-            mapping.window.to_string(),
-            mapping.in_tile.to_string(),
-            mapping.out_tile.to_string(),
-            mapping.cycles.to_string(),
-            mapping.lower_bound.to_string(),
+    let header = [&layers::HEADER[..], &MORE].concat();
+    let mapped = || plan.network.layers.iter().zip(&plan.mappings);
+    let rows = mapped().map(|(layer, mapping)| {
+        let mut cells = layers::cells(layer, mapping);
+        cells.extend([
             format!("{:.2}", mapping.gap()),
             mapping.arrays.to_string(),
             mapping.cells_written.to_string(),
             format!("{:.1}", 100.0 * mapping.utilisation(&plan.config)),
-        ]
+        ]);
+        cells
     });
     let total = plan.totals();
-    let mut totals = vec![String::new(); HEADER.len()];
+    let mut totals = vec![String::new(); header.len()];
     totals[0] = "total".to_owned();
     totals[3] = total.params.to_string();
     totals[8] = total.cycles.to_string();
@@ -170,8 +161,8 @@ pub fn plan_table(plan: &Plan, look: Look) -> String {
     totals[11] = total.arrays.to_string();
     totals[12] = total.cells_written.to_string();
     totals[13] = format!("{:.1}", 100.0 * total.utilisation);
-    let mut text = styled_table(&HEADER, rows, Some(totals), look);
-    for (layer, mapping) in layers() {
+    let mut text = styled_table(&header, rows, Some(totals), look);
+    for (layer, mapping) in mapped() {
         if let Some(why @ Fallback::Infeasible { .. }) = &mapping.fallback {
             text += &format!("\n{}: {why}", layer.name);
         }
