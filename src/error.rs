@@ -58,12 +58,30 @@ pub enum Error {
         /// The channels asked for.
         wanted: usize,
     },
-    /// A parameter that a network's channel groups name wrongly.
-    #[error("{path} cannot be pruned: {reason}")]
-    PruneTensor {
+    /// A parameter of a network that is not what was expected.
+    #[error("{path}: {reason}")]
+    Parameter {
         /// The parameter's path.
         path: String,
         /// What is wrong.
+        reason: String,
+    },
+    /// A PyTorch file whose weights cannot be used.
+    #[error("{}: {reason}", path.display())]
+    StateDict {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit, and what to do.
+        reason: String,
+    },
+    /// A ranking that a group of channels gives no grounds for.
+    #[error("the channels of {group} cannot be ranked by {ranking}: {reason}")]
+    Ranking {
+        /// The group.
+        group: String,
+        /// The ranking asked for.
+        ranking: &'static str,
+        /// Why not, and what to do.
         reason: String,
     },
     /// A recipe that cannot be followed.

@@ -22,6 +22,8 @@ pub mod models;
 #[cfg(feature = "train")]
 pub mod prune;
 #[cfg(feature = "train")]
+pub mod pytorch;
+#[cfg(feature = "train")]
 pub mod quant;
 #[cfg(feature = "train")]
 pub mod simulate;

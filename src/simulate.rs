@@ -63,7 +63,7 @@ impl<'a, N: Network> SimulatedNetwork<'a, N> {
             .iter()
             .zip(network.convolutions())
             .enumerate()
-            .map(|(index, (layer, conv))| {
+            .map(|(index, (layer, (_, conv)))| {
                 // Faults differ from layer to layer, as arrays do.
                 let device = Device {
                     seed: device.seed.wrapping_add(index as u64),

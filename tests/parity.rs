@@ -1,100 +1,201 @@
-//! CNN-8 computes what an independent implementation computes: logits in evaluation mode and gradients in training mode,
-//! beside PyTorch's (`benches/peers/golden_cnn8.py` printed the numbers), on every device.
+//! The networks compute what an independent implementation computes: logits with running and with batch statistics, and
+//! the gradient of every parameter, beside PyTorch's, before and after pruning, on every device.
+//! `benches/peers/golden.py` made the numbers in `fixtures/parity`.
 #![cfg(feature = "train")]
 
 mod common;
 
-use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Tensor, TensorData};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::module::{ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Tensor};
 use common::{assert_close, devices, noise, tensor, values};
-use vwc_sdk::models::{Cnn8, Cnn8Config, Network, NetworkConfig};
+use safetensors::SafeTensors;
+use vwc_sdk::models::{
+    BlockOrder, Cnn8Config, Network, NetworkConfig, ResNet20Config, TorchLayout, Vgg13Config,
+};
+use vwc_sdk::prune::{Ranking, prune};
+use vwc_sdk::pytorch::StateDict;
 use vwc_sdk::quant::Bits;
 
 /// f32 against f64, relative to the largest element.
 const TOLERANCE: f64 = 1e-4;
 
-/// Bits of weights and activations, seed of the pictures, logits of two pictures, and the gradients of the last
-/// convolutions' weights, each along one direction.
-type Golden = (u8, u64, &'static [f64], &'static [f64]);
-
-#[rustfmt::skip]
-const GOLDEN: [Golden; 3] = [
-    (1, 900, &[-0.195702, -0.763889, -0.776376, -0.050369, -0.63436, 0.072787, 0.613408, -0.013827, 0.013256, -1.282226, -0.44056, -0.335745, -0.19831, -0.163375, 0.025003, -0.030571, 0.07904, 0.527305, 0.244609, -1.064205], &[2.541125, 0.930105, 1.382135, 0.42315]),
-    (2, 900, &[0.201373, -0.560306, -0.062519, -0.413569, -0.054411, 0.417241, 0.034788, 0.50775, 0.613986, -0.352269, 0.174786, -0.465963, 0.006403, -0.499362, 0.003551, 0.339718, 0.002346, 0.597933, 0.664557, -0.275641], &[-0.036595, -1.357483, -0.977244, -0.057388]),
-    (32, 900, &[0.161428, -0.717354, -0.455502, -0.171058, -0.383522, 0.423543, 0.282094, 0.40109, 0.085784, -0.868395, 0.277337, -0.60248, -0.622215, 0.366064, -0.193054, 0.373203, 0.281582, 0.855736, -0.021511, -1.576859], &[7.673024, 7.31882, -1.137903, 1.942516, 0.225826, -0.985926, -1.409974]),
+/// Bits of weights and activations; none for the full-precision twin.
+const PRECISIONS: [Option<(u8, u8)>; 6] = [
+    Some((1, 1)),
+    Some((1, 2)),
+    Some((2, 2)),
+    Some((2, 4)),
+    Some((32, 32)),
+    None,
 ];
 
-/// Fills the parameters as the script does, by what they are called.
-struct Fill(Vec<String>);
-
-impl ModuleMapper for Fill {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.0.push(name.into());
-    }
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.0.pop();
-    }
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let path: Vec<&str> = self.0.iter().map(String::as_str).collect();
-        let number = |text: &str| text.parse::<u64>().unwrap();
-        let (seed, positive) = match path[..] {
-            ["convs", n, "weight"] => (100 + number(n), false),
-            ["convs", "0", "bias"] => (200, false),
-            ["norms", n, "gamma"] => (300 + number(n), true),
-            ["norms", n, "beta"] => (400 + number(n), false),
-            ["norms", n, "running_mean"] => (500 + number(n), false),
-            ["norms", n, "running_var"] => (600 + number(n), true),
-            ["linear", "weight"] => (700, false),
-            ["linear", "bias"] => (800, false),
-            _ => panic!("{path:?} is not in the script"),
-        };
-        param.map(|old| {
-            let numbers = noise(seed, old.shape().num_elements());
-            let scaled = numbers
-                .iter()
-                .map(|v| (if positive { 0.5 + v.abs() } else { 0.5 * v }) as f32);
-            let data = TensorData::new(scaled.collect::<Vec<_>>(), old.shape());
-            let grad = old.is_require_grad();
-            Tensor::from_data(data, &old.device()).set_require_grad(grad)
-        })
-    }
+#[test]
+fn cnn8() {
+    check("cnn8", &[3, 4, 6, 5, 4, 6, 7], |bits| {
+        let (quantized, weight_bits, activation_bits) = split(bits);
+        Cnn8Config::new()
+            .with_widths([4, 5, 6, 7, 5, 6, 8])
+            .with_quantized(quantized)
+            .with_weight_bits(weight_bits)
+            .with_activation_bits(activation_bits)
+            .with_dropout(0.0)
+    });
 }
 
 #[test]
-fn logits_and_gradients_are_pytorchs() {
-    for (name, device) in devices() {
-        for (bits, pictures, logits, gradients) in GOLDEN {
-            let what = format!("{name}, {bits} bits");
-            let width = Bits::new(bits).unwrap();
-            let network: Cnn8 = Cnn8Config::new()
-                .with_widths([4, 5, 6, 7, 5, 6, 8])
-                .with_weight_bits(width)
-                .with_activation_bits(width)
-                .with_dropout(0.0)
-                .init(&device)
-                .map(&mut Fill(Vec::new()));
-            let x = tensor(&noise(pictures, 2 * 3 * 40 * 40), [2, 3, 40, 40], &device);
-            assert_close(&values(&network.forward(x.clone())), logits, TOLERANCE, &what);
+fn vgg13() {
+    check("vgg13", &[2, 4, 3, 5, 4, 4, 6, 5, 7, 6], |bits| {
+        let (quantized, weight_bits, activation_bits) = split(bits);
+        Vgg13Config::new()
+            .with_widths([3, 4, 4, 5, 5, 6, 6, 7, 7, 8])
+            .with_hidden([6, 7])
+            .with_quantized(quantized)
+            .with_weight_bits(weight_bits)
+            .with_activation_bits(activation_bits)
+            .with_dropout(0.0)
+    });
+}
 
-            // The batch statistics of ndarray differ in their last bits, and one low-bit activation of these pictures
-            // lies so near its edge that it falls the other way: other pictures, other gradients.
-            if name == "ndarray" && bits < 32 {
-                continue;
+#[test]
+fn resnet20() {
+    check("resnet20", &RESNET20, |bits| resnet(bits, BlockOrder::Original));
+}
+
+#[test]
+fn resnet20_with_pre_activation() {
+    check("resnet20-pre", &RESNET20, |bits| {
+        resnet(bits, BlockOrder::PreActivation)
+    });
+}
+
+/// Widths after pruning: of each stage that of its additions, then those inside its blocks.
+const RESNET20: [usize; 12] = [2, 2, 1, 3, 3, 3, 4, 2, 4, 5, 3, 4];
+
+fn resnet(bits: Option<(u8, u8)>, order: BlockOrder) -> ResNet20Config {
+    let (quantized, weight_bits, activation_bits) = split(bits);
+    ResNet20Config::new()
+        .with_widths([3, 4, 5])
+        .with_order(order)
+        .with_quantized(quantized)
+        .with_weight_bits(weight_bits)
+        .with_activation_bits(activation_bits)
+}
+
+fn split(bits: Option<(u8, u8)>) -> (bool, Bits, Bits) {
+    let (weight, activation) = bits.unwrap_or((1, 1));
+    (
+        bits.is_some(),
+        Bits::new(weight).unwrap(),
+        Bits::new(activation).unwrap(),
+    )
+}
+
+/// Compares a network at every precision, whole and pruned, with the fixture of this name.
+fn check<C: NetworkConfig>(name: &str, pruned: &[usize], config: impl Fn(Option<(u8, u8)>) -> C) {
+    let path = Path::new("tests/fixtures/parity")
+        .join(name)
+        .with_extension("safetensors");
+    let weights = StateDict::read(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let fixture = SafeTensors::deserialize(&bytes).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let seeds = header.metadata().clone().unwrap();
+
+    for (device_name, device) in devices() {
+        for bits in PRECISIONS {
+            let label = bits.map_or("full".into(), |(weight, activation)| {
+                format!("w{weight}a{activation}")
+            });
+            let config = config(bits);
+            let whole = weights.load_into(config.init(&device)).unwrap();
+            let small = prune(&whole, &config, pruned, Ranking::L1).unwrap().network;
+            for (case, network) in [(label.clone(), whole), (label + "-pruned", small)] {
+                let golden = |what: &str| floats(&fixture, &format!("{case}/{what}"));
+                let what = |part: &str| format!("{name} {case} on {device_name}, {part}");
+                let [height, width] = C::INPUT;
+                let seed = seeds[&case].parse().unwrap();
+                let x = tensor(
+                    &noise(seed, 2 * 3 * height * width),
+                    [2, 3, height, width],
+                    &device,
+                );
+
+                let logits = values(&network.forward(x.clone()));
+                assert_close(&logits, &golden("eval"), TOLERANCE, &what("logits"));
+
+                let (logits, gradients) = trained(&network, x);
+                assert_close(&logits, &golden("train"), TOLERANCE, &what("logits in training"));
+                for name in network.torch_names() {
+                    let Some((shape, mut gradient)) = gradients.get(&name.path).cloned() else {
+                        assert!(name.path.contains("running"), "{} has no gradient", name.path);
+                        continue;
+                    };
+                    if name.layout == TorchLayout::Transposed {
+                        let [rows, columns] = shape[..] else {
+                            panic!("a matrix")
+                        };
+                        let turned = |i: usize| gradient[i % rows * columns + i / rows];
+                        gradient = (0..gradient.len()).map(turned).collect();
+                    }
+                    let expected = golden(&format!("grad/{}", name.torch));
+                    // All but zero in exact arithmetic: nothing that a relative error could be taken of.
+                    if expected.iter().all(|v| v.abs() < 1e-12) {
+                        assert!(gradient.iter().all(|v| v.abs() < 1e-3), "{}", what(&name.torch));
+                        continue;
+                    }
+                    assert_close(&gradient, &expected, TOLERANCE, &what(&name.torch));
+                }
             }
-            let network = network.train();
-            let upstream = Tensor::from_inner(tensor(&noise(901, 20), [2, 10], &device));
-            let grads = (network.forward(Tensor::from_inner(x)) * upstream)
-                .sum()
-                .backward();
-            let first = 7 - gradients.len();
-            let along: Vec<f64> = (first..7)
-                .map(|n| {
-                    let gradient = values(&network.convs[n].weight.val().grad(&grads).unwrap());
-                    let direction = noise(1000 + n as u64, gradient.len());
-                    gradient.iter().zip(direction).map(|(g, d)| g * d).sum()
-                })
-                .collect();
-            assert_close(&along, gradients, TOLERANCE, &format!("{what}, gradients"));
         }
     }
+}
+
+/// Logits with batch statistics, and the gradients of their weighted sum by path, with their shapes.
+#[allow(clippy::type_complexity)]
+fn trained<N: Network>(network: &N, x: Tensor<4>) -> (Vec<f64>, BTreeMap<String, (Vec<usize>, Vec<f64>)>) {
+    let network = network.clone().train();
+    let logits = network.forward(Tensor::from_inner(x.clone()));
+    let device: Device = x.device();
+    let upstream = tensor(&noise(901, logits.shape().num_elements()), logits.dims(), &device);
+    let gradients = (logits.clone() * Tensor::from_inner(upstream)).sum().backward();
+    let mut collect = Collect {
+        path: Vec::new(),
+        gradients: &gradients,
+        found: BTreeMap::new(),
+    };
+    network.visit(&mut collect);
+    (values(&logits.inner()), collect.found)
+}
+
+struct Collect<'a> {
+    path: Vec<String>,
+    gradients: &'a Gradients,
+    found: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
+}
+
+impl ModuleVisitor for Collect<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = param.val().grad(self.gradients) {
+            let entry = (gradient.dims().to_vec(), values(&gradient));
+            self.found.insert(self.path.join("."), entry);
+        }
+    }
+}
+
+fn floats(fixture: &SafeTensors, name: &str) -> Vec<f64> {
+    let bytes = fixture
+        .tensor(name)
+        .unwrap_or_else(|error| panic!("{name}: {error}"))
+        .data();
+    let float = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().unwrap()).into();
+    bytes.chunks_exact(4).map(float).collect()
 }

@@ -11,7 +11,7 @@ use common::{assert_close, devices, noise, tensor, values};
 use proptest::prelude::*;
 use vwc_sdk::Error;
 use vwc_sdk::models::{Cnn8, Cnn8Config, Network, NetworkConfig};
-use vwc_sdk::prune::{keep_largest, l1_norms, prune};
+use vwc_sdk::prune::{Ranking, keep_largest, l1_norms, prune};
 
 /// f32, sums of a few hundred terms in another order.
 const TOLERANCE: f64 = 1e-5;
@@ -112,7 +112,7 @@ fn shapes_are_those_of_the_smaller_network() {
     for (_, device) in devices() {
         let config = Cnn8Config::new();
         let widths = [18, 21, 27, 60, 60, 60, 256];
-        let pruned = prune(&scrambled(&config, &device, 1), &config, &widths).unwrap();
+        let pruned = prune(&scrambled(&config, &device, 1), &config, &widths, Ranking::L1).unwrap();
         let fresh = tensors(&config.resized(&widths).unwrap().init(&device));
         let found = tensors(&pruned.network);
         assert_eq!(found.len(), fresh.len());
@@ -132,7 +132,7 @@ fn exactly_the_smallest_filters_went_with_all_that_is_theirs() {
     let device = Device::default();
     let config = Cnn8Config::new().with_widths([6, 5, 7, 4, 6, 5, 8]);
     let network = scrambled(&config, &device, 2);
-    let pruned = prune(&network, &config, &[4, 3, 5, 2, 6, 3, 6]).unwrap();
+    let pruned = prune(&network, &config, &[4, 3, 5, 2, 6, 3, 6], Ranking::L1).unwrap();
     let (old, new) = (tensors(&network), tensors(&pruned.network));
     for (n, kept) in pruned.kept.iter().enumerate() {
         // Ranked independently: no filter that went is larger than one that stayed.
@@ -188,7 +188,7 @@ fn nothing_is_rewritten_when_nothing_is_to_prune() {
     let device = Device::default();
     let config = Cnn8Config::new().with_widths([6, 5, 7, 4, 6, 5, 8]);
     let network = scrambled(&config, &device, 3);
-    let pruned = prune(&network, &config, &config.widths()).unwrap();
+    let pruned = prune(&network, &config, &config.widths(), Ranking::L1).unwrap();
     assert_eq!(pruned.config, config);
     assert_eq!(tensors(&pruned.network), tensors(&network));
 }
@@ -197,7 +197,13 @@ fn nothing_is_rewritten_when_nothing_is_to_prune() {
 fn a_pruned_network_still_trains() {
     let device = Device::default();
     let config = Cnn8Config::new().with_widths([6, 5, 7, 4, 6, 5, 8]);
-    let pruned = prune(&scrambled(&config, &device, 4), &config, &[4, 3, 5, 2, 6, 3, 6]).unwrap();
+    let pruned = prune(
+        &scrambled(&config, &device, 4),
+        &config,
+        &[4, 3, 5, 2, 6, 3, 6],
+        Ranking::L1,
+    )
+    .unwrap();
     let network = pruned.network.train();
     let x = Tensor::from_inner(pictures(&device));
     let grads = network.forward(x).powi_scalar(2).sum().backward();
@@ -219,13 +225,13 @@ fn impossible_widths_are_refused() {
     let device = Device::default();
     let config = Cnn8Config::new().with_widths([6, 5, 7, 4, 6, 5, 8]);
     let network = config.init(&device);
-    let error = prune(&network, &config, &[6, 5, 0, 4, 6, 5, 8]).unwrap_err();
+    let error = prune(&network, &config, &[6, 5, 0, 4, 6, 5, 8], Ranking::L1).unwrap_err();
     assert!(
         matches!(&error, Error::PruneWidth { layer, wanted: 0, .. } if layer == "conv3"),
         "{error}"
     );
     assert!(error.to_string().contains("between 1 and 7"), "{error}");
-    let error = prune(&network, &config, &[6, 5, 8, 4, 6, 5, 8]).unwrap_err();
+    let error = prune(&network, &config, &[6, 5, 8, 4, 6, 5, 8], Ranking::L1).unwrap_err();
     assert!(
         matches!(
             error,
@@ -237,7 +243,7 @@ fn impossible_widths_are_refused() {
         ),
         "{error}"
     );
-    let error = prune(&network, &config, &[6, 5]).unwrap_err();
+    let error = prune(&network, &config, &[6, 5], Ranking::L1).unwrap_err();
     assert!(matches!(error, Error::Widths { expected: 7, .. }), "{error}");
 }
 
@@ -266,7 +272,7 @@ proptest! {
         let device = Device::default();
         let config = Cnn8Config::new().with_widths(widths.map(|(from, _)| from)).with_quantized(false);
         let network = scrambled(&config, &device, seed);
-        let pruned = prune(&network, &config, &widths.map(|(_, to)| to)).unwrap();
+        let pruned = prune(&network, &config, &widths.map(|(_, to)| to), Ranking::L1).unwrap();
         let x = pictures(&device);
         let expected = values(&masked(network, &pruned.kept).forward(x.clone()));
         assert_close(&values(&pruned.network.forward(x)), &expected, TOLERANCE, "logits");

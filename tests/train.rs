@@ -515,6 +515,7 @@ fn rounds_with(
     let config = Cnn8Config::new();
     let start = Round::new("original", config.clone(), config.init(&device), 90.0, &mapping).unwrap();
     let settings = RoundsConfig {
+        ranking: vwc_sdk::prune::Ranking::L1,
         mapping,
         max_rounds,
         original_accuracy: 90.0,

@@ -12,9 +12,10 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::data::{Pictures, Splits, download, svhn, synthetic};
-use crate::mapping::channels::rcp_rounds;
+use crate::mapping::channels::network_rounds;
 use crate::mapping::{Accounting, MappingConfig, Method, PimArray, Search, map_network};
 use crate::models::{Network, NetworkConfig};
+use crate::prune::Ranking;
 use crate::quant::Bits;
 use crate::report::{LayerRow, NetworkRow, layer_rows, layer_table, network_table};
 use crate::train::{
@@ -311,8 +312,8 @@ impl<C: NetworkConfig> Job<C> {
             interrupter: on_ctrl_c(),
             args,
         };
-        let layers = job.config.init(&job.device).conv_layers();
-        map_network(&layers, Method::VwSdk, &job.mapping)?;
+        let (network, _) = job.config.init(&job.device).mapped();
+        map_network(&network.layers, Method::VwSdk, &job.mapping)?;
         let mode = job.args.mode;
         if matches!(mode, Mode::All | Mode::Train) {
             job.training().validate(job.splits.train.len())?;
@@ -321,7 +322,7 @@ impl<C: NetworkConfig> Job<C> {
             job.fine_tuning().validate(job.splits.train.len())?;
         }
         if mode == Mode::All {
-            rcp_rounds(&layers, &job.mapping, job.args.f)?;
+            network_rounds(&network, &job.mapping, job.args.f)?;
         }
         Ok(job)
     }
@@ -404,10 +405,11 @@ impl<C: NetworkConfig> Job<C> {
             max_rounds: self.args.f,
             original_accuracy: networks[0].valid_accuracy,
             budget: self.args.budget,
+            ranking: Ranking::L1,
         };
         let start = networks.pop().expect("at least the original");
         let before = networks.len();
-        rcp_rounds(&start.layers, &self.mapping, self.args.f)?;
+        network_rounds(&start.network.mapped().0, &self.mapping, self.args.f)?;
         self.retire(before + 1)?;
         let pruned = rounds(start, before, &config, |round, config, network| {
             let label = self.label(round);

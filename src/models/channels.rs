@@ -1,3 +1,5 @@
+use crate::mapping::Tie;
+
 /// All that goes when a channel goes: the tensor slices that share one set of channel indices.
 ///
 /// Paths are those of the module's parameters, `norms.0.gamma` for instance.
@@ -7,7 +9,8 @@ pub struct ChannelGroup {
     pub name: String,
     /// The channels it has now.
     pub channels: usize,
-    /// The weights whose filters (dimension 0) are ranked: the producing convolutions.
+    /// The weights whose filters (dimension 0) are ranked: the producing convolutions. In a residual stage there are
+    /// several, whose outputs are added.
     pub ranked_by: Vec<String>,
     /// Every slice that is cut, the producers included.
     pub slices: Vec<ChannelSlice>,
@@ -23,18 +26,25 @@ pub struct ChannelSlice {
 }
 
 impl ChannelGroup {
-    /// A group of `channels` channels produced by the convolution whose weight is at `producer`.
-    pub fn new(name: impl Into<String>, channels: usize, producer: impl Into<String>) -> Self {
-        let producer = producer.into();
+    /// A group of `channels` channels that nothing produces yet.
+    pub fn new(name: impl Into<String>, channels: usize) -> Self {
         Self {
             name: name.into(),
             channels,
-            ranked_by: vec![producer.clone()],
-            slices: vec![ChannelSlice {
-                path: producer,
-                dim: 0,
-            }],
+            ranked_by: Vec::new(),
+            slices: Vec::new(),
         }
+    }
+
+    /// Adds the convolution at `path` as a producer: the filters of its weight.
+    pub fn with_producer(mut self, path: &str) -> Self {
+        self.ranked_by.push(format!("{path}.weight"));
+        self.with_slice(format!("{path}.weight"), 0)
+    }
+
+    /// Adds the convolution at `path` as a reader: the input channels of its weight.
+    pub fn with_reader(self, path: &str) -> Self {
+        self.with_slice(format!("{path}.weight"), 1)
     }
 
     /// Adds dimension `dim` of the parameter at `path`.
@@ -54,4 +64,27 @@ impl ChannelGroup {
                 group.with_slice(format!("{path}.{vector}"), 0)
             })
     }
+
+    fn holds(&self, path: &str, dim: usize) -> bool {
+        self.slices
+            .iter()
+            .any(|slice| slice.dim == dim && slice.path.strip_suffix(".weight") == Some(path))
+    }
+}
+
+/// The widths that a search over the convolutions at `paths` may choose: the groups that one of them reads, and for
+/// each convolution the two that it stands between, counted among those.
+pub(super) fn ties(groups: &[ChannelGroup], paths: &[String]) -> (Vec<usize>, Vec<Tie>) {
+    let free: Vec<usize> = (0..groups.len())
+        .filter(|&group| paths.iter().any(|path| groups[group].holds(path, 1)))
+        .collect();
+    let tie = |path: &String| {
+        let side = |dim| free.iter().position(|&group| groups[group].holds(path, dim));
+        Tie {
+            input: side(1),
+            output: side(0),
+        }
+    };
+    let ties = paths.iter().map(tie).collect();
+    (free, ties)
 }

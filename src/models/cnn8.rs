@@ -5,7 +5,10 @@ use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
-use super::{ChannelGroup, Network, NetworkConfig};
+use super::{
+    ChannelGroup, Network, NetworkConfig, TorchName, check_classes, check_dropout, check_widths, precision,
+    torch,
+};
 use crate::Error;
 use crate::mapping::ConvLayer;
 use crate::quant::{
@@ -162,37 +165,13 @@ impl NetworkConfig for Cnn8Config {
     }
 
     fn validate(&self) -> Result<(), Error> {
-        if self.widths.contains(&0) {
-            return Err(Error::Widths {
-                network: Self::NAME,
-                expected: STAGES.len(),
-                found: self.widths.to_vec(),
-            });
-        }
-        if self.classes == 0 {
-            return Err(Error::Structure {
-                network: Self::NAME,
-                reason: "`classes` is 0, expected 1 or more".into(),
-            });
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(Error::Structure {
-                network: Self::NAME,
-                reason: format!(
-                    "`dropout` is {}, expected a share from 0 to below 1",
-                    self.dropout
-                ),
-            });
-        }
-        Ok(())
+        check_widths(Self::NAME, &self.widths)?;
+        check_classes(Self::NAME, self.classes)?;
+        check_dropout(Self::NAME, self.dropout)
     }
 
     fn precision(&self) -> String {
-        if self.quantized {
-            format!("W{}A{}", self.weight_bits, self.activation_bits)
-        } else {
-            "full precision".into()
-        }
+        precision(self.quantized, self.weight_bits, self.activation_bits)
     }
 }
 
@@ -279,16 +258,18 @@ impl Network for Cnn8 {
             .collect()
     }
 
-    fn convolutions(&self) -> Vec<&QuantConv2d> {
-        self.convs.iter().collect()
+    fn convolutions(&self) -> Vec<(String, &QuantConv2d)> {
+        (self.convs.iter().enumerate())
+            .map(|(n, conv)| (format!("convs.{n}"), conv))
+            .collect()
     }
 
     fn channel_groups(&self) -> Vec<ChannelGroup> {
         let mut norm = 0;
         (STAGES.iter().zip(&self.convs).enumerate())
             .map(|(n, (stage, conv))| {
-                let weight = format!("convs.{n}.weight");
-                let mut group = ChannelGroup::new(format!("conv{}", n + 1), conv.weight.dims()[0], weight);
+                let mut group = ChannelGroup::new(format!("conv{}", n + 1), conv.weight.dims()[0])
+                    .with_producer(&format!("convs.{n}"));
                 if conv.bias.is_some() {
                     group = group.with_slice(format!("convs.{n}.bias"), 0);
                 }
@@ -298,11 +279,33 @@ impl Network for Cnn8 {
                 }
                 // The last convolution leaves one output position, so a channel is one input feature of the classifier.
                 if n + 1 < STAGES.len() {
-                    group.with_slice(format!("convs.{}.weight", n + 1), 1)
+                    group.with_reader(&format!("convs.{}", n + 1))
                 } else {
                     group.with_slice("linear.weight", 0)
                 }
             })
             .collect()
+    }
+
+    fn torch_names(&self) -> Vec<TorchName> {
+        // Places in the original's `nn.Sequential`, in which pools, activations and the dropout count too.
+        const CONVS: [usize; 7] = [0, 3, 6, 10, 13, 16, 20];
+        let mut names = Vec::new();
+        for (n, (stage, place)) in STAGES.iter().zip(CONVS).enumerate() {
+            let conv = format!("convs.{n}");
+            names.extend(torch::convolution(
+                &conv,
+                &format!("layers.{place}"),
+                self.convs[n].bias.is_some(),
+            ));
+            if stage.norm {
+                names.extend(torch::batch_norm(
+                    &format!("norms.{}", n - 1),
+                    &format!("layers.{}", place + 1),
+                ));
+            }
+        }
+        names.extend(torch::linear("linear", "fc", true));
+        names
     }
 }

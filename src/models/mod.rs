@@ -1,24 +1,33 @@
 //! The networks: quantised, with a full-precision twin each, of any channel widths.
 //!
-//! A network says three things of itself, and everything else works from them: it computes logits, it lists its
-//! convolutions as `mapping` counts them, and it names the tensors that belong to each of its channels, so that
-//! [`prune`](crate::prune) can cut them all at once.
+//! A network says four things of itself, and everything else works from them: it computes logits, it lists its
+//! convolutions as `mapping` counts them, it names the tensors that belong to each of its channels, so that
+//! [`prune`](crate::prune) can cut them all at once, and it says what PyTorch calls its parameters, so that
+//! [`pytorch`](crate::pytorch) can read and write them.
 
 mod channels;
 mod cnn8;
+mod parameters;
+mod resnet20;
+mod torch;
+mod vgg13;
 
 use std::fmt;
 
 use burn::config::Config;
 use burn::module::{Module, ModuleDisplay, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
 pub use channels::{ChannelGroup, ChannelSlice};
 pub use cnn8::{Cnn8, Cnn8Config};
+pub use parameters::Parameters;
+pub use resnet20::{BlockOrder, ResNet20, ResNet20Config, ResidualBlock, Shortcut};
+pub use torch::{TorchLayout, TorchName};
+pub use vgg13::{Vgg13, Vgg13Config};
 
 use crate::Error;
-use crate::mapping::ConvLayer;
-use crate::quant::QuantConv2d;
+use crate::mapping::{self, ConvLayer};
+use crate::quant::{Bits, QuantConv2d};
 
 /// A classifier of pictures whose convolutions can be mapped and pruned.
 pub trait Network: Module + ModuleDisplay + fmt::Debug + fmt::Display + 'static {
@@ -44,11 +53,31 @@ pub trait Network: Module + ModuleDisplay + fmt::Debug + fmt::Display + 'static 
     /// weights have now.
     fn conv_layers(&self) -> Vec<ConvLayer>;
 
-    /// The layers behind [`conv_layers`](Self::conv_layers), in the same order.
-    fn convolutions(&self) -> Vec<&QuantConv2d>;
+    /// The layers behind [`conv_layers`](Self::conv_layers), in the same order, each with its path in the module.
+    fn convolutions(&self) -> Vec<(String, &QuantConv2d)>;
 
     /// One group per width of [`NetworkConfig::widths`]: all the tensor slices that belong to the same channels.
     fn channel_groups(&self) -> Vec<ChannelGroup>;
+
+    /// The weights that are computed with, by the paths of the latent ones, of every layer that quantises its own.
+    fn quantized_weights(&self) -> Vec<(String, TensorData)> {
+        (self.convolutions().into_iter())
+            .map(|(path, conv)| (format!("{path}.weight"), conv.quantized_weight().into_data()))
+            .collect()
+    }
+
+    /// What every parameter, running statistics included, is called in the PyTorch networks of VWC-SDK.
+    fn torch_names(&self) -> Vec<TorchName>;
+
+    /// The network as the channel search wants it: its convolutions, and which widths may change, and together. With
+    /// it, for each of those widths, its place among [`channel_groups`](Self::channel_groups): the width of a group
+    /// that no mapped convolution reads is given.
+    fn mapped(&self) -> (mapping::Network, Vec<usize>) {
+        let paths: Vec<String> = self.convolutions().into_iter().map(|(path, _)| path).collect();
+        let (free, ties) = channels::ties(&self.channel_groups(), &paths);
+        let network = mapping::Network::tied(Self::Config::NAME, self.conv_layers(), ties);
+        (network, free)
+    }
 
     /// The number of weights an optimiser moves: running statistics of batch norms are not among them.
     fn num_trainable_params(&self) -> usize {
@@ -81,7 +110,8 @@ pub trait NetworkConfig: Config + Clone + fmt::Debug + PartialEq + Send + Sync +
     /// Initialises the network on `device` with random weights.
     fn init(&self, device: &Device) -> Self::Network;
 
-    /// The output channels of the prunable convolutions, in computing order.
+    /// The widths that pruning can change, one for each of [`Network::channel_groups`]: output channels, in computing
+    /// order.
     fn widths(&self) -> Vec<usize>;
 
     /// The same structure with other widths.
@@ -100,4 +130,46 @@ pub trait NetworkConfig: Config + Clone + fmt::Debug + PartialEq + Send + Sync +
 
     /// What is quantised to how many bits, for tables and error messages: `W1A1`, or `full precision`.
     fn precision(&self) -> String;
+}
+
+/// Refuses a width of zero.
+fn check_widths(network: &'static str, widths: &[usize]) -> Result<(), Error> {
+    if widths.contains(&0) {
+        return Err(Error::Widths {
+            network,
+            expected: widths.len(),
+            found: widths.to_vec(),
+        });
+    }
+    Ok(())
+}
+
+/// Refuses a network that tells nothing apart.
+fn check_classes(network: &'static str, classes: usize) -> Result<(), Error> {
+    if classes == 0 {
+        return Err(Error::Structure {
+            network,
+            reason: "`classes` is 0, expected 1 or more".into(),
+        });
+    }
+    Ok(())
+}
+
+/// Refuses a share that drops everything, or is none.
+fn check_dropout(network: &'static str, dropout: f64) -> Result<(), Error> {
+    if !(0.0..1.0).contains(&dropout) {
+        return Err(Error::Structure {
+            network,
+            reason: format!("`dropout` is {dropout}, expected a share from 0 to below 1"),
+        });
+    }
+    Ok(())
+}
+
+fn precision(quantized: bool, weight_bits: Bits, activation_bits: Bits) -> String {
+    if quantized {
+        format!("W{weight_bits}A{activation_bits}")
+    } else {
+        "full precision".into()
+    }
 }

@@ -1,19 +1,23 @@
 //! Structured pruning: whole channels go, and the network that is left is an ordinary, smaller one.
 //!
 //! A network names its [channel groups](crate::models::ChannelGroup): all tensor slices that share one set of
-//! channel indices. [`prune`] ranks a group's filters by L1 norm, keeps the largest, and cuts every slice of the
-//! group with the same indices: the producing convolution and its bias, the batch norm with its running statistics,
-//! and the inputs of whatever consumes the channels. One mechanism serves every network.
+//! channel indices. [`prune`] ranks a group's channels by a [`Ranking`], keeps the first, and cuts every slice of the
+//! group with the same indices: the producing convolutions and their bias, the batch norms with their running
+//! statistics, and the inputs of whatever reads the channels. One mechanism serves every network, residual ones
+//! included: all that a stage's additions tie together is one group.
+//!
+//! The widths come from the search that fills an array ([`channels`](crate::mapping::channels), by way of
+//! [`rounds`](crate::train::rounds)), from a [`Ratio`], or from the caller.
 //!
 //! ```
 //! use burn::tensor::Device;
 //! use vwc_sdk::models::{Cnn8Config, Network, NetworkConfig};
-//! use vwc_sdk::prune::prune;
+//! use vwc_sdk::prune::{Ranking, prune};
 //!
 //! # fn main() -> Result<(), vwc_sdk::Error> {
 //! let config = Cnn8Config::new();
 //! let network = config.init(&Device::default());
-//! let pruned = prune(&network, &config, &[18, 21, 27, 60, 60, 60, 256])?;
+//! let pruned = prune(&network, &config, &[18, 21, 27, 60, 60, 60, 256], Ranking::L1)?;
 //! assert_eq!(pruned.config.widths, [18, 21, 27, 60, 60, 60, 256]);
 //! assert_eq!(pruned.kept[0].len(), 18);
 //! assert_eq!(pruned.network.conv_layers()[1].in_channels, 18);
@@ -22,7 +26,9 @@
 //! ```
 
 mod rank;
+mod ratio;
 mod rewrite;
 
-pub use rank::{keep_largest, l1_norms};
+pub use rank::{Ranking, keep_largest, l1_norms};
+pub use ratio::{Ratio, Scope};
 pub use rewrite::{Pruned, prune};

@@ -1,21 +1,177 @@
+use std::fmt;
+use std::str::FromStr;
+
 use burn::tensor::{Tensor, TensorData};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::models::{ChannelGroup, Parameters};
+
+/// What decides which channels of a group stay: those of the highest score.
+///
+/// Where several convolutions produce the channels of a group, as in a residual stage, their scores are added up, so
+/// that a channel stays which matters to the stage as a whole. Scores are taken of the latent weights: quantised ones
+/// all have the same magnitude at 1 bit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Ranking {
+    /// The sum of a filter's magnitudes: Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017, section 3.1.
+    /// What VWC-SDK prunes by.
+    #[default]
+    L1,
+    /// A filter's Euclidean norm.
+    L2,
+    /// The magnitude of the channel's batch norm scale: Liu et al., "Learning Efficient Convolutional Networks through
+    /// Network Slimming", ICCV 2017.
+    BatchNormScale,
+    /// The sum of a filter's Euclidean distances to the other filters of its convolution: those nearest to the geometric
+    /// median can be replaced by the others (He et al., "Filter Pruning via Geometric Median", CVPR 2019).
+    GeometricMedian,
+    /// Random numbers of this seed: what every other ranking has to beat.
+    Random(u64),
+}
+
+impl Ranking {
+    /// Its name without a seed, as on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::L1 => "l1",
+            Self::L2 => "l2",
+            Self::BatchNormScale => "bn-scale",
+            Self::GeometricMedian => "geometric-median",
+            Self::Random(_) => "random",
+        }
+    }
+
+    /// A score for each channel of `group`, whose network holds `parameters`.
+    ///
+    /// # Errors
+    ///
+    /// A group that names parameters which are not there, and [`Error::Ranking`] for batch norm scales where the group
+    /// has no batch norm.
+    pub fn scores(self, group: &ChannelGroup, parameters: &Parameters) -> Result<Vec<f64>, Error> {
+        let mut sums = vec![0.0; group.channels];
+        let mut add = |scores: Vec<f64>| {
+            for (sum, score) in sums.iter_mut().zip(scores) {
+                *sum += score;
+            }
+        };
+        match self {
+            Self::Random(seed) => {
+                let mut random = ChaCha8Rng::seed_from_u64(seed);
+                // Groups differ, and each gets the same numbers whatever else is ranked.
+                random.set_stream(group.name.bytes().fold(0, |hash: u64, byte| {
+                    hash.wrapping_mul(31).wrapping_add(byte.into())
+                }));
+                add((0..group.channels).map(|_| random.random::<f64>()).collect());
+            }
+            Self::BatchNormScale => {
+                let scales: Vec<&str> = (group.slices.iter())
+                    .map(|slice| slice.path.as_str())
+                    .filter(|path| path.ends_with(".gamma"))
+                    .collect();
+                if scales.is_empty() {
+                    return Err(Error::Ranking {
+                        group: group.name.clone(),
+                        ranking: self.name(),
+                        reason: "no batch norm follows them; choose l1, l2, geometric-median or random"
+                            .into(),
+                    });
+                }
+                for path in scales {
+                    add(parameters
+                        .values(path)?
+                        .iter()
+                        .map(|&scale| f64::from(scale).abs())
+                        .collect());
+                }
+            }
+            Self::L1 | Self::L2 | Self::GeometricMedian => {
+                for path in &group.ranked_by {
+                    let weights = parameters.values(path)?;
+                    let filters: Vec<&[f32]> = weights.chunks(weights.len() / group.channels).collect();
+                    add(match self {
+                        Self::L1 => filters.iter().map(|filter| l1(filter)).collect(),
+                        Self::L2 => filters.iter().map(|filter| l2(filter)).collect(),
+                        _ => distances(&filters),
+                    });
+                }
+            }
+        }
+        Ok(sums)
+    }
+}
+
+impl fmt::Display for Ranking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Random(seed) => write!(f, "random:{seed}"),
+            other => f.write_str(other.name()),
+        }
+    }
+}
+
+impl FromStr for Ranking {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let plain = [
+            Self::L1,
+            Self::L2,
+            Self::BatchNormScale,
+            Self::GeometricMedian,
+            Self::Random(0),
+        ];
+        let seeded = text.strip_prefix("random:").and_then(|seed| seed.parse().ok());
+        seeded
+            .map(Self::Random)
+            .or_else(|| plain.into_iter().find(|ranking| ranking.name() == text))
+            .ok_or_else(|| {
+                "expected l1, l2, bn-scale, geometric-median, random, or random:SEED with a whole number"
+                    .into()
+            })
+    }
+}
+
+// Summed in f64, so that the order does not hang on how a device adds up.
+
+fn l1(filter: &[f32]) -> f64 {
+    filter.iter().map(|&weight| f64::from(weight).abs()).sum()
+}
+
+fn l2(filter: &[f32]) -> f64 {
+    filter
+        .iter()
+        .map(|&weight| f64::from(weight).powi(2))
+        .sum::<f64>()
+        .sqrt()
+}
+
+fn distances(filters: &[&[f32]]) -> Vec<f64> {
+    let mut sums = vec![0.0; filters.len()];
+    for (i, a) in filters.iter().enumerate() {
+        for (j, b) in filters.iter().enumerate().skip(i + 1) {
+            let squares = a.iter().zip(*b).map(|(&a, &b)| f64::from(a - b).powi(2));
+            let distance = squares.sum::<f64>().sqrt();
+            sums[i] += distance;
+            sums[j] += distance;
+        }
+    }
+    sums
+}
 
 /// L1 norm of each filter of `weight`, `[filters, channels, kernel_height, kernel_width]`.
-///
-/// The norm is taken of the latent weights: quantised ones all have the same magnitude at 1 bit.
-/// Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017, section 3.1.
 pub fn l1_norms(weight: Tensor<4>) -> Vec<f64> {
     let filters = weight.dims()[0];
     let data: TensorData = weight.into_data().convert::<f32>();
     let values = data.as_slice::<f32>().expect("converted to f32");
-    // Summed in f64, so that the order does not hang on how a device adds up.
-    values
-        .chunks(values.len() / filters)
-        .map(|filter| filter.iter().map(|&w| f64::from(w).abs()).sum())
-        .collect()
+    values.chunks(values.len() / filters).map(l1).collect()
 }
 
-/// The indices, ascending, of the `keep` largest of `norms`. Of equals, those that come first stay.
+/// The indices, ascending, of the `keep` largest of `scores`. Of equals, those that come first stay.
 ///
 /// ```
 /// # use vwc_sdk::prune::keep_largest;
@@ -25,9 +181,9 @@ pub fn l1_norms(weight: Tensor<4>) -> Vec<f64> {
 /// # Panics
 ///
 /// Where `keep` is more than there are.
-pub fn keep_largest(norms: &[f64], keep: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..norms.len()).collect();
-    order.sort_by(|&a, &b| norms[b].total_cmp(&norms[a]));
+pub fn keep_largest(scores: &[f64], keep: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
     let mut kept = order[..keep].to_vec();
     kept.sort_unstable();
     kept

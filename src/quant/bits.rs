@@ -24,6 +24,8 @@ pub struct BitsError(String);
 impl Bits {
     /// One bit: weights of two values, activations of zero and one.
     pub const ONE: Self = Self(1);
+    /// Two bits.
+    pub const TWO: Self = Self(2);
     /// 32 bits: nothing is rounded.
     pub const FULL: Self = Self(32);
 

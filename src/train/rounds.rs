@@ -3,10 +3,10 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::Error;
-use crate::mapping::channels::{apply_widths, rcp_round};
+use crate::mapping::channels::network_rounds;
 use crate::mapping::{ConvLayer, Mapping, MappingConfig, Method, map_network};
 use crate::models::{Network, NetworkConfig};
-use crate::prune::prune;
+use crate::prune::{Ranking, prune};
 
 /// How the prune-and-fine-tune rounds are run.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub struct RoundsConfig {
     pub original_accuracy: f64,
     /// How many points of it a pruned network may lose.
     pub budget: f64,
+    /// Which channels stay.
+    pub ranking: Ranking,
 }
 
 /// A network, pruned or not, with its place on the array.
@@ -152,15 +154,14 @@ pub fn rounds<C: NetworkConfig>(
         if current.valid_accuracy < least {
             break StopReason::OverBudget;
         }
-        let widths = rcp_round(&current.layers, &config.mapping)?;
-        if apply_widths(&current.layers, &widths)? == current.layers {
+        let Some(widths) = next_widths(&current.network, &config.mapping)? else {
             break StopReason::FixedPoint;
-        }
+        };
         if done == config.max_rounds {
             break StopReason::MaxRounds;
         }
         let number = before + done + 1;
-        let pruned = prune(&current.network, &current.config, &widths)?;
+        let pruned = prune(&current.network, &current.config, &widths, config.ranking)?;
         let (network, valid_accuracy) = fine_tune(number, &pruned.config, pruned.network)?;
         rounds.push(Round::new(
             format!("RCP{number}"),
@@ -171,4 +172,26 @@ pub fn rounds<C: NetworkConfig>(
         )?);
     };
     Ok(Rounds::new(rounds, stopped, config))
+}
+
+/// The widths that one round of the channel search leaves of a live network, one for each of its channel groups; `None`
+/// where nothing is left to prune. Widths that no mapped convolution reads stay as they are.
+///
+/// # Errors
+///
+/// Those of [`network_rounds`].
+pub fn next_widths<N: Network>(network: &N, mapping: &MappingConfig) -> Result<Option<Vec<usize>>, Error> {
+    let (mapped, free) = network.mapped();
+    let Some(next) = network_rounds(&mapped, mapping, 1)?.pop() else {
+        return Ok(None);
+    };
+    let mut widths: Vec<usize> = network
+        .channel_groups()
+        .iter()
+        .map(|group| group.channels)
+        .collect();
+    for (group, width) in free.into_iter().zip(next.widths()?) {
+        widths[group] = width;
+    }
+    Ok(Some(widths))
 }

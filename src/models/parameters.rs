@@ -1,0 +1,143 @@
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Int, Tensor, TensorData};
+
+use crate::Error;
+
+/// The float parameters of a module by their paths, running statistics included: taken out, looked at or changed, and
+/// put back, into another module of the same structure if need be.
+#[derive(Clone, Debug, Default)]
+pub struct Parameters {
+    tensors: BTreeMap<String, TensorData>,
+}
+
+impl Parameters {
+    /// Those of `module`.
+    pub fn of<M: Module>(module: &M) -> Self {
+        let mut take = Take::default();
+        module.visit(&mut take);
+        take.parameters
+    }
+
+    /// The parameter at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] where there is none.
+    pub fn get(&self, path: &str) -> Result<&TensorData, Error> {
+        self.tensors.get(path).ok_or_else(|| Error::Parameter {
+            path: path.into(),
+            reason: "the network has no parameter of this name".into(),
+        })
+    }
+
+    /// The elements of the parameter at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] where there is none, or where they are not 32-bit floats.
+    pub fn values(&self, path: &str) -> Result<&[f32], Error> {
+        self.get(path)?
+            .as_slice::<f32>()
+            .map_err(|error| Error::Parameter {
+                path: path.into(),
+                reason: format!("expected 32-bit floats: {error:?}"),
+            })
+    }
+
+    /// Puts `data` at `path`.
+    pub fn insert(&mut self, path: impl Into<String>, data: TensorData) {
+        self.tensors.insert(path.into(), data);
+    }
+
+    /// Paths and parameters, sorted by path.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &TensorData)> {
+        self.tensors.iter().map(|(path, data)| (path.as_str(), data))
+    }
+
+    /// The first parameter that holds something other than a finite number.
+    pub fn not_finite(&self) -> Option<&str> {
+        self.iter()
+            .find(|(_, data)| {
+                let values = data.as_slice::<f32>().unwrap_or_default();
+                values.iter().any(|value| !value.is_finite())
+            })
+            .map(|(path, _)| path)
+    }
+
+    /// `module` with these values, on the device it is on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] where a parameter of the module is missing here or has another shape.
+    pub fn put_into<M: Module>(self, module: M) -> Result<M, Error> {
+        let mut put = Put {
+            parameters: self,
+            path: Vec::new(),
+            misfit: None,
+        };
+        let module = module.map(&mut put);
+        match put.misfit {
+            Some((path, reason)) => Err(Error::Parameter { path, reason }),
+            None => Ok(module),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Take {
+    path: Vec<String>,
+    parameters: Parameters,
+}
+
+impl ModuleVisitor for Take {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.parameters
+            .insert(self.path.join("."), param.val().into_data());
+    }
+}
+
+struct Put {
+    parameters: Parameters,
+    path: Vec<String>,
+    misfit: Option<(String, String)>,
+}
+
+impl ModuleMapper for Put {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let path = self.path.join(".");
+        let reason = match self.parameters.tensors.remove(&path) {
+            Some(data) if *data.shape() == param.shape() => {
+                return param.map(|old| {
+                    let (device, grad) = (old.device(), old.is_require_grad());
+                    Tensor::from_data(data, &device).set_require_grad(grad)
+                });
+            }
+            Some(data) => format!("its shape is {:?}, expected {:?}", data.shape(), param.shape()),
+            None => "there is no value for it".into(),
+        };
+        self.misfit.get_or_insert((path, reason));
+        param
+    }
+
+    fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
+        param
+    }
+}

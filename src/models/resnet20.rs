@@ -1,0 +1,435 @@
+use std::convert::Infallible;
+
+use burn::config::Config;
+use burn::module::{Initializer, Module};
+use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
+use burn::tensor::{Device, Tensor};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::{ChannelGroup, Network, NetworkConfig, TorchName, check_classes, check_widths, precision, torch};
+use crate::Error;
+use crate::mapping::{ConvLayer, presets};
+use crate::quant::{Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, norm_pool_act};
+
+/// Side of the square pictures the network reads.
+const INPUT: usize = 32;
+const STAGES: usize = 3;
+/// Residual blocks of a stage.
+const BLOCKS: usize = 3;
+
+/// Where a residual block normalises and activates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlockOrder {
+    /// As in VWC-SDK: quantised, activation before each convolution and a batch norm after the addition; in full
+    /// precision, the basic block of He et al. (CVPR 2016)
+    Original,
+    /// Batch norm, activation, convolution, twice, added to a shortcut that nothing rounds (He et al., ECCV 2016; at
+    /// low bits as in Liu et al., "Bi-Real Net", ECCV 2018)
+    PreActivation,
+}
+
+/// Configuration of a [`ResNet20`].
+///
+/// ```
+/// use burn::tensor::Device;
+/// use vwc_sdk::models::{Network, NetworkConfig, ResNet20Config};
+///
+/// let network = ResNet20Config::new().with_widths([16, 32, 64]).init(&Device::default());
+/// assert_eq!(network.conv_layers().len(), 19);
+/// assert_eq!(network.channel_groups().len(), 12);
+/// ```
+#[derive(Config, Debug, PartialEq)]
+pub struct ResNet20Config {
+    /// Channels of the three stages, those that the residual additions run over. Default: 64, 128, 256, as in VWC-SDK.
+    #[config(default = "[64, 128, 256]")]
+    pub widths: [usize; 3],
+    /// Channels between the two convolutions of each of the nine blocks. Default: as many as the block's stage has.
+    #[config(default = "None")]
+    pub inner: Option<[usize; 9]>,
+    /// Where a block normalises and activates. Default: as in VWC-SDK.
+    #[config(default = "BlockOrder::Original")]
+    pub order: BlockOrder,
+    /// Bits of the weights of the eighteen convolutions in blocks. Default: 2.
+    #[config(default = "Bits::TWO")]
+    pub weight_bits: Bits,
+    /// Bits of their inputs. Default: 2.
+    #[config(default = "Bits::TWO")]
+    pub activation_bits: Bits,
+    /// Whether anything is quantised; without it the network is the full-precision twin, with ReLUs and plain
+    /// convolutions. Default: yes.
+    #[config(default = true)]
+    pub quantized: bool,
+    /// Classes told apart. Default: the ten of CIFAR-10.
+    #[config(default = 10)]
+    pub classes: usize,
+}
+
+/// ResNet-20 for pictures of 3x32x32: a convolution, nine residual blocks in three stages, and a linear layer (He et al.,
+/// CVPR 2016; quantised as in VWC-SDK: Rhe, Moon, Ko; JETCAS 2022).
+///
+/// The first convolution, the 1x1 convolutions on shortcuts where stride or width change, and the linear layer stay in
+/// full precision. No convolution carries a bias.
+#[derive(Module, Debug)]
+pub struct ResNet20 {
+    /// The first convolution.
+    pub conv: QuantConv2d,
+    /// Its batch norm; with pre-activation there is none.
+    pub norm: Option<BatchNorm>,
+    /// The nine blocks.
+    pub blocks: Vec<ResidualBlock>,
+    /// With pre-activation, the batch norm after the last block.
+    pub last_norm: Option<BatchNorm>,
+    /// The classifier.
+    pub linear: Linear,
+    #[module(skip)]
+    form: Form,
+}
+
+/// A residual block of a [`ResNet20`].
+#[derive(Module, Debug)]
+pub struct ResidualBlock {
+    /// The first convolution, which has the block's stride.
+    pub conv0: QuantConv2d,
+    /// The batch norm behind it; with pre-activation the one in front.
+    pub norm0: BatchNorm,
+    /// The second convolution.
+    pub conv1: QuantConv2d,
+    /// The batch norm behind it, in a quantised block after the addition; with pre-activation the one in front.
+    pub norm1: BatchNorm,
+    /// What the input passes on its way around, where stride or width change.
+    pub shortcut: Option<Shortcut>,
+    act: Activation,
+}
+
+/// A 1x1 convolution in full precision and its batch norm, past a [`ResidualBlock`].
+#[derive(Module, Debug)]
+pub struct Shortcut {
+    /// The convolution.
+    pub conv: QuantConv2d,
+    /// Its batch norm.
+    pub norm: BatchNorm,
+}
+
+/// The three ways a block is put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Form {
+    Quantized,
+    Twin,
+    PreActivation,
+}
+
+impl NetworkConfig for ResNet20Config {
+    type Network = ResNet20;
+
+    const NAME: &'static str = "ResNet-20";
+    const INPUT: [usize; 2] = [INPUT, INPUT];
+
+    fn init(&self, device: &Device) -> ResNet20 {
+        let form = match (self.order, self.quantized) {
+            (BlockOrder::PreActivation, _) => Form::PreActivation,
+            (BlockOrder::Original, true) => Form::Quantized,
+            (BlockOrder::Original, false) => Form::Twin,
+        };
+        let pre = form == Form::PreActivation;
+        let norm = |width| BatchNormConfig::new(width).init(device);
+        let inner = self.inner_widths();
+        let mut inputs = self.widths[0];
+        let blocks = (0..STAGES * BLOCKS).map(|index| {
+            let (outputs, inner) = (self.widths[index / BLOCKS], inner[index]);
+            let stride = stride(index);
+            let shortcut = (stride > 1 || inputs != outputs).then(|| Shortcut {
+                conv: conv([inputs, outputs], 1, stride).init(device),
+                norm: norm(outputs),
+            });
+            let block = ResidualBlock {
+                conv0: self.quantised(conv([inputs, inner], 3, stride)).init(device),
+                norm0: norm(if pre { inputs } else { inner }),
+                conv1: self.quantised(conv([inner, outputs], 3, 1)).init(device),
+                norm1: norm(if pre { inner } else { outputs }),
+                shortcut,
+                act: if self.quantized {
+                    Activation::quantized(self.activation_bits)
+                } else {
+                    Activation::relu()
+                },
+            };
+            inputs = outputs;
+            block
+        });
+        ResNet20 {
+            conv: conv([3, self.widths[0]], 3, 1).init(device),
+            norm: (!pre).then(|| norm(self.widths[0])),
+            blocks: blocks.collect(),
+            last_norm: pre.then(|| norm(self.widths[2])),
+            linear: LinearConfig::new(self.widths[2], self.classes).init(device),
+            form,
+        }
+    }
+
+    /// Of each stage first the width that the additions run over, then the inner ones of its blocks.
+    fn widths(&self) -> Vec<usize> {
+        let inner = self.inner_widths();
+        (0..STAGES)
+            .flat_map(|stage| {
+                let blocks = inner[stage * BLOCKS..][..BLOCKS].iter().copied();
+                std::iter::once(self.widths[stage]).chain(blocks)
+            })
+            .collect()
+    }
+
+    /// Of three widths, the blocks are as wide inside as their stage.
+    fn resized(&self, widths: &[usize]) -> Result<Self, Error> {
+        let all: Vec<usize> = match widths.len() {
+            STAGES => widths.iter().flat_map(|&width| [width; 1 + BLOCKS]).collect(),
+            _ => widths.to_vec(),
+        };
+        if all.len() != STAGES * (1 + BLOCKS) {
+            return Err(Error::Widths {
+                network: Self::NAME,
+                expected: STAGES * (1 + BLOCKS),
+                found: widths.to_vec(),
+            });
+        }
+        let stages = [0, 1, 2].map(|stage| all[stage * (1 + BLOCKS)]);
+        let inner = std::array::from_fn(|block| all[block + block / BLOCKS + 1]);
+        let as_wide = |(block, &inner): (usize, &usize)| inner == stages[block / BLOCKS];
+        let config = Self {
+            widths: stages,
+            inner: (!inner.iter().enumerate().all(as_wide)).then_some(inner),
+            ..self.clone()
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        check_widths(Self::NAME, &self.widths())?;
+        check_classes(Self::NAME, self.classes)
+    }
+
+    fn precision(&self) -> String {
+        precision(self.quantized, self.weight_bits, self.activation_bits)
+    }
+}
+
+impl ResNet20Config {
+    fn inner_widths(&self) -> [usize; 9] {
+        self.inner
+            .unwrap_or_else(|| std::array::from_fn(|block| self.widths[block / BLOCKS]))
+    }
+
+    /// A convolution inside a block.
+    fn quantised(&self, conv: QuantConv2dConfig) -> QuantConv2dConfig {
+        if !self.quantized {
+            return conv;
+        }
+        conv.with_quantizer(WeightQuantizer::dorefa(self.weight_bits))
+            .with_input_bits(Some(self.activation_bits))
+    }
+}
+
+/// The first block of stages 2 and 3 halves the feature maps.
+fn stride(block: usize) -> usize {
+    if block > 0 && block.is_multiple_of(BLOCKS) {
+        2
+    } else {
+        1
+    }
+}
+
+/// A square convolution that keeps the size of the feature maps but for its stride, initialised as published.
+fn conv(channels: [usize; 2], kernel: usize, stride: usize) -> QuantConv2dConfig {
+    QuantConv2dConfig::new(channels, [kernel; 2])
+        .with_stride([stride; 2])
+        .with_padding([kernel / 2; 2])
+        .with_initializer(Initializer::KaimingNormal {
+            gain: 2f64.sqrt(),
+            fan_out_only: true,
+        })
+}
+
+/// A batch norm and nothing behind it.
+fn normalise(x: Tensor<4>, norm: &BatchNorm) -> Tensor<4> {
+    norm_pool_act(x, Some(norm), false, &Activation::identity())
+}
+
+impl ResidualBlock {
+    fn forward<E>(
+        &self,
+        x: Tensor<4>,
+        form: Form,
+        mut convolve: impl FnMut(usize, &QuantConv2d, Tensor<4>) -> Result<Tensor<4>, E>,
+    ) -> Result<Tensor<4>, E> {
+        let around = match &self.shortcut {
+            None => x.clone(),
+            Some(shortcut) => normalise(shortcut.conv.forward(x.clone()), &shortcut.norm),
+        };
+        let norm_act = |x, norm| norm_pool_act(x, Some(norm), false, &self.act);
+        let act = |x| norm_pool_act(x, None, false, &self.act);
+        match form {
+            Form::Quantized => {
+                let y = norm_act(convolve(0, &self.conv0, act(x))?, &self.norm0);
+                let y = convolve(1, &self.conv1, y)?;
+                Ok(normalise(y + around, &self.norm1))
+            }
+            Form::Twin => {
+                let y = norm_act(convolve(0, &self.conv0, x)?, &self.norm0);
+                let y = normalise(convolve(1, &self.conv1, y)?, &self.norm1);
+                Ok(act(y + around))
+            }
+            Form::PreActivation => {
+                let y = convolve(0, &self.conv0, norm_act(x, &self.norm0))?;
+                let y = convolve(1, &self.conv1, norm_act(y, &self.norm1))?;
+                Ok(y + around)
+            }
+        }
+    }
+}
+
+impl Network for ResNet20 {
+    type Config = ResNet20Config;
+
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        match self.forward_with(images, |_, conv, x| Ok::<_, Infallible>(conv.forward(x))) {
+            Ok(logits) => logits,
+        }
+    }
+
+    fn forward_with<E>(
+        &self,
+        images: Tensor<4>,
+        mut convolve: impl FnMut(usize, &QuantConv2d, Tensor<4>) -> Result<Tensor<4>, E>,
+    ) -> Result<Tensor<2>, E> {
+        let first_act = match self.form {
+            Form::Twin => Activation::relu(),
+            Form::Quantized | Form::PreActivation => Activation::identity(),
+        };
+        let mut x = convolve(0, &self.conv, images)?;
+        if let Some(norm) = &self.norm {
+            x = norm_pool_act(x, Some(norm), false, &first_act);
+        }
+        for (index, block) in self.blocks.iter().enumerate() {
+            x = block.forward(x, self.form, |n, conv, x| convolve(1 + 2 * index + n, conv, x))?;
+        }
+        if let Some(norm) = &self.last_norm {
+            x = norm_pool_act(x, Some(norm), false, &Activation::relu());
+        }
+        let features = x.mean_dim(3).mean_dim(2).flatten(1, 3);
+        Ok(self.linear.forward(features))
+    }
+
+    /// The nineteen 3x3 convolutions; those on shortcuts are no part of the published tables.
+    fn conv_layers(&self) -> Vec<ConvLayer> {
+        let widths = [0, 1, 2].map(|stage| self.blocks[stage * BLOCKS].conv1.weight.dims()[0]);
+        let mut layers = presets::resnet20(widths);
+        for (layer, (_, conv)) in layers.iter_mut().zip(self.convolutions()) {
+            let [outputs, inputs, ..] = conv.weight.dims();
+            (layer.in_channels, layer.out_channels) = (inputs, outputs);
+        }
+        layers
+    }
+
+    fn convolutions(&self) -> Vec<(String, &QuantConv2d)> {
+        let blocks = self.blocks.iter().enumerate().flat_map(|(n, block)| {
+            [
+                (format!("blocks.{n}.conv0"), &block.conv0),
+                (format!("blocks.{n}.conv1"), &block.conv1),
+            ]
+        });
+        std::iter::once(("conv".to_owned(), &self.conv))
+            .chain(blocks)
+            .collect()
+    }
+
+    /// For each stage the channels that its additions run over, which all their summands share, and those inside each
+    /// of its blocks.
+    fn channel_groups(&self) -> Vec<ChannelGroup> {
+        let pre = self.form == Form::PreActivation;
+        let mut groups = Vec::new();
+        for stage in 0..STAGES {
+            let blocks = stage * BLOCKS..(stage + 1) * BLOCKS;
+            let width = self.blocks[blocks.start].conv1.weight.dims()[0];
+            let mut group = ChannelGroup::new(format!("stage{}", stage + 1), width);
+            if stage == 0 {
+                group = group.with_producer("conv");
+                if self.norm.is_some() {
+                    group = group.with_batch_norm("norm");
+                }
+            }
+            let mut inner = Vec::new();
+            for (n, block) in blocks.clone().map(|n| (n, &self.blocks[n])) {
+                let path = |part: &str| format!("blocks.{n}.{part}");
+                group = group.with_producer(&path("conv1"));
+                if !pre {
+                    group = group.with_batch_norm(&path("norm1"));
+                }
+                if block.shortcut.is_some() {
+                    group = group
+                        .with_producer(&path("shortcut.conv"))
+                        .with_batch_norm(&path("shortcut.norm"));
+                }
+                let between = if pre { "norm1" } else { "norm0" };
+                let name = format!("stage{}.block{}", stage + 1, n - blocks.start + 1);
+                inner.push(
+                    ChannelGroup::new(name, block.conv0.weight.dims()[0])
+                        .with_producer(&path("conv0"))
+                        .with_batch_norm(&path(between))
+                        .with_reader(&path("conv1")),
+                );
+            }
+            // A block reads what the block before it wrote, be it of the stage before.
+            let first = if stage == 0 { 0 } else { blocks.start + 1 };
+            let readers = first..(blocks.end + 1).min(self.blocks.len());
+            for n in readers {
+                let path = |part: &str| format!("blocks.{n}.{part}");
+                group = group.with_reader(&path("conv0"));
+                if pre {
+                    group = group.with_batch_norm(&path("norm0"));
+                }
+                if self.blocks[n].shortcut.is_some() {
+                    group = group.with_reader(&path("shortcut.conv"));
+                }
+            }
+            if stage == STAGES - 1 {
+                if self.last_norm.is_some() {
+                    group = group.with_batch_norm("last_norm");
+                }
+                group = group.with_slice("linear.weight", 0);
+            }
+            groups.push(group);
+            groups.extend(inner);
+        }
+        groups
+    }
+
+    fn torch_names(&self) -> Vec<TorchName> {
+        let mut names = torch::convolution("conv", "conv1", false);
+        if self.norm.is_some() {
+            names.extend(torch::batch_norm("norm", "bn1"));
+        }
+        for (n, block) in self.blocks.iter().enumerate() {
+            let ours = |part: &str| format!("blocks.{n}.{part}");
+            let theirs = |part: &str| format!("layer{}.{}.{part}", n / BLOCKS + 1, n % BLOCKS);
+            for place in 0..2 {
+                let (conv, norm) = (format!("conv{place}"), format!("norm{place}"));
+                names.extend(torch::convolution(&ours(&conv), &theirs(&conv), false));
+                names.extend(torch::batch_norm(&ours(&norm), &theirs(&format!("bn{place}"))));
+            }
+            if block.shortcut.is_some() {
+                names.extend(torch::convolution(
+                    &ours("shortcut.conv"),
+                    &theirs("shortcut.0"),
+                    false,
+                ));
+                names.extend(torch::batch_norm(&ours("shortcut.norm"), &theirs("shortcut.1")));
+            }
+        }
+        if self.last_norm.is_some() {
+            names.extend(torch::batch_norm("last_norm", "bn"));
+        }
+        names.extend(torch::linear("linear", "linear", true));
+        names
+    }
+}

@@ -1,0 +1,240 @@
+use std::convert::Infallible;
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::{
+    ChannelGroup, Network, NetworkConfig, TorchName, check_classes, check_dropout, check_widths, precision,
+    torch,
+};
+use crate::Error;
+use crate::mapping::ConvLayer;
+use crate::quant::{
+    Activation, Bits, QuantConv2d, QuantConv2dConfig, QuantLinear, QuantLinearConfig, WeightQuantizer,
+    norm_pool_act,
+};
+
+/// Side of the square pictures the network reads.
+const INPUT: usize = 32;
+const CONVS: usize = 10;
+
+/// Configuration of a [`Vgg13`].
+///
+/// ```
+/// use burn::tensor::Device;
+/// use vwc_sdk::models::{Network, NetworkConfig, Vgg13Config};
+///
+/// let widths = [8, 8, 16, 16, 32, 32, 64, 64, 64, 64];
+/// let network = Vgg13Config::new().with_widths(widths).with_hidden([64, 64]).init(&Device::default());
+/// assert_eq!(network.conv_layers().len(), 10);
+/// ```
+#[derive(Config, Debug, PartialEq)]
+pub struct Vgg13Config {
+    /// Output channels of the ten convolutions. Default: as published.
+    #[config(default = "[64, 64, 128, 128, 256, 256, 512, 512, 512, 512]")]
+    pub widths: [usize; 10],
+    /// Features between the three linear layers. Default: 512 each.
+    #[config(default = "[512, 512]")]
+    pub hidden: [usize; 2],
+    /// Bits of the weights of convolutions 2 to 10 and of the first two linear layers. Default: 1.
+    #[config(default = "Bits::ONE")]
+    pub weight_bits: Bits,
+    /// Bits of the activations between them. Default: 1.
+    #[config(default = "Bits::ONE")]
+    pub activation_bits: Bits,
+    /// Whether anything is quantised; without it the network is the full-precision twin, with ReLUs and plain layers.
+    /// Default: yes.
+    #[config(default = true)]
+    pub quantized: bool,
+    /// Classes told apart. Default: the ten of CIFAR-10.
+    #[config(default = 10)]
+    pub classes: usize,
+    /// Share of the features dropped in training after each hidden layer. Default: 0.5.
+    #[config(default = 0.5)]
+    pub dropout: f64,
+}
+
+/// VGG-13 for pictures of 3x32x32: ten 3x3 convolutions, an activation after each and a 2x2 max-pool after each pair, and
+/// three linear layers (Simonyan, Zisserman; ICLR 2015, configuration B; in the form of VWC-SDK's scripts, without batch
+/// norms).
+///
+/// The first convolution and the last linear layer stay in full precision and carry a bias; all others are quantised and
+/// carry none.
+#[derive(Module, Debug)]
+pub struct Vgg13 {
+    /// The ten convolutions.
+    pub convs: Vec<QuantConv2d>,
+    /// The two hidden linear layers.
+    pub hidden: Vec<QuantLinear>,
+    act: Activation,
+    dropout: Dropout,
+    /// The classifier.
+    pub linear: Linear,
+}
+
+impl NetworkConfig for Vgg13Config {
+    type Network = Vgg13;
+
+    const NAME: &'static str = "VGG-13";
+    const INPUT: [usize; 2] = [INPUT, INPUT];
+
+    fn init(&self, device: &Device) -> Vgg13 {
+        let (quantizer, act, input_bits) = if self.quantized {
+            (
+                WeightQuantizer::dorefa(self.weight_bits),
+                Activation::quantized(self.activation_bits),
+                Some(self.activation_bits),
+            )
+        } else {
+            (WeightQuantizer::Identity, Activation::relu(), None)
+        };
+        let inputs = std::iter::once(3).chain(self.widths);
+        let convs = inputs.zip(self.widths).enumerate().map(|(n, (inputs, outputs))| {
+            let conv = QuantConv2dConfig::new([inputs, outputs], [3, 3]).with_padding([1, 1]);
+            match n {
+                0 => conv.with_bias(true),
+                _ => conv.with_quantizer(quantizer).with_input_bits(input_bits),
+            }
+            .init(device)
+        });
+        let [first, second] = self.hidden;
+        let hidden = [(self.widths[CONVS - 1], first), (first, second)].map(|(inputs, outputs)| {
+            QuantLinearConfig::new(inputs, outputs)
+                .with_bias(false)
+                .with_quantizer(quantizer)
+                .init(device)
+        });
+        Vgg13 {
+            convs: convs.collect(),
+            hidden: hidden.into(),
+            act,
+            dropout: DropoutConfig::new(self.dropout).init(),
+            linear: LinearConfig::new(second, self.classes).init(device),
+        }
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        self.widths.to_vec()
+    }
+
+    fn resized(&self, widths: &[usize]) -> Result<Self, Error> {
+        let widths: [usize; CONVS] = widths.try_into().map_err(|_| Error::Widths {
+            network: Self::NAME,
+            expected: CONVS,
+            found: widths.to_vec(),
+        })?;
+        let config = Self {
+            widths,
+            ..self.clone()
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        check_widths(Self::NAME, &self.widths)?;
+        check_widths(Self::NAME, &self.hidden)?;
+        check_classes(Self::NAME, self.classes)?;
+        check_dropout(Self::NAME, self.dropout)
+    }
+
+    fn precision(&self) -> String {
+        precision(self.quantized, self.weight_bits, self.activation_bits)
+    }
+}
+
+/// Whether a pool follows convolution `n`, counted from 0.
+fn pooled(n: usize) -> bool {
+    n % 2 == 1
+}
+
+impl Network for Vgg13 {
+    type Config = Vgg13Config;
+
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        match self.forward_with(images, |_, conv, x| Ok::<_, Infallible>(conv.forward(x))) {
+            Ok(logits) => logits,
+        }
+    }
+
+    fn forward_with<E>(
+        &self,
+        images: Tensor<4>,
+        mut convolve: impl FnMut(usize, &QuantConv2d, Tensor<4>) -> Result<Tensor<4>, E>,
+    ) -> Result<Tensor<2>, E> {
+        let mut x = images;
+        for (n, conv) in self.convs.iter().enumerate() {
+            x = norm_pool_act(convolve(n, conv, x)?, None, false, &self.act);
+            if pooled(n) {
+                // After the activation, where it counts which of several equal ones gets the gradient.
+                x = norm_pool_act(x, None, true, &Activation::identity());
+            }
+        }
+        let mut x = x.flatten::<2>(1, 3);
+        for hidden in &self.hidden {
+            x = self.dropout.forward(self.act.forward(hidden.forward(x)));
+        }
+        Ok(self.linear.forward(x))
+    }
+
+    fn conv_layers(&self) -> Vec<ConvLayer> {
+        (self.convs.iter().enumerate())
+            .map(|(n, conv)| {
+                let [outputs, inputs, ..] = conv.weight.dims();
+                let side = INPUT >> (n / 2);
+                ConvLayer::square(format!("conv{}", n + 1), side, 3, inputs, outputs).with_padding(1)
+            })
+            .collect()
+    }
+
+    fn convolutions(&self) -> Vec<(String, &QuantConv2d)> {
+        (self.convs.iter().enumerate())
+            .map(|(n, conv)| (format!("convs.{n}"), conv))
+            .collect()
+    }
+
+    fn quantized_weights(&self) -> Vec<(String, TensorData)> {
+        let convs = (self.convs.iter().enumerate())
+            .map(|(n, conv)| (format!("convs.{n}.weight"), conv.quantized_weight().into_data()));
+        let hidden = (self.hidden.iter().enumerate())
+            .map(|(n, layer)| (format!("hidden.{n}.weight"), layer.quantized_weight().into_data()));
+        convs.chain(hidden).collect()
+    }
+
+    fn channel_groups(&self) -> Vec<ChannelGroup> {
+        (self.convs.iter().enumerate())
+            .map(|(n, conv)| {
+                let mut group = ChannelGroup::new(format!("conv{}", n + 1), conv.weight.dims()[0])
+                    .with_producer(&format!("convs.{n}"));
+                if conv.bias.is_some() {
+                    group = group.with_slice(format!("convs.{n}.bias"), 0);
+                }
+                // The last pool leaves one position, so a channel is one input feature of the first linear layer.
+                if n + 1 < CONVS {
+                    group.with_reader(&format!("convs.{}", n + 1))
+                } else {
+                    group.with_slice("hidden.0.weight", 0)
+                }
+            })
+            .collect()
+    }
+
+    fn torch_names(&self) -> Vec<TorchName> {
+        let mut names = Vec::new();
+        for (n, conv) in self.convs.iter().enumerate() {
+            let (ours, theirs) = (format!("convs.{n}"), format!("conv{}", n + 1));
+            names.extend(torch::convolution(&ours, &theirs, conv.bias.is_some()));
+        }
+        for n in 0..self.hidden.len() {
+            names.extend(torch::linear(
+                &format!("hidden.{n}"),
+                &format!("fc{}", n + 1),
+                false,
+            ));
+        }
+        names.extend(torch::linear("linear", "classifier", true));
+        names
+    }
+}
