@@ -14,7 +14,7 @@ use burn::tensor::Device;
 use common::values;
 use tempfile::TempDir;
 use vwc_sdk::Error;
-use vwc_sdk::data::{PictureBatcher, PictureDataset, PictureItem, PictureLoader, Resize, Splits, synthetic};
+use vwc_sdk::data::{Normalization, PictureDataset, PictureItem, PictureLoader, Resize, Splits, synthetic};
 use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, Search};
 use vwc_sdk::models::{Cnn8, Cnn8Config, Network, NetworkConfig};
 use vwc_sdk::train::{
@@ -451,10 +451,14 @@ fn resizing_is_pillows() {
 
 #[test]
 fn batches_are_normalised_ordered_and_complete() {
-    let dataset = PictureDataset::new(synthetic::digits(10, 3).into());
+    let normalization = Normalization {
+        mean: [0.5, 0.4, 0.3],
+        std: [0.5, 0.2, 0.1],
+    };
+    let pictures = synthetic::digits(10, 3).with_normalization(normalization);
+    let dataset = PictureDataset::new(pictures.into());
     let device = Device::default();
-    let batcher = PictureBatcher::new([0.5, 0.4, 0.3], [0.5, 0.2, 0.1]);
-    let loader = PictureLoader::new(dataset.clone(), Resize::new([32, 32]), batcher, 4, &device);
+    let loader = PictureLoader::new(dataset.clone(), Resize::new([32, 32]), 4, &device);
     let batches: Vec<_> = loader.iter().map(Result::unwrap).collect();
     let sizes: Vec<usize> = batches.iter().map(|batch| batch.targets.dims()[0]).collect();
     assert_eq!(sizes, [4, 4, 2]);
@@ -478,13 +482,7 @@ fn every_epoch_has_an_order_of_its_own_that_can_be_repeated() {
     let _turn = turn();
     let dataset = PictureDataset::new(synthetic::digits(64, 3).into());
     let loader = |epoch| {
-        let loader = PictureLoader::new(
-            dataset.clone(),
-            Resize::new([32, 32]),
-            PictureBatcher::svhn(),
-            64,
-            &Device::default(),
-        );
+        let loader = PictureLoader::new(dataset.clone(), Resize::new([32, 32]), 64, &Device::default());
         loader.with_shuffle(11, epoch)
     };
     let order = |loader: &PictureLoader| -> Vec<i64> {

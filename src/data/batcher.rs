@@ -1,7 +1,7 @@
 use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::PictureItem;
+use super::{Normalization, PictureItem};
 
 /// Pictures and classes on a device.
 #[derive(Clone, Debug)]
@@ -12,7 +12,7 @@ pub struct PictureBatch {
     pub targets: Tensor<1, Int>,
 }
 
-/// Normalises bytes to `(byte / 255 - mean) / std` per channel and stacks them into a [`PictureBatch`].
+/// Normalises bytes and stacks them into a [`PictureBatch`].
 #[derive(Clone, Debug)]
 pub struct PictureBatcher {
     /// What each byte becomes, per channel: three multiplications a pixel would only repeat 768 results.
@@ -20,8 +20,9 @@ pub struct PictureBatcher {
 }
 
 impl PictureBatcher {
-    /// Normalisation by `mean` and `std` of the red, green and blue channels, in units of full brightness.
-    pub fn new(mean: [f32; 3], std: [f32; 3]) -> Self {
+    /// Batches of pictures with this normalisation.
+    pub fn new(normalization: Normalization) -> Self {
+        let Normalization { mean, std } = normalization;
         let mut values = [[0.0; 256]; 3];
         for (channel, values) in values.iter_mut().enumerate() {
             for (byte, value) in values.iter_mut().enumerate() {
@@ -29,11 +30,6 @@ impl PictureBatcher {
             }
         }
         Self { values }
-    }
-
-    /// SVHN's normalisation: mean and standard deviation 0.5.
-    pub fn svhn() -> Self {
-        Self::new([0.5; 3], [0.5; 3])
     }
 }
 

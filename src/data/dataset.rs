@@ -4,7 +4,7 @@ use std::sync::Arc;
 use burn::data::dataset::{Dataset, DatasetError};
 use rand::{SeedableRng, rngs::ChaCha8Rng, seq::SliceRandom};
 
-use super::Pictures;
+use super::{Augment, Normalization, Pictures};
 use crate::Error;
 
 /// One picture and its class.
@@ -51,6 +51,11 @@ impl PictureDataset {
             ..self.clone()
         }
     }
+
+    /// What their bytes become for a network.
+    pub fn normalization(&self) -> Normalization {
+        self.pictures.normalization()
+    }
 }
 
 impl Dataset<PictureItem> for PictureDataset {
@@ -83,6 +88,8 @@ pub struct Splits {
     pub valid_share: f64,
     /// The seed it was drawn with.
     pub seed: u64,
+    /// How the training pictures are varied from epoch to epoch; the others never are.
+    pub augment: Augment,
 }
 
 impl fmt::Display for Splits {
@@ -130,6 +137,13 @@ impl Splits {
             test: PictureDataset::new(Arc::new(test)),
             valid_share: share,
             seed,
+            augment: Augment::none(),
         })
+    }
+
+    /// The same pictures, those to train on varied from epoch to epoch.
+    pub fn with_augment(mut self, augment: Augment) -> Self {
+        self.augment = augment;
+        self
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! The bytes land in `<file>.part`, which a later call continues. Only when all have arrived and their checksum is the
 //! promised one does the file get its name, so a file under its own name is always whole. The checksum also makes up
-//! for the connection not being encrypted: the servers of these data sets speak plain HTTP.
+//! for the connection not being encrypted: the server of SVHN speaks plain HTTP.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use md5::{Digest, Md5};
 use ureq::Agent;
 use ureq::http::{HeaderMap, StatusCode, header};
 
-use super::error::DataError;
+use super::error::{DataError, io_error};
 
 /// How long to wait for a connection, and for the next bytes on it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -225,9 +225,4 @@ fn checksum(path: &Path) -> Result<String, DataError> {
         }
     }
     Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect())
-}
-
-fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> DataError {
-    let path = path.to_path_buf();
-    move |source| DataError::Io { path, action, source }
 }

@@ -3,7 +3,7 @@
 //! Every message names the file or the address, says what was expected there, and ends with what to do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why pictures could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +147,38 @@ pub enum DataError {
         expected: &'static str,
     },
 
+    /// An archive has an entry that must not be unpacked.
+    #[error(
+        "{} is not to be trusted: of its entry `{entry}`, {reason}; expected plain files inside the archive's folder. Download it again from its official address",
+        .path.display()
+    )]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// The entry, by its path in the archive.
+        entry: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A picture cannot be decoded.
+    #[error("{} is no picture that can be read: {reason}. Replace the file or remove it", .path.display())]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's reason.
+        reason: String,
+    },
+
+    /// The folders of pictures are not laid out as they should be.
+    #[error("{} {reason}. Lay the pictures out as train/CLASS/*.png and test/CLASS/*.png (or jpg, jpeg)", .path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// Pictures were put together from parts that do not fit; no file is involved.
     #[error("the pictures do not fit together: {reason}. Check the sizes passed in")]
     Pictures {
@@ -201,6 +233,12 @@ pub enum DataError {
         /// The unfinished file.
         path: PathBuf,
     },
+}
+
+/// Turns the operating system's answer into a [`DataError::Io`] about `path`.
+pub(super) fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> DataError {
+    let path = path.to_path_buf();
+    move |source| DataError::Io { path, action, source }
 }
 
 /// `[32, 32, 3, 10]` as "32x32x3x10".

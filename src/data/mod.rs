@@ -1,25 +1,31 @@
 //! Pictures: where they come from, and how they reach a network.
 //!
-//! [`Pictures`] hold a split as bytes. [`svhn`] reads them from SVHN's official files, which [`download`] fetches;
-//! [`synthetic`] draws them where there are no files. From there on everything is Burn's: a [`PictureDataset`] is a
+//! [`Pictures`] hold a split as bytes. [`svhn`] and [`cifar10`] read them from the official files, which [`download`]
+//! fetches; [`synthetic`] draws them where there are no files. From there on everything is Burn's: a [`PictureDataset`] is a
 //! `Dataset`, [`Resize`] a `Mapper` over it, [`PictureBatcher`] a `Batcher`, and [`PictureLoader`] a `DataLoader`
 //! whose epochs can be repeated.
 
+pub mod cifar10;
 pub mod download;
 pub mod svhn;
 pub mod synthetic;
 
+mod archive;
+mod augment;
 mod batcher;
 mod dataset;
 mod error;
 mod loader;
 mod mat;
+mod normalization;
 mod pictures;
 mod resize;
 
+pub use augment::Augment;
 pub use batcher::{PictureBatch, PictureBatcher};
 pub use dataset::{PictureDataset, PictureItem, Splits};
 pub use error::DataError;
 pub use loader::PictureLoader;
+pub use normalization::Normalization;
 pub use pictures::{Pictures, contact_sheet};
 pub use resize::Resize;

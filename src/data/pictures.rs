@@ -7,17 +7,18 @@ use std::fmt;
 
 use image::{Rgb, RgbImage, imageops};
 
-use super::error::DataError;
+use super::{Normalization, error::DataError};
 
 /// Bytes per pixel: red, green, blue.
 const CHANNELS: usize = 3;
 
 /// A set of equally sized RGB pictures, each with the number of its class.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct Pictures {
     height: usize,
     width: usize,
     classes: usize,
+    normalization: Normalization,
     /// N x H x W x 3, row-major.
     pixels: Vec<u8>,
     /// N, each below `classes`.
@@ -67,9 +68,21 @@ impl Pictures {
             height,
             width,
             classes,
+            normalization: Normalization::default(),
             pixels,
             labels,
         })
+    }
+
+    /// The same pictures with another normalisation than the default.
+    pub fn with_normalization(mut self, normalization: Normalization) -> Self {
+        self.normalization = normalization;
+        self
+    }
+
+    /// What their bytes become for a network.
+    pub fn normalization(&self) -> Normalization {
+        self.normalization
     }
 
     /// How many pictures there are.
@@ -135,7 +148,7 @@ impl Pictures {
         counts
     }
 
-    /// Adds the pictures of `other` behind these.
+    /// Adds the pictures of `other` behind these, which keep their normalisation.
     ///
     /// # Errors
     ///

@@ -3,7 +3,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::data::{PictureBatcher, PictureDataset, PictureLoader, Resize};
+use crate::data::{PictureDataset, PictureLoader, Resize};
 use crate::models::{Network, NetworkConfig};
 
 /// Pictures per forward pass; the result does not depend on it.
@@ -49,13 +49,7 @@ pub fn evaluate_with(
     device: &Device,
     mut forward: impl FnMut(Tensor<4>) -> Result<Tensor<2>, Error>,
 ) -> Result<Evaluation, Error> {
-    let loader = PictureLoader::new(
-        dataset.clone(),
-        Resize::new(input),
-        PictureBatcher::svhn(),
-        BATCH,
-        device,
-    );
+    let loader = PictureLoader::new(dataset.clone(), Resize::new(input), BATCH, device);
     let mut evaluation = Evaluation {
         correct: 0,
         total: loader.num_items(),

@@ -16,7 +16,7 @@ use super::renderer::BarRenderer;
 use super::run_dir::{apply, load_record};
 use super::{Recipe, RunConfig, RunDir};
 use crate::Error;
-use crate::data::{PictureBatcher, PictureLoader, Resize, Splits};
+use crate::data::{PictureLoader, Resize, Splits};
 use crate::models::NetworkConfig;
 
 /// What was measured in one epoch. Accuracies in per cent.
@@ -108,6 +108,8 @@ pub fn fit<C: NetworkConfig>(
         pictures: [&splits.train, &splits.valid, &splits.test].map(Dataset::len),
         valid_share: splits.valid_share,
         split_seed: splits.seed,
+        augment: splits.augment,
+        normalization: splits.train.normalization(),
         version: env!("CARGO_PKG_VERSION").into(),
     };
     let checkpoints = dir.checkpoint();
@@ -163,15 +165,11 @@ pub fn fit<C: NetworkConfig>(
                 .collect(),
         };
         let loader = |dataset: &crate::data::PictureDataset| {
-            PictureLoader::new(
-                dataset.clone(),
-                Resize::new(C::INPUT),
-                PictureBatcher::svhn(),
-                recipe.batch_size,
-                device,
-            )
+            PictureLoader::new(dataset.clone(), Resize::new(C::INPUT), recipe.batch_size, device)
         };
-        let train = loader(&splits.train).with_shuffle(recipe.seed, first);
+        let train = loader(&splits.train)
+            .with_shuffle(recipe.seed, first)
+            .with_augment(splits.augment);
         let file = |part| WholeFiles {
             dir: checkpoints.clone(),
             part,
@@ -265,6 +263,12 @@ fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>) -> Result<
             format!("{:?}", run.recipe),
         ),
         ("data", saved.data(), run.data()),
+        ("augmentation", saved.augment.to_string(), run.augment.to_string()),
+        (
+            "normalisation",
+            format!("{:?}", saved.normalization),
+            format!("{:?}", run.normalization),
+        ),
     ]
     .into_iter()
     .find(|(_, saved, asked)| saved != asked);

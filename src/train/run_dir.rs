@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{EpochMetrics, Recipe};
 use crate::Error;
+use crate::data::{Augment, Normalization};
 use crate::models::NetworkConfig;
 
 /// Columns of `metrics.csv`: the fields of [`EpochMetrics`], in their order, and the data.
@@ -40,6 +41,12 @@ pub struct RunConfig<C> {
     pub valid_share: f64,
     /// The seed it was drawn with.
     pub split_seed: u64,
+    /// How the training pictures were varied. Runs of before it was saved varied none.
+    #[serde(default)]
+    pub augment: Augment,
+    /// What the bytes became. Runs of before it was saved had the default.
+    #[serde(default)]
+    pub normalization: Normalization,
     /// Version of this crate.
     pub version: String,
 }
