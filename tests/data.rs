@@ -1,21 +1,34 @@
-//! Pictures: reading them from MATLAB files, downloading the files, and drawing stand-ins.
+//! Pictures: reading them from MATLAB files, CIFAR-10's files and folders, downloading the files, drawing stand-ins, and
+//! varying them.
 #![cfg(feature = "train")]
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::{self, JoinHandle};
 
-use flate2::{Compression, write::ZlibEncoder};
+use burn::data::dataloader::DataLoader;
+use burn::data::dataset::transform::Mapper;
+use burn::tensor::Device;
+use flate2::write::{GzEncoder, ZlibEncoder};
+use flate2::{Compression, Crc};
+use image::{GrayImage, Luma, Rgb, RgbImage};
 use md5::{Digest, Md5};
 use proptest::prelude::*;
+use rand::{SeedableRng, rngs::ChaCha8Rng};
+use tar::{EntryType, Header};
 use tempfile::TempDir;
 
 use vwc_sdk::data::download::fetch;
 use vwc_sdk::data::svhn::{self, Split};
 use vwc_sdk::data::synthetic::digits;
-use vwc_sdk::data::{DataError, Pictures, contact_sheet};
+use vwc_sdk::data::{
+    Augment, DataError, Normalization, PictureDataset, PictureItem, PictureLoader, Pictures, Resize, cifar10,
+    contact_sheet, folder,
+};
 
 // --- Writing MATLAB files ---------------------------------------------------------------------------------------------
 
@@ -742,6 +755,553 @@ fn download_leaves_a_file_alone_that_another_process_writes() {
         .unwrap_err()
         .to_string();
     assert_says(&message, &[t.part.to_str().unwrap(), "another process"]);
+}
+
+// --- CIFAR-10 ---------------------------------------------------------------------------------------------------------
+
+const BATCHES: [&str; 6] = [
+    "data_batch_1.bin",
+    "data_batch_2.bin",
+    "data_batch_3.bin",
+    "data_batch_4.bin",
+    "data_batch_5.bin",
+    "test_batch.bin",
+];
+const CIFAR_FOLDER: &str = "cifar-10-batches-bin";
+const CIFAR_ARCHIVE: &str = "cifar-10-binary.tar.gz";
+
+/// The byte of a made-up picture.
+fn cifar_byte(picture: usize, channel: usize, row: usize, column: usize) -> u8 {
+    (picture * 101 + channel * 67 + row * 31 + column * 7) as u8
+}
+
+/// Two pictures, the first of them number `2 * batch`, labelled with their numbers.
+fn cifar_batch(batch: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for picture in [2 * batch, 2 * batch + 1] {
+        bytes.push(picture as u8 % 10);
+        for channel in 0..3 {
+            for row in 0..32 {
+                bytes.extend((0..32).map(|column| cifar_byte(picture, channel, row, column)));
+            }
+        }
+    }
+    bytes
+}
+
+/// All six files, in a folder of their own.
+fn cifar_files() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir(dir.path().join(CIFAR_FOLDER)).unwrap();
+    for (batch, name) in BATCHES.iter().enumerate() {
+        fs::write(dir.path().join(CIFAR_FOLDER).join(name), cifar_batch(batch)).unwrap();
+    }
+    dir
+}
+
+fn assert_made_up_cifar((train, test): (Pictures, Pictures)) {
+    assert_eq!(train.labels(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(test.labels(), [0, 1]);
+    for (pictures, first) in [(train, 0), (test, 10)] {
+        assert_eq!(
+            (pictures.height(), pictures.width(), pictures.classes()),
+            (32, 32, 10)
+        );
+        assert_eq!(pictures.normalization(), cifar10::NORMALIZATION);
+        for index in 0..pictures.len() {
+            for (at, pixel) in pictures.picture(index).chunks_exact(3).enumerate() {
+                let expected = [0, 1, 2].map(|channel| cifar_byte(first + index, channel, at / 32, at % 32));
+                assert_eq!(pixel, expected, "picture {index}, pixel {at}");
+            }
+        }
+    }
+}
+
+fn entry(name: &str, kind: EntryType, data: &[u8]) -> (Header, Vec<u8>) {
+    let mut header = Header::new_ustar();
+    // Not by `set_path`, which refuses what is to be refused here.
+    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_entry_type(kind);
+    header.set_mode(0o644);
+    header.set_size(data.len() as u64);
+    header.set_cksum();
+    (header, data.to_vec())
+}
+
+/// The archive as the university packs it.
+fn cifar_entries() -> Vec<(Header, Vec<u8>)> {
+    let path = |name| format!("{CIFAR_FOLDER}/{name}");
+    let mut entries = vec![
+        entry(&path(""), EntryType::Directory, b""),
+        entry(&path("readme.html"), EntryType::Regular, b"<html>"),
+    ];
+    for (batch, name) in BATCHES.iter().enumerate() {
+        entries.push(entry(&path(name), EntryType::Regular, &cifar_batch(batch)));
+    }
+    entries
+}
+
+fn tar_gz(entries: &[(Header, Vec<u8>)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (header, data) in entries {
+        tar.append(header, &data[..]).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap()
+}
+
+/// What unpacking says of an archive it refuses, after looking that it left nothing behind.
+fn archive_refusal(archive: &[u8]) -> String {
+    let around = TempDir::new().unwrap();
+    let dir = around.path().join("a").join("b");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join(CIFAR_ARCHIVE), archive).unwrap();
+    let message = cifar10::load(&dir).unwrap_err().to_string();
+    for (folder, only) in [(&dir, CIFAR_ARCHIVE), (&around.path().join("a"), "b")] {
+        let left: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        assert_eq!(left, [only], "{message}");
+    }
+    assert_says(&message, &[CIFAR_ARCHIVE]);
+    message
+}
+
+#[test]
+fn cifar_is_read_from_its_folder_or_the_one_around_it() {
+    let dir = cifar_files();
+    for dir in [dir.path().to_path_buf(), dir.path().join(CIFAR_FOLDER)] {
+        assert!(cifar10::present(&dir));
+        assert_made_up_cifar(cifar10::load(&dir).unwrap());
+        // With the files there, nothing is fetched.
+        cifar10::fetch(&dir, false).unwrap();
+    }
+}
+
+#[test]
+fn cifar_is_read_from_its_archive() {
+    let dir = TempDir::new().unwrap();
+    assert!(!cifar10::present(dir.path()));
+    fs::write(dir.path().join(CIFAR_ARCHIVE), tar_gz(&cifar_entries())).unwrap();
+    assert!(cifar10::present(dir.path()));
+    assert_made_up_cifar(cifar10::load(dir.path()).unwrap());
+    let mut left: Vec<_> = fs::read_dir(dir.path().join(CIFAR_FOLDER))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, BATCHES, "the files that are read, and no other");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn cifar_archives_that_reach_out_are_refused() {
+    let outside = TempDir::new().unwrap();
+    let absolute = outside.path().join("evil").display().to_string();
+    for name in [
+        "../evil",
+        "cifar-10-batches-bin/../../evil",
+        "../data_batch_1.bin",
+        &absolute,
+    ] {
+        let evil = entry(name, EntryType::Regular, b"evil");
+        let mut entries = cifar_entries();
+        entries.push(evil.clone());
+        assert_says(&archive_refusal(&tar_gz(&entries)), &[name, "leads out"]);
+        assert_says(&archive_refusal(&tar_gz(&[evil])), &[name, "leads out"]);
+    }
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn cifar_archives_with_links_twins_or_giants_are_refused() {
+    let name = "cifar-10-batches-bin/data_batch_3.bin";
+    for kind in [
+        EntryType::Symlink,
+        EntryType::Link,
+        EntryType::Fifo,
+        EntryType::Char,
+    ] {
+        let mut entries = cifar_entries();
+        let (mut header, data) = entry(name, kind, b"");
+        header.set_link_name("test_batch.bin").unwrap();
+        header.set_cksum();
+        entries[4] = (header, data);
+        assert_says(&archive_refusal(&tar_gz(&entries)), &[name, "a link or a device"]);
+    }
+    let mut entries = cifar_entries();
+    entries.push(entries[4].clone());
+    assert_says(&archive_refusal(&tar_gz(&entries)), &[name, "twice"]);
+    let mut entries = cifar_entries();
+    entries[4] = entry(name, EntryType::Regular, &vec![0; 30_730_001]);
+    assert_says(
+        &archive_refusal(&tar_gz(&entries)),
+        &[name, "30730001 bytes", "30730000"],
+    );
+}
+
+#[test]
+fn cifar_archives_that_are_not_whole_are_refused() {
+    let mut entries = cifar_entries();
+    let archive = tar_gz(&entries);
+    for length in [0, 5, archive.len() / 2, archive.len() - 1] {
+        assert_says(&archive_refusal(&archive[..length]), &["damaged"]);
+    }
+    entries.remove(4);
+    let message = archive_refusal(&tar_gz(&entries));
+    assert_says(&message, &["damaged", "does not hold", "data_batch_3.bin"]);
+}
+
+#[test]
+fn cifar_batches_that_are_cut_or_mislabelled_are_refused() {
+    let dir = cifar_files();
+    for name in ["data_batch_2.bin", "test_batch.bin"] {
+        let path = dir.path().join(CIFAR_FOLDER).join(name);
+        let whole = fs::read(&path).unwrap();
+        let refused = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            let error = cifar10::load(dir.path()).unwrap_err();
+            assert_says(&error.to_string(), &[path.to_str().unwrap()]);
+            error
+        };
+        for (length, expected) in [
+            (0, "3073"),
+            (1, "3073"),
+            (3072, "3073"),
+            (3074, "6146"),
+            (6145, "6146"),
+        ] {
+            let error = refused(&whole[..length]);
+            assert!(matches!(error, DataError::Truncated { found, .. } if found == length as u64));
+            assert_says(&error.to_string(), &[expected, &format!("{length} bytes")]);
+        }
+        let mut wrong = whole.clone();
+        wrong[3073] = 10;
+        let error = refused(&wrong);
+        assert!(
+            matches!(
+                error,
+                DataError::Label {
+                    index: 1,
+                    value: 10.0,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+
+        fs::File::create(&path).unwrap().set_len(10_001 * 3073).unwrap();
+        let error = cifar10::load(dir.path()).unwrap_err();
+        assert!(matches!(error, DataError::WrongFormat { .. }), "{error}");
+
+        fs::remove_file(&path).unwrap();
+        assert!(!cifar10::present(dir.path()));
+        let error = cifar10::load(dir.path()).unwrap_err();
+        assert_says(&error.to_string(), &[path.to_str().unwrap()]);
+        fs::write(&path, &whole).unwrap();
+    }
+}
+
+// --- Folders ----------------------------------------------------------------------------------------------------------
+
+/// A picture with pixels of its own.
+fn speckled(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        let at = (x + 31 * y) as u8;
+        Rgb([at.wrapping_mul(37), at.wrapping_mul(91), at])
+    })
+}
+
+/// Two classes to train on, one of them to test with.
+fn folders() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    for class in ["train/dog", "train/cat", "test/dog"] {
+        fs::create_dir_all(dir.path().join(class)).unwrap();
+    }
+    let save = |path: &str, picture: RgbImage| picture.save(dir.path().join(path)).unwrap();
+    save("train/cat/b.png", speckled(6, 4));
+    save("train/cat/a.png", speckled(9, 7));
+    save(
+        "train/dog/flat.JPG",
+        RgbImage::from_pixel(6, 4, Rgb([200, 100, 50])),
+    );
+    save(
+        "test/dog/flat.jpeg",
+        RgbImage::from_pixel(30, 20, Rgb([50, 100, 200])),
+    );
+    let grey = GrayImage::from_fn(6, 4, |x, y| Luma([(40 * x + y) as u8]));
+    grey.save(dir.path().join("train/dog/grey.png")).unwrap();
+    for passed_over in ["train/cat/.hidden.png", "train/cat/notes.txt", "train/readme.md"] {
+        fs::write(dir.path().join(passed_over), "no picture").unwrap();
+    }
+    dir
+}
+
+#[test]
+fn folders_are_read_in_order_of_their_names() {
+    let dir = folders();
+    let set = folder::load(dir.path(), [4, 6]).unwrap();
+    assert_eq!(set.classes, ["cat", "dog"]);
+    assert_eq!(set.train.labels(), [0, 0, 1, 1]);
+    assert_eq!(set.test.labels(), [1]);
+    assert_eq!(set.train.normalization(), Normalization::default());
+
+    let larger = PictureItem {
+        size: [7, 9],
+        pixels: speckled(9, 7).into_raw(),
+        label: 0,
+    };
+    let resized = Resize::new([4, 6]).map(&larger);
+    assert_eq!(set.train.picture(0), resized.pixels, "a.png comes first, resized");
+    assert_eq!(set.train.picture(1), speckled(6, 4).into_raw());
+    for (picture, colour) in [
+        (set.train.picture(2), [200, 100, 50]),
+        (set.test.picture(0), [50, 100, 200]),
+    ] {
+        for (byte, expected) in picture.iter().zip(colour.iter().cycle()) {
+            assert!(
+                byte.abs_diff(*expected) <= 3,
+                "a JPEG is not exact: {byte} {expected}"
+            );
+        }
+    }
+    let grey: Vec<u8> = (0..24)
+        .flat_map(|at| [(40 * (at % 6) + at / 6) as u8; 3])
+        .collect();
+    assert_eq!(set.train.picture(3), grey);
+}
+
+#[test]
+fn folders_name_the_picture_that_cannot_be_decoded() {
+    let dir = folders();
+    let path = dir.path().join("train/dog/broken.png");
+    let whole = fs::read(dir.path().join("train/cat/a.png")).unwrap();
+    // Honest but for its size: 40,000 x 40,000 pixels.
+    let mut giant = whole.clone();
+    giant[16..24].copy_from_slice(&[40_000u32.to_be_bytes(), 40_000u32.to_be_bytes()].concat());
+    let mut crc = Crc::new();
+    crc.update(&giant[12..29]);
+    giant[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+    for bytes in [&b"no picture"[..], b"", &whole[..whole.len() / 2], &giant] {
+        fs::write(&path, bytes).unwrap();
+        let error = folder::load(dir.path(), [4, 6]).unwrap_err();
+        assert!(matches!(error, DataError::Decode { .. }), "{error}");
+        assert_says(&error.to_string(), &[path.to_str().unwrap(), "Replace the file"]);
+    }
+}
+
+#[test]
+fn folders_that_are_not_laid_out_are_refused() {
+    let refused = |change: &dyn Fn(&Path)| {
+        let dir = folders();
+        change(dir.path());
+        folder::load(dir.path(), [4, 6]).unwrap_err().to_string()
+    };
+    let message = refused(&|dir| {
+        fs::create_dir(dir.join("test/bird")).unwrap();
+        fs::copy(dir.join("train/cat/a.png"), dir.join("test/bird/a.png")).unwrap();
+    });
+    assert_says(&message, &["test/bird", "train does not hold"]);
+    let message = refused(&|dir| fs::create_dir(dir.join("train/bird")).unwrap());
+    assert_says(&message, &["train/bird holds no pictures"]);
+    let message = refused(&|dir| fs::remove_dir_all(dir.join("test")).unwrap());
+    assert_says(&message, &["cannot read", "test"]);
+    let message = refused(&|dir| fs::remove_dir_all(dir.join("test/dog")).unwrap());
+    assert_says(&message, &["test holds no folders"]);
+    let message = refused(&|dir| {
+        for n in 0..255 {
+            fs::create_dir(dir.join(format!("train/{n}"))).unwrap();
+        }
+    });
+    assert_says(&message, &["257 classes", "at most 256"]);
+}
+
+// --- Varying pictures -------------------------------------------------------------------------------------------------
+
+const VARIED: Augment = Augment { flip: true, pad: 2 };
+const VARIANTS: usize = 2 * 5 * 5;
+
+/// Pictures of 4x5 pixels, each unlike all others.
+fn unlike(count: u8) -> Pictures {
+    let pixels = (0..count)
+        .flat_map(|n| (0..20).flat_map(move |at| [1 + n, 1 + at, 200 - at]))
+        .collect();
+    Pictures::new(4, 5, 10, pixels, (0..count).collect()).unwrap()
+}
+
+/// Every flip and crop of a picture of 4x5 pixels, the long way: padded first.
+fn variants(picture: &[u8]) -> HashMap<Vec<u8>, usize> {
+    let mut variants = HashMap::new();
+    for flip in [false, true] {
+        let mut padded = [[[0; 3]; 9]; 8];
+        for (at, pixel) in picture.chunks_exact(3).enumerate() {
+            let column = if flip { 4 - at % 5 } else { at % 5 };
+            padded[2 + at / 5][2 + column].copy_from_slice(pixel);
+        }
+        for top in 0..5 {
+            for left in 0..5 {
+                let rows = padded[top..top + 4].iter();
+                let crop = rows.flat_map(|row| row[left..left + 5].concat()).collect();
+                variants.insert(crop, variants.len());
+            }
+        }
+    }
+    assert_eq!(variants.len(), VARIANTS, "all are unlike");
+    variants
+}
+
+fn item(pictures: &Pictures, index: usize) -> PictureItem {
+    PictureItem {
+        size: [pictures.height(), pictures.width()],
+        pixels: pictures.picture(index).to_vec(),
+        label: pictures.label(index),
+    }
+}
+
+#[test]
+fn every_flip_and_crop_is_drawn_equally_often() {
+    let pictures = unlike(1);
+    let variants = variants(pictures.picture(0));
+    let mut dice = ChaCha8Rng::seed_from_u64(5);
+    let mut counts = [0u32; VARIANTS];
+    for _ in 0..100 * VARIANTS {
+        let varied = VARIED.apply(item(&pictures, 0), &mut dice);
+        assert_eq!((varied.size, varied.label), ([4, 5], 0));
+        counts[variants[&varied.pixels]] += 1;
+    }
+    // Standard deviation 10.
+    assert!(counts.iter().all(|count| (50..150).contains(count)), "{counts:?}");
+    let flipped: u32 = counts[VARIANTS / 2..].iter().sum();
+    assert!((2325..2675).contains(&flipped), "{flipped}");
+
+    for (augment, some) in [
+        (Augment::none(), 1),
+        (Augment { flip: true, pad: 0 }, 2),
+        (Augment { flip: false, pad: 2 }, 25),
+    ] {
+        let seen: HashSet<_> = (0..1000)
+            .map(|_| variants[&augment.apply(item(&pictures, 0), &mut dice).pixels])
+            .collect();
+        assert_eq!(seen.len(), some, "{augment}");
+    }
+}
+
+/// The pictures of one epoch as bytes, with their labels.
+fn epoch(loader: &PictureLoader) -> Vec<(Vec<u8>, usize)> {
+    let mut pictures = Vec::new();
+    for batch in loader.iter().map(Result::unwrap) {
+        let [count, _, height, width] = batch.images.dims();
+        let images = batch.images.permute([0, 2, 3, 1]).to_data();
+        let bytes: Vec<u8> = images
+            .iter::<f32>()
+            .map(|value| (127.5 * (value + 1.0)).round() as u8)
+            .collect();
+        let targets = batch.targets.to_data();
+        let labels = targets.iter::<i64>().map(|label| label as usize);
+        assert_eq!(bytes.len(), count * height * width * 3);
+        pictures.extend(
+            bytes
+                .chunks_exact(height * width * 3)
+                .map(<[u8]>::to_vec)
+                .zip(labels),
+        );
+    }
+    pictures
+}
+
+fn varied_loader(first: usize) -> PictureLoader {
+    let dataset = PictureDataset::new(unlike(10).into());
+    PictureLoader::new(dataset, Resize::new([4, 5]), 4, &Device::default())
+        .with_shuffle(11, first)
+        .with_augment(VARIED)
+}
+
+#[test]
+fn epochs_are_varied_anew_and_can_be_repeated() {
+    let pictures = unlike(10);
+    let loader = varied_loader(1);
+    let epochs = [(); 3].map(|()| epoch(&loader));
+    let places = epochs.clone().map(|epoch| {
+        let mut places = [0; 10];
+        for (pixels, label) in epoch {
+            places[label] = variants(pictures.picture(label))[&pixels];
+        }
+        places
+    });
+    assert_ne!(places[0], places[1]);
+    assert_ne!(places[1], places[2]);
+    assert!(
+        places[0].iter().any(|&place| place != places[0][0]),
+        "not all alike"
+    );
+    assert_eq!(
+        epoch(&varied_loader(3)),
+        epochs[2],
+        "a resumed run sees what it would have seen"
+    );
+
+    let plain = PictureLoader::new(
+        PictureDataset::new(pictures.clone().into()),
+        Resize::new([4, 5]),
+        4,
+        &Device::default(),
+    );
+    let as_they_are: Vec<_> = (0..10).map(|n| (pictures.picture(n).to_vec(), n)).collect();
+    assert_eq!(epoch(&plain), as_they_are);
+    let shuffled = epoch(&plain.with_shuffle(11, 1));
+    assert!(shuffled.iter().all(|(pixels, n)| *pixels == as_they_are[*n].0));
+}
+
+#[test]
+#[should_panic(expected = "varied where they are shuffled")]
+fn only_a_loader_that_shuffles_varies() {
+    let dataset = PictureDataset::new(unlike(2).into());
+    let _ = PictureLoader::new(dataset, Resize::new([4, 5]), 2, &Device::default()).with_augment(VARIED);
+}
+
+/// Runs itself with one thread and with three: the pool of threads is one for the process.
+#[test]
+fn epochs_are_the_same_on_any_number_of_threads() {
+    const CHILD: &str = "VWC_TEST_PRINTS_AN_EPOCH";
+    if std::env::var_os(CHILD).is_some() {
+        println!("epoch {:?}", epoch(&varied_loader(2)));
+        return;
+    }
+    let run = |threads: &str| {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "epochs_are_the_same_on_any_number_of_threads",
+                "--nocapture",
+            ])
+            .env(CHILD, "1")
+            .env("RAYON_NUM_THREADS", threads)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find_map(|line| line.split_once("epoch "));
+        line.expect("the epoch").1.to_owned()
+    };
+    let one = run("1");
+    assert_eq!(one, run("3"));
+    assert_eq!(one, format!("{:?}", epoch(&varied_loader(2))));
+}
+
+#[test]
+fn cifar_is_normalised_as_published() {
+    let (train, _) = cifar10::load(cifar_files().path()).unwrap();
+    let byte = train.picture(0)[..3].to_vec();
+    let dataset = PictureDataset::new(train.into());
+    let loader = PictureLoader::new(dataset, Resize::new([32, 32]), 1, &Device::default());
+    let batch = loader.iter().next().unwrap().unwrap();
+    let values: Vec<f64> = batch.images.to_data().iter::<f64>().collect();
+    for (channel, (mean, std)) in [(0.4914, 0.2023), (0.4822, 0.1994), (0.4465, 0.2010)]
+        .into_iter()
+        .enumerate()
+    {
+        let expected = (f64::from(byte[channel]) / 255.0 - mean) / std;
+        assert!((values[channel * 1024] - expected).abs() < 1e-5);
+    }
 }
 
 // --- Drawing digits ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,9 @@ use burn::tensor::Device;
 use common::values;
 use tempfile::TempDir;
 use vwc_sdk::Error;
-use vwc_sdk::data::{Normalization, PictureDataset, PictureItem, PictureLoader, Resize, Splits, synthetic};
+use vwc_sdk::data::{
+    Augment, Normalization, PictureDataset, PictureItem, PictureLoader, Resize, Splits, synthetic,
+};
 use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, Search};
 use vwc_sdk::models::{Cnn8, Cnn8Config, Network, NetworkConfig};
 use vwc_sdk::train::{
@@ -226,7 +228,37 @@ fn resuming_another_run_is_refused_and_harms_nothing() {
             "{message}"
         );
     }
+    let augment = Augment { flip: true, pad: 1 };
+    let varied = splits().with_augment(augment);
+    let again = |splits: &Splits| train_on(splits, &small(), &run, &recipe(1), true, Interrupter::new());
+    let message = again(&varied).unwrap_err().to_string();
+    assert!(
+        message.contains("augmentation is none, asked for is flip and crop from a margin of 1"),
+        "{message}"
+    );
     assert_eq!(fs::read(run.join("model.bpk")).unwrap(), model);
+
+    // Runs of before these were saved are still read.
+    let path = run.join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let fields = config.as_object_mut().unwrap();
+    assert!(fields.remove("augment").is_some() && fields.remove("normalization").is_some());
+    fs::write(&path, config.to_string()).unwrap();
+    again(&splits()).unwrap();
+}
+
+#[test]
+fn pictures_to_train_on_are_varied_where_asked() {
+    let _turn = turn();
+    let dir = TempDir::new().unwrap();
+    let (plain, varied) = (dir.path().join("plain"), dir.path().join("varied"));
+    train(&plain, &recipe(1), false, Interrupter::new()).unwrap();
+    let augment = Augment { flip: true, pad: 4 };
+    let splits = splits().with_augment(augment);
+    train_on(&splits, &small(), &varied, &recipe(1), false, Interrupter::new()).unwrap();
+    assert_ne!(losses(&plain)[0].1, losses(&varied)[0].1);
+    let config = RunDir::new(&varied).config::<Cnn8Config>().unwrap();
+    assert_eq!(config.augment, augment);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Pictures: where they come from, and how they reach a network.
 //!
 //! [`Pictures`] hold a split as bytes. [`svhn`] and [`cifar10`] read them from the official files, which [`download`]
-//! fetches; [`synthetic`] draws them where there are no files. From there on everything is Burn's: a [`PictureDataset`] is a
-//! `Dataset`, [`Resize`] a `Mapper` over it, [`PictureBatcher`] a `Batcher`, and [`PictureLoader`] a `DataLoader`
-//! whose epochs can be repeated.
+//! fetches, and [`folder`] from pictures in folders; [`synthetic`] draws them where there are no files. From there on
+//! everything is Burn's: a [`PictureDataset`] is a `Dataset`, [`Resize`] a `Mapper` over it, [`PictureBatcher`] a
+//! `Batcher`, and [`PictureLoader`] a `DataLoader` whose epochs can be repeated. It varies the training pictures as
+//! [`Augment`] says.
 
 pub mod cifar10;
 pub mod download;
+pub mod folder;
 pub mod svhn;
 pub mod synthetic;
 
