@@ -271,13 +271,27 @@ impl StateDict {
         let plain: Vec<(String, &TensorData)> = (self.tensors.iter())
             .map(|(name, data)| (without_bn_dict(name), data))
             .collect();
+        let expected: BTreeSet<&str> = names.iter().map(|name| name.torch.as_str()).collect();
+        // What stands in front of one of the names, and of how many.
         let first = &names[0].torch;
-        let prefixes: BTreeSet<&str> = plain
-            .iter()
+        let mut prefixes: BTreeMap<&str, usize> = (plain.iter())
             .filter_map(|(name, _)| name.strip_suffix(first.as_str()))
             .filter(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+            .map(|prefix| (prefix, 0))
             .collect();
-        let prefix = match prefixes.iter().collect::<Vec<_>>()[..] {
+        for (prefix, count) in &mut prefixes {
+            let of_network = |name: &str| {
+                name.strip_prefix(prefix)
+                    .is_some_and(|name| expected.contains(name))
+            };
+            *count = plain.iter().filter(|(name, _)| of_network(name)).count();
+        }
+        let most = prefixes.values().copied().max().unwrap_or_default();
+        let likely: Vec<&str> = (prefixes.iter())
+            .filter(|(_, count)| **count == most)
+            .map(|(prefix, _)| *prefix)
+            .collect();
+        let prefix = match likely[..] {
             [] => "",
             [prefix] => prefix,
             [..] => {
@@ -286,7 +300,6 @@ impl StateDict {
                 )));
             }
         };
-        let expected: BTreeSet<&str> = names.iter().map(|name| name.torch.as_str()).collect();
         let unused = |name: &str| {
             let leaf = name.split('.').next().unwrap_or_default();
             expected.contains("classifier.weight") && (leaf == "prelu" || leaf.starts_with("bn"))

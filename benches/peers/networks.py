@@ -12,7 +12,8 @@ def quantise(x, bits):
     if bits == 32:
         return x
     levels = 2**bits - 1
-    return x + (torch.round(x * levels) / levels - x).detach()
+    # A sum with an exact zero: the value itself, where `x + (value - x)` would be off by a rounding error.
+    return (torch.round(x * levels) / levels).detach() + (x - x.detach())
 
 
 def quantise_weight(w, bits):
@@ -22,6 +23,12 @@ def quantise_weight(w, bits):
     if bits == 32:
         return t / peak * scale
     return scale * (2 * quantise(t / (2 * peak) + 0.5, bits) - 1)
+
+
+def clamp(x):
+    """To the unit interval, with the gradient passing at its ends too, as when the original was written; today's
+    `Tensor.clamp` stops it there."""
+    return torch.where((x >= 0) & (x <= 1), x, x.detach().clamp(0, 1))
 
 
 class QuantConv2d(nn.Conv2d):
@@ -54,7 +61,7 @@ class Act(nn.Module):
     def forward(self, x):
         if self.bits in (None, 32):
             return F.relu(x)
-        x = x.clamp(0, 1)
+        x = clamp(x)
         return quantise(x, self.bits) if self.rounds else x
 
 
