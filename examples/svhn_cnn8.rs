@@ -9,9 +9,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use vwc_sdk::Error;
 use vwc_sdk::cli::exit_code;
-use vwc_sdk::cli::job::{Job, JobArgs, Mode};
+use vwc_sdk::cli::job::{JobArgs, run};
 use vwc_sdk::models::Cnn8Config;
 
 /// Train CNN-8 on SVHN's street-number digits, then prune it to the channel counts that a PIM array computes in the
@@ -41,24 +40,5 @@ Examples:
 
 fn main() -> ExitCode {
     // Wrong usage ends inside `parse`, with code 2.
-    exit_code(run(Cli::parse().job))
-}
-
-fn run(args: JobArgs) -> Result<(), Error> {
-    let config = Cnn8Config::new()
-        .with_quantized(args.q == 1)
-        .with_weight_bits(args.wb)
-        .with_activation_bits(args.ab);
-    let mode = args.mode;
-    let job = Job::new(args, config)?;
-
-    let networks = match mode {
-        Mode::All | Mode::Train => vec![job.train()?],
-        Mode::Prune | Mode::Test => job.kept()?,
-    };
-    if matches!(mode, Mode::Train | Mode::Test) {
-        return job.report(&networks, None);
-    }
-    let pruned = job.prune(networks)?;
-    job.report(&pruned.rounds, Some((pruned.winner, pruned.stopped)))
+    exit_code(run::<Cnn8Config>(Cli::parse().job))
 }

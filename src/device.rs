@@ -14,6 +14,13 @@ pub enum DeviceName {
     Wgpu,
 }
 
+impl Default for DeviceName {
+    /// `flex` where it is compiled in.
+    fn default() -> Self {
+        Self::available().next().unwrap_or(Self::Flex)
+    }
+}
+
 impl DeviceName {
     /// The device itself, without automatic differentiation.
     ///

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-#[cfg(feature = "train")]
-use vwc_sdk::cli::evaluate;
 use vwc_sdk::cli::{compare, exit_code, front, map, simulate};
+#[cfg(feature = "train")]
+use vwc_sdk::cli::{evaluate, import, train};
 
-/// Map convolutional networks onto processing-in-memory arrays.
+/// Train low-bit convolutional networks, map them onto processing-in-memory arrays, and prune them to fit.
 #[derive(Parser)]
 #[command(name = "vwc-sdk", version)]
 struct Cli {
@@ -24,6 +24,16 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     #[cfg(feature = "train")]
     Evaluate(evaluate::EvaluateArgs),
+    #[cfg(feature = "train")]
+    Train(train::TrainArgs),
+    #[cfg(feature = "train")]
+    Prune(train::PruneArgs),
+    #[cfg(feature = "train")]
+    Test(train::TestArgs),
+    #[cfg(feature = "train")]
+    Import(import::ImportArgs),
+    #[cfg(feature = "train")]
+    Export(import::ExportArgs),
 }
 
 fn main() -> ExitCode {
@@ -36,5 +46,15 @@ fn main() -> ExitCode {
         Command::Simulate(args) => exit_code(simulate::run_all(&args)),
         #[cfg(feature = "train")]
         Command::Evaluate(args) => exit_code(evaluate::run(&args)),
+        #[cfg(feature = "train")]
+        Command::Train(args) => exit_code(train::train(args)),
+        #[cfg(feature = "train")]
+        Command::Prune(args) => exit_code(train::prune(args)),
+        #[cfg(feature = "train")]
+        Command::Test(args) => exit_code(train::test(args)),
+        #[cfg(feature = "train")]
+        Command::Import(args) => exit_code(import::import(&args)),
+        #[cfg(feature = "train")]
+        Command::Export(args) => exit_code(import::export(&args)),
     }
 }

@@ -169,11 +169,14 @@ fn the_full_precision_twin_runs_too() {
     let place = Place::new();
     let text = place.data(&format!("--q 0 --mode train --total_epochs 1 {SMALL}"));
     assert!(text.contains("CNN-8 full precision"), "{text}");
-    let error = place.refused(&format!("--mode prune --total_epochs 1 {SMALL}"), 1);
+    let error = place.refused(&format!("--mode prune --q 1 --total_epochs 1 {SMALL}"), 1);
     assert!(
         error.contains("this network is full precision, asked for is W1A1"),
         "{error}"
     );
+    // What a network is need not be said again.
+    let text = place.data(&format!("--mode test {SMALL}"));
+    assert!(text.contains("CNN-8 full precision"), "{text}");
 }
 
 #[test]
@@ -208,6 +211,14 @@ fn help_explains_every_flag() {
         "--budget",
         "--format",
         "--valid",
+        "--widths",
+        "--data ",
+        "--augment",
+        "--ratio",
+        "--scope",
+        "--multiple",
+        "--minimum",
+        "--ranking",
     ] {
         let flag = format!("\n      {flag}");
         assert!(text.contains(&flag), "{flag} missing in\n{text}");

@@ -8,7 +8,7 @@ use common::{assert_close, devices, noise, tensor, values};
 use proptest::prelude::*;
 use vwc_sdk::Error;
 use vwc_sdk::mapping::presets;
-use vwc_sdk::models::{Cnn8Config, Network, NetworkConfig};
+use vwc_sdk::models::{BlockOrder, Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
 use vwc_sdk::quant::Bits;
 
 #[test]
@@ -100,6 +100,147 @@ fn widths_are_checked() {
         let error = config.resized(&widths).unwrap_err();
         assert!(matches!(error, Error::Widths { expected: 7, .. }), "{error}");
     }
+}
+
+#[test]
+fn resnet20_is_the_preset_and_counts_the_published_parameters() {
+    let device = Device::default();
+    for widths in [[64, 128, 256], [16, 32, 64], [5, 4, 6]] {
+        let network = ResNet20Config::new().with_widths(widths).init(&device);
+        assert_eq!(network.conv_layers(), presets::resnet20(widths));
+        assert_eq!(network.convolutions().len(), 19);
+    }
+    // Per layer, the published table of 64, 128 and 256 channels and of what RCP1 leaves of them.
+    for (widths, stages) in [
+        ([64, 128, 256], [36_864, 147_456, 589_824]),
+        ([42, 112, 224], [15_876, 112_896, 451_584]),
+    ] {
+        let network = ResNet20Config::new().with_widths(widths).init(&device);
+        let layers = network.conv_layers();
+        assert_eq!(layers[0].params(), 27 * widths[0] as u64);
+        for (stage, params) in stages.into_iter().enumerate() {
+            for layer in &layers[2 + 6 * stage..7 + 6 * stage] {
+                assert_eq!(layer.params(), params, "{}", layer.name);
+            }
+        }
+        // All that is trained: convolutions, shortcuts, batch norms and the classifier.
+        let [a, b, c] = widths;
+        let convs: u64 = layers.iter().map(|layer| layer.params()).sum();
+        let shortcuts = a * b + b * c + 2 * (b + c);
+        let norms = 2 * (7 * a + 6 * b + 6 * c);
+        assert_eq!(
+            network.num_trainable_params(),
+            convs as usize + shortcuts + norms + 10 * c + 10
+        );
+    }
+    // The classic network, with projections on its shortcuts.
+    let classic = ResNet20Config::new().with_widths([16, 32, 64]).init(&device);
+    assert_eq!(classic.num_trainable_params(), 272_474);
+}
+
+#[test]
+fn resnet20_has_a_width_inside_each_block() {
+    let config = ResNet20Config::new().with_widths([4, 5, 6]);
+    assert_eq!(config.widths(), [4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6]);
+    let narrow = config.resized(&[4, 1, 2, 3, 5, 4, 5, 6, 6, 7, 8, 9]).unwrap();
+    assert_eq!(narrow.inner, Some([1, 2, 3, 4, 5, 6, 7, 8, 9]));
+    assert_eq!(narrow.widths(), [4, 1, 2, 3, 5, 4, 5, 6, 6, 7, 8, 9]);
+    // Three widths, or twelve that say the same, are one structure.
+    assert_eq!(config.resized(&[4, 5, 6]).unwrap(), config);
+    assert_eq!(config.resized(&config.widths()).unwrap(), config);
+    let layers = narrow.init(&Device::default()).conv_layers();
+    let shapes: Vec<_> = layers
+        .iter()
+        .map(|layer| (layer.in_channels, layer.out_channels))
+        .collect();
+    assert_eq!(shapes[..3], [(3, 4), (4, 1), (1, 4)]);
+    assert_eq!(shapes[17..], [(6, 9), (9, 6)]);
+    for widths in [vec![], vec![4, 5], vec![1; 11], vec![0, 1, 1]] {
+        assert!(
+            matches!(config.resized(&widths), Err(Error::Widths { .. })),
+            "{widths:?}"
+        );
+    }
+}
+
+#[test]
+fn vgg13_counts_its_parameters() {
+    let network = Vgg13Config::new().init(&Device::default());
+    let widths = [3, 64, 64, 128, 128, 256, 256, 512, 512, 512, 512];
+    let convs: usize = widths.windows(2).map(|pair| 9 * pair[0] * pair[1]).sum();
+    let linear = 2 * 512 * 512 + 512 * 10 + 10;
+    assert_eq!(network.num_trainable_params(), convs + 64 + linear);
+    let sides: Vec<_> = network.conv_layers().iter().map(|layer| layer.input[0]).collect();
+    assert_eq!(sides, [32, 32, 16, 16, 8, 8, 4, 4, 2, 2]);
+}
+
+#[test]
+fn every_network_computes_logits_at_every_precision() {
+    for (name, device) in devices() {
+        let x = tensor(&noise(1, 2 * 3 * 32 * 32), [2, 3, 32, 32], &device);
+        for bits in [1, 2, 4, 8, 32] {
+            let bits = Bits::new(bits).unwrap();
+            for order in [BlockOrder::Original, BlockOrder::PreActivation] {
+                for quantized in [true, false] {
+                    let network = ResNet20Config::new()
+                        .with_widths([3, 4, 5])
+                        .with_order(order)
+                        .with_quantized(quantized)
+                        .with_classes(7)
+                        .with_weight_bits(bits)
+                        .with_activation_bits(bits)
+                        .init(&device);
+                    let logits = network.forward(x.clone());
+                    assert_eq!(logits.dims(), [2, 7], "{name}");
+                    assert!(values(&logits).iter().all(|v| v.is_finite()), "{name} {bits}");
+                }
+            }
+            let network = Vgg13Config::new()
+                .with_widths([2, 3, 4, 5, 4, 3, 4, 5, 6, 7])
+                .with_hidden([5, 6])
+                .with_weight_bits(bits)
+                .with_activation_bits(bits)
+                .init(&device);
+            assert_eq!(network.forward(x.clone()).dims(), [2, 10], "{name}");
+        }
+    }
+}
+
+#[test]
+fn resnet20_starts_as_published() {
+    let device = Device::default();
+    device.seed(3);
+    let network = ResNet20Config::new().init(&device);
+    // Kaiming normal, fan-out: a variance of 2 / (kernel area * output channels).
+    for (path, conv) in network.convolutions() {
+        let [outputs, _, height, width] = conv.weight.dims();
+        let weights = values(&conv.weight.val());
+        let variance = weights.iter().map(|w| w * w).sum::<f64>() / weights.len() as f64;
+        let expected = 2.0 / (outputs * height * width) as f64;
+        assert!(
+            (variance / expected - 1.0).abs() < 0.1,
+            "{path}: {variance}, expected {expected}"
+        );
+    }
+}
+
+#[test]
+fn every_parameter_has_a_name_in_pytorch() {
+    fn check<C: NetworkConfig>(config: C) {
+        let network = config.init(&Device::default());
+        let mut ours: Vec<_> = network.torch_names().into_iter().map(|name| name.path).collect();
+        let mut theirs: Vec<_> = network.torch_names().into_iter().map(|name| name.torch).collect();
+        let parameters = vwc_sdk::models::Parameters::of(&network);
+        ours.sort();
+        assert_eq!(ours, parameters.iter().map(|(path, _)| path).collect::<Vec<_>>());
+        theirs.sort();
+        theirs.dedup();
+        assert_eq!(theirs.len(), ours.len(), "names of their own");
+    }
+    check(Cnn8Config::new());
+    check(Vgg13Config::new());
+    check(ResNet20Config::new());
+    check(ResNet20Config::new().with_order(BlockOrder::PreActivation));
 }
 
 proptest! {

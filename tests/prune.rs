@@ -10,8 +10,12 @@ use burn::tensor::{Device, Tensor, TensorData};
 use common::{assert_close, devices, noise, tensor, values};
 use proptest::prelude::*;
 use vwc_sdk::Error;
-use vwc_sdk::models::{Cnn8, Cnn8Config, Network, NetworkConfig};
-use vwc_sdk::prune::{Ranking, keep_largest, l1_norms, prune};
+use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray};
+use vwc_sdk::models::{
+    BlockOrder, Cnn8, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
+};
+use vwc_sdk::prune::{Ranking, Ratio, Scope, keep_largest, l1_norms, prune};
+use vwc_sdk::train::{Round, next_widths};
 
 /// f32, sums of a few hundred terms in another order.
 const TOLERANCE: f64 = 1e-5;
@@ -46,7 +50,7 @@ impl ModuleMapper for Scramble {
     }
 }
 
-fn scrambled(config: &Cnn8Config, device: &Device, seed: u64) -> Cnn8 {
+fn scrambled<C: NetworkConfig>(config: &C, device: &Device, seed: u64) -> C::Network {
     config.init(device).map(&mut Scramble {
         path: vec![],
         seed: seed * 1000,
@@ -79,28 +83,27 @@ fn tensors(network: &Cnn8) -> HashMap<String, (Vec<usize>, Vec<f64>)> {
     tensors.found
 }
 
-/// Zeroes what makes up the channels that are not kept: weights, bias, batch norm.
-fn masked(mut network: Cnn8, kept: &[Vec<usize>]) -> Cnn8 {
-    let mask = |kept: &[usize], count: usize| -> Vec<f64> {
-        (0..count).map(|c| f64::from(kept.contains(&c))).collect()
-    };
-    for (n, kept) in kept.iter().enumerate() {
-        let device = network.convs[n].weight.device();
-        let [out, ..] = network.convs[n].weight.dims();
-        let mask = tensor(&mask(kept, out), [out], &device);
-        let conv = &mut network.convs[n];
-        conv.weight = Param::from_tensor(conv.weight.val() * mask.clone().reshape([out, 1, 1, 1]));
-        conv.bias = conv
-            .bias
-            .take()
-            .map(|bias| Param::from_tensor(bias.val() * mask.clone()));
-        if (1..=5).contains(&n) {
-            let norm = &mut network.norms[n - 1];
-            norm.gamma = Param::from_tensor(norm.gamma.val() * mask.clone());
-            norm.beta = Param::from_tensor(norm.beta.val() * mask.clone());
+/// Zeroes what makes up the channels that are not kept: every slice of their groups but variances.
+fn masked<N: Network>(network: N, kept: &[Vec<usize>]) -> N {
+    let mut parameters = Parameters::of(&network);
+    for (group, kept) in network.channel_groups().iter().zip(kept) {
+        for slice in group
+            .slices
+            .iter()
+            .filter(|slice| !slice.path.ends_with("running_var"))
+        {
+            let shape = parameters.get(&slice.path).unwrap().shape().to_vec();
+            let inner: usize = shape[slice.dim + 1..].iter().product();
+            let mut zeroed = parameters.values(&slice.path).unwrap().to_vec();
+            for (index, value) in zeroed.iter_mut().enumerate() {
+                if !kept.contains(&(index / inner % shape[slice.dim])) {
+                    *value = 0.0;
+                }
+            }
+            parameters.insert(slice.path.clone(), TensorData::new(zeroed, shape));
         }
     }
-    network
+    parameters.put_into(network).unwrap()
 }
 
 fn pictures(device: &Device) -> Tensor<4> {
@@ -218,6 +221,234 @@ fn a_pruned_network_still_trains() {
         network.num_trainable_params(),
         pruned.config.init(&device).num_trainable_params()
     );
+}
+
+const RANKINGS: [Ranking; 5] = [
+    Ranking::L1,
+    Ranking::L2,
+    Ranking::BatchNormScale,
+    Ranking::GeometricMedian,
+    Ranking::Random(7),
+];
+
+/// In full precision the network whose pruned channels are zeroed computes what the rewritten one computes.
+fn rewriting_equals_masking<C: NetworkConfig>(config: &C, widths: &[usize], ranking: Ranking, seed: u64) {
+    let device = Device::default();
+    let network = scrambled(config, &device, seed);
+    let pruned = prune(&network, config, widths, ranking).unwrap();
+    for ((group, kept), &width) in network.channel_groups().iter().zip(&pruned.kept).zip(widths) {
+        assert_eq!(kept.len(), width, "{}", group.name);
+        assert!(kept.is_sorted() && kept.iter().all(|&channel| channel < group.channels));
+    }
+    let [height, width] = C::INPUT;
+    let x = tensor(&noise(77, 2 * 3 * height * width), [2, 3, height, width], &device);
+    let expected = values(&masked(network, &pruned.kept).forward(x.clone()));
+    assert_close(&values(&pruned.network.forward(x)), &expected, 1e-4, C::NAME);
+}
+
+#[test]
+fn residual_networks_are_rewritten_as_a_whole() {
+    for (seed, ranking) in RANKINGS.into_iter().enumerate() {
+        for order in [BlockOrder::Original, BlockOrder::PreActivation] {
+            let config = ResNet20Config::new()
+                .with_widths([4, 5, 6])
+                .with_order(order)
+                .with_quantized(false);
+            let widths = [3, 2, 4, 1, 4, 5, 3, 2, 5, 6, 1, 4];
+            rewriting_equals_masking(&config, &widths, ranking, seed as u64);
+        }
+    }
+}
+
+#[test]
+fn plain_networks_are_rewritten_by_any_ranking() {
+    let vgg = Vgg13Config::new()
+        .with_widths([4, 5, 6, 5, 4, 5, 6, 7, 6, 5])
+        .with_hidden([6, 5])
+        .with_quantized(false);
+    for (seed, ranking) in RANKINGS.into_iter().enumerate() {
+        if ranking != Ranking::BatchNormScale {
+            rewriting_equals_masking(&vgg, &[3, 5, 2, 4, 4, 1, 5, 6, 6, 3], ranking, seed as u64);
+        }
+    }
+}
+
+#[test]
+fn a_stage_ranks_its_channels_by_all_that_is_added() {
+    let device = Device::default();
+    let config = ResNet20Config::new().with_widths([3, 4, 5]);
+    let network = scrambled(&config, &device, 5);
+    let parameters = Parameters::of(&network);
+    let groups = network.channel_groups();
+    let names: Vec<_> = groups.iter().map(|group| group.name.as_str()).collect();
+    assert_eq!(
+        names[..5],
+        [
+            "stage1",
+            "stage1.block1",
+            "stage1.block2",
+            "stage1.block3",
+            "stage2"
+        ]
+    );
+    // The stage's width is that of the first convolution or the shortcut, and of the second of each block.
+    let producers = |group: usize| groups[group].ranked_by.clone();
+    assert_eq!(
+        producers(0),
+        [
+            "conv.weight",
+            "blocks.0.conv1.weight",
+            "blocks.1.conv1.weight",
+            "blocks.2.conv1.weight"
+        ]
+    );
+    assert_eq!(
+        producers(4),
+        [
+            "blocks.3.conv1.weight",
+            "blocks.3.shortcut.conv.weight",
+            "blocks.4.conv1.weight",
+            "blocks.5.conv1.weight"
+        ]
+    );
+    let scores = Ranking::L1.scores(&groups[4], &parameters).unwrap();
+    for (channel, score) in scores.into_iter().enumerate() {
+        let of = |path: &String| {
+            let weights = parameters.values(path).unwrap();
+            let size = weights.len() / 4;
+            weights[channel * size..][..size]
+                .iter()
+                .map(|w| f64::from(w.abs()))
+                .sum::<f64>()
+        };
+        let expected: f64 = producers(4).iter().map(of).sum();
+        assert!(
+            (score - expected).abs() < 1e-6 * expected,
+            "{score}, expected {expected}"
+        );
+    }
+}
+
+#[test]
+fn rankings_are_what_they_are_called() {
+    let device = Device::default();
+    let config = Cnn8Config::new().with_widths([3, 3, 2, 2, 2, 2, 2]);
+    let network = config.init(&device);
+    let mut parameters = Parameters::of(&network);
+    let groups = network.channel_groups();
+    // Three filters of 3x5x5, all but two of their weights zero.
+    let mut filters = vec![0.0f32; 3 * 75];
+    for (filter, weights) in [[3.0, 4.0], [-6.0, 0.0], [3.0, 3.0]].into_iter().enumerate() {
+        filters[filter * 75..][..2].copy_from_slice(&weights);
+    }
+    parameters.insert("convs.0.weight", TensorData::new(filters, [3, 3, 5, 5]));
+    parameters.insert("norms.0.gamma", TensorData::new(vec![0.5f32, -2.0, 1.0], [3]));
+    let scores = |ranking: Ranking, group: usize| ranking.scores(&groups[group], &parameters).unwrap();
+    assert_eq!(scores(Ranking::L1, 0), [7.0, 6.0, 6.0]);
+    assert_close(&scores(Ranking::L2, 0), &[5.0, 6.0, 18f64.sqrt()], 1e-6, "L2");
+    let (ab, ac, bc) = (97f64.sqrt(), 1.0, 90f64.sqrt());
+    let expected = [ab + ac, ab + bc, ac + bc];
+    assert_close(&scores(Ranking::GeometricMedian, 0), &expected, 1e-6, "distances");
+    assert_eq!(scores(Ranking::BatchNormScale, 1), [0.5, 2.0, 1.0]);
+    assert_eq!(scores(Ranking::Random(1), 1), scores(Ranking::Random(1), 1));
+    assert_ne!(scores(Ranking::Random(1), 1), scores(Ranking::Random(2), 1));
+    assert_ne!(scores(Ranking::Random(1), 0), scores(Ranking::Random(1), 1));
+    let error = Ranking::BatchNormScale
+        .scores(&groups[0], &parameters)
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("conv1") && error.to_string().contains("bn-scale"),
+        "{error}"
+    );
+    for ranking in RANKINGS {
+        assert_eq!(ranking.to_string().parse(), Ok(ranking));
+    }
+    assert_eq!("random".parse(), Ok(Ranking::Random(0)));
+    assert!("l3".parse::<Ranking>().is_err() && "random:x".parse::<Ranking>().is_err());
+}
+
+#[test]
+fn ratios_keep_multiples_and_minima() {
+    let device = Device::default();
+    let network = scrambled(&Cnn8Config::new(), &device, 6);
+    let widths = |ratio: Ratio| ratio.widths(&network, Ranking::L1).unwrap();
+    assert_eq!(widths(Ratio::new(0.0)), [24, 32, 32, 64, 64, 64, 256]);
+    assert_eq!(widths(Ratio::new(0.25)), [18, 24, 24, 48, 48, 48, 192]);
+    assert_eq!(
+        widths(Ratio::new(0.3).with_multiple(8)),
+        [24, 24, 24, 48, 48, 48, 184]
+    );
+    assert_eq!(
+        widths(Ratio::new(0.9).with_minimum(10)),
+        [10, 10, 10, 10, 10, 10, 26]
+    );
+    // Not more than there are, whatever multiple or minimum.
+    assert_eq!(
+        widths(Ratio::new(0.5).with_multiple(100)),
+        [24, 32, 32, 64, 64, 64, 200]
+    );
+    assert_eq!(
+        widths(Ratio::new(0.5).with_minimum(1000)),
+        [24, 32, 32, 64, 64, 64, 256]
+    );
+
+    let global = Ratio::new(0.5).with_scope(Scope::Network);
+    let found = widths(global.clone());
+    assert_eq!(found.iter().sum::<usize>(), 536 - 268);
+    assert_ne!(found, widths(Ratio::new(0.5)));
+    // What goes is what scores lowest beside its group's mean: no channel that stays is below one that goes.
+    let parameters = Parameters::of(&network);
+    let mut gone: f64 = 0.0;
+    let mut stays = f64::INFINITY;
+    for (group, &width) in network.channel_groups().iter().zip(&found) {
+        let mut scores = Ranking::L1.scores(group, &parameters).unwrap();
+        let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+        scores.sort_by(f64::total_cmp);
+        let (low, high) = scores.split_at(scores.len() - width);
+        gone = low.last().map_or(gone, |score| gone.max(score / mean));
+        stays = stays.min(high[0] / mean);
+    }
+    assert!(gone <= stays, "{gone} went, {stays} stayed");
+    for bad in [
+        Ratio::new(1.0),
+        Ratio::new(-0.1),
+        Ratio::new(f64::NAN),
+        Ratio::new(0.1).with_multiple(0),
+        Ratio::new(0.1).with_minimum(0),
+    ] {
+        assert!(bad.widths(&network, Ranking::L1).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn one_round_on_the_live_resnet20_gives_the_published_table() {
+    let device = Device::default();
+    let config = ResNet20Config::new();
+    let mapping = MappingConfig::new(PimArray::new(512, 256).unwrap())
+        .with_weight_bits(2)
+        .with_accounting(Accounting::AsPublished);
+    let network = config.init(&device);
+    let widths = next_widths(&network, &mapping).unwrap().unwrap();
+    assert_eq!(widths, [42, 42, 42, 42, 112, 112, 112, 112, 224, 224, 224, 224]);
+    let pruned = prune(&network, &config, &widths, Ranking::L1).unwrap();
+    assert_eq!(pruned.config.widths, [42, 112, 224]);
+    assert_eq!(
+        next_widths(&pruned.network, &mapping).unwrap(),
+        None,
+        "nothing is left to prune"
+    );
+
+    // Cycles of a convolution inside each stage, and its parameters, before and after.
+    let rows = |network, config: &ResNet20Config| {
+        let round = Round::new("", config.clone(), network, 0.0, &mapping).unwrap();
+        [2, 8, 14].map(|layer| (round.mappings[layer].cycles, round.layers[layer].params()))
+    };
+    assert_eq!(
+        rows(network, &config),
+        [(900, 36_864), (588, 147_456), (360, 589_824)]
+    );
+    let expected = [(450, 15_876), (392, 112_896), (288, 451_584)];
+    assert_eq!(rows(pruned.network, &pruned.config), expected);
 }
 
 #[test]

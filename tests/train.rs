@@ -21,7 +21,7 @@ use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, Search};
 use vwc_sdk::models::{Cnn8, Cnn8Config, Network, NetworkConfig};
 use vwc_sdk::train::{
     EpochMetrics, Fit, FitOptions, Interrupter, OptimizerKind, Recipe, Round, RoundsConfig, RunDir, Schedule,
-    StopReason, evaluate, fit, rounds,
+    StopReason, WidthChoice, evaluate, fit, rounds,
 };
 
 fn splits() -> Splits {
@@ -545,6 +545,7 @@ fn rounds_with(
     let config = Cnn8Config::new();
     let start = Round::new("original", config.clone(), config.init(&device), 90.0, &mapping).unwrap();
     let settings = RoundsConfig {
+        widths: WidthChoice::Array,
         ranking: vwc_sdk::prune::Ranking::L1,
         mapping,
         max_rounds,

@@ -8,13 +8,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::{
-    job::{SVHN_DIR, SYNTHETIC, SYNTHETIC_SEEDS},
+    networks::{JobNetwork, NetworkKind, with_network},
     options::{Format, adc_bits, deviation, plot_path, share},
+    pictures::test_pictures,
 };
 use crate::crossbar::Device;
-use crate::data::{PictureDataset, svhn, synthetic};
 use crate::mapping::{MappingConfig, Method, PimArray};
-use crate::models::{Cnn8Config, NetworkConfig};
 use crate::report::{
     csv_text,
     plot::{Curve, PlotError, accuracy_curves},
@@ -32,7 +31,7 @@ use crate::{DeviceName, Error};
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvaluateArgs {
-    /// Folder of a trained CNN-8: what the svhn_cnn8 example leaves in runs/svhn_cnn8/original, rcp1, ...
+    /// Folder of a trained network: what the svhn_cnn8 example leaves in runs/svhn_cnn8/original, rcp1, ...
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
 
@@ -92,8 +91,8 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     pub pictures: u32,
 
-    /// Folder of SVHN's test_32x32.mat [default: datasets/svhn, or the embedded digits where the network was trained on
-    /// those].
+    /// Folder of the data set [default: where it was when the network was trained, or the embedded digits where it was
+    /// trained on those].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 
@@ -150,12 +149,14 @@ struct Row {
 ///
 /// An [`EvaluateError`] that says what cannot be read or run.
 pub fn run(args: &EvaluateArgs) -> Result<(), EvaluateError> {
-    let device = DeviceName::available()
-        .next()
-        .expect("a build with networks has a device")
-        .init()?;
-    let (network, run) = RunDir::new(&args.run).load::<Cnn8Config>(&device)?;
-    let (source, pictures) = pictures(args, &run.data)?;
+    with_network!(NetworkKind::of_run(&args.run)?, C => run_network::<C>(args))
+}
+
+fn run_network<C: JobNetwork>(args: &EvaluateArgs) -> Result<(), EvaluateError> {
+    let device = DeviceName::default().init()?;
+    let (network, run) = RunDir::new(&args.run).load::<C>(&device)?;
+    let wanted = args.pictures as usize;
+    let (source, pictures) = test_pictures(&run.data, C::DATA, args.data_dir.as_deref(), C::INPUT, wanted)?;
     let config = MappingConfig::new(args.array.with_cell_bits(args.cell_bits));
     let settings: Vec<(u32, f64)> = args
         .adc_bits
@@ -163,7 +164,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), EvaluateError> {
         .flat_map(|&bits| args.variation.iter().map(move |&variation| (bits, variation)))
         .collect();
 
-    let own = evaluate::<Cnn8Config>(&network, &pictures, &device)?;
+    let own = evaluate::<C>(&network, &pictures, &device)?;
     let mut rows = vec![Row {
         adc_bits: None,
         variation: None,
@@ -186,9 +187,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), EvaluateError> {
             ..Device::ideal(1)
         };
         let mut simulated = SimulatedNetwork::new(&network, args.method, &config, &faults)?;
-        let evaluation = evaluate_with(&pictures, Cnn8Config::INPUT, &device, |images| {
-            simulated.forward(images)
-        })?;
+        let evaluation = evaluate_with(&pictures, C::INPUT, &device, |images| simulated.forward(images))?;
         rows.push(Row {
             adc_bits: Some(adc_bits),
             variation: Some(variation),
@@ -201,7 +200,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), EvaluateError> {
     bar.finish_and_clear();
     eprintln!(
         "{} {}, {} pictures of {source}, {} on {}",
-        Cnn8Config::NAME,
+        C::NAME,
         run.structure.precision(),
         pictures.len(),
         args.method,
@@ -263,22 +262,4 @@ fn plot(args: &EvaluateArgs, path: &std::path::Path, rows: &[Row]) -> Result<(),
     };
     let title = format!("{} on {}: test accuracy", args.run.display(), args.array);
     accuracy_curves(path, &title, x_label, rows[0].accuracy, &curves)
-}
-
-/// The first test pictures, and where they come from.
-fn pictures(args: &EvaluateArgs, trained_on: &str) -> Result<(String, PictureDataset), Error> {
-    let wanted = args.pictures as usize;
-    let (source, all) = if args.data_dir.is_none() && trained_on == SYNTHETIC {
-        (
-            SYNTHETIC.to_owned(),
-            synthetic::digits(wanted, SYNTHETIC_SEEDS[1]),
-        )
-    } else {
-        let dir = args.data_dir.clone().unwrap_or_else(|| SVHN_DIR.into());
-        let pictures = svhn::load(&svhn::Split::Test.path(&dir))?;
-        (format!("SVHN in {}", dir.display()), pictures)
-    };
-    let all = PictureDataset::new(all.into());
-    let end = wanted.min(all.len());
-    Ok((source, all.slice(0, end)))
 }

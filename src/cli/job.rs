@@ -1,6 +1,7 @@
 //! The main job: train a network, then prune it round by round to the channel counts an array wants.
 //!
-//! An example of ours is a `main` that says which network and which recipe; flags, data, folders and tables are here.
+//! An example of ours is a `main` that says which network; flags, folders and tables are here, what is particular to a
+//! network in [`networks`](super::networks), what is to a data set in [`pictures`](super::pictures).
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,16 +12,18 @@ use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::data::{Pictures, Splits, download, svhn, synthetic};
+use super::networks::{Defaults, JobNetwork, NetworkArgs};
+use super::pictures::DataArgs;
+use crate::data::Splits;
 use crate::mapping::channels::network_rounds;
 use crate::mapping::{Accounting, MappingConfig, Method, PimArray, Search, map_network};
-use crate::models::{Network, NetworkConfig};
-use crate::prune::Ranking;
+use crate::models::{Network, NetworkConfig, precision};
+use crate::prune::{Ranking, Ratio, Scope};
 use crate::quant::Bits;
 use crate::report::{LayerRow, NetworkRow, layer_rows, layer_table, network_table};
 use crate::train::{
     Evaluation, FitOptions, Interrupter, OptimizerKind, Recipe, Round, Rounds, RoundsConfig, RunDir,
-    Schedule, StopReason, evaluate, fit, rounds, write_atomically,
+    Schedule, StopReason, WidthChoice, evaluate, fit, rounds, write_atomically,
 };
 use crate::{DeviceName, Error};
 
@@ -57,31 +60,31 @@ pub enum Format {
     Json,
 }
 
-/// The flags of the main job. Names with underscores work too.
+/// The flags of an example: what to do, and those of the main job.
 #[derive(Args, Clone, Debug)]
 pub struct JobArgs {
     /// What to do
     #[arg(long, value_enum, default_value = "all")]
     pub mode: Mode,
 
-    /// 1 quantises the network; 0 trains its full-precision twin, with ReLUs and plain convolutions
-    #[arg(long, value_name = "0|1", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1), help_heading = "Network")]
-    pub q: u8,
+    /// How.
+    #[command(flatten)]
+    pub flags: JobFlags,
+}
 
-    /// Activation bits: 1 to 8, or 32
-    #[arg(long, value_name = "BITS", default_value = "1", help_heading = "Network")]
-    pub ab: Bits,
+/// The flags of the main job. Names with underscores work too.
+#[derive(Args, Clone, Debug)]
+pub struct JobFlags {
+    /// The network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
 
-    /// Weight bits: 1 to 8, or 32
-    #[arg(long, value_name = "BITS", default_value = "1", help_heading = "Network")]
-    pub wb: Bits,
-
-    /// Epochs of training (--mode train, all) or of fine-tuning a round (--mode prune)
-    /// [default: 100 and 40; on the embedded digits 12 and 5]
+    /// Epochs of training, or, where only pruning is asked for, of fine-tuning a round [default: as published, 100 and 40
+    /// for CNN-8, 200 and 80 for ResNet-20, 400 and 80 for VGG-13; on the embedded digits 12 and 5, or 8 and 4]
     #[arg(long, alias = "total_epochs", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
     pub total_epochs: Option<usize>,
 
-    /// Epochs of fine-tuning a round with --mode all [default: 40; on the embedded digits 5]
+    /// Epochs of fine-tuning a round where training and pruning are asked for at once [default: as above]
     #[arg(long, alias = "prune_epochs", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
     pub prune_epochs: Option<usize>,
 
@@ -89,7 +92,7 @@ pub struct JobArgs {
     #[arg(long, default_value_t = 0.001, value_parser = positive, allow_negative_numbers = true, help_heading = "Recipe")]
     pub lr: f64,
 
-    /// Pictures per step [default: 512; on the embedded digits 32]
+    /// Pictures per step [default: 512, 128 for VGG-13; on the embedded digits 32]
     #[arg(long, alias = "batch_size", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
     pub batch_size: Option<usize>,
 
@@ -127,34 +130,14 @@ pub struct JobArgs {
     #[arg(long, default_value_t = 0, help_heading = "Recipe")]
     pub seed: u64,
 
-    /// Share of the training pictures that is kept back to choose the best epoch on
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1, help_heading = "Data")]
-    pub valid: f64,
+    /// The pictures.
+    #[command(flatten)]
+    pub data: DataArgs,
 
-    /// Folder of SVHN's train_32x32.mat and test_32x32.mat. Without the flag the embedded digits stand in where
-    /// datasets/svhn holds neither
-    #[arg(long, alias = "data_dir", value_name = "DIR", help_heading = "Data")]
-    pub data_dir: Option<PathBuf>,
-
-    /// Download SVHN's files into the data folder first (0.25 GB, with --extra 1.6 GB)
-    #[arg(long, help_heading = "Data")]
-    pub download: bool,
-
-    /// Train on SVHN's extra split too (531,131 digits more)
-    #[arg(long, help_heading = "Data")]
-    pub extra: bool,
-
-    /// Use the embedded digits even where SVHN is there
-    #[arg(long, conflicts_with_all = ["data_dir", "download", "extra"], help_heading = "Data")]
-    pub synthetic: bool,
-
-    /// How many embedded digits to draw for training; a quarter as many for testing
-    #[arg(long, value_name = "N", default_value_t = 8000, value_parser = clap::value_parser!(u32).range(20..=1_000_000), help_heading = "Data")]
-    pub pictures: u32,
-
-    /// PIM array that channels are searched for, rows x columns
-    #[arg(long, default_value = "256x512", help_heading = "Mapping")]
-    pub array: PimArray,
+    /// PIM array that channels are searched for, rows x columns [default: as published, 256x512 for CNN-8, 512x256 for the
+    /// others]
+    #[arg(long, help_heading = "Mapping")]
+    pub array: Option<PimArray>,
 
     /// Bits that a cell of the array holds; a weight of more bits takes several columns
     #[arg(
@@ -175,27 +158,54 @@ pub struct JobArgs {
     #[arg(long, value_enum, default_value = "as-published", help_heading = "Mapping")]
     pub accounting: Accounting,
 
-    /// --mode prune: the first round to run, from the network of the round before it [default: 1]; --mode test: the
-    /// round to test, 0 for the original [default: all there are]
+    /// In pruning, the first round to run, from the network of the round before it [default: 1]; in testing, the round to
+    /// test, 0 for the original [default: all there are]
     #[arg(long, value_name = "N", help_heading = "Rounds")]
     pub round: Option<usize>,
 
-    /// Rounds to run at the most
-    #[arg(long, value_name = "N", default_value_t = 20, help_heading = "Rounds")]
-    pub f: usize,
+    /// Rounds to run at the most [default: 20; 1 with --ratio]
+    #[arg(long, value_name = "N", help_heading = "Rounds")]
+    pub f: Option<usize>,
+
+    /// Prune this part of the channels in a round, instead of to the widths that fill the array
+    #[arg(
+        long,
+        value_name = "PART",
+        allow_negative_numbers = true,
+        help_heading = "Rounds"
+    )]
+    pub ratio: Option<f64>,
+
+    /// With --ratio, whether every layer loses that part or the network as a whole
+    #[arg(
+        long,
+        value_enum,
+        default_value = "layer",
+        requires = "ratio",
+        help_heading = "Rounds"
+    )]
+    pub scope: Scope,
+
+    /// With --ratio, keep a multiple of so many channels
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, requires = "ratio", help_heading = "Rounds")]
+    pub multiple: usize,
+
+    /// With --ratio, keep at least so many channels in every layer
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, requires = "ratio", help_heading = "Rounds")]
+    pub minimum: usize,
+
+    /// Which channels stay: l1, l2, bn-scale, geometric-median, random, or random:SEED
+    #[arg(long, value_name = "RANKING", default_value = "l1", help_heading = "Rounds")]
+    pub ranking: Ranking,
 
     /// Points of validation accuracy that a pruned network may lose to the original
     #[arg(long, value_name = "POINTS", default_value_t = 1.0, help_heading = "Rounds")]
     pub budget: f64,
 
     /// Folder that networks, metrics and logs are kept in. A run that is there already is moved aside, not overwritten
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "runs/svhn_cnn8",
-        help_heading = "Output"
-    )]
-    pub directory: PathBuf,
+    /// [default: runs/svhn_cnn8, runs/cifar10_resnet20 or runs/cifar10_vgg13]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub directory: Option<PathBuf>,
 
     /// Go on where an earlier run of the same flags was stopped
     #[arg(long, help_heading = "Output")]
@@ -232,58 +242,56 @@ const DEFAULT_DEVICE: &str = if cfg!(feature = "flex") {
     "ndarray"
 };
 
-/// Where SVHN is looked for, and downloaded to, unless a flag says otherwise.
-pub(super) const SVHN_DIR: &str = "datasets/svhn";
-
 /// What a job leaves beside its runs.
 const RESULTS: &str = "results.json";
 
-/// What the embedded digits are called in every output.
-pub(super) const SYNTHETIC: &str = "synthetic digits";
+/// Folder of the network that was trained first.
+pub(super) const ORIGINAL: &str = "original";
 
-/// Seeds of the embedded digits: the same pictures whatever the seed of the training.
-pub(super) const SYNTHETIC_SEEDS: [u64; 2] = [1, 2];
-
-/// What a training starts from where no flag says it.
-struct Defaults {
-    epochs: usize,
-    prune_epochs: usize,
-    batch_size: usize,
-}
-
-/// The published recipe.
-const PUBLISHED: Defaults = Defaults {
-    epochs: 100,
-    prune_epochs: 40,
-    batch_size: 512,
-};
-
-/// A minute or two on two cores.
-const EMBEDDED: Defaults = Defaults {
-    epochs: 12,
-    prune_epochs: 5,
-    batch_size: 32,
-};
+/// What the folders of rounds are called, by what chose their widths: the array, or a ratio.
+const ROUNDS: [&str; 2] = ["rcp", "ratio"];
 
 /// A job: flags turned into a device, pictures and folders.
 pub struct Job<C: NetworkConfig> {
-    args: JobArgs,
+    mode: Mode,
+    args: JobFlags,
     config: C,
     device: Device,
     splits: Splits,
     defaults: Defaults,
     mapping: MappingConfig,
+    directory: PathBuf,
     interrupter: Interrupter,
 }
 
-impl<C: NetworkConfig> Job<C> {
-    /// Reads or draws the pictures for the network that `config` describes, and has Ctrl-C stop the training after
-    /// the step at hand. Whatever can be known to fail later fails here, before anything is trained or moved.
+/// Does what `args` ask for with the network of `C`, and prints the tables.
+///
+/// # Errors
+///
+/// Those of the steps: [`Job::new`], [`Job::train`], [`Job::kept`], [`Job::prune`] and [`Job::report`].
+pub fn run<C: JobNetwork>(args: JobArgs) -> Result<(), Error> {
+    let mode = args.mode;
+    let job = Job::<C>::new(args)?;
+    let networks = match mode {
+        Mode::All | Mode::Train => vec![job.train()?],
+        Mode::Prune | Mode::Test => job.kept()?,
+    };
+    if matches!(mode, Mode::Train | Mode::Test) {
+        return job.report(&networks, None);
+    }
+    let pruned = job.prune(networks)?;
+    job.report(&pruned.rounds, Some((pruned.winner, pruned.stopped)))
+}
+
+impl<C: JobNetwork> Job<C> {
+    /// Reads or draws the pictures, and has Ctrl-C stop the training after the step at hand. Whatever can be known to
+    /// fail later fails here, before anything is trained or moved.
     ///
     /// # Errors
     ///
     /// A device that is not compiled in, data that cannot be read, flags that do not fit the pictures or the network.
-    pub fn new(args: JobArgs, config: C) -> Result<Self, Error> {
+    pub fn new(args: JobArgs) -> Result<Self, Error> {
+        let JobArgs { mode, flags: args } = args;
         let device = args.device.init()?;
         if args.budget.is_nan() || args.budget < 0.0 {
             return Err(Error::Recipe(format!(
@@ -291,7 +299,8 @@ impl<C: NetworkConfig> Job<C> {
                 args.budget
             )));
         }
-        let (splits, defaults) = pictures(&args)?;
+        let directory = args.directory.clone().unwrap_or_else(|| C::DIRECTORY.into());
+        let (splits, embedded) = args.data.splits(C::DATA, C::INPUT, args.seed)?;
         eprintln!(
             "{}: {} training, {} validation, {} test pictures",
             splits.source,
@@ -299,22 +308,36 @@ impl<C: NetworkConfig> Job<C> {
             splits.valid.len(),
             splits.test.len()
         );
-        let mapping = MappingConfig::new(args.array.with_cell_bits(args.cell_bits))
-            .with_weight_bits(if args.q == 1 { args.wb } else { Bits::FULL }.get().into())
+        let config = match mode {
+            Mode::All | Mode::Train => C::from_args(&args.network, splits.train.classes(), embedded)?,
+            // A network that is there already is what it is.
+            Mode::Prune | Mode::Test => RunDir::new(directory.join(ORIGINAL)).config::<C>()?.structure,
+        };
+        let [rows, cols] = C::ARRAY;
+        let array = args.array.map_or_else(|| PimArray::new(rows, cols), Ok)?;
+        let mapping = MappingConfig::new(array.with_cell_bits(args.cell_bits))
+            .with_weight_bits(
+                config
+                    .bits()
+                    .map_or(Bits::FULL, |[weight, _]| weight)
+                    .get()
+                    .into(),
+            )
             .with_accounting(args.accounting)
             .with_search(args.search);
         let job = Self {
+            mode,
             config,
             device,
             splits,
-            defaults,
+            defaults: if embedded { C::EMBEDDED } else { C::PUBLISHED },
             mapping,
+            directory,
             interrupter: on_ctrl_c(),
             args,
         };
-        let (network, _) = job.config.init(&job.device).mapped();
-        map_network(&network.layers, Method::VwSdk, &job.mapping)?;
-        let mode = job.args.mode;
+        let network = job.config.init(&job.device);
+        map_network(&network.conv_layers(), Method::VwSdk, &job.mapping)?;
         if matches!(mode, Mode::All | Mode::Train) {
             job.training().validate(job.splits.train.len())?;
         }
@@ -322,9 +345,44 @@ impl<C: NetworkConfig> Job<C> {
             job.fine_tuning().validate(job.splits.train.len())?;
         }
         if mode == Mode::All {
-            network_rounds(&network, &job.mapping, job.args.f)?;
+            job.can_prune(&network)?;
         }
         Ok(job)
+    }
+
+    /// Tries the search, or the ratio, before anything is trained for it.
+    fn can_prune(&self, network: &C::Network) -> Result<(), Error> {
+        match self.width_choice() {
+            WidthChoice::Array => {
+                network_rounds(&network.mapped().0, &self.mapping, self.max_rounds()).map(drop)?
+            }
+            WidthChoice::Ratio(ratio) => ratio.widths(network, self.args.ranking).map(drop)?,
+        }
+        Ok(())
+    }
+
+    fn width_choice(&self) -> WidthChoice {
+        let args = &self.args;
+        // What is there is tested, whatever chose its widths.
+        let there = |prefix: &str| self.directory.join(format!("{prefix}1")).is_dir();
+        let [array, ratio] = ROUNDS.map(there);
+        let ratio = args
+            .ratio
+            .or((self.mode == Mode::Test && ratio && !array).then_some(0.0));
+        ratio.map_or(WidthChoice::Array, |ratio| {
+            WidthChoice::Ratio(
+                Ratio::new(ratio)
+                    .with_scope(args.scope)
+                    .with_multiple(args.multiple)
+                    .with_minimum(args.minimum),
+            )
+        })
+    }
+
+    fn max_rounds(&self) -> usize {
+        self.args
+            .f
+            .unwrap_or(if self.args.ratio.is_some() { 1 } else { 20 })
     }
 
     /// Trains the original network.
@@ -340,7 +398,7 @@ impl<C: NetworkConfig> Job<C> {
         let label = self.label(0);
         let fit = fit(network, config, self.options(&label, &recipe, 0))?;
         let accuracy = fit.best.valid_accuracy;
-        Round::new(name(0), config.clone(), fit.network, accuracy, &self.mapping)
+        Round::new(self.name(0), config.clone(), fit.network, accuracy, &self.mapping)
     }
 
     /// Reads what earlier runs left: for `--mode prune` every network before the first round to run, for `--mode
@@ -351,7 +409,7 @@ impl<C: NetworkConfig> Job<C> {
     /// [`Error::NoModel`] where nothing was trained, [`Error::Checkpoint`] where it is another network, another
     /// precision, or, for pruning, was trained on other pictures.
     pub fn kept(&self) -> Result<Vec<Round<C>>, Error> {
-        let rounds: Vec<usize> = match (self.args.mode, self.args.round) {
+        let rounds: Vec<usize> = match (self.mode, self.args.round) {
             (Mode::Prune, round) => (0..round.unwrap_or(1).max(1)).collect(),
             (_, None) => std::iter::once(0)
                 .chain((1..).take_while(|&round| self.dir(round).is_complete()))
@@ -371,21 +429,31 @@ impl<C: NetworkConfig> Job<C> {
                 reason,
             })
         };
-        let (found, asked) = (run.structure.precision(), self.config.precision());
+        let (flags, found) = (&self.args.network, run.structure.bits());
+        let quantized = flags.q.map_or(found.is_some(), |q| q == 1);
+        let [weight, activation] = found.unwrap_or([Bits::ONE; 2]);
+        let asked = quantized.then(|| [flags.wb.unwrap_or(weight), flags.ab.unwrap_or(activation)]);
         if found != asked {
             return refuse(format!(
-                "this network is {found}, asked for is {asked}: give the flags --q, --wb and --ab it was trained with"
+                "this network is {}, asked for is {}: leave out the flags --q, --wb and --ab, or give those it was \
+                 trained with",
+                precision(found),
+                precision(asked)
             ));
         }
         let (found, asked) = (run.data(), self.splits.to_string());
-        if self.args.mode == Mode::Prune && found != asked {
+        if self.mode == Mode::Prune && found != asked && !run.is_imported() {
             return refuse(format!(
                 "this network was trained on {found}, asked for is {asked}: give the flags for data and seed it was \
                  trained with, or accuracies cannot be compared"
             ));
         }
-        let accuracy = dir.best()?.valid_accuracy;
-        Round::new(name(round), run.structure, network, accuracy, &self.mapping)
+        let accuracy = if run.is_imported() {
+            evaluate::<C>(&network, &self.splits.valid, &self.device)?.accuracy()
+        } else {
+            dir.best()?.valid_accuracy
+        };
+        Round::new(self.name(round), run.structure, network, accuracy, &self.mapping)
     }
 
     /// Runs rounds from the last of `networks`, of which the first is the original that the budget counts from. The
@@ -402,14 +470,15 @@ impl<C: NetworkConfig> Job<C> {
         let recipe = self.fine_tuning();
         let config = RoundsConfig {
             mapping: self.mapping,
-            max_rounds: self.args.f,
+            max_rounds: self.max_rounds(),
             original_accuracy: networks[0].valid_accuracy,
             budget: self.args.budget,
-            ranking: Ranking::L1,
+            widths: self.width_choice(),
+            ranking: self.args.ranking,
         };
         let start = networks.pop().expect("at least the original");
         let before = networks.len();
-        network_rounds(&start.network.mapped().0, &self.mapping, self.args.f)?;
+        self.can_prune(&start.network)?;
         self.retire(before + 1)?;
         let pruned = rounds(start, before, &config, |round, config, network| {
             let label = self.label(round);
@@ -439,10 +508,10 @@ impl<C: NetworkConfig> Job<C> {
             Format::Table => tables(&results, networks),
         };
         super::print(&text).map_err(Error::io("standard output", "write"))?;
-        if self.args.mode == Mode::Test {
+        if self.mode == Mode::Test {
             return Ok(());
         }
-        write_atomically(&self.args.directory.join(RESULTS), json.as_bytes())
+        write_atomically(&self.directory.join(RESULTS), json.as_bytes())
     }
 
     fn results(
@@ -454,7 +523,7 @@ impl<C: NetworkConfig> Job<C> {
         let first = &networks[0];
         Results {
             network: C::NAME,
-            precision: first.config.precision(),
+            precision: precision(first.config.bits()),
             data: self.splits.source.clone(),
             pictures: [&self.splits.train, &self.splits.valid, &self.splits.test].map(Dataset::len),
             seed: self.args.seed,
@@ -487,15 +556,16 @@ impl<C: NetworkConfig> Job<C> {
         if self.args.resume {
             return Ok(());
         }
-        let directory = &self.args.directory;
+        let directory = &self.directory;
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         let stale: Vec<_> = entries
             .map(|entry| entry.file_name())
             .filter(|entry| {
                 let entry = entry.to_string_lossy();
-                let round = match entry.strip_prefix("rcp") {
+                let number = ROUNDS.iter().find_map(|prefix| entry.strip_prefix(prefix));
+                let round = match number {
                     Some(number) => number.parse().ok(),
-                    None => (entry == "original").then_some(0),
+                    None => (entry == ORIGINAL).then_some(0),
                 };
                 entry == RESULTS || round.is_some_and(|round: usize| round >= first)
             })
@@ -519,16 +589,19 @@ impl<C: NetworkConfig> Job<C> {
 
     fn training(&self) -> Recipe {
         let epochs = self.args.total_epochs;
-        self.recipe(Recipe::original(epochs.unwrap_or(self.defaults.epochs)))
+        self.recipe(self.defaults.training(epochs.unwrap_or(self.defaults.epochs)))
     }
 
     fn fine_tuning(&self) -> Recipe {
         let args = &self.args;
-        let epochs = match args.mode {
+        let epochs = match self.mode {
             Mode::Prune => args.total_epochs.or(args.prune_epochs),
             _ => args.prune_epochs,
         };
-        self.recipe(Recipe::fine_tuning(epochs.unwrap_or(self.defaults.prune_epochs)))
+        self.recipe(
+            self.defaults
+                .fine_tuning(epochs.unwrap_or(self.defaults.prune_epochs)),
+        )
     }
 
     fn recipe(&self, recipe: Recipe) -> Recipe {
@@ -558,19 +631,19 @@ impl<C: NetworkConfig> Job<C> {
 
     /// What a round is called in its output: where its pictures come from stands in every line.
     fn label(&self, round: usize) -> String {
-        format!("{} on {}", name(round), self.splits.source)
+        format!("{} on {}", self.name(round), self.splits.source)
+    }
+
+    /// What a round is called.
+    fn name(&self, round: usize) -> String {
+        match round {
+            0 => ORIGINAL.into(),
+            round => self.width_choice().name(round),
+        }
     }
 
     fn dir(&self, round: usize) -> RunDir {
-        RunDir::new(self.args.directory.join(name(round).to_lowercase()))
-    }
-}
-
-/// What a round is called.
-fn name(round: usize) -> String {
-    match round {
-        0 => "original".into(),
-        round => format!("RCP{round}"),
+        RunDir::new(self.directory.join(self.name(round).to_lowercase()))
     }
 }
 
@@ -617,45 +690,6 @@ fn tables<C: NetworkConfig>(results: &Results, networks: &[Round<C>]) -> String 
         text += &format!("\nwinner: {winner}; {stopped}\n");
     }
     text
-}
-
-/// The pictures that the flags ask for.
-fn pictures(args: &JobArgs) -> Result<(Splits, Defaults), Error> {
-    let dir = args.data_dir.clone().unwrap_or_else(|| SVHN_DIR.into());
-    let wanted = if args.extra {
-        &svhn::Split::ALL[..]
-    } else {
-        &svhn::Split::ALL[..2]
-    };
-    if args.download {
-        for split in wanted {
-            download::fetch(split.url(), &split.path(&dir), split.md5(), true)?;
-        }
-    }
-    let asked_for = args.data_dir.is_some() || args.download || args.extra;
-    let there = [svhn::Split::Train, svhn::Split::Test]
-        .iter()
-        .any(|split| split.path(&dir).exists());
-    if !args.synthetic && (asked_for || there) {
-        let load = |split: svhn::Split| svhn::load(&split.path(&dir));
-        let mut train = load(svhn::Split::Train)?;
-        if args.extra {
-            train.append(load(svhn::Split::Extra)?)?;
-        }
-        let source = format!("SVHN in {}", dir.display());
-        let splits = Splits::carve(source, train, load(svhn::Split::Test)?, args.valid, args.seed)?;
-        return Ok((splits, PUBLISHED));
-    }
-    let draw = |count: u32, seed: u64| -> Pictures { synthetic::digits(count as usize, seed) };
-    let [train_seed, test_seed] = SYNTHETIC_SEEDS;
-    let splits = Splits::carve(
-        SYNTHETIC,
-        draw(args.pictures, train_seed),
-        draw(args.pictures / 4, test_seed),
-        args.valid,
-        args.seed,
-    )?;
-    Ok((splits, EMBEDDED))
 }
 
 /// An interrupter that the first Ctrl-C pulls. The second ends the program at once.

@@ -5,11 +5,19 @@ pub mod compare;
 pub mod evaluate;
 pub mod front;
 #[cfg(feature = "train")]
+pub mod import;
+#[cfg(feature = "train")]
 pub mod job;
 pub mod map;
 pub mod network;
+#[cfg(feature = "train")]
+pub mod networks;
 pub mod options;
+#[cfg(feature = "train")]
+pub mod pictures;
 pub mod simulate;
+#[cfg(feature = "train")]
+pub mod train;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

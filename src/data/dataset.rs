@@ -34,6 +34,11 @@ impl PictureDataset {
         }
     }
 
+    /// How many classes there are.
+    pub fn classes(&self) -> usize {
+        self.pictures.classes()
+    }
+
     /// The same pictures in an order drawn with `seed`.
     pub fn shuffled(&self, seed: u64) -> Self {
         let mut indices = self.indices.to_vec();

@@ -6,8 +6,7 @@ use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, Linea
 use burn::tensor::{Device, Tensor};
 
 use super::{
-    ChannelGroup, Network, NetworkConfig, TorchName, check_classes, check_dropout, check_widths, precision,
-    torch,
+    ChannelGroup, Network, NetworkConfig, TorchName, check_classes, check_dropout, check_widths, torch,
 };
 use crate::Error;
 use crate::mapping::ConvLayer;
@@ -170,8 +169,8 @@ impl NetworkConfig for Cnn8Config {
         check_dropout(Self::NAME, self.dropout)
     }
 
-    fn precision(&self) -> String {
-        precision(self.quantized, self.weight_bits, self.activation_bits)
+    fn bits(&self) -> Option<[Bits; 2]> {
+        self.quantized.then_some([self.weight_bits, self.activation_bits])
     }
 }
 

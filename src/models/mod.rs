@@ -128,8 +128,13 @@ pub trait NetworkConfig: Config + Clone + fmt::Debug + PartialEq + Send + Sync +
     /// What is out of its range.
     fn validate(&self) -> Result<(), Error>;
 
-    /// What is quantised to how many bits, for tables and error messages: `W1A1`, or `full precision`.
-    fn precision(&self) -> String;
+    /// Bits of weights and of activations; none in full precision.
+    fn bits(&self) -> Option<[Bits; 2]>;
+
+    /// What is quantised to how many bits, as [`precision`] puts it.
+    fn precision(&self) -> String {
+        precision(self.bits())
+    }
 }
 
 /// Refuses a width of zero.
@@ -166,10 +171,10 @@ fn check_dropout(network: &'static str, dropout: f64) -> Result<(), Error> {
     Ok(())
 }
 
-fn precision(quantized: bool, weight_bits: Bits, activation_bits: Bits) -> String {
-    if quantized {
-        format!("W{weight_bits}A{activation_bits}")
-    } else {
-        "full precision".into()
+/// Bits of weights and activations for tables and error messages: `W1A1`, or `full precision`.
+pub fn precision(bits: Option<[Bits; 2]>) -> String {
+    match bits {
+        Some([weight, activation]) => format!("W{weight}A{activation}"),
+        None => "full precision".into(),
     }
 }

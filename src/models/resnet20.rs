@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::{ChannelGroup, Network, NetworkConfig, TorchName, check_classes, check_widths, precision, torch};
+use super::{ChannelGroup, Network, NetworkConfig, TorchName, check_classes, check_widths, torch};
 use crate::Error;
 use crate::mapping::{ConvLayer, presets};
 use crate::quant::{Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, norm_pool_act};
@@ -23,7 +23,7 @@ const BLOCKS: usize = 3;
 #[serde(rename_all = "kebab-case")]
 pub enum BlockOrder {
     /// As in VWC-SDK: quantised, activation before each convolution and a batch norm after the addition; in full
-    /// precision, the basic block of He et al. (CVPR 2016)
+    /// the basic block of He et al. (CVPR 2016)
     Original,
     /// Batch norm, activation, convolution, twice, added to a shortcut that nothing rounds (He et al., ECCV 2016; at
     /// low bits as in Liu et al., "Bi-Real Net", ECCV 2018)
@@ -209,8 +209,8 @@ impl NetworkConfig for ResNet20Config {
         check_classes(Self::NAME, self.classes)
     }
 
-    fn precision(&self) -> String {
-        precision(self.quantized, self.weight_bits, self.activation_bits)
+    fn bits(&self) -> Option<[Bits; 2]> {
+        self.quantized.then_some([self.weight_bits, self.activation_bits])
     }
 }
 

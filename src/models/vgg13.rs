@@ -6,8 +6,7 @@ use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
-    ChannelGroup, Network, NetworkConfig, TorchName, check_classes, check_dropout, check_widths, precision,
-    torch,
+    ChannelGroup, Network, NetworkConfig, TorchName, check_classes, check_dropout, check_widths, torch,
 };
 use crate::Error;
 use crate::mapping::ConvLayer;
@@ -38,11 +37,11 @@ pub struct Vgg13Config {
     /// Features between the three linear layers. Default: 512 each.
     #[config(default = "[512, 512]")]
     pub hidden: [usize; 2],
-    /// Bits of the weights of convolutions 2 to 10 and of the first two linear layers. Default: 1.
-    #[config(default = "Bits::ONE")]
+    /// Bits of the weights of convolutions 2 to 10 and of the first two linear layers. Default: 2.
+    #[config(default = "Bits::TWO")]
     pub weight_bits: Bits,
-    /// Bits of the activations between them. Default: 1.
-    #[config(default = "Bits::ONE")]
+    /// Bits of the activations between them. Default: 2.
+    #[config(default = "Bits::TWO")]
     pub activation_bits: Bits,
     /// Whether anything is quantised; without it the network is the full-precision twin, with ReLUs and plain layers.
     /// Default: yes.
@@ -140,8 +139,8 @@ impl NetworkConfig for Vgg13Config {
         check_dropout(Self::NAME, self.dropout)
     }
 
-    fn precision(&self) -> String {
-        precision(self.quantized, self.weight_bits, self.activation_bits)
+    fn bits(&self) -> Option<[Bits; 2]> {
+        self.quantized.then_some([self.weight_bits, self.activation_bits])
     }
 }
 

@@ -1,4 +1,5 @@
 use burn::config::Config;
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::Ranking;
@@ -6,13 +7,13 @@ use crate::Error;
 use crate::models::{Network, Parameters};
 
 /// Where a [`Ratio`] is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
-    /// Every group of channels loses the same part.
+    /// Every group of channels loses the same part
     Layer,
-    /// The channels of lowest score go, wherever they are. A group's scores are divided by their mean first, since
-    /// larger filters have larger norms.
+    /// The channels of lowest score go, wherever they are; a group's scores are divided by their mean first, since larger
+    /// filters have larger norms
     Network,
 }
 

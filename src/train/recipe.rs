@@ -63,7 +63,8 @@ impl Recipe {
         Self::with_milestones_at(epochs, [0.25, 0.5, 0.75])
     }
 
-    fn with_milestones_at(epochs: usize, shares: [f64; 3]) -> Self {
+    /// A recipe of `epochs` epochs whose rate falls after these parts of them.
+    pub fn with_milestones_at(epochs: usize, shares: [f64; 3]) -> Self {
         let mut milestones: Vec<usize> = shares
             .iter()
             .map(|share| (share * epochs as f64).round() as usize)

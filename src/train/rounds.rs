@@ -6,10 +6,10 @@ use crate::Error;
 use crate::mapping::channels::network_rounds;
 use crate::mapping::{ConvLayer, Mapping, MappingConfig, Method, map_network};
 use crate::models::{Network, NetworkConfig};
-use crate::prune::{Ranking, prune};
+use crate::prune::{Ranking, Ratio, prune};
 
 /// How the prune-and-fine-tune rounds are run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RoundsConfig {
     /// The array, accounting and search that widths are chosen for.
     pub mapping: MappingConfig,
@@ -19,14 +19,35 @@ pub struct RoundsConfig {
     pub original_accuracy: f64,
     /// How many points of it a pruned network may lose.
     pub budget: f64,
+    /// What chooses the widths of a round.
+    pub widths: WidthChoice,
     /// Which channels stay.
     pub ranking: Ranking,
+}
+
+/// What chooses the widths of a round.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WidthChoice {
+    /// The channel search for the array: residual channel pruning (RCP), as VWC-SDK does it.
+    Array,
+    /// A ratio, whatever the array.
+    Ratio(Ratio),
+}
+
+impl WidthChoice {
+    /// What the network of round `number`, from 1, is called.
+    pub fn name(&self, number: usize) -> String {
+        match self {
+            Self::Array => format!("RCP{number}"),
+            Self::Ratio(_) => format!("ratio{number}"),
+        }
+    }
 }
 
 /// A network, pruned or not, with its place on the array.
 #[derive(Debug)]
 pub struct Round<C: NetworkConfig> {
-    /// `original`, `RCP1`, `RCP2`, ...
+    /// `original`, `RCP1`, `RCP2`, ..., or `ratio1`, ...
     pub name: String,
     /// Its structure.
     pub config: C,
@@ -80,7 +101,7 @@ impl<C: NetworkConfig> Round<C> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StopReason {
-    /// Every channel tile is full: there is nothing left to prune.
+    /// There is nothing left to prune: every channel tile is full, or no channel is to spare.
     FixedPoint,
     /// The last round lost more accuracy than the budget allows.
     OverBudget,
@@ -154,7 +175,12 @@ pub fn rounds<C: NetworkConfig>(
         if current.valid_accuracy < least {
             break StopReason::OverBudget;
         }
-        let Some(widths) = next_widths(&current.network, &config.mapping)? else {
+        let widths = match &config.widths {
+            WidthChoice::Array => next_widths(&current.network, &config.mapping)?,
+            WidthChoice::Ratio(ratio) => Some(ratio.widths(&current.network, config.ranking)?)
+                .filter(|widths| *widths != current.config.widths()),
+        };
+        let Some(widths) = widths else {
             break StopReason::FixedPoint;
         };
         if done == config.max_rounds {
@@ -164,7 +190,7 @@ pub fn rounds<C: NetworkConfig>(
         let pruned = prune(&current.network, &current.config, &widths, config.ranking)?;
         let (network, valid_accuracy) = fine_tune(number, &pruned.config, pruned.network)?;
         rounds.push(Round::new(
-            format!("RCP{number}"),
+            config.widths.name(number),
             pruned.config,
             network,
             valid_accuracy,

@@ -7,10 +7,10 @@ use burn::store::ModuleRecord;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{EpochMetrics, Recipe};
+use super::{EpochMetrics, Recipe, Schedule};
 use crate::Error;
 use crate::data::{Augment, Normalization};
-use crate::models::NetworkConfig;
+use crate::models::{NetworkConfig, Parameters};
 
 /// Columns of `metrics.csv`: the fields of [`EpochMetrics`], in their order, and the data.
 const METRICS_HEADER: [&str; 8] = [
@@ -52,6 +52,11 @@ pub struct RunConfig<C> {
 }
 
 impl<C> RunConfig<C> {
+    /// Whether the network was not trained here but read from a file.
+    pub fn is_imported(&self) -> bool {
+        self.recipe.epochs == 0
+    }
+
     /// The pictures in words, as [`Splits`](crate::data::Splits) describes itself.
     pub fn data(&self) -> String {
         let [train, valid, test] = self.pictures;
@@ -151,6 +156,12 @@ impl RunDir {
         let record = load_record(&path)?;
         let network = config.structure.init(device);
         let network = apply(network, record, &path)?;
+        if let Some(parameter) = Parameters::of(&network).not_finite() {
+            return Err(Error::Checkpoint {
+                path,
+                reason: format!("{parameter} holds NaN or infinity: train again, or restore the file"),
+            });
+        }
         Ok((network, config))
     }
 
@@ -188,6 +199,35 @@ impl RunDir {
                     "it holds no validation accuracy of the saved network: train again, or restore the file"
                         .into(),
             })
+    }
+
+    /// Keeps a network that was not trained here but came from `source`, a file, as though it were the best of a run. An
+    /// earlier run is moved aside as by [`RunDir::create`], whose result is returned.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RunDir::create`], and a file that cannot be written.
+    pub fn import<C: NetworkConfig>(
+        &self,
+        network: &C::Network,
+        config: &C,
+        source: &str,
+    ) -> Result<Option<PathBuf>, Error> {
+        let moved = self.create()?;
+        self.save_config(&RunConfig {
+            network: C::NAME.into(),
+            structure: config.clone(),
+            recipe: Recipe::new(0, Schedule::MultiStep(Vec::new())),
+            data: source.into(),
+            pictures: [0; 3],
+            valid_share: 0.0,
+            split_seed: 0,
+            augment: Augment::none(),
+            normalization: Normalization::default(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        })?;
+        self.save_model(network.clone().into_record())?;
+        Ok(moved)
     }
 
     pub(super) fn save_config<C: Serialize>(&self, config: &RunConfig<C>) -> Result<(), Error> {
@@ -236,6 +276,26 @@ impl RunDir {
     pub(super) fn checkpoint(&self) -> PathBuf {
         self.path.join("checkpoint")
     }
+}
+
+/// The name of the network that was trained in the folder `dir`.
+///
+/// # Errors
+///
+/// [`Error::NoModel`] where there is none, [`Error::Checkpoint`] where the configuration cannot be read.
+pub fn run_network(dir: &Path) -> Result<String, Error> {
+    #[derive(Deserialize)]
+    struct Named {
+        network: String,
+    }
+    let path = dir.join("config.json");
+    if !path.is_file() {
+        return Err(Error::NoModel {
+            dir: dir.into(),
+            reason: "config.json is missing".into(),
+        });
+    }
+    read_json::<Named>(&path).map(|named| named.network)
 }
 
 /// Gives what is at `path` the first free name of `<path>.1`, `<path>.2`, ..., and returns it.

@@ -1,0 +1,65 @@
+"""The PyTorch files that tests/pytorch.rs reads: the weights of the fixtures in tests/fixtures/parity, as people save them.
+
+    python3 benches/peers/state_dicts.py tests/fixtures
+"""
+
+import os
+import pathlib
+import sys
+
+import torch
+import torch.nn as nn
+from safetensors.torch import load_file
+
+from networks import Vgg13
+
+folder = pathlib.Path(sys.argv[1])
+out = folder / "pytorch"
+out.mkdir(parents=True, exist_ok=True)
+
+
+def weights(name):
+    tensors = load_file(folder / "parity" / f"{name}.safetensors")
+    return {k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")}
+
+
+# As the original's scripts have it: a batch norm for each bit width.
+cnn8 = {}
+for key, tensor in weights("cnn8").items():
+    layer, parameter = key.rsplit(".", 1)
+    is_norm = f"{layer}.running_mean" in weights("cnn8")
+    cnn8[f"{layer}.bn_dict.1.{parameter}" if is_norm else key] = tensor
+    if parameter == "running_var":
+        cnn8[f"{layer}.bn_dict.1.num_batches_tracked"] = torch.tensor(7)
+torch.save(cnn8, out / "cnn8.pt")
+torch.save(cnn8, out / "cnn8-legacy.pth", _use_new_zipfile_serialization=False)
+
+# A checkpoint of a training on several GPUs.
+state = {f"module.{key}": tensor for key, tensor in weights("resnet20").items()}
+moments = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.001}]}
+torch.save({"epoch": 3, "state_dict": state, "optimizer": moments}, out / "resnet20-checkpoint.pth")
+
+
+class Vgg13WithUnused(Vgg13):
+    """With the layers that the original's scripts create for VGG-13 and never use."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.prelu = nn.PReLU()
+        for n, width in enumerate([3, 4, 5, 6], 1):
+            setattr(self, f"bn{n}", nn.BatchNorm2d(width))
+
+
+vgg = Vgg13WithUnused([3, 4, 4, 5, 5, 6, 6, 7, 7, 8], 2, 2, hidden=(6, 7))
+vgg.load_state_dict(weights("vgg13"), strict=False)
+torch.save(vgg, out / "vgg13-module.pth")
+
+
+class Command:
+    """What an attacker would have the reader call."""
+
+    def __reduce__(self):
+        return os.system, ("touch hacked",)
+
+
+torch.save({"conv1.weight": torch.zeros(1), "extra": Command()}, out / "runs-code.pt")

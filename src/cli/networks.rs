@@ -1,0 +1,267 @@
+//! The networks that can be trained, by name, and what each of them starts from.
+
+use std::path::Path;
+
+use clap::{Args, ValueEnum};
+
+use super::pictures::DataSet;
+use crate::Error;
+use crate::models::{BlockOrder, Cnn8Config, NetworkConfig, ResNet20Config, Vgg13Config};
+use crate::quant::Bits;
+use crate::train::{Recipe, run_network};
+
+/// A network of this crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NetworkKind {
+    /// CNN-8, published on SVHN
+    Cnn8,
+    /// ResNet-20, published on CIFAR-10
+    #[value(name = "resnet20")]
+    ResNet20,
+    /// VGG-13, for CIFAR-10
+    Vgg13,
+}
+
+impl NetworkKind {
+    /// The network called `name` in a run's configuration, [`NetworkConfig::NAME`].
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            Cnn8Config::NAME => Some(Self::Cnn8),
+            ResNet20Config::NAME => Some(Self::ResNet20),
+            Vgg13Config::NAME => Some(Self::Vgg13),
+            _ => None,
+        }
+    }
+
+    /// The network that was trained in the run folder `dir`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoModel`] where nothing was, [`Error::Checkpoint`] where it is none of ours.
+    pub fn of_run(dir: &Path) -> Result<Self, Error> {
+        let name = run_network(dir)?;
+        Self::named(&name).ok_or_else(|| Error::Checkpoint {
+            path: dir.join("config.json"),
+            reason: format!(
+                "this is a run of {name}, expected one of {}, {} or {}",
+                Cnn8Config::NAME,
+                ResNet20Config::NAME,
+                Vgg13Config::NAME
+            ),
+        })
+    }
+}
+
+/// Runs `$body` with `$config` standing for the configuration of the network of this [`NetworkKind`].
+macro_rules! with_network {
+    ($kind:expr, $config:ident => $body:expr) => {
+        match $kind {
+            $crate::cli::networks::NetworkKind::Cnn8 => {
+                type $config = $crate::models::Cnn8Config;
+                $body
+            }
+            $crate::cli::networks::NetworkKind::ResNet20 => {
+                type $config = $crate::models::ResNet20Config;
+                $body
+            }
+            $crate::cli::networks::NetworkKind::Vgg13 => {
+                type $config = $crate::models::Vgg13Config;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use with_network;
+
+/// Flags for a network's structure.
+#[derive(Args, Clone, Debug, Default)]
+pub struct NetworkArgs {
+    /// 1 quantises the network; 0 trains its full-precision twin, with ReLUs and plain convolutions [default: 1; of a
+    /// network that is there already, what it was trained with]
+    #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1), help_heading = "Network")]
+    pub q: Option<u8>,
+
+    /// Activation bits: 1 to 8, or 32 [default: 1 for CNN-8, 2 for the others]
+    #[arg(long, value_name = "BITS", help_heading = "Network")]
+    pub ab: Option<Bits>,
+
+    /// Weight bits: 1 to 8, or 32 [default: 1 for CNN-8, 2 for the others]
+    #[arg(long, value_name = "BITS", help_heading = "Network")]
+    pub wb: Option<Bits>,
+
+    /// Output channels: seven numbers for CNN-8, ten for VGG-13, and for ResNet-20 those of its three stages
+    /// [default: as published; on the embedded digits narrower for ResNet-20 and VGG-13]
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', help_heading = "Network")]
+    pub widths: Option<Vec<usize>>,
+
+    /// Where a block of ResNet-20 normalises and activates [default: original]
+    #[arg(long, value_enum, help_heading = "Network")]
+    pub order: Option<BlockOrder>,
+}
+
+/// What a training starts from where no flag says it.
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    /// Epochs of training.
+    pub epochs: usize,
+    /// Epochs of fine-tuning a round.
+    pub prune_epochs: usize,
+    /// Pictures per step.
+    pub batch_size: usize,
+    /// Parts of the epochs after which the learning rate falls in training.
+    pub milestones: [f64; 3],
+    /// The same in fine-tuning.
+    pub prune_milestones: [f64; 3],
+}
+
+impl Defaults {
+    /// A training of `epochs` epochs.
+    pub fn training(&self, epochs: usize) -> Recipe {
+        Recipe::with_milestones_at(epochs, self.milestones)
+    }
+
+    /// A fine-tuning of `epochs` epochs.
+    pub fn fine_tuning(&self, epochs: usize) -> Recipe {
+        Recipe::with_milestones_at(epochs, self.prune_milestones)
+    }
+}
+
+/// A network that the main job can train.
+pub trait JobNetwork: NetworkConfig {
+    /// What it was published on.
+    const DATA: DataSet;
+    /// The array it was published on, rows and columns.
+    const ARRAY: [usize; 2];
+    /// Folder that its runs are kept in.
+    const DIRECTORY: &'static str;
+    /// The published recipe.
+    const PUBLISHED: Defaults;
+    /// Minutes on two cores, for the digits that the program draws itself.
+    const EMBEDDED: Defaults;
+
+    /// The structure that the flags ask for, told apart into `classes` classes; `embedded` where it is to be trained on
+    /// the embedded digits.
+    ///
+    /// # Errors
+    ///
+    /// Widths that no such network has, and flags that it does not know.
+    fn from_args(args: &NetworkArgs, classes: usize, embedded: bool) -> Result<Self, Error>;
+}
+
+/// Refuses `--order` for a network without residual blocks.
+fn no_order<C: NetworkConfig>(args: &NetworkArgs) -> Result<(), Error> {
+    match args.order {
+        None => Ok(()),
+        Some(_) => Err(Error::Recipe(format!(
+            "--order: {} has no residual blocks: leave the flag out",
+            C::NAME
+        ))),
+    }
+}
+
+/// `config`, with the widths asked for if any are.
+fn resized<C: NetworkConfig>(config: C, args: &NetworkArgs) -> Result<C, Error> {
+    match &args.widths {
+        None => Ok(config),
+        Some(widths) => config.resized(widths),
+    }
+}
+
+impl JobNetwork for Cnn8Config {
+    const DATA: DataSet = DataSet::Svhn;
+    const ARRAY: [usize; 2] = [256, 512];
+    const DIRECTORY: &'static str = "runs/svhn_cnn8";
+    const PUBLISHED: Defaults = Defaults {
+        epochs: 100,
+        prune_epochs: 40,
+        batch_size: 512,
+        milestones: [0.5, 0.75, 0.9],
+        prune_milestones: [0.25, 0.5, 0.75],
+    };
+    const EMBEDDED: Defaults = Defaults {
+        epochs: 12,
+        prune_epochs: 5,
+        batch_size: 32,
+        ..Self::PUBLISHED
+    };
+
+    fn from_args(args: &NetworkArgs, classes: usize, _embedded: bool) -> Result<Self, Error> {
+        no_order::<Self>(args)?;
+        let config = Self::new()
+            .with_quantized(args.q != Some(0))
+            .with_weight_bits(args.wb.unwrap_or(Bits::ONE))
+            .with_activation_bits(args.ab.unwrap_or(Bits::ONE))
+            .with_classes(classes);
+        resized(config, args)
+    }
+}
+
+impl JobNetwork for ResNet20Config {
+    const DATA: DataSet = DataSet::Cifar10;
+    const ARRAY: [usize; 2] = [512, 256];
+    const DIRECTORY: &'static str = "runs/cifar10_resnet20";
+    const PUBLISHED: Defaults = Defaults {
+        epochs: 200,
+        prune_epochs: 80,
+        batch_size: 512,
+        milestones: [0.375, 0.625, 0.875],
+        prune_milestones: [0.375, 0.625, 0.875],
+    };
+    const EMBEDDED: Defaults = Defaults {
+        epochs: 8,
+        prune_epochs: 4,
+        batch_size: 32,
+        ..Self::PUBLISHED
+    };
+
+    fn from_args(args: &NetworkArgs, classes: usize, embedded: bool) -> Result<Self, Error> {
+        let config = Self::new()
+            .with_quantized(args.q != Some(0))
+            .with_weight_bits(args.wb.unwrap_or(Bits::TWO))
+            .with_activation_bits(args.ab.unwrap_or(Bits::TWO))
+            .with_order(args.order.unwrap_or(BlockOrder::Original))
+            .with_classes(classes);
+        let config = if embedded {
+            config.with_widths([16, 32, 64])
+        } else {
+            config
+        };
+        resized(config, args)
+    }
+}
+
+impl JobNetwork for Vgg13Config {
+    const DATA: DataSet = DataSet::Cifar10;
+    const ARRAY: [usize; 2] = [512, 256];
+    const DIRECTORY: &'static str = "runs/cifar10_vgg13";
+    const PUBLISHED: Defaults = Defaults {
+        epochs: 400,
+        prune_epochs: 80,
+        batch_size: 128,
+        milestones: [0.375, 0.625, 0.875],
+        prune_milestones: [0.375, 0.625, 0.875],
+    };
+    const EMBEDDED: Defaults = Defaults {
+        epochs: 8,
+        prune_epochs: 4,
+        batch_size: 32,
+        ..Self::PUBLISHED
+    };
+
+    fn from_args(args: &NetworkArgs, classes: usize, embedded: bool) -> Result<Self, Error> {
+        no_order::<Self>(args)?;
+        let config = Self::new()
+            .with_quantized(args.q != Some(0))
+            .with_weight_bits(args.wb.unwrap_or(Bits::TWO))
+            .with_activation_bits(args.ab.unwrap_or(Bits::TWO))
+            .with_classes(classes);
+        let config = if embedded {
+            config
+                .with_widths([16, 16, 32, 32, 64, 64, 64, 64, 64, 64])
+                .with_hidden([64, 64])
+        } else {
+            config
+        };
+        resized(config, args)
+    }
+}

@@ -1,0 +1,291 @@
+//! Weights come from PyTorch by name, or not at all, and go back so that PyTorch computes the same.
+//! `benches/peers/state_dicts.py` made the files in `fixtures/pytorch`.
+#![cfg(feature = "train")]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use burn::tensor::{Device, TensorData};
+use common::{assert_close, noise, tensor, values};
+use proptest::prelude::*;
+use tempfile::TempDir;
+use vwc_sdk::models::{
+    BlockOrder, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
+};
+use vwc_sdk::prune::{Ranking, prune};
+use vwc_sdk::pytorch::{StateDict, Weights, save_safetensors};
+use vwc_sdk::quant::Bits;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new("tests/fixtures").join(name)
+}
+
+fn cnn8() -> Cnn8Config {
+    Cnn8Config::new().with_widths([4, 5, 6, 7, 5, 6, 8])
+}
+
+fn resnet20() -> ResNet20Config {
+    ResNet20Config::new().with_widths([3, 4, 5])
+}
+
+fn vgg13() -> Vgg13Config {
+    Vgg13Config::new()
+        .with_widths([3, 4, 4, 5, 5, 6, 6, 7, 7, 8])
+        .with_hidden([6, 7])
+}
+
+fn load<C: NetworkConfig>(file: &str, config: &C) -> C::Network {
+    let file = StateDict::read(&fixture(file)).unwrap();
+    file.load_into(config.init(&Device::default())).unwrap()
+}
+
+fn same<N: Network>(a: &N, b: &N) {
+    let (a, b) = (Parameters::of(a), Parameters::of(b));
+    for ((path, a), (_, b)) in a.iter().zip(b.iter()) {
+        assert_eq!(
+            a.as_slice::<f32>().unwrap(),
+            b.as_slice::<f32>().unwrap(),
+            "{path}"
+        );
+    }
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, vwc_sdk::Error>, parts: &[&str]) {
+    let error = result.unwrap_err().to_string();
+    for part in parts {
+        assert!(error.contains(part), "{part} missing in: {error}");
+    }
+}
+
+#[test]
+fn files_of_every_kind_hold_the_same_weights() {
+    // Behind `bn_dict`, as the original's scripts save them, in today's format and in the old one.
+    let network = load("parity/cnn8.safetensors", &cnn8());
+    same(&load("pytorch/cnn8.pt", &cnn8()), &network);
+    same(&load("pytorch/cnn8-legacy.pth", &cnn8()), &network);
+    // A checkpoint with an optimiser's tensors beside it, behind two prefixes.
+    let network = load("parity/resnet20.safetensors", &resnet20());
+    same(&load("pytorch/resnet20-checkpoint.pth", &resnet20()), &network);
+    // A whole module, with layers that are never used.
+    let network = load("parity/vgg13.safetensors", &vgg13());
+    same(&load("pytorch/vgg13-module.pth", &vgg13()), &network);
+}
+
+#[test]
+fn widths_are_those_of_the_file() {
+    let file = StateDict::read(&fixture("pytorch/cnn8.pt")).unwrap();
+    assert_eq!(file.fit_widths(&Cnn8Config::new()).unwrap(), cnn8());
+    let file = StateDict::read(&fixture("pytorch/resnet20-checkpoint.pth")).unwrap();
+    assert_eq!(file.fit_widths(&ResNet20Config::new()).unwrap(), resnet20());
+    refused(
+        file.fit_widths(&cnn8()),
+        &["resnet20-checkpoint.pth", "no weight for conv1"],
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_listed_by_name() {
+    let device = Device::default();
+    let file = StateDict::read(&fixture("pytorch/resnet20-checkpoint.pth")).unwrap();
+    // Another structure: what it wants is missing, what the file has is left over.
+    let pre = resnet20().with_order(BlockOrder::PreActivation);
+    refused(
+        file.load_into(pre.init(&device)),
+        &[
+            "missing: bn.weight, bn.bias, bn.running_mean, bn.running_var",
+            "left over: bn1.bias, bn1.running_mean",
+        ],
+    );
+    // Mixed-up widths.
+    let wider = resnet20().with_widths([3, 4, 6]);
+    refused(
+        file.load_into(wider.init(&device)),
+        &[
+            "layer3.0.conv0.weight is 5x4x3x3, expected 6x4x3x3",
+            "linear.weight is 10x5, expected 10x6",
+        ],
+    );
+    // Another network altogether.
+    refused(
+        file.load_into(cnn8().init(&device)),
+        &["missing: layers.0.weight"],
+    );
+}
+
+#[test]
+fn a_pickle_that_calls_something_is_refused_and_not_run() {
+    refused(
+        StateDict::read(&fixture("pytorch/runs-code.pt")),
+        &["runs-code.pt", "system", "run code"],
+    );
+    assert!(!Path::new("hacked").exists());
+}
+
+#[test]
+fn bad_files_are_named() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    refused(StateDict::read(&path("absent.pt")), &["absent.pt", "open"]);
+    for name in ["empty.pt", "empty.pth", "empty.safetensors", "text.txt"] {
+        fs::write(path(name), "").unwrap();
+        refused(StateDict::read(&path(name)), &[name]);
+    }
+    for (from, name) in [
+        ("pytorch/cnn8.pt", "cut.pt"),
+        ("parity/cnn8.safetensors", "cut.safetensors"),
+    ] {
+        let bytes = fs::read(fixture(from)).unwrap();
+        fs::write(path(name), &bytes[..bytes.len() / 2]).unwrap();
+        refused(StateDict::read(&path(name)), &[name]);
+    }
+}
+
+#[test]
+fn nan_is_named() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("nan.safetensors");
+    let network = cnn8().init(&Device::default());
+    let mut parameters = Parameters::of(&network);
+    let mut beta = parameters.values("norms.2.beta").unwrap().to_vec();
+    beta[3] = f32::NAN;
+    parameters.insert("norms.2.beta", TensorData::new(beta, [7]));
+    let network = parameters.put_into(network).unwrap();
+    save_safetensors(&network, &cnn8(), &path, Weights::Latent).unwrap();
+    refused(
+        StateDict::read(&path),
+        &["nan.safetensors", "layers.11.bias", "NaN"],
+    );
+}
+
+#[test]
+fn a_pruned_network_comes_back_with_no_other_information() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("pruned.safetensors");
+    let device = Device::default();
+    let config = resnet20();
+    let network = load("parity/resnet20.safetensors", &config);
+    let pruned = prune(
+        &network,
+        &config,
+        &[2, 1, 3, 2, 4, 2, 1, 4, 5, 3, 4, 5],
+        Ranking::L1,
+    )
+    .unwrap();
+    save_safetensors(&pruned.network, &pruned.config, &path, Weights::Latent).unwrap();
+
+    let file = StateDict::read(&path).unwrap();
+    assert_eq!(file.network(), Some("ResNet-20"));
+    let config: ResNet20Config = file.structure().unwrap().unwrap();
+    assert_eq!(config, pruned.config);
+    assert_eq!(file.structure::<Cnn8Config>().unwrap(), None);
+    let back = file.load_into(config.init(&device)).unwrap();
+    same(&back, &pruned.network);
+    let x = tensor(&noise(4, 2 * 3 * 32 * 32), [2, 3, 32, 32], &device);
+    assert_eq!(
+        values(&back.forward(x.clone())),
+        values(&pruned.network.forward(x))
+    );
+    // Without that metadata its shapes tell.
+    assert_eq!(file.fit_widths(&resnet20()).unwrap(), pruned.config);
+}
+
+#[test]
+fn quantised_weights_compute_the_same_in_plain_layers() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("quantised.safetensors");
+    let device = Device::default();
+    let config = vgg13().with_weight_bits(Bits::ONE);
+    let network = load("parity/vgg13.safetensors", &config);
+    save_safetensors(&network, &config, &path, Weights::Quantized).unwrap();
+    let plain = config.clone().with_quantized(false);
+    let back = StateDict::read(&path)
+        .unwrap()
+        .load_into(plain.init(&device))
+        .unwrap();
+    for (n, (ours, theirs)) in network.convs.iter().zip(&back.convs).enumerate() {
+        assert_eq!(
+            values(&ours.quantized_weight()),
+            values(&theirs.weight.val()),
+            "convolution {n}"
+        );
+    }
+    for (ours, theirs) in network.hidden.iter().zip(&back.hidden) {
+        assert_eq!(values(&ours.quantized_weight()), values(&theirs.weight.val()));
+    }
+}
+
+/// Where Python and PyTorch are there, they are asked. `benches/peers` says how to install them.
+#[test]
+fn pytorch_computes_the_same_logits_from_our_files() {
+    let probe = Command::new("python3")
+        .args(["-c", "import torch, safetensors"])
+        .output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: python3 with torch and safetensors is not here");
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let device = Device::default();
+    let x = tensor(&noise(4, 2 * 3 * 32 * 32), [2, 3, 32, 32], &device);
+    let script = "
+import sys, torch, numpy as np
+sys.path.insert(0, 'benches/peers')
+from safetensors.torch import load_file
+from golden import noise
+from networks import ResNet20
+path, widths, bits = sys.argv[1], [3, 4, 5], sys.argv[2]
+net = ResNet20(widths, None if bits == '0' else int(bits), 2)
+if bits == '0':
+    for block in [b for layer in (net.layer1, net.layer2, net.layer3) for b in layer]:
+        block.quantised = True  # plain convolutions, quantised activations
+    net.quantised = False
+net.quantised = True
+net.load_state_dict(load_file(path))
+x = torch.from_numpy(noise(4, 2 * 3 * 32 * 32).astype(np.float32)).reshape(2, 3, 32, 32)
+print(*net.eval()(x).flatten().tolist())
+";
+    let network = load("parity/resnet20.safetensors", &resnet20());
+    let expected = values(&network.forward(x));
+    for (weights, bits) in [(Weights::Latent, "2"), (Weights::Quantized, "0")] {
+        let path = dir.path().join(format!("{weights:?}.safetensors"));
+        save_safetensors(&network, &resnet20(), &path, weights).unwrap();
+        let output = Command::new("python3")
+            .args(["-c", script])
+            .args([path.as_os_str(), bits.as_ref()])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let logits: Vec<f64> = String::from_utf8_lossy(&output.stdout)
+            .split_whitespace()
+            .map(|number| number.parse().unwrap())
+            .collect();
+        assert_close(&logits, &expected, 1e-4, &format!("{weights:?}"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// Whatever befalls a file, it is read or refused: no panic, and no weights that are not numbers.
+    #[test]
+    fn damaged_files_are_read_or_refused(at in 0usize..40_000, byte in any::<u8>(), pickle in any::<bool>()) {
+        let (from, name) = if pickle { ("pytorch/cnn8.pt", "x.pt") } else { ("parity/vgg13.safetensors", "x.safetensors") };
+        let mut bytes = fs::read(fixture(from)).unwrap();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        if let Ok(file) = StateDict::read(&path) {
+            let _ = file.load_into(cnn8().init(&Device::default()));
+        }
+    }
+}
