@@ -291,15 +291,15 @@ impl StateDict {
             .filter(|(_, count)| **count == most)
             .map(|(prefix, _)| *prefix)
             .collect();
-        let prefix = match likely[..] {
-            [] => "",
-            [prefix] => prefix,
-            [..] => {
-                return Err(self.refuse(format!(
-                    "it holds {first} more than once: save one network's state_dict() alone"
-                )));
-            }
-        };
+        if likely.len() > 1 && most == expected.len() {
+            return Err(
+                self.refuse("it holds the network more than once: save one state_dict() alone".into())
+            );
+        }
+        let prefix = likely
+            .into_iter()
+            .min_by_key(|prefix| prefix.len())
+            .unwrap_or_default();
         let unused = |name: &str| {
             let leaf = name.split('.').next().unwrap_or_default();
             expected.contains("classifier.weight") && (leaf == "prelu" || leaf.starts_with("bn"))

@@ -3,76 +3,17 @@
 #![cfg(feature = "train")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tempfile::TempDir;
+#[path = "common/place.rs"]
+mod place;
 
-/// Built by `cargo test` beside the tests.
-fn example() -> PathBuf {
-    let deps = std::env::current_exe().unwrap();
-    let profile = deps.ancestors().nth(2).expect("target/<profile>/deps/<test>");
-    let example = profile
-        .join("examples")
-        .join(format!("svhn_cnn8{}", std::env::consts::EXE_SUFFIX));
-    assert!(
-        example.is_file(),
-        "{} is missing: run `cargo test` without a target filter",
-        example.display()
-    );
-    example
-}
+use place::{Place, example};
 
-/// A folder of its own for each test, which is also the working directory: no datasets/svhn there.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        Self(TempDir::new().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, args: &str) -> Command {
-        let mut command = Command::new(example());
-        command
-            .current_dir(self.0.path())
-            .args(args.split_whitespace())
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, args: &str) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    /// Standard output of a run that must succeed.
-    #[track_caller]
-    fn data(&self, args: &str) -> String {
-        let output = self.run(args);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{args}\n{stderr}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// The error of a run that must end with `code` and print no data.
-    #[track_caller]
-    fn refused(&self, args: &str, code: i32) -> String {
-        let output = self.run(args);
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{args}\n{stderr}");
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{args}");
-        assert!(!stderr.contains("panicked"), "{args}\n{stderr}");
-        let errors: Vec<_> = stderr
-            .lines()
-            .filter(|line| line.starts_with("error: "))
-            .collect();
-        assert_eq!(errors.len(), 1, "{args}\n{stderr}");
-        errors[0].to_owned()
-    }
+fn svhn() -> Place {
+    Place::of(example("svhn_cnn8"))
 }
 
 /// Seconds of work: few pictures, one epoch.
@@ -80,7 +21,7 @@ const SMALL: &str = "--pictures 80 --batch_size 24";
 
 #[test]
 fn the_whole_job_trains_prunes_and_reports() {
-    let place = Place::new();
+    let place = svhn();
     let text = place.data(&format!(
         "{SMALL} --total_epochs 1 --prune_epochs 1 --budget 100 --search published"
     ));
@@ -141,7 +82,7 @@ fn the_whole_job_trains_prunes_and_reports() {
 
 #[test]
 fn the_originals_command_lines_run_as_they_stand() {
-    let place = Place::new();
+    let place = svhn();
     let common = "--q 1 --ab 1 --wb 1 --lr 0.001 --optim Adam --scheduler Multi_StepLR --directory out";
     let train = place.data(&format!("--mode train --total_epochs 1 {common} {SMALL}"));
     assert!(
@@ -166,7 +107,7 @@ fn the_originals_command_lines_run_as_they_stand() {
 
 #[test]
 fn the_full_precision_twin_runs_too() {
-    let place = Place::new();
+    let place = svhn();
     let text = place.data(&format!("--q 0 --mode train --total_epochs 1 {SMALL}"));
     assert!(text.contains("CNN-8 full precision"), "{text}");
     let error = place.refused(&format!("--mode prune --q 1 --total_epochs 1 {SMALL}"), 1);
@@ -181,7 +122,7 @@ fn the_full_precision_twin_runs_too() {
 
 #[test]
 fn help_explains_every_flag() {
-    let text = Place::new().data("--help");
+    let text = svhn().data("--help");
     for flag in [
         "--mode",
         "--q",
@@ -228,7 +169,7 @@ fn help_explains_every_flag() {
 
 #[test]
 fn wrong_usage_is_exit_code_two() {
-    let place = Place::new();
+    let place = svhn();
     for bits in ["0", "9", "33", "x"] {
         for flag in ["--ab", "--wb"] {
             let error = place.refused(&format!("{flag} {bits}"), 2);
@@ -258,14 +199,14 @@ fn wrong_usage_is_exit_code_two() {
         place.refused(args, 2);
     }
     assert!(
-        fs::read_dir(place.0.path()).unwrap().next().is_none(),
+        fs::read_dir(place.dir()).unwrap().next().is_none(),
         "nothing was written"
     );
 }
 
 #[test]
 fn bad_input_is_exit_code_one_and_says_what_to_do() {
-    let place = Place::new();
+    let place = svhn();
     let error = place.refused(&format!("--mode prune {SMALL}"), 1);
     assert!(
         error.contains("runs/svhn_cnn8/original") && error.contains("--mode train"),
@@ -295,7 +236,7 @@ fn bad_input_is_exit_code_one_and_says_what_to_do() {
 
 #[test]
 fn broken_data_files_are_named() {
-    let place = Place::new();
+    let place = svhn();
     let error = place.refused("--data-dir nowhere", 1);
     assert!(
         error.contains("nowhere") && error.contains("train_32x32.mat"),
@@ -311,7 +252,7 @@ fn broken_data_files_are_named() {
 
 #[test]
 fn a_checkpoint_of_other_bits_is_refused_and_kept() {
-    let place = Place::new();
+    let place = svhn();
     place.data(&format!("--mode train --total_epochs 1 {SMALL}"));
     let model = place.path("runs/svhn_cnn8/original/model.bpk");
     let before = fs::read(&model).unwrap();
@@ -337,7 +278,7 @@ fn a_checkpoint_of_other_bits_is_refused_and_kept() {
 
 #[test]
 fn a_flag_that_cannot_work_moves_nothing() {
-    let place = Place::new();
+    let place = svhn();
     place.data(&format!("--mode train --total_epochs 1 {SMALL}"));
     let names = || -> Vec<String> {
         let entries = fs::read_dir(place.path("runs/svhn_cnn8")).unwrap();
@@ -369,7 +310,7 @@ fn a_flag_that_cannot_work_moves_nothing() {
 
 #[test]
 fn pruning_goes_on_from_a_round_and_reports_them_all() {
-    let place = Place::new();
+    let place = svhn();
     let flags = format!("--total_epochs 1 --budget 100 --search published {SMALL}");
     place.data(&format!("--mode train {flags}"));
     place.data(&format!("--mode prune --f 1 {flags}"));
@@ -389,7 +330,7 @@ fn pruning_goes_on_from_a_round_and_reports_them_all() {
 
 #[test]
 fn a_loss_that_is_no_number_stops_the_training() {
-    let place = Place::new();
+    let place = svhn();
     let error = place.refused(
         &format!("--q 0 --mode train --total_epochs 3 --lr 1e30 {SMALL}"),
         1,
@@ -403,13 +344,16 @@ fn a_loss_that_is_no_number_stops_the_training() {
 fn ctrl_c_works_in_a_terminal() {
     use std::io::Write;
 
-    let place = Place::new();
-    let job = format!("{} --mode train --total_epochs 500 {SMALL}", example().display());
+    let place = svhn();
+    let job = format!(
+        "{} --mode train --total_epochs 500 {SMALL}",
+        example("svhn_cnn8").display()
+    );
     let mut child = Command::new("script")
         // `exec`: some shells die of the signal themselves, and then the exit code is theirs.
         .args(["-qec", &format!("stty cols 120 rows 40; exec {job}"), "/dev/null"])
         .env("SHELL", "/bin/sh")
-        .current_dir(place.0.path())
+        .current_dir(place.dir())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
@@ -435,7 +379,7 @@ fn ctrl_c_works_in_a_terminal() {
 #[test]
 #[cfg(unix)]
 fn ctrl_c_leaves_a_whole_checkpoint_and_resume_goes_on() {
-    let place = Place::new();
+    let place = svhn();
     let args = format!("--mode train --total_epochs 6 {SMALL}");
     let child = place
         .command(&args)
@@ -460,7 +404,7 @@ fn ctrl_c_leaves_a_whole_checkpoint_and_resume_goes_on() {
 
     place.data(&format!("{args} --resume"));
     let broken = losses(&metrics);
-    let whole = Place::new();
+    let whole = svhn();
     whole.data(&args);
     assert_eq!(broken, losses(&whole.path("runs/svhn_cnn8/original/metrics.csv")));
 }

@@ -237,25 +237,24 @@ sys.path.insert(0, 'benches/peers')
 from safetensors.torch import load_file
 from golden import noise
 from networks import ResNet20
-path, widths, bits = sys.argv[1], [3, 4, 5], sys.argv[2]
-net = ResNet20(widths, None if bits == '0' else int(bits), 2)
-if bits == '0':
-    for block in [b for layer in (net.layer1, net.layer2, net.layer3) for b in layer]:
-        block.quantised = True  # plain convolutions, quantised activations
-    net.quantised = False
-net.quantised = True
-net.load_state_dict(load_file(path))
+net = ResNet20([3, 4, 5], 2, 2)
+if sys.argv[2] == 'Quantized':  # the weights are what is computed with: plain layers
+    for module in net.modules():
+        if hasattr(module, 'weight') and hasattr(module, 'bits'):
+            module.bits = None
+net.load_state_dict(load_file(sys.argv[1]))
 x = torch.from_numpy(noise(4, 2 * 3 * 32 * 32).astype(np.float32)).reshape(2, 3, 32, 32)
 print(*net.eval()(x).flatten().tolist())
 ";
     let network = load("parity/resnet20.safetensors", &resnet20());
     let expected = values(&network.forward(x));
-    for (weights, bits) in [(Weights::Latent, "2"), (Weights::Quantized, "0")] {
-        let path = dir.path().join(format!("{weights:?}.safetensors"));
+    for weights in [Weights::Latent, Weights::Quantized] {
+        let name = format!("{weights:?}");
+        let path = dir.path().join(format!("{name}.safetensors"));
         save_safetensors(&network, &resnet20(), &path, weights).unwrap();
         let output = Command::new("python3")
             .args(["-c", script])
-            .args([path.as_os_str(), bits.as_ref()])
+            .args([path.as_os_str(), name.as_ref()])
             .output()
             .unwrap();
         assert!(
@@ -267,7 +266,7 @@ print(*net.eval()(x).flatten().tolist())
             .split_whitespace()
             .map(|number| number.parse().unwrap())
             .collect();
-        assert_close(&logits, &expected, 1e-4, &format!("{weights:?}"));
+        assert_close(&logits, &expected, 1e-4, &name);
     }
 }
 

@@ -155,8 +155,9 @@ pub struct JobFlags {
     pub search: Search,
 
     /// Feature map sizes: as the published tables count them, without padding, or as the network computes them
-    #[arg(long, value_enum, default_value = "as-published", help_heading = "Mapping")]
-    pub accounting: Accounting,
+    /// [default: as-published; exact-geometry for VGG-13, for which there is no table]
+    #[arg(long, value_enum, help_heading = "Mapping")]
+    pub accounting: Option<Accounting>,
 
     /// In pruning, the first round to run, from the network of the round before it [default: 1]; in testing, the round to
     /// test, 0 for the original [default: all there are]
@@ -323,7 +324,7 @@ impl<C: JobNetwork> Job<C> {
                     .get()
                     .into(),
             )
-            .with_accounting(args.accounting)
+            .with_accounting(args.accounting.unwrap_or(C::ACCOUNTING))
             .with_search(args.search);
         let job = Self {
             mode,

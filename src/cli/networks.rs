@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::pictures::DataSet;
 use crate::Error;
+use crate::mapping::Accounting;
 use crate::models::{BlockOrder, Cnn8Config, NetworkConfig, ResNet20Config, Vgg13Config};
 use crate::quant::Bits;
 use crate::train::{Recipe, run_network};
@@ -132,6 +133,8 @@ pub trait JobNetwork: NetworkConfig {
     const DATA: DataSet;
     /// The array it was published on, rows and columns.
     const ARRAY: [usize; 2];
+    /// How its feature maps are counted unless a flag says otherwise: as the published tables do where there are any.
+    const ACCOUNTING: Accounting;
     /// Folder that its runs are kept in.
     const DIRECTORY: &'static str;
     /// The published recipe.
@@ -170,6 +173,7 @@ fn resized<C: NetworkConfig>(config: C, args: &NetworkArgs) -> Result<C, Error> 
 impl JobNetwork for Cnn8Config {
     const DATA: DataSet = DataSet::Svhn;
     const ARRAY: [usize; 2] = [256, 512];
+    const ACCOUNTING: Accounting = Accounting::AsPublished;
     const DIRECTORY: &'static str = "runs/svhn_cnn8";
     const PUBLISHED: Defaults = Defaults {
         epochs: 100,
@@ -199,6 +203,7 @@ impl JobNetwork for Cnn8Config {
 impl JobNetwork for ResNet20Config {
     const DATA: DataSet = DataSet::Cifar10;
     const ARRAY: [usize; 2] = [512, 256];
+    const ACCOUNTING: Accounting = Accounting::AsPublished;
     const DIRECTORY: &'static str = "runs/cifar10_resnet20";
     const PUBLISHED: Defaults = Defaults {
         epochs: 200,
@@ -233,6 +238,7 @@ impl JobNetwork for ResNet20Config {
 impl JobNetwork for Vgg13Config {
     const DATA: DataSet = DataSet::Cifar10;
     const ARRAY: [usize; 2] = [512, 256];
+    const ACCOUNTING: Accounting = Accounting::ExactGeometry;
     const DIRECTORY: &'static str = "runs/cifar10_vgg13";
     const PUBLISHED: Defaults = Defaults {
         epochs: 400,

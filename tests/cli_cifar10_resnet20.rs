@@ -1,0 +1,285 @@
+//! The example `cifar10_resnet20`, and `vwc-sdk train`, `prune`, `test`, `import` and `export` for every network, as their
+//! users run them.
+#![cfg(feature = "train")]
+
+use std::fs;
+use std::path::Path;
+
+#[path = "common/place.rs"]
+mod place;
+
+use place::{Place, example};
+
+/// Seconds of work: few pictures, one epoch, few channels.
+const SMALL: &str = "--pictures 60 --batch_size 18";
+const NARROW: &str = "--widths 5,6,7";
+
+fn cifar10() -> Place {
+    Place::of(example("cifar10_resnet20"))
+}
+
+fn vwc_sdk() -> Place {
+    Place::of(env!("CARGO_BIN_EXE_vwc-sdk").into())
+}
+
+/// The test accuracies of a table's summary, as they are printed.
+fn test_accuracies(text: &str) -> Vec<String> {
+    let summary = text.split("summary").nth(1).unwrap();
+    let rows = summary.lines().filter(|line| {
+        ["original", "RCP", "ratio"]
+            .iter()
+            .any(|name| line.trim_start().starts_with(name))
+    });
+    rows.map(|line| line.rsplit('|').next().unwrap().trim().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_whole_job_trains_prunes_and_reports() {
+    let place = cifar10();
+    // An array so small that every stage has channels to spare.
+    let text = place.data(&format!(
+        "{SMALL} {NARROW} --array 32x16 --total_epochs 1 --prune_epochs 1 --budget 100"
+    ));
+    for part in [
+        "ResNet-20 W2A2, synthetic digits",
+        "stage3.conv6",
+        "RCP1 on synthetic digits",
+        "winner",
+    ] {
+        assert!(text.contains(part), "{part} missing in\n{text}");
+    }
+    // Saved, read again and tested again: the same to the last digit.
+    let again = place.data(&format!("{SMALL} --array 32x16 --mode test"));
+    assert_eq!(test_accuracies(&again), test_accuracies(&text));
+    let config = fs::read_to_string(place.path("runs/cifar10_resnet20/rcp1/config.json")).unwrap();
+    assert!(config.contains("\"network\": \"ResNet-20\""), "{config}");
+    // Complete, it is read back.
+    let resumed = place.data(&format!(
+        "{SMALL} {NARROW} --array 32x16 --total_epochs 1 --prune_epochs 1 --budget 100 --resume"
+    ));
+    assert_eq!(resumed, text);
+}
+
+#[test]
+fn the_originals_command_lines_run_as_they_stand() {
+    let place = cifar10();
+    let train = place.data(&format!(
+        "--mode train --q 1 --ab 2 --wb 2 --total_epochs 1 --lr 0.001 {SMALL} {NARROW}"
+    ));
+    assert!(train.contains("original on synthetic digits"), "{train}");
+    let prune = place.data(&format!(
+        "--mode prune --q 1 --ab 2 --wb 2 --total_epochs 1 --lr 0.001 {SMALL} --array 32x16 --f 1 --budget 100"
+    ));
+    assert!(prune.contains("RCP1 on synthetic digits"), "{prune}");
+    // The pre-activation order, and the full-precision twin.
+    for flags in ["--order pre-activation --ab 1 --wb 1", "--q 0"] {
+        let text = place.data(&format!("--mode train {flags} --total_epochs 1 {SMALL} {NARROW}"));
+        assert!(text.contains("ResNet-20"), "{text}");
+    }
+}
+
+#[test]
+fn networks_are_pruned_by_ratio() {
+    let place = vwc_sdk();
+    place.data(&format!(
+        "train --network resnet20 --directory r --total_epochs 1 {SMALL} {NARROW}"
+    ));
+    let text = place.data(&format!(
+        "prune --directory r --ratio 0.5 --multiple 2 --minimum 4 --ranking bn-scale --total_epochs 1 --budget 100 {SMALL}"
+    ));
+    assert!(
+        text.contains("ratio1 on synthetic digits") && !text.contains("RCP"),
+        "{text}"
+    );
+    let config = fs::read_to_string(place.path("r/ratio1/config.json")).unwrap();
+    let widths: String = config.split_whitespace().collect();
+    assert!(widths.contains("\"widths\":[4,4,4]"), "{config}");
+    let again = place.data(&format!("test --directory r {SMALL}"));
+    assert_eq!(test_accuracies(&again), test_accuracies(&text));
+    let error = place.refused(&format!("prune --directory r --ratio 1 {SMALL}"), 1);
+    assert!(
+        error.contains("a pruning ratio of 1: expected a part from 0 to below 1"),
+        "{error}"
+    );
+    place.refused(&format!("prune --directory r --multiple 4 {SMALL}"), 2);
+    place.refused(&format!("prune --directory r --ranking l7 {SMALL}"), 2);
+}
+
+#[test]
+fn every_network_trains_and_travels() {
+    let place = vwc_sdk();
+    for (network, widths) in [
+        ("cnn8", "4,5,6,7,5,6,8"),
+        ("resnet20", "3,4,5"),
+        ("vgg13", "4,4,5,5,6,6,7,7,8,8"),
+    ] {
+        let text = place.data(&format!(
+            "train --network {network} --directory {network} --widths {widths} --total_epochs 1 {SMALL}"
+        ));
+        // Out to PyTorch's names and back, with no other information: the same answers.
+        place.data(&format!("export {network}/original {network}.safetensors"));
+        place.data(&format!(
+            "import {network}.safetensors --directory back-{network}"
+        ));
+        let back = place.data(&format!("test --directory back-{network} {SMALL}"));
+        assert_eq!(test_accuracies(&back), test_accuracies(&text), "{network}");
+        // On a simulated array too.
+        let simulated = place.data(&format!(
+            "evaluate {network}/original --array 64x64 --pictures 15 --format csv"
+        ));
+        let rows: Vec<&str> = simulated
+            .lines()
+            .skip(1)
+            .map(|line| line.rsplitn(3, ',').nth(1).unwrap())
+            .collect();
+        assert_eq!(rows[0], rows[1], "an ideal array changes nothing: {simulated}");
+    }
+}
+
+#[test]
+fn weights_come_from_pytorch() {
+    let place = vwc_sdk();
+    let fixture = |name: &str| {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures")
+            .join(name)
+    };
+    let file = fixture("pytorch/resnet20-checkpoint.pth");
+    let file = file.display();
+    place.data(&format!(
+        "import {file} --network resnet20 --wb 2 --ab 2 --directory mine"
+    ));
+    let text = place.data(&format!("test --directory mine {SMALL}"));
+    assert!(text.contains("ResNet-20 W2A2"), "{text}");
+    // It can be pruned, though nothing was trained here.
+    let text = place.data(&format!(
+        "prune --directory mine --ratio 0.3 --total_epochs 1 --budget 100 {SMALL}"
+    ));
+    assert!(text.contains("ratio1"), "{text}");
+
+    let error = place.refused(&format!("import {file} --directory x"), 1);
+    assert!(
+        error.contains("resnet20-checkpoint.pth") && error.contains("--network"),
+        "{error}"
+    );
+    let error = place.refused(&format!("import {file} --network vgg13 --directory x"), 1);
+    assert!(error.contains("no weight for conv2"), "{error}");
+    let error = place.refused(
+        &format!("import {file} --network resnet20 --widths 3,4,6 --directory x"),
+        1,
+    );
+    assert!(
+        error.contains("layer3.0.conv0.weight is 5x4x3x3, expected 6x4x3x3"),
+        "{error}"
+    );
+    let code = fixture("pytorch/runs-code.pt");
+    let error = place.refused(
+        &format!("import {} --network cnn8 --directory x", code.display()),
+        1,
+    );
+    assert!(error.contains("run code"), "{error}");
+    assert!(!place.path("x").exists() && !place.path("hacked").exists());
+}
+
+#[test]
+fn bad_input_is_named() {
+    let place = vwc_sdk();
+    for (args, parts) in [
+        ("test", &["--directory", "--network"][..]),
+        (
+            "test --directory nowhere",
+            &["nowhere/original", "no trained model"],
+        ),
+        (
+            "prune --network resnet20",
+            &["runs/cifar10_resnet20/original", "no trained model"],
+        ),
+        (
+            "train --network cnn8 --order pre-activation",
+            &["--order", "CNN-8"],
+        ),
+        (
+            "train --network resnet20 --widths 3,4",
+            &["ResNet-20 takes 12 widths", "[3, 4]"],
+        ),
+        ("train --network resnet20 --extra --data cifar10", &["--extra"]),
+        ("train --network vgg13 --data folder", &["--data-dir"]),
+        (
+            "train --network vgg13 --data folder --data-dir absent",
+            &["absent"],
+        ),
+        ("train --network resnet20 --data-dir absent", &["absent"]),
+        ("export nowhere x.safetensors", &["nowhere"]),
+        ("export nowhere x.onnx.txt", &["x.onnx.txt", ".safetensors"]),
+    ] {
+        let error = place.refused(args, 1);
+        for part in parts {
+            assert!(error.contains(part), "{part} missing in: {error}");
+        }
+    }
+    for args in [
+        "train",
+        "train --network resnet21",
+        "import",
+        "train --network vgg13 --widths x",
+    ] {
+        place.refused(args, 2);
+    }
+    assert!(
+        fs::read_dir(place.dir()).unwrap().next().is_none(),
+        "nothing was written"
+    );
+
+    // A batch cut short is named with what was expected.
+    let batches = place.path("c/cifar-10-batches-bin");
+    fs::create_dir_all(&batches).unwrap();
+    for n in 1..=5 {
+        fs::write(batches.join(format!("data_batch_{n}.bin")), vec![1; 3073 * 4]).unwrap();
+    }
+    fs::write(batches.join("test_batch.bin"), vec![1; 3073 * 4 - 1]).unwrap();
+    let error = place.refused("train --network resnet20 --data-dir c", 1);
+    assert!(
+        error.contains("test_batch.bin") && error.contains("12291"),
+        "{error}"
+    );
+}
+
+#[test]
+fn cifar10_files_are_trained_on() {
+    let place = cifar10();
+    let batches = place.path("c/cifar-10-batches-bin");
+    fs::create_dir_all(&batches).unwrap();
+    for n in 0..6 {
+        let name = if n == 5 {
+            "test_batch.bin".into()
+        } else {
+            format!("data_batch_{}.bin", n + 1)
+        };
+        let pictures = (0..8u8).flat_map(|label| {
+            let pixels = move |i: usize| (i as u8).wrapping_mul(label + n);
+            std::iter::once(label).chain((0..3072).map(pixels))
+        });
+        fs::write(batches.join(name), pictures.collect::<Vec<u8>>()).unwrap();
+    }
+    let text = place.data(&format!(
+        "--mode train --data-dir c --batch_size 12 --total_epochs 2 {NARROW}"
+    ));
+    assert!(
+        text.contains("CIFAR-10 in c (36 training, 4 validation, 8 test pictures)"),
+        "{text}"
+    );
+    let config = fs::read_to_string(place.path("runs/cifar10_resnet20/original/config.json")).unwrap();
+    assert!(
+        config.contains("\"flip\": true") && config.contains("\"pad\": 4"),
+        "{config}"
+    );
+    // Without augmentation it is another run.
+    let error = place.refused(
+        &format!(
+            "--mode train --data-dir c --batch_size 12 --total_epochs 2 {NARROW} --augment none --resume"
+        ),
+        1,
+    );
+    assert!(error.contains("flip and crop"), "{error}");
+}

@@ -1,0 +1,83 @@
+//! A program, run as its users run it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// An example, which `cargo test` builds beside the tests.
+pub fn example(name: &str) -> PathBuf {
+    let deps = std::env::current_exe().unwrap();
+    let profile = deps.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    let example = profile
+        .join("examples")
+        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        example.is_file(),
+        "{} is missing: run `cargo test` without a target filter",
+        example.display()
+    );
+    example
+}
+
+/// A folder of its own for each test, which is also the working directory: no data sets there.
+pub struct Place {
+    dir: TempDir,
+    program: PathBuf,
+}
+
+impl Place {
+    /// A place to run `program` in.
+    pub fn of(program: PathBuf) -> Self {
+        Self {
+            dir: TempDir::new().unwrap(),
+            program,
+        }
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir().join(name)
+    }
+
+    pub fn command(&self, args: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .current_dir(self.dir())
+            .args(args.split_whitespace())
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, args: &str) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Standard output of a run that must succeed.
+    #[track_caller]
+    pub fn data(&self, args: &str) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{args}\n{stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The error of a run that must end with `code` and print no data.
+    #[track_caller]
+    pub fn refused(&self, args: &str, code: i32) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args}\n{stderr}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{args}");
+        assert!(!stderr.contains("panicked"), "{args}\n{stderr}");
+        let errors: Vec<_> = stderr
+            .lines()
+            .filter(|line| line.starts_with("error: "))
+            .collect();
+        assert_eq!(errors.len(), 1, "{args}\n{stderr}");
+        errors[0].to_owned()
+    }
+}
