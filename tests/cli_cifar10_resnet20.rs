@@ -246,6 +246,36 @@ fn bad_input_is_named() {
 }
 
 #[test]
+fn pictures_of_ones_own_are_trained_on() {
+    let place = vwc_sdk();
+    for (split, count) in [("train", 10), ("test", 3)] {
+        for (class, shade) in [("cat", 40), ("dog", 200), ("emu", 120)] {
+            let dir = place.path(&format!("mine/{split}/{class}"));
+            fs::create_dir_all(&dir).unwrap();
+            for n in 0..count {
+                let ending = if n % 2 == 0 { "png" } else { "jpg" };
+                let picture = image::RgbImage::from_pixel(40, 30, image::Rgb([shade, n * 20, 90]));
+                picture.save(dir.join(format!("{n}.{ending}"))).unwrap();
+            }
+        }
+    }
+    let train = "train --network vgg13 --widths 4,4,4,4,4,4,4,4,4,4 --data folder --data-dir mine --directory v \
+                 --batch_size 9 --total_epochs 1";
+    let text = place.data(train);
+    assert!(
+        text.contains("pictures in mine (27 training, 3 validation, 9 test pictures)"),
+        "{text}"
+    );
+    let config = fs::read_to_string(place.path("v/original/config.json")).unwrap();
+    assert!(config.contains("\"classes\": 3"), "{config}");
+    let again = place.data("test --directory v --data folder --data-dir mine");
+    assert_eq!(test_accuracies(&again), test_accuracies(&text));
+    fs::write(place.path("mine/test/dog/1.jpg"), "not a picture").unwrap();
+    let error = place.refused(train, 1);
+    assert!(error.contains("mine/test/dog/1.jpg"), "{error}");
+}
+
+#[test]
 fn cifar10_files_are_trained_on() {
     let place = cifar10();
     let batches = place.path("c/cifar-10-batches-bin");

@@ -10,18 +10,19 @@ use burn::data::dataloader::DataLoader;
 use burn::data::dataset::Dataset;
 use burn::data::dataset::transform::Mapper;
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, TensorData};
 use common::values;
 use tempfile::TempDir;
 use vwc_sdk::Error;
 use vwc_sdk::data::{
-    Augment, Normalization, PictureDataset, PictureItem, PictureLoader, Resize, Splits, synthetic,
+    Augment, Normalization, PictureDataset, PictureItem, PictureLoader, Resize, Splits, cifar10, synthetic,
 };
 use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, Search};
-use vwc_sdk::models::{Cnn8, Cnn8Config, Network, NetworkConfig};
+use vwc_sdk::models::{Cnn8, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config};
+use vwc_sdk::prune::{Ranking, prune};
 use vwc_sdk::train::{
     EpochMetrics, Fit, FitOptions, Interrupter, OptimizerKind, Recipe, Round, RoundsConfig, RunDir, Schedule,
-    StopReason, WidthChoice, evaluate, fit, rounds,
+    StopReason, WidthChoice, evaluate, fit, rounds, run_network,
 };
 
 fn splits() -> Splits {
@@ -162,6 +163,72 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
     assert_ne!(first, run("c", 4));
 }
 
+/// Stops a training as soon as its first epoch is written down in `dir`.
+fn stop_after_an_epoch(dir: &Path) -> (Interrupter, std::thread::JoinHandle<()>) {
+    let interrupter = Interrupter::new();
+    let (stop, metrics) = (interrupter.clone(), dir.join("metrics.csv"));
+    let fresh = std::time::SystemTime::now();
+    let watcher = std::thread::spawn(move || {
+        while !fs::metadata(&metrics)
+            .and_then(|m| m.modified())
+            .is_ok_and(|time| time >= fresh)
+        {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        stop.stop(Some("test"));
+    });
+    (interrupter, watcher)
+}
+
+#[test]
+fn a_pruned_resnet20_on_varied_pictures_resumes_to_the_same_end() {
+    let _turn = turn();
+    let dir = TempDir::new().unwrap();
+    let (device, splits) = (Device::default(), splits().with_augment(cifar10::AUGMENT));
+    let config = ResNet20Config::new().with_widths([4, 5, 6]);
+    device.seed(1);
+    let pruned = prune(
+        &config.init(&device),
+        &config,
+        &[3, 2, 4, 1, 5, 4, 5, 2, 6, 3, 6, 5],
+        Ranking::L1,
+    )
+    .unwrap();
+    let tune = |name: &str, resume, interrupter| {
+        let recipe = recipe(4);
+        let options = FitOptions {
+            label: "test",
+            splits: &splits,
+            recipe: &recipe,
+            dir: RunDir::new(dir.path().join(name)),
+            resume,
+            interrupter,
+            device: &device,
+        };
+        fit(pruned.network.clone(), &pruned.config, options)
+    };
+    tune("whole", false, Interrupter::new()).unwrap();
+    let broken = dir.path().join("broken");
+    let (interrupter, watcher) = stop_after_an_epoch(&broken);
+    let error = tune("broken", false, interrupter).unwrap_err();
+    watcher.join().unwrap();
+    assert!(matches!(error, Error::Interrupted { .. }), "{error}");
+    let resumed = tune("broken", true, Interrupter::new()).unwrap();
+    assert_eq!(losses(&broken), losses(&dir.path().join("whole")));
+
+    // Read again with no other information, it is the network that it was.
+    let (network, run) = RunDir::new(&broken).load::<ResNet20Config>(&device).unwrap();
+    assert_eq!(run.structure, pruned.config);
+    assert_eq!(run_network(&broken).unwrap(), "ResNet-20");
+    let x = common::tensor(&common::noise(1, 2 * 3 * 32 * 32), [2, 3, 32, 32], &device);
+    assert_eq!(
+        values(&network.forward(x.clone())),
+        values(&resumed.network.forward(x))
+    );
+    let tested = |network| evaluate::<ResNet20Config>(network, &splits.test, &device).unwrap();
+    assert_eq!(tested(&network), tested(&resumed.network));
+}
+
 #[test]
 fn a_stopped_run_resumes_to_the_same_end() {
     let _turn = turn();
@@ -171,19 +238,7 @@ fn a_stopped_run_resumes_to_the_same_end() {
         let recipe = recipe(4).with_optimizer(optimizer);
         train(&whole, &recipe, false, Interrupter::new()).unwrap();
 
-        // Stopped by another thread as soon as the first epoch is written down.
-        let interrupter = Interrupter::new();
-        let (stop, metrics) = (interrupter.clone(), broken.join("metrics.csv"));
-        let fresh = std::time::SystemTime::now();
-        let watcher = std::thread::spawn(move || {
-            while !fs::metadata(&metrics)
-                .and_then(|m| m.modified())
-                .is_ok_and(|time| time >= fresh)
-            {
-                std::thread::sleep(std::time::Duration::from_millis(1));
-            }
-            stop.stop(Some("test"));
-        });
+        let (interrupter, watcher) = stop_after_an_epoch(&broken);
         let error = train(&broken, &recipe, false, interrupter).unwrap_err();
         watcher.join().unwrap();
         let Error::Interrupted { epoch, .. } = &error else {
@@ -301,6 +356,23 @@ fn damaged_files_are_named() {
             "{cut}: {message}"
         );
     }
+    // A weight that is no number.
+    let (network, _) = {
+        fs::write(run.join("model.bpk"), &model).unwrap();
+        RunDir::new(&run).load::<Cnn8Config>(&device).unwrap()
+    };
+    let mut parameters = Parameters::of(&network);
+    let shape = parameters.get("convs.3.weight").unwrap().shape().to_vec();
+    let mut weights = parameters.values("convs.3.weight").unwrap().to_vec();
+    weights[5] = f32::INFINITY;
+    parameters.insert("convs.3.weight", TensorData::new(weights, shape));
+    let network = parameters.put_into(network).unwrap();
+    network.into_record().save(run.join("model.bpk")).unwrap();
+    assert!(
+        load().contains("convs.3.weight holds NaN or infinity"),
+        "{}",
+        load()
+    );
     // Weights of other widths than config.json says.
     let wide = Cnn8Config::new().init(&device);
     wide.into_record().save(run.join("model.bpk")).unwrap();
@@ -546,7 +618,7 @@ fn rounds_with(
     let start = Round::new("original", config.clone(), config.init(&device), 90.0, &mapping).unwrap();
     let settings = RoundsConfig {
         widths: WidthChoice::Array,
-        ranking: vwc_sdk::prune::Ranking::L1,
+        ranking: Ranking::L1,
         mapping,
         max_rounds,
         original_accuracy: 90.0,
