@@ -22,6 +22,10 @@
 //! batches (`num_batches_tracked`) are left out, and so are the batch norms and the PReLU that those scripts create for
 //! VGG-13 and never use. Everything may lie behind a prefix, as in `{"state_dict": ...}` or `module.`.
 //!
+//! The full-precision ResNet-20 and VGG-13 of those scripts are other networks than the twins here, which differ from the
+//! quantised networks in nothing but precision: that ResNet-20 has no batch norm behind a block's second convolution, that
+//! VGG-13 no bias in its first convolution and its classifier. Their files are refused, with a list of what is missing.
+//!
 //! ```
 //! use burn::tensor::Device;
 //! use vwc_sdk::models::{NetworkConfig, Vgg13Config};
