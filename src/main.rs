@@ -17,13 +17,6 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Map(map::MapArgs),
-    Compare(compare::CompareArgs),
-    Sweep(compare::SweepArgs),
-    Front(front::FrontArgs),
-    Simulate(simulate::SimulateArgs),
-    #[cfg(feature = "train")]
-    Evaluate(evaluate::EvaluateArgs),
     #[cfg(feature = "train")]
     Train(train::TrainArgs),
     #[cfg(feature = "train")]
@@ -34,6 +27,13 @@ enum Command {
     Import(import::ImportArgs),
     #[cfg(feature = "train")]
     Export(import::ExportArgs),
+    Map(map::MapArgs),
+    Compare(compare::CompareArgs),
+    Sweep(compare::SweepArgs),
+    Front(front::FrontArgs),
+    Simulate(simulate::SimulateArgs),
+    #[cfg(feature = "train")]
+    Evaluate(evaluate::EvaluateArgs),
 }
 
 fn main() -> ExitCode {

@@ -72,6 +72,10 @@ fn the_originals_command_lines_run_as_they_stand() {
         "--mode prune --q 1 --ab 2 --wb 2 --total_epochs 1 --lr 0.001 {SMALL} --array 32x16 --f 1 --budget 100"
     ));
     assert!(prune.contains("RCP1 on synthetic digits"), "{prune}");
+    for flags in ["--widths 5,6,8", "--order pre-activation"] {
+        let error = place.refused(&format!("--mode test {flags} {SMALL}"), 1);
+        assert!(error.contains(flags.split(' ').next().unwrap()), "{error}");
+    }
     // The pre-activation order, and the full-precision twin.
     for flags in ["--order pre-activation --ab 1 --wb 1", "--q 0"] {
         let text = place.data(&format!("--mode train {flags} --total_epochs 1 {SMALL} {NARROW}"));
@@ -131,7 +135,7 @@ fn every_network_trains_and_travels() {
         let rows: Vec<&str> = simulated
             .lines()
             .skip(1)
-            .map(|line| line.rsplitn(3, ',').nth(1).unwrap())
+            .map(|line| line.rsplit(',').nth(1).unwrap())
             .collect();
         assert_eq!(rows[0], rows[1], "an ideal array changes nothing: {simulated}");
     }

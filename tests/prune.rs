@@ -14,7 +14,7 @@ use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray};
 use vwc_sdk::models::{
     BlockOrder, Cnn8, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
 };
-use vwc_sdk::prune::{Ranking, Ratio, Scope, keep_largest, l1_norms, prune};
+use vwc_sdk::prune::{Ranking, Ratio, Scope, keep_largest, prune};
 use vwc_sdk::train::{Round, next_widths};
 
 /// f32, sums of a few hundred terms in another order.
@@ -479,16 +479,10 @@ fn impossible_widths_are_refused() {
 }
 
 #[test]
-fn ranking_keeps_the_largest_and_the_first_of_equals() {
-    let weight = tensor(
-        &[1.0, -1.0, 3.0, 0.0, -2.0, 0.0, 0.5, 0.5],
-        [4, 2, 1, 1],
-        &Device::default(),
-    );
-    let norms = l1_norms(weight);
-    assert_eq!(norms, [2.0, 3.0, 2.0, 1.0]);
-    assert_eq!(keep_largest(&norms, 2), [0, 1]);
-    assert_eq!(keep_largest(&norms, 3), [0, 1, 2]);
+fn of_equals_the_first_stay() {
+    let scores = [2.0, 3.0, 2.0, 1.0];
+    assert_eq!(keep_largest(&scores, 2), [0, 1]);
+    assert_eq!(keep_largest(&scores, 3), [0, 1, 2]);
 }
 
 proptest! {

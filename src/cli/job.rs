@@ -43,7 +43,8 @@ pub enum Mode {
 /// When the learning rate falls to a tenth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchedulerKind {
-    /// At milestones: 50, 75 and 90 % of the epochs in training, 25, 50 and 75 % in fine-tuning
+    /// At milestones, as published: 50, 75 and 90 % of the epochs for CNN-8, in fine-tuning 25, 50 and 75 %; 37.5, 62.5 and
+    /// 87.5 % for the others
     #[value(name = "multi-step", alias = "Multi_StepLR")]
     MultiStep,
     /// Every --step-size epochs
@@ -311,8 +312,11 @@ impl<C: JobNetwork> Job<C> {
         );
         let config = match mode {
             Mode::All | Mode::Train => C::from_args(&args.network, splits.train.classes(), embedded)?,
-            // A network that is there already is what it is.
-            Mode::Prune | Mode::Test => RunDir::new(directory.join(ORIGINAL)).config::<C>()?.structure,
+            Mode::Prune | Mode::Test => {
+                let config = RunDir::new(directory.join(ORIGINAL)).config::<C>()?.structure;
+                agrees(&config, &args.network)?;
+                config
+            }
         };
         let [rows, cols] = C::ARRAY;
         let array = args.array.map_or_else(|| PimArray::new(rows, cols), Ok)?;
@@ -646,6 +650,25 @@ impl<C: JobNetwork> Job<C> {
     fn dir(&self, round: usize) -> RunDir {
         RunDir::new(self.directory.join(self.name(round).to_lowercase()))
     }
+}
+
+/// Refuses flags for a structure that a network which is there already has not.
+fn agrees<C: JobNetwork>(config: &C, args: &NetworkArgs) -> Result<(), Error> {
+    let widths = args
+        .widths
+        .as_ref()
+        .map(|widths| config.resized(widths))
+        .transpose()?;
+    let flag = if widths.is_some_and(|resized| resized != *config) {
+        "--widths"
+    } else if args.order.is_some_and(|order| config.order() != Some(order)) {
+        "--order"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Recipe(format!(
+        "{flag}: the network that is kept in the folder is another: leave the flag out, or train one like that first"
+    )))
 }
 
 /// What a job found out, as it is written to `results.json`.

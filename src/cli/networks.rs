@@ -149,6 +149,11 @@ pub trait JobNetwork: NetworkConfig {
     ///
     /// Widths that no such network has, and flags that it does not know.
     fn from_args(args: &NetworkArgs, classes: usize, embedded: bool) -> Result<Self, Error>;
+
+    /// The order of its residual blocks, if it has any.
+    fn order(&self) -> Option<BlockOrder> {
+        None
+    }
 }
 
 /// Refuses `--order` for a network without residual blocks.
@@ -232,6 +237,10 @@ impl JobNetwork for ResNet20Config {
             config
         };
         resized(config, args)
+    }
+
+    fn order(&self) -> Option<BlockOrder> {
+        Some(self.order)
     }
 }
 

@@ -23,7 +23,7 @@ const BLOCKS: usize = 3;
 #[serde(rename_all = "kebab-case")]
 pub enum BlockOrder {
     /// As in VWC-SDK: quantised, activation before each convolution and a batch norm after the addition; in full
-    /// the basic block of He et al. (CVPR 2016)
+    /// precision, the basic block of He et al. (CVPR 2016)
     Original,
     /// Batch norm, activation, convolution, twice, added to a shortcut that nothing rounds (He et al., ECCV 2016; at
     /// low bits as in Liu et al., "Bi-Real Net", ECCV 2018)

@@ -29,6 +29,6 @@ mod rank;
 mod ratio;
 mod rewrite;
 
-pub use rank::{Ranking, keep_largest, l1_norms};
+pub use rank::{Ranking, keep_largest};
 pub use ratio::{Ratio, Scope};
 pub use rewrite::{Pruned, prune};

@@ -1,7 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::{Tensor, TensorData};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -161,14 +160,6 @@ fn distances(filters: &[&[f32]]) -> Vec<f64> {
         }
     }
     sums
-}
-
-/// L1 norm of each filter of `weight`, `[filters, channels, kernel_height, kernel_width]`.
-pub fn l1_norms(weight: Tensor<4>) -> Vec<f64> {
-    let filters = weight.dims()[0];
-    let data: TensorData = weight.into_data().convert::<f32>();
-    let values = data.as_slice::<f32>().expect("converted to f32");
-    values.chunks(values.len() / filters).map(l1).collect()
 }
 
 /// The indices, ascending, of the `keep` largest of `scores`. Of equals, those that come first stay.
