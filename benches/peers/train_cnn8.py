@@ -20,79 +20,31 @@ import torch.nn as nn
 import torch.nn.functional as F
 from PIL import Image
 
+from networks import Cnn8
+
 # Output channels of the seven convolutions: the published network and what two rounds leave of it on 256x512.
 PUBLISHED = [24, 32, 32, 64, 64, 64, 256]
 ROUNDS = [[18, 21, 27, 60, 60, 60, 256], [18, 18, 27, 60, 60, 60, 256]]
-KERNELS = [5, 3, 3, 3, 3, 3, 5]
-PADDING = [0, 1, 1, 0, 1, 0, 0]
-
-
-def quantise(x, bits):
-    levels = 2**bits - 1
-    return x + (torch.round(x * levels) / levels - x).detach()
-
-
-def quantise_weight(w, bits):
-    scale = w.detach().abs().mean()
-    t = torch.tanh(w)
-    peak = t.abs().max()
-    if bits == 32:
-        return t / peak * scale
-    return scale * (2 * quantise(t / (2 * peak) + 0.5, bits) - 1)
-
-
-class QuantConv2d(nn.Conv2d):
-    def __init__(self, inputs, outputs, kernel, padding, bits):
-        super().__init__(inputs, outputs, kernel, padding=padding, bias=False)
-        self.bits = bits
-
-    def forward(self, x):
-        return F.conv2d(x, quantise_weight(self.weight, self.bits), None, self.stride, self.padding)
-
-
-class Cnn8(nn.Module):
-    def __init__(self, widths, weight_bits, activation_bits):
-        super().__init__()
-        self.activation_bits = activation_bits
-        inputs = [3] + widths[:-1]
-        self.convs = nn.ModuleList(
-            nn.Conv2d(i, o, k, padding=p) if n == 0 else QuantConv2d(i, o, k, p, weight_bits)
-            for n, (i, o, k, p) in enumerate(zip(inputs, widths, KERNELS, PADDING))
-        )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(w) for w in widths[1:6])
-        self.dropout = nn.Dropout(0.5)
-        self.linear = nn.Linear(widths[-1], 10)
-
-    def act(self, x):
-        return F.relu(x) if self.activation_bits == 32 else quantise(x.clamp(0, 1), self.activation_bits)
-
-    def forward(self, x):
-        x = self.act(F.max_pool2d(self.convs[0](x), 2))
-        for n in range(1, 6):
-            x = self.norms[n - 1](self.convs[n](x))
-            if n == 2:
-                x = F.max_pool2d(x, 2)
-            x = self.act(x)
-        x = self.convs[6](self.dropout(x)).clamp(0, 1)
-        return self.linear(x.flatten(1))
 
 
 def shrink(model, widths, args):
     """The same network with the filters of smallest L1 norm gone, weights and statistics carried over."""
     small = Cnn8(widths, args.weight_bits, args.activation_bits)
+    layers = lambda net, kind: [layer for layer in net.layers if isinstance(layer, kind)]
     keep_in = torch.arange(3)
     with torch.no_grad():
-        for n, (old, new) in enumerate(zip(model.convs, small.convs)):
+        for n, (old, new) in enumerate(zip(layers(model, nn.Conv2d), layers(small, nn.Conv2d))):
             norms = old.weight.abs().sum((1, 2, 3))
             keep = norms.argsort(descending=True, stable=True)[: widths[n]].sort().values
             new.weight.copy_(old.weight[keep][:, keep_in])
             if n == 0:
                 new.bias.copy_(old.bias[keep])
             if 1 <= n <= 5:
+                old_norm, new_norm = (layers(net, nn.BatchNorm2d)[n - 1] for net in (model, small))
                 for name in ("weight", "bias", "running_mean", "running_var"):
-                    getattr(small.norms[n - 1], name).copy_(getattr(model.norms[n - 1], name)[keep])
+                    getattr(new_norm, name).copy_(getattr(old_norm, name)[keep])
             keep_in = keep
-        small.linear.load_state_dict(model.linear.state_dict())
+        small.fc.load_state_dict(model.fc.state_dict())
     return small
 
 

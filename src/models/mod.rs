@@ -12,6 +12,7 @@ mod resnet20;
 mod torch;
 mod vgg13;
 
+use std::convert::Infallible;
 use std::fmt;
 
 use burn::config::Config;
@@ -35,7 +36,11 @@ pub trait Network: Module + ModuleDisplay + fmt::Debug + fmt::Display + 'static 
     type Config: NetworkConfig<Network = Self>;
 
     /// Logits, `[batch, classes]`, of normalised pictures, `[batch, 3, height, width]`.
-    fn forward(&self, images: Tensor<4>) -> Tensor<2>;
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        match self.forward_with(images, |_, conv, x| Ok::<_, Infallible>(conv.forward(x))) {
+            Ok(logits) => logits,
+        }
+    }
 
     /// The same logits, with every convolution left to `convolve`: it is given the convolution's place in
     /// [`conv_layers`](Self::conv_layers), the layer and its input, and returns its output.

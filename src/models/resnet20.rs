@@ -1,5 +1,3 @@
-use std::convert::Infallible;
-
 use burn::config::Config;
 use burn::module::{Initializer, Module};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
@@ -290,12 +288,6 @@ impl ResidualBlock {
 
 impl Network for ResNet20 {
     type Config = ResNet20Config;
-
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        match self.forward_with(images, |_, conv, x| Ok::<_, Infallible>(conv.forward(x))) {
-            Ok(logits) => logits,
-        }
-    }
 
     fn forward_with<E>(
         &self,

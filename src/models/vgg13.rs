@@ -1,5 +1,3 @@
-use std::convert::Infallible;
-
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
@@ -151,12 +149,6 @@ fn pooled(n: usize) -> bool {
 
 impl Network for Vgg13 {
     type Config = Vgg13Config;
-
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        match self.forward_with(images, |_, conv, x| Ok::<_, Infallible>(conv.forward(x))) {
-            Ok(logits) => logits,
-        }
-    }
 
     fn forward_with<E>(
         &self,
