@@ -162,6 +162,11 @@ fn weights_come_from_pytorch() {
     ));
     assert!(text.contains("ratio1"), "{text}");
 
+    let error = place.refused(&format!("import {file} --network resnet20 --directory mine"), 1);
+    assert!(
+        error.contains("--directory mine") && error.contains("new folder"),
+        "{error}"
+    );
     let error = place.refused(&format!("import {file} --directory x"), 1);
     assert!(
         error.contains("resnet20-checkpoint.pth") && error.contains("--network"),

@@ -34,7 +34,7 @@ pub struct ImportArgs {
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Network")]
     pub classes: usize,
 
-    /// Folder to keep it in, as though it had been trained there
+    /// New folder to keep it in, as though it had been trained there
     #[arg(long, value_name = "DIR")]
     pub directory: PathBuf,
 }
@@ -70,6 +70,13 @@ Examples:
 ///
 /// A file that does not hold the network, by the names of what is missing, left over or of another shape.
 pub fn import(args: &ImportArgs) -> Result<(), Error> {
+    // Rounds of another original would stand as though they were this one's.
+    if std::fs::read_dir(&args.directory).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Error::Recipe(format!(
+            "--directory {}: it holds something already; choose a new folder",
+            args.directory.display()
+        )));
+    }
     let file = StateDict::read(&args.file)?;
     let network = args
         .network
