@@ -103,13 +103,7 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
     let network = file.load_into(config.init(&device))?;
     let dir = original(&args.directory);
     let source = format!("imported from {}", args.file.display());
-    if let Some(moved) = RunDir::new(&dir).import(&network, &config, &source)? {
-        eprintln!(
-            "{} held a run already: it is now {}",
-            dir.display(),
-            moved.display()
-        );
-    }
+    RunDir::new(&dir).import(&network, &config, &source)?;
     eprintln!(
         "{} {}, widths {:?}, {} parameters: kept in {}",
         C::NAME,
