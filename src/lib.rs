@@ -7,6 +7,10 @@ pub mod crossbar;
 pub mod mapping;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+#[cfg(feature = "packed")]
+pub mod packed;
+#[cfg(any(feature = "train", feature = "packed"))]
+mod picture;
 pub mod report;
 
 #[cfg(feature = "train")]

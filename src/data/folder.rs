@@ -1,25 +1,20 @@
 //! Pictures in folders, one folder a class: `train/cat/1.png`, `test/dog/2.jpg`.
 
-use std::fs::{self, File};
-use std::io::BufReader;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::data::dataset::transform::Mapper;
-use image::{ImageError, ImageReader, Limits};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 
 use super::error::{DataError, io_error};
 use super::{PictureItem, Pictures, Resize};
+use crate::picture::{self, ReadError, Rgb};
 
 /// Endings of the files read, in lower case; capitals are taken too.
 const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
 /// Labels are bytes.
 const MAX_CLASSES: usize = 256;
-/// No picture is wider or higher, in pixels.
-const MAX_SIDE: u32 = 16_384;
-/// No picture takes more memory while it is decoded, in bytes: 512 MiB.
-const MAX_BYTES: u64 = 512 << 20;
 /// No split takes more memory, in bytes: 16 GiB.
 const MAX_SPLIT_BYTES: usize = 16 << 30;
 
@@ -173,24 +168,12 @@ fn decode_all(
 }
 
 fn decode(path: &Path, label: u8) -> Result<PictureItem, DataError> {
-    let refused = |error: ImageError| DataError::Decode {
-        path: path.into(),
-        reason: error.to_string(),
-    };
-    let file = File::open(path).map_err(io_error(path, "open"))?;
-    // By what is in the file: a JPEG that is called `.png` is read all the same.
-    let mut reader = ImageReader::new(BufReader::new(file))
-        .with_guessed_format()
-        .map_err(io_error(path, "read"))?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_BYTES);
-    reader.limits(limits);
-    let picture = reader.decode().map_err(refused)?.into_rgb8();
-    Ok(PictureItem {
-        size: [picture.height() as usize, picture.width() as usize],
-        pixels: picture.into_raw(),
-        label,
-    })
+    let Rgb { size, pixels } = picture::read(path).map_err(|error| match error {
+        ReadError::Io(action, error) => io_error(path, action)(error),
+        ReadError::Decode(reason) => DataError::Decode {
+            path: path.into(),
+            reason,
+        },
+    })?;
+    Ok(PictureItem { size, pixels, label })
 }

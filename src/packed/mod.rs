@@ -1,0 +1,45 @@
+//! Trained low-bit networks as the small, fast things that they were trained to be: weights and activations in single
+//! bits, sums by AND and bit count, without Burn.
+//!
+//! A [`Model`] is read from one [file](Model::open), or made of a trained network by `freeze` in a build with `train`. A
+//! [`Session`] computes with it. What is exact and what is not, and how it works, is in `docs/packed.md`; the file's
+//! layout in `docs/packed-format.md`.
+//!
+//! ```text
+//! machine    the innermost steps, once per instruction set
+//! layout     how activations and weights lie in memory as bits
+//! rows       rows of a step's output: sums, and what follows them
+//! spec       what a network consists of
+//! model      a network checked and laid out for the machine
+//! session    computing with it
+//! file       one file
+//! threshold  sums to codes, as the network decides on floats
+//! freeze     from trained networks
+//! ```
+
+mod error;
+mod file;
+#[cfg(feature = "train")]
+mod freeze;
+#[cfg(feature = "train")]
+mod integer;
+mod layout;
+mod machine;
+mod model;
+mod picture;
+mod rows;
+mod session;
+mod spec;
+mod tensor;
+#[cfg(feature = "train")]
+mod threshold;
+
+pub use error::PackedError;
+#[cfg(feature = "train")]
+pub use freeze::{Freeze, Labels};
+pub use machine::Machine;
+pub use model::Model;
+pub use session::{Feature, Session, probabilities};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,826 @@
+use std::collections::BTreeMap;
+
+use super::PackedError;
+use super::layout::{Run, WORD, weight_words};
+use super::machine::PANEL;
+use super::rows::{CodeRow, Reads, even_parts};
+use super::spec::{Act, AffineIds, Op, PackedThen, Plan, Spec, Step, TensorId, Then, ValueId, Window};
+use super::tensor::{Tensor, Words};
+
+/// The most bits of a packed weight or activation.
+pub(super) const MAX_BITS: u32 = 4;
+const MAX_SIDE: usize = 1 << 12;
+const MAX_CHANNELS: usize = 1 << 16;
+/// Sides of kernels and strides.
+const MAX_KERNEL: usize = 64;
+const MAX_STEPS: usize = 1 << 12;
+/// What a session may take, in bytes: 1 GiB.
+const MAX_BYTES: usize = 1 << 30;
+/// Sums stay under it, so that twice a sum fits 32 bits.
+const MAX_SUM: usize = 1 << 29;
+
+/// A trained network, packed: read from a file, or made by `freeze`. A [`Session`](super::Session) computes with it.
+#[derive(Debug)]
+pub struct Model {
+    pub(super) spec: Spec,
+    pub(super) kernels: Vec<Kernel>,
+    /// The picture, then what each step computes.
+    pub(super) values: Vec<Value>,
+    /// Sizes of the buffers that the values share, in words and floats.
+    pub(super) buffers: Buffers,
+    /// Pixels of zeros around the picture.
+    pub(super) picture_frame: [usize; 2],
+    /// What every byte of every channel becomes.
+    pub(super) bytes: Box<[[f32; 256]; 3]>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Buffers {
+    pub words: Vec<usize>,
+    pub floats: Vec<usize>,
+    /// Words of runs that are put together.
+    pub windows: usize,
+}
+
+/// What a step computes, and where it is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value {
+    pub size: [usize; 2],
+    pub channels: usize,
+    pub kind: Kind,
+    /// Among the buffers of its kind.
+    pub buffer: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Floats,
+    /// Bits of a code, and the pixels of zeros around the map.
+    Codes {
+        bits: u32,
+        frame: [usize; 2],
+    },
+}
+
+impl Value {
+    pub fn code_row(&self) -> Option<CodeRow> {
+        match self.kind {
+            Kind::Floats => None,
+            Kind::Codes { bits, frame } => Some(CodeRow {
+                bits: bits as usize,
+                words: self.channels.div_ceil(WORD),
+                width: self.size[1] + 2 * frame[1],
+                frame: frame[1],
+            }),
+        }
+    }
+
+    /// Elements of its buffer.
+    fn len(&self) -> usize {
+        match (self.kind, self.code_row()) {
+            (Kind::Codes { frame, .. }, Some(row)) => (self.size[0] + 2 * frame[0]) * row.len(),
+            _ => self.size[0] * self.size[1] * self.channels,
+        }
+    }
+}
+
+/// A step, laid out for the machine.
+#[derive(Debug)]
+pub(super) enum Kernel {
+    Float(FloatConv),
+    Packed(PackedConv),
+    Quantize(Quantize),
+    /// The floats that the codes stand for.
+    Unpack(Vec<f32>),
+    Mean {
+        affine: Option<Affine>,
+        act: Act,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct FloatConv {
+    pub reads: Reads,
+    /// Height and width, after a pool.
+    pub output: [usize; 2],
+    pub outputs: usize,
+    /// `outputs`, in whole eights.
+    pub padded: usize,
+    pub panels: Vec<FloatPanel>,
+    pub affine: Option<Affine>,
+    pub pool: bool,
+    pub end: FloatEnd,
+}
+
+/// Up to three times eight outputs.
+#[derive(Debug)]
+pub(super) struct FloatPanel {
+    pub first: usize,
+    pub across: usize,
+    pub start: Vec<f32>,
+    pub weights: Vec<f32>,
+}
+
+#[derive(Debug)]
+pub(super) enum FloatEnd {
+    Codes { levels: f32 },
+    Floats { act: Act },
+}
+
+#[derive(Debug)]
+pub(super) struct PackedConv {
+    pub reads: Reads,
+    /// Where runs have to be put together: from a row of codes.
+    pub gather: Option<Gather>,
+    /// Words of a row of its input's codes.
+    pub code_row_len: usize,
+    /// Height and width, after a pool.
+    pub output: [usize; 2],
+    pub outputs: usize,
+    /// `outputs`, in whole panels.
+    pub padded: usize,
+    pub weights: Words,
+    pub weight_planes: usize,
+    pub weight_levels: i32,
+    pub end: PackedEnd,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gather {
+    pub channels: usize,
+    pub across: usize,
+    pub stride: usize,
+    pub run: Run,
+    /// Rows of codes, those of the frame among them.
+    pub rows: usize,
+    /// Words of a row of runs.
+    pub row: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum PackedEnd {
+    Codes {
+        pool: bool,
+        /// `[level, padded]`; no sum reaches those of outputs that are not there.
+        thresholds: Vec<i32>,
+    },
+    Floats {
+        unit: f32,
+        added: Option<ValueId>,
+        affine: Option<Affine>,
+        act: Act,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Quantize {
+    pub channels: usize,
+    pub levels: f32,
+    pub affine: Option<Affine>,
+}
+
+/// `(x - mean) * scale + shift` for every channel.
+#[derive(Clone, Debug)]
+pub(super) struct Affine {
+    pub mean: Vec<f32>,
+    pub scale: Vec<f32>,
+    pub shift: Vec<f32>,
+}
+
+impl Affine {
+    #[inline(always)]
+    pub fn apply(&self, x: &mut [f32]) {
+        let channels = self.mean.iter().zip(&self.scale).zip(&self.shift);
+        for (x, ((mean, scale), shift)) in x.iter_mut().zip(channels) {
+            *x = (*x - mean) * scale + shift;
+        }
+    }
+}
+
+impl FloatConv {
+    /// Rows of sums for each row of the output.
+    pub fn lines(&self) -> usize {
+        if self.pool { 2 } else { 1 }
+    }
+}
+
+impl PackedConv {
+    /// Rows of sums for each row of the output.
+    pub fn lines(&self) -> usize {
+        match self.end {
+            PackedEnd::Codes { pool: true, .. } => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl Model {
+    /// The network's name.
+    #[must_use]
+    pub fn network(&self) -> &str {
+        &self.spec.plan.network
+    }
+
+    /// Bits of weights and activations, as `W1A2`.
+    #[must_use]
+    pub fn precision(&self) -> &str {
+        &self.spec.plan.precision
+    }
+
+    /// The names of the classes, in the order of the logits.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        &self.spec.plan.classes
+    }
+
+    /// Height and width of the pictures it reads.
+    #[must_use]
+    pub fn input(&self) -> [usize; 2] {
+        self.spec.plan.input
+    }
+
+    /// Bytes of all its numbers.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        (self.spec.tensors.iter())
+            .map(|tensor| match tensor {
+                Tensor::F32(x) => 4 * x.len(),
+                Tensor::I32(x) => 4 * x.len(),
+                Tensor::Words(x) => 8 * x.len(),
+            })
+            .sum()
+    }
+
+    /// Checks a network and lays it out for the machine.
+    pub(super) fn new(spec: Spec) -> Result<Self, PackedError> {
+        let plan = &spec.plan;
+        let general = |reason: String| PackedError::File(reason);
+        if plan.steps.is_empty() || plan.steps.len() > MAX_STEPS {
+            return Err(general(format!(
+                "it has {} steps, expected 1 to {MAX_STEPS}",
+                plan.steps.len()
+            )));
+        }
+        if plan.input.iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
+            return Err(general(format!(
+                "it reads pictures of {:?}, expected sides from 1 to {MAX_SIDE}",
+                plan.input
+            )));
+        }
+        let normalization = match spec.tensors.get(plan.normalization) {
+            Some(Tensor::F32(numbers)) => <[f32; 6]>::try_from(&numbers[..]).ok(),
+            _ => None,
+        };
+        let Some([means @ .., r, g, b]) = normalization else {
+            return Err(general(
+                "its normalisation is missing, expected three means and three deviations".into(),
+            ));
+        };
+        let frames = Frames::of(plan)?;
+        let mut build = Build {
+            spec: &spec,
+            frames,
+            values: vec![Value {
+                size: plan.input,
+                channels: 3,
+                kind: Kind::Floats,
+                buffer: 0,
+            }],
+            windows: 0,
+        };
+        let mut kernels = Vec::with_capacity(plan.steps.len());
+        for (n, step) in plan.steps.iter().enumerate() {
+            let (kernel, value) = build.step(n, step)?;
+            kernels.push(kernel);
+            build.values.push(value);
+        }
+        let (mut values, windows) = (build.values, build.windows);
+        let picture_frame = build.frames.get(0);
+        let last = values[values.len() - 1];
+        if last.kind != Kind::Floats || last.size != [1, 1] || last.channels != plan.classes.len() {
+            return Err(general(format!(
+                "its last step computes {} numbers for {:?} positions, expected one for each of {} classes",
+                last.channels,
+                last.size,
+                plan.classes.len()
+            )));
+        }
+        let mut buffers = share_buffers(plan, &mut values, picture_frame);
+        buffers.windows = windows;
+        let words = buffers.words.iter().sum::<usize>() + buffers.windows;
+        let bytes = 8 * words + 4 * buffers.floats.iter().sum::<usize>();
+        if bytes > MAX_BYTES {
+            return Err(general(format!(
+                "it takes {bytes} bytes of memory to compute, expected at most {MAX_BYTES}"
+            )));
+        }
+        let mut bytes = Box::new([[0.0; 256]; 3]);
+        for ((values, mean), std) in bytes.iter_mut().zip(means).zip([r, g, b]) {
+            for (byte, value) in values.iter_mut().enumerate() {
+                *value = (byte as f32 / 255.0 - mean) / std;
+            }
+        }
+        Ok(Self {
+            kernels,
+            values,
+            buffers,
+            picture_frame,
+            bytes,
+            spec,
+        })
+    }
+}
+
+/// The zeros around every value that is convolved.
+struct Frames(BTreeMap<ValueId, [usize; 2]>);
+
+impl Frames {
+    fn of(plan: &Plan) -> Result<Self, PackedError> {
+        let mut frames = BTreeMap::new();
+        for step in &plan.steps {
+            if let Op::Float { window, .. } | Op::Packed { window, .. } = &step.op {
+                let frame = *frames.entry(step.input).or_insert(window.padding);
+                if frame != window.padding {
+                    return Err(PackedError::step(
+                        &step.name,
+                        format!(
+                            "it pads its input by {:?}, and another step pads the same by {frame:?}",
+                            window.padding
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(Self(frames))
+    }
+
+    fn get(&self, value: ValueId) -> [usize; 2] {
+        self.0.get(&value).copied().unwrap_or_default()
+    }
+}
+
+struct Build<'a> {
+    spec: &'a Spec,
+    frames: Frames,
+    values: Vec<Value>,
+    windows: usize,
+}
+
+impl Build<'_> {
+    fn step(&mut self, n: usize, step: &Step) -> Result<(Kernel, Value), PackedError> {
+        let refuse = |reason: String| PackedError::step(&step.name, reason);
+        let input = self.value(step.input).map_err(refuse)?;
+        let frame = self.frames.get(n + 1);
+        let codes = |bits: u32| -> Result<Kind, String> {
+            check_bits(bits)?;
+            Ok(Kind::Codes { bits, frame })
+        };
+        let (kernel, size, channels, kind) = match &step.op {
+            Op::Float {
+                window,
+                weight,
+                bias,
+                affine,
+                pool,
+                then,
+            } => {
+                let conv = self
+                    .float(step.input, input, window, *weight, *bias, *affine, *pool, *then)
+                    .map_err(refuse)?;
+                let kind = match then {
+                    Then::Codes { bits } => codes(*bits).map_err(refuse)?,
+                    Then::Floats { .. } => Kind::Floats,
+                };
+                (Kernel::Float(conv), conv_size(window, input.size, *pool), 0, kind)
+            }
+            Op::Packed {
+                window,
+                outputs,
+                weight_bits,
+                weight,
+                then,
+            } => {
+                let conv = self
+                    .packed(input, window, *outputs, *weight_bits, *weight, then)
+                    .map_err(refuse)?;
+                let (pool, kind) = match then {
+                    PackedThen::Codes { bits, pool, .. } => (*pool, codes(*bits).map_err(refuse)?),
+                    PackedThen::Floats { .. } => (false, Kind::Floats),
+                };
+                (
+                    Kernel::Packed(conv),
+                    conv_size(window, input.size, pool),
+                    *outputs,
+                    kind,
+                )
+            }
+            Op::Quantize { affine, bits } => {
+                if input.kind != Kind::Floats || step.input == 0 {
+                    return Err(refuse("it quantises what is no map of floats".into()));
+                }
+                let kind = codes(*bits).map_err(refuse)?;
+                let quantize = Quantize {
+                    channels: input.channels,
+                    levels: ((1u32 << bits) - 1) as f32,
+                    affine: self.affine(*affine, input.channels).map_err(refuse)?,
+                };
+                (Kernel::Quantize(quantize), Ok(input.size), input.channels, kind)
+            }
+            Op::Unpack => {
+                let Kind::Codes { bits, .. } = input.kind else {
+                    return Err(refuse("it unpacks what is no map of codes".into()));
+                };
+                let levels = (1u32 << bits) - 1;
+                let floats = (0..=levels).map(|code| code as f32 / levels as f32).collect();
+                (
+                    Kernel::Unpack(floats),
+                    Ok(input.size),
+                    input.channels,
+                    Kind::Floats,
+                )
+            }
+            Op::Mean { affine, act } => {
+                if input.kind != Kind::Floats || step.input == 0 {
+                    return Err(refuse("it averages what is no map of floats".into()));
+                }
+                let affine = self.affine(*affine, input.channels).map_err(refuse)?;
+                (
+                    Kernel::Mean { affine, act: *act },
+                    Ok([1, 1]),
+                    input.channels,
+                    Kind::Floats,
+                )
+            }
+        };
+        let channels = match &kernel {
+            Kernel::Float(conv) => conv.outputs,
+            _ => channels,
+        };
+        let value = Value {
+            size: size.map_err(refuse)?,
+            channels,
+            kind,
+            buffer: 0,
+        };
+        if let Kernel::Packed(PackedConv {
+            end: PackedEnd::Floats { added: Some(id), .. },
+            ..
+        }) = &kernel
+        {
+            let added = self.value(*id).map_err(refuse)?;
+            if added.kind != Kind::Floats
+                || *id == 0
+                || (added.size, added.channels) != (value.size, channels)
+            {
+                return Err(refuse(format!(
+                    "value {id}, which it adds, is no map of floats of {:?} with {channels} channels",
+                    value.size
+                )));
+            }
+        }
+        if matches!(value.kind, Kind::Floats) && frame != [0, 0] {
+            return Err(refuse(
+                "a step pads its floats; only pictures and codes are padded".into(),
+            ));
+        }
+        if value.len() > MAX_BYTES / 8 {
+            return Err(refuse(format!(
+                "it computes {:?} positions of {channels} channels, which is too much",
+                value.size
+            )));
+        }
+        Ok((kernel, value))
+    }
+
+    fn value(&self, id: ValueId) -> Result<Value, String> {
+        self.values
+            .get(id)
+            .copied()
+            .ok_or_else(|| format!("it reads value {id}, which is not computed before it"))
+    }
+
+    fn floats(&self, id: TensorId, len: usize) -> Result<&[f32], String> {
+        match self.spec.tensors.get(id) {
+            Some(Tensor::F32(x)) if x.len() == len => Ok(x),
+            Some(Tensor::F32(x)) => Err(format!("tensor {id} has {} numbers, expected {len}", x.len())),
+            _ => Err(format!("tensor {id} is none of floats")),
+        }
+    }
+
+    fn affine(&self, ids: Option<AffineIds>, channels: usize) -> Result<Option<Affine>, String> {
+        let Some([mean, scale, shift]) = ids else {
+            return Ok(None);
+        };
+        Ok(Some(Affine {
+            mean: self.floats(mean, channels)?.to_vec(),
+            scale: self.floats(scale, channels)?.to_vec(),
+            shift: self.floats(shift, channels)?.to_vec(),
+        }))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn float(
+        &self,
+        id: ValueId,
+        input: Value,
+        window: &Window,
+        weight: TensorId,
+        bias: Option<TensorId>,
+        affine: Option<AffineIds>,
+        pool: bool,
+        then: Then,
+    ) -> Result<FloatConv, String> {
+        if input.kind != Kind::Floats {
+            return Err("it reads codes, expected floats".into());
+        }
+        if id > 0 && window.padding != [0, 0] {
+            return Err("it pads its input, which only the first step can".into());
+        }
+        let output = conv_size(window, input.size, pool)?;
+        let [down, across] = window.kernel;
+        let filter = input.channels * down * across;
+        let weight = match self.spec.tensors.get(weight) {
+            Some(Tensor::F32(x)) if !x.is_empty() && x.len().is_multiple_of(filter) => &x[..],
+            _ => return Err(format!("its weights are no filters of {filter} floats")),
+        };
+        let outputs = weight.len() / filter;
+        check_channels(outputs)?;
+        let bias = bias.map(|bias| self.floats(bias, outputs)).transpose()?;
+        let pitch = (input.size[1] + 2 * window.padding[1]) * input.channels;
+        Ok(FloatConv {
+            reads: Reads {
+                planes: 1,
+                plane_step: 0,
+                step: window.stride[1] * input.channels,
+                tap_step: pitch,
+                row_step: window.stride[0] * pitch,
+                taps: down,
+                run: across * input.channels,
+            },
+            output,
+            outputs,
+            padded: outputs.next_multiple_of(8),
+            panels: float_panels(window, input.channels, weight, bias),
+            affine: self.affine(affine, outputs)?,
+            pool,
+            end: match then {
+                Then::Codes { bits } => FloatEnd::Codes {
+                    levels: ((1u32 << check_bits(bits)?) - 1) as f32,
+                },
+                Then::Floats { act } => FloatEnd::Floats { act },
+            },
+        })
+    }
+
+    fn packed(
+        &mut self,
+        input: Value,
+        window: &Window,
+        outputs: usize,
+        weight_bits: u32,
+        weight: TensorId,
+        then: &PackedThen,
+    ) -> Result<PackedConv, String> {
+        let (Kind::Codes { bits, frame }, Some(row)) = (input.kind, input.code_row()) else {
+            return Err("it reads floats, expected codes".into());
+        };
+        check_channels(outputs)?;
+        check_bits(weight_bits)?;
+        let pool = matches!(then, PackedThen::Codes { pool: true, .. });
+        let output = conv_size(window, input.size, pool)?;
+        let conv_width = conv_size(window, input.size, false)?[1];
+        let [down, across] = window.kernel;
+        let largest = ((1usize << bits) - 1) * ((1usize << weight_bits) - 1);
+        if down * across * input.channels * largest > MAX_SUM {
+            return Err(format!(
+                "it sums up more than 32 bits hold: kernels of {down}x{across}x{}",
+                input.channels
+            ));
+        }
+        let expected = weight_words(window, input.channels, outputs, weight_bits);
+        let weights = match self.spec.tensors.get(weight) {
+            Some(Tensor::Words(words)) if words.len() == expected => words.clone(),
+            Some(Tensor::Words(words)) => {
+                return Err(format!(
+                    "its weights are {} words, expected {expected}",
+                    words.len()
+                ));
+            }
+            _ => return Err(format!("tensor {weight} is none of packed weights")),
+        };
+        let run = Run::new(input.channels, across);
+        let planes = bits as usize;
+        let rows = input.size[0] + 2 * frame[0];
+        let (reads, gather) = if run.in_place() {
+            let reads = Reads {
+                planes,
+                plane_step: row.plane(),
+                step: window.stride[1] * row.words,
+                tap_step: row.len(),
+                row_step: window.stride[0] * row.len(),
+                taps: down,
+                run: run.words,
+            };
+            (reads, None)
+        } else {
+            let plane = conv_width * run.words;
+            let gather = Gather {
+                channels: input.channels,
+                across,
+                stride: window.stride[1],
+                run,
+                rows,
+                row: planes * plane,
+            };
+            let reads = Reads {
+                planes,
+                plane_step: plane,
+                step: run.words,
+                tap_step: gather.row,
+                row_step: window.stride[0] * gather.row,
+                taps: down,
+                run: run.words,
+            };
+            self.windows = self.windows.max(rows * gather.row);
+            (reads, Some(gather))
+        };
+        let padded = outputs.next_multiple_of(PANEL);
+        let end = match *then {
+            PackedThen::Codes {
+                bits,
+                pool,
+                thresholds,
+            } => {
+                let levels = (1 << check_bits(bits)?) - 1;
+                let given = match self.spec.tensors.get(thresholds) {
+                    Some(Tensor::I32(given)) if given.len() == levels * outputs => given,
+                    _ => {
+                        return Err(format!(
+                            "tensor {thresholds} is none of {levels} thresholds for each of {outputs} outputs"
+                        ));
+                    }
+                };
+                let mut thresholds = vec![i32::MAX; levels * padded];
+                for (to, from) in thresholds
+                    .chunks_exact_mut(padded)
+                    .zip(given.chunks_exact(outputs))
+                {
+                    to[..outputs].copy_from_slice(from);
+                }
+                PackedEnd::Codes { pool, thresholds }
+            }
+            PackedThen::Floats {
+                unit,
+                added,
+                affine,
+                act,
+            } => PackedEnd::Floats {
+                unit: self.floats(unit, 1)?[0],
+                added,
+                affine: self.affine(affine, outputs)?,
+                act,
+            },
+        };
+        Ok(PackedConv {
+            reads,
+            gather,
+            code_row_len: row.len(),
+            output,
+            outputs,
+            padded,
+            weights,
+            weight_planes: weight_bits as usize,
+            weight_levels: (1 << weight_bits) - 1,
+            end,
+        })
+    }
+}
+
+fn check_bits(bits: u32) -> Result<u32, String> {
+    if (1..=MAX_BITS).contains(&bits) {
+        Ok(bits)
+    } else {
+        Err(format!("{bits} bits, expected 1 to {MAX_BITS}"))
+    }
+}
+
+fn check_channels(channels: usize) -> Result<(), String> {
+    if (1..=MAX_CHANNELS).contains(&channels) {
+        Ok(())
+    } else {
+        Err(format!("{channels} outputs, expected 1 to {MAX_CHANNELS}"))
+    }
+}
+
+/// Height and width of a convolution's output, after a pool.
+fn conv_size(window: &Window, input: [usize; 2], pool: bool) -> Result<[usize; 2], String> {
+    let mut size = [0; 2];
+    for d in 0..2 {
+        let (kernel, stride, padding) = (window.kernel[d], window.stride[d], window.padding[d]);
+        if !(1..=MAX_KERNEL).contains(&kernel) || !(1..=MAX_KERNEL).contains(&stride) || padding >= kernel {
+            return Err(format!(
+                "a kernel of {:?}, strides of {:?} and padding of {:?}: expected kernels and strides from 1 to {MAX_KERNEL}, padding under the kernel",
+                window.kernel, window.stride, window.padding
+            ));
+        }
+        let padded = input[d] + 2 * padding;
+        if padded < kernel {
+            return Err(format!(
+                "a kernel of {:?} does not fit an input of {input:?}",
+                window.kernel
+            ));
+        }
+        size[d] = (padded - kernel) / stride + 1;
+        if pool {
+            size[d] /= 2;
+        }
+        if size[d] == 0 {
+            return Err("a 2x2 pool does not fit its output".into());
+        }
+    }
+    Ok(size)
+}
+
+/// Inputs in the order kernel row, kernel column, channel; eight outputs side by side.
+fn float_panels(window: &Window, inputs: usize, weight: &[f32], bias: Option<&[f32]>) -> Vec<FloatPanel> {
+    let taps = window.kernel[0] * window.kernel[1];
+    let outputs = weight.len() / (inputs * taps);
+    even_parts(outputs.div_ceil(8), 3)
+        .map(|eights| {
+            let columns = 8 * eights.len();
+            let first = 8 * eights.start;
+            let here = columns.min(outputs - first);
+            let mut start = vec![0.0; columns];
+            if let Some(bias) = bias {
+                start[..here].copy_from_slice(&bias[first..][..here]);
+            }
+            let mut weights = vec![0.0; taps * inputs * columns];
+            for column in 0..here {
+                let filter = &weight[(first + column) * inputs * taps..][..inputs * taps];
+                for (input, filter) in filter.chunks_exact(taps).enumerate() {
+                    for (tap, &weight) in filter.iter().enumerate() {
+                        weights[(tap * inputs + input) * columns + column] = weight;
+                    }
+                }
+            }
+            FloatPanel {
+                first,
+                across: eights.len(),
+                start,
+                weights,
+            }
+        })
+        .collect()
+}
+
+/// Gives each value a buffer, that of one which no later step reads where there is one.
+fn share_buffers(plan: &Plan, values: &mut [Value], picture_frame: [usize; 2]) -> Buffers {
+    let mut last_use = vec![0; values.len()];
+    for (n, step) in plan.steps.iter().enumerate() {
+        last_use[step.input] = n;
+        if let Op::Packed {
+            then: PackedThen::Floats {
+                added: Some(added), ..
+            },
+            ..
+        } = step.op
+        {
+            last_use[added] = n;
+        }
+    }
+    // The logits are read after the last step.
+    last_use[values.len() - 1] = plan.steps.len();
+    let mut buffers = Buffers::default();
+    // For each kind, until which step each buffer is taken.
+    let (mut words_until, mut floats_until) = (Vec::new(), Vec::new());
+    for (id, value) in values.iter_mut().enumerate() {
+        let mut len = value.len();
+        if id == 0 {
+            len = (value.size[0] + 2 * picture_frame[0]) * (value.size[1] + 2 * picture_frame[1]) * 3;
+        }
+        let (until, lens): (&mut Vec<usize>, &mut Vec<usize>) = match value.kind {
+            Kind::Floats => (&mut floats_until, &mut buffers.floats),
+            Kind::Codes { .. } => (&mut words_until, &mut buffers.words),
+        };
+        // Value `id` is written by step `id - 1`; the picture keeps its buffer, whose frame is written once.
+        let free = (0..until.len()).find(|&buffer| id > 0 && until[buffer] + 1 < id);
+        let taken = if id == 0 {
+            usize::MAX - 1
+        } else {
+            last_use[id].max(id)
+        };
+        value.buffer = match free {
+            Some(buffer) => {
+                until[buffer] = taken;
+                lens[buffer] = lens[buffer].max(len);
+                buffer
+            }
+            None => {
+                until.push(taken);
+                lens.push(len);
+                lens.len() - 1
+            }
+        };
+    }
+    buffers
+}

@@ -1,0 +1,561 @@
+use std::ops::Range;
+
+use super::layout::gather;
+use super::machine::Machine;
+use super::model::{Affine, Gather, Kernel, Kind, Model, PackedConv, PackedEnd, Value};
+use super::rows::{
+    CodeRow, FloatRows, Out, PackedRows, QuantizeRows, Scratch, finish, run_float, run_packed, run_quantize,
+};
+use super::spec::Act;
+
+/// Rows of a step go to several threads only where they are so much work, in words that are counted or numbers that
+/// are multiplied: below it, to hand them over takes longer.
+const WORTH_IT: usize = 1 << 16;
+
+/// Computes with a [`Model`], in memory that it keeps: once it has seen as many pictures as it is given at a time, it
+/// allocates nothing.
+///
+/// One thread, unless [`with_threads`](Self::with_threads) says otherwise. With threads, whole pictures go to each where
+/// there are enough of them; otherwise the threads share the rows of each step. The results are the same to the bit.
+///
+/// ```no_run
+/// use vwc_sdk::packed::{Model, Session};
+///
+/// # fn main() -> Result<(), vwc_sdk::packed::PackedError> {
+/// let model = Model::open("digits.vwcp".as_ref())?;
+/// let [height, width] = model.input();
+/// let mut session = Session::new(&model);
+/// let logits = session.logits(&vec![128; height * width * 3]);
+/// println!("{:?}", vwc_sdk::packed::probabilities(logits));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Session<'m> {
+    model: &'m Model,
+    machine: Machine,
+    /// One for each thread.
+    workspaces: Vec<Workspace>,
+    logits: Vec<f32>,
+}
+
+/// What computing one picture takes.
+#[derive(Debug)]
+struct Workspace {
+    words: Vec<Vec<u64>>,
+    floats: Vec<Vec<f32>>,
+    windows: Vec<u64>,
+    /// One for each thread that shares in the rows of a step.
+    scratch: Vec<Scratch>,
+}
+
+/// What a step computed of one picture.
+#[derive(Clone, Copy, Debug)]
+pub struct Feature<'a> {
+    /// The path of the layer that the step comes from.
+    pub layer: &'a str,
+    /// Height and width.
+    pub size: [usize; 2],
+    /// Channels.
+    pub channels: usize,
+    numbers: Numbers<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Numbers<'a> {
+    Codes(&'a [u64], CodeRow, [usize; 2]),
+    Floats(&'a [f32]),
+}
+
+impl Feature<'_> {
+    /// Bits of its codes; `None` where it is floats.
+    #[must_use]
+    pub fn bits(&self) -> Option<u32> {
+        match self.numbers {
+            Numbers::Codes(_, row, _) => Some(row.bits as u32),
+            Numbers::Floats(_) => None,
+        }
+    }
+
+    /// The number at a place: a code, from 0 to `2^bits - 1`, or a float.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such place.
+    #[must_use]
+    pub fn get(&self, [y, x]: [usize; 2], channel: usize) -> f32 {
+        assert!(y < self.size[0] && x < self.size[1] && channel < self.channels);
+        match self.numbers {
+            Numbers::Floats(floats) => floats[(y * self.size[1] + x) * self.channels + channel],
+            Numbers::Codes(words, row, frame) => {
+                let line = &words[(frame[0] + y) * row.len()..][..row.len()];
+                let at = (frame[1] + x) * row.words + channel / 64;
+                let bit = |plane: usize| line[plane * row.plane() + at] >> (channel % 64) & 1;
+                (0..row.bits).map(|plane| bit(plane) << plane).sum::<u64>() as f32
+            }
+        }
+    }
+}
+
+/// The softmax of `logits`.
+#[must_use]
+pub fn probabilities(logits: &[f32]) -> Vec<f32> {
+    let largest = logits
+        .iter()
+        .fold(f32::NEG_INFINITY, |largest, &x| largest.max(x));
+    let powers: Vec<f32> = logits.iter().map(|x| (x - largest).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.into_iter().map(|x| x / sum).collect()
+}
+
+impl<'m> Session<'m> {
+    /// On the fastest instructions that there are here, on the calling thread.
+    #[must_use]
+    pub fn new(model: &'m Model) -> Self {
+        Self {
+            model,
+            machine: Machine::detect(),
+            workspaces: vec![Workspace::new(model, 1)],
+            logits: Vec::new(),
+        }
+    }
+
+    /// On other instructions.
+    ///
+    /// # Panics
+    ///
+    /// Where this machine has not got them.
+    #[must_use]
+    pub fn with_machine(mut self, machine: Machine) -> Self {
+        assert!(machine.is_here(), "this machine has no {machine}");
+        self.machine = machine;
+        self
+    }
+
+    /// On so many of rayon's threads, at least one.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        let threads = threads.max(1);
+        self.workspaces = (0..threads)
+            .map(|n| Workspace::new(self.model, if n == 0 { threads } else { 1 }))
+            .collect();
+        self
+    }
+
+    /// The instructions it computes with.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        self.machine
+    }
+
+    /// The logits of one or several pictures, one after the other: `[pictures, classes]`.
+    ///
+    /// `pictures`: bytes, `[pictures, height, width, 3]`, red first, of the height and width of [`Model::input`].
+    ///
+    /// # Panics
+    ///
+    /// Where the bytes are not whole pictures.
+    pub fn logits(&mut self, pictures: &[u8]) -> &[f32] {
+        let [height, width] = self.model.input();
+        let (picture, classes) = (height * width * 3, self.model.classes().len());
+        assert!(
+            pictures.len().is_multiple_of(picture),
+            "{} bytes are no pictures of {height}x{width}x3",
+            pictures.len()
+        );
+        let count = pictures.len() / picture;
+        self.logits.resize(count * classes, 0.0);
+        let (model, machine) = (self.model, self.machine);
+        let Self {
+            workspaces, logits, ..
+        } = self;
+        if count >= workspaces.len() {
+            let run = |workspace: &mut Workspace, picture: &[u8], logits: &mut [f32]| {
+                workspace.run(model, machine, 1, picture, logits, None);
+            };
+            share_pictures(workspaces, pictures, logits, [picture, classes], &run);
+        } else {
+            let threads = workspaces.len();
+            let pictures = pictures.chunks_exact(picture);
+            for (picture, logits) in pictures.zip(logits.chunks_exact_mut(classes)) {
+                workspaces[0].run(model, machine, threads, picture, logits, None);
+            }
+        }
+        &self.logits
+    }
+
+    /// As [`logits`](Self::logits), of one picture; `see` is shown what each step computes.
+    ///
+    /// # Panics
+    ///
+    /// Where the bytes are not one picture.
+    pub fn observe(&mut self, picture: &[u8], see: &mut dyn FnMut(Feature<'_>)) -> &[f32] {
+        let [height, width] = self.model.input();
+        assert_eq!(
+            picture.len(),
+            height * width * 3,
+            "one picture of {height}x{width}x3"
+        );
+        self.logits.resize(self.model.classes().len(), 0.0);
+        let Self {
+            model,
+            machine,
+            workspaces,
+            logits,
+            ..
+        } = self;
+        workspaces[0].run(model, *machine, 1, picture, logits, Some(see));
+        &self.logits
+    }
+}
+
+/// Gives each workspace its part of the pictures, and each part a thread. `lens`: bytes of a picture, numbers of its
+/// logits.
+fn share_pictures(
+    workspaces: &mut [Workspace],
+    pictures: &[u8],
+    logits: &mut [f32],
+    lens: [usize; 2],
+    run: &(impl Fn(&mut Workspace, &[u8], &mut [f32]) + Sync),
+) {
+    let [picture, classes] = lens;
+    if let [workspace] = workspaces {
+        let pictures = pictures.chunks_exact(picture);
+        for (picture, logits) in pictures.zip(logits.chunks_exact_mut(classes)) {
+            run(workspace, picture, logits);
+        }
+        return;
+    }
+    let half = workspaces.len() / 2;
+    let count = logits.len() / classes * half / workspaces.len();
+    let (first, rest) = workspaces.split_at_mut(half);
+    let (pictures, other_pictures) = pictures.split_at(count * picture);
+    let (logits, other_logits) = logits.split_at_mut(count * classes);
+    rayon::join(
+        || share_pictures(first, pictures, logits, lens, run),
+        || share_pictures(rest, other_pictures, other_logits, lens, run),
+    );
+}
+
+/// Gives each thread, one for each scratch, its part of `rows` and of the output, `row` elements of it for each.
+fn share_rows<T: Send>(
+    scratch: &mut [Scratch],
+    rows: Range<usize>,
+    out: &mut [T],
+    row: usize,
+    run: &(impl Fn(Range<usize>, &mut [T], &mut Scratch) + Sync),
+) {
+    match scratch {
+        [] => {}
+        [scratch] => run(rows, out, scratch),
+        _ => {
+            let half = scratch.len() / 2;
+            let count = rows.len() * half / scratch.len();
+            let middle = rows.start + count;
+            let (first, rest) = scratch.split_at_mut(half);
+            let (out, other_out) = out.split_at_mut(count * row);
+            rayon::join(
+                || share_rows(first, rows.start..middle, out, row, run),
+                || share_rows(rest, middle..rows.end, other_out, row, run),
+            );
+        }
+    }
+}
+
+impl Workspace {
+    fn new(model: &Model, threads: usize) -> Self {
+        let buffers = &model.buffers;
+        Self {
+            words: buffers.words.iter().map(|&len| vec![0; len]).collect(),
+            floats: buffers.floats.iter().map(|&len| vec![0.0; len]).collect(),
+            windows: vec![0; buffers.windows],
+            scratch: (0..threads).map(|_| Scratch::default()).collect(),
+        }
+    }
+
+    /// Computes one picture. Its rows go to at most `threads` threads.
+    fn run(
+        &mut self,
+        model: &Model,
+        machine: Machine,
+        threads: usize,
+        picture: &[u8],
+        logits: &mut [f32],
+        mut see: Option<&mut dyn FnMut(Feature<'_>)>,
+    ) {
+        self.read_picture(model, picture);
+        for (n, (step, kernel)) in model.spec.plan.steps.iter().zip(&model.kernels).enumerate() {
+            let (input, value) = (model.values[step.input], model.values[n + 1]);
+            let work = work(kernel) * value.size[0] * value.size[1];
+            let threads = if work >= WORTH_IT {
+                threads.min(value.size[0])
+            } else {
+                1
+            };
+            self.step(model, machine, threads, kernel, input, value);
+            if let Some(see) = &mut see {
+                see(feature(&step.name, value, &self.words, &self.floats));
+            }
+        }
+        let last = model.values[model.values.len() - 1];
+        logits.copy_from_slice(&self.floats[last.buffer][..last.channels]);
+    }
+
+    /// Writes the normalised picture within its frame.
+    fn read_picture(&mut self, model: &Model, picture: &[u8]) {
+        let ([_, width], [top, left]) = (model.input(), model.picture_frame);
+        let pitch = (width + 2 * left) * 3;
+        let to = &mut self.floats[model.values[0].buffer];
+        for (row, bytes) in picture.chunks_exact(width * 3).enumerate() {
+            let to = &mut to[(top + row) * pitch + left * 3..][..width * 3];
+            for (to, bytes) in to.chunks_exact_mut(3).zip(bytes.chunks_exact(3)) {
+                for ((to, &byte), values) in to.iter_mut().zip(bytes).zip(model.bytes.iter()) {
+                    *to = values[usize::from(byte)];
+                }
+            }
+        }
+    }
+
+    fn step(
+        &mut self,
+        model: &Model,
+        machine: Machine,
+        threads: usize,
+        kernel: &Kernel,
+        input: Value,
+        value: Value,
+    ) {
+        let Self {
+            words,
+            floats,
+            windows,
+            scratch,
+        } = self;
+        let scratch = &mut scratch[..threads];
+        match (value.kind, value.code_row()) {
+            (Kind::Codes { frame, .. }, Some(row)) => {
+                // The output's buffer is no other value's while this step runs.
+                let mut buffer = std::mem::take(&mut words[value.buffer]);
+                if frame != [0, 0] {
+                    buffer[..(value.size[0] + 2 * frame[0]) * row.len()].fill(0);
+                }
+                let out = &mut buffer[frame[0] * row.len()..][..value.size[0] * row.len()];
+                let rows = 0..value.size[0];
+                match kernel {
+                    Kernel::Packed(conv) => {
+                        let x = gathered(conv, &words[input.buffer], windows, scratch);
+                        share_rows(scratch, rows, out, row.len(), &|rows, out, scratch| {
+                            let out = Out::Codes(out, row);
+                            let job = PackedRows {
+                                conv,
+                                rows,
+                                x,
+                                added: None,
+                                out,
+                                scratch,
+                            };
+                            run_packed(machine, job);
+                        });
+                    }
+                    Kernel::Float(conv) => {
+                        let x = &floats[input.buffer][..];
+                        share_rows(scratch, rows, out, row.len(), &|rows, out, scratch| {
+                            let out = Out::Codes(out, row);
+                            run_float(
+                                machine,
+                                FloatRows {
+                                    conv,
+                                    rows,
+                                    x,
+                                    out,
+                                    scratch,
+                                },
+                            );
+                        });
+                    }
+                    Kernel::Quantize(quantize) => {
+                        let line = input.size[1] * input.channels;
+                        let x = &floats[input.buffer][..];
+                        share_rows(scratch, rows, out, row.len(), &|rows, out, scratch| {
+                            let x = &x[rows.start * line..rows.end * line];
+                            run_quantize(
+                                machine,
+                                QuantizeRows {
+                                    quantize,
+                                    x,
+                                    out: (out, row),
+                                    scratch,
+                                },
+                            );
+                        });
+                    }
+                    Kernel::Unpack(_) | Kernel::Mean { .. } => unreachable!("these are floats"),
+                }
+                words[value.buffer] = buffer;
+            }
+            _ => {
+                let mut buffer = std::mem::take(&mut floats[value.buffer]);
+                let line = value.size[1] * value.channels;
+                let out = &mut buffer[..value.size[0] * line];
+                let rows = 0..value.size[0];
+                match kernel {
+                    Kernel::Packed(conv) => {
+                        let x = gathered(conv, &words[input.buffer], windows, scratch);
+                        let added = match conv.end {
+                            PackedEnd::Floats { added: Some(id), .. } => {
+                                Some(&floats[model.values[id].buffer][..])
+                            }
+                            _ => None,
+                        };
+                        share_rows(scratch, rows, out, line, &|rows, out, scratch| {
+                            let added = added.map(|added| &added[rows.start * line..rows.end * line]);
+                            let out = Out::Floats(out);
+                            run_packed(
+                                machine,
+                                PackedRows {
+                                    conv,
+                                    rows,
+                                    x,
+                                    added,
+                                    out,
+                                    scratch,
+                                },
+                            );
+                        });
+                    }
+                    Kernel::Float(conv) => {
+                        let x = &floats[input.buffer][..];
+                        share_rows(scratch, rows, out, line, &|rows, out, scratch| {
+                            let out = Out::Floats(out);
+                            run_float(
+                                machine,
+                                FloatRows {
+                                    conv,
+                                    rows,
+                                    x,
+                                    out,
+                                    scratch,
+                                },
+                            );
+                        });
+                    }
+                    Kernel::Unpack(codes) => {
+                        let feature = feature("", input, words, floats);
+                        unpack(feature, codes, out);
+                    }
+                    Kernel::Mean { affine, act } => {
+                        mean(
+                            &floats[input.buffer],
+                            input,
+                            affine.as_ref(),
+                            *act,
+                            out,
+                            &mut scratch[0],
+                        );
+                    }
+                    Kernel::Quantize(_) => unreachable!("codes are no floats"),
+                }
+                floats[value.buffer] = buffer;
+            }
+        }
+    }
+}
+
+fn feature<'a>(layer: &'a str, value: Value, words: &'a [Vec<u64>], floats: &'a [Vec<f32>]) -> Feature<'a> {
+    let numbers = match (value.kind, value.code_row()) {
+        (Kind::Codes { frame, .. }, Some(row)) => Numbers::Codes(&words[value.buffer], row, frame),
+        _ => Numbers::Floats(&floats[value.buffer]),
+    };
+    Feature {
+        layer,
+        size: value.size,
+        channels: value.channels,
+        numbers,
+    }
+}
+
+/// The floats that codes stand for.
+fn unpack(codes: Feature<'_>, floats: &[f32], out: &mut [f32]) {
+    let [height, width] = codes.size;
+    let places = (0..height).flat_map(|y| (0..width).map(move |x| [y, x]));
+    for (place, out) in places.zip(out.chunks_exact_mut(codes.channels)) {
+        for (channel, out) in out.iter_mut().enumerate() {
+            *out = floats[codes.get(place, channel) as usize];
+        }
+    }
+}
+
+/// What a packed convolution reads: the codes, or their runs put together.
+fn gathered<'a>(
+    conv: &PackedConv,
+    codes: &'a [u64],
+    windows: &'a mut [u64],
+    scratch: &mut [Scratch],
+) -> &'a [u64] {
+    let Some(Gather {
+        channels,
+        across,
+        stride,
+        run,
+        rows,
+        row,
+    }) = conv.gather
+    else {
+        return codes;
+    };
+    let planes = conv.reads.planes;
+    let windows = &mut windows[..rows * row];
+    let line = conv.code_row_len;
+    share_rows(scratch, 0..rows, windows, row, &|rows, windows, _| {
+        let codes = &codes[rows.start * line..rows.end * line];
+        for (codes, windows) in codes.chunks_exact(line).zip(windows.chunks_exact_mut(row)) {
+            let planes = codes
+                .chunks_exact(line / planes)
+                .zip(windows.chunks_exact_mut(row / planes));
+            for (plane, windows) in planes {
+                gather(plane, channels, across, stride, run, windows);
+            }
+        }
+    });
+    windows
+}
+
+/// Work for one position of the output, as [`WORTH_IT`] counts it.
+fn work(kernel: &Kernel) -> usize {
+    match kernel {
+        Kernel::Float(conv) => {
+            conv.reads.taps * conv.reads.run * conv.padded / 8 * conv.lines() * conv.lines()
+        }
+        Kernel::Packed(conv) => {
+            let words = conv.reads.planes * conv.weight_planes * conv.reads.taps * conv.reads.run;
+            words * conv.padded / 8 * conv.lines() * conv.lines()
+        }
+        Kernel::Quantize(quantize) => quantize.channels / 8,
+        Kernel::Unpack(_) | Kernel::Mean { .. } => 0,
+    }
+}
+
+/// The mean over all positions of each channel, row by row.
+fn mean(x: &[f32], input: Value, affine: Option<&Affine>, act: Act, out: &mut [f32], scratch: &mut Scratch) {
+    let [height, width] = input.size;
+    let channels = input.channels;
+    scratch.floats.resize(2 * channels, 0.0);
+    let (sums, pixel) = scratch.floats[..2 * channels].split_at_mut(channels);
+    out.fill(0.0);
+    for row in x[..height * width * channels].chunks_exact(width * channels) {
+        sums.fill(0.0);
+        for x in row.chunks_exact(channels) {
+            pixel.copy_from_slice(x);
+            finish(pixel, affine, act);
+            for (sum, x) in sums.iter_mut().zip(&*pixel) {
+                *sum += x;
+            }
+        }
+        for (out, sum) in out.iter_mut().zip(&*sums) {
+            *out += sum / width as f32;
+        }
+    }
+    for out in out {
+        *out /= height as f32;
+    }
+}

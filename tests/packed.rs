@@ -1,0 +1,226 @@
+//! Packed networks compute what the networks they are made of compute.
+
+#![cfg(all(feature = "flex", feature = "packed"))]
+
+mod common;
+
+use std::convert::Infallible;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use common::noise;
+use vwc_sdk::data::{Normalization, PictureBatcher, PictureItem};
+use vwc_sdk::models::{BlockOrder, Cnn8Config, Network, Parameters, ResNet20Config, Vgg13Config};
+use vwc_sdk::packed::{Freeze, Labels, Machine, Session};
+use vwc_sdk::quant::Bits;
+
+/// The largest difference of two logits, as a part of the largest: the last layers add up floats in another order.
+const TOLERANCE: f32 = 1e-4;
+
+fn bits(bits: u8) -> Bits {
+    Bits::new(bits).unwrap()
+}
+
+/// `network` with random batch norms, every third scale below zero and every seventh zero, around which activations
+/// take all their values.
+fn with_random_norms<N: Network>(network: N, seed: u64) -> N {
+    let mut parameters = Parameters::of(&network);
+    let paths: Vec<String> = parameters.iter().map(|(path, _)| path.to_owned()).collect();
+    for (n, path) in paths.iter().enumerate() {
+        let values = parameters.values(path).unwrap().to_vec();
+        let noise = noise(seed + n as u64, values.len());
+        let value = |n: usize, x: f64| match path.rsplit('.').next().unwrap() {
+            "gamma" if n % 7 == 6 => Some(0.0),
+            "gamma" if n % 3 == 2 => Some(-0.3 - 0.2 * x),
+            "gamma" => Some(0.4 + 0.3 * x),
+            "beta" => Some(0.5 + 0.5 * x),
+            "running_mean" => Some(0.1 * x),
+            "running_var" => Some(0.05 + 0.04 * x),
+            _ => None,
+        };
+        let values: Vec<f32> = (values.iter().zip(noise).enumerate())
+            .map(|(n, (&old, x))| value(n, x).map_or(old, |new| new as f32))
+            .collect();
+        let shape = parameters.get(path).unwrap().shape().clone();
+        parameters.insert(path.clone(), TensorData::new(values, shape));
+    }
+    parameters.put_into(network).unwrap()
+}
+
+fn pictures(count: usize, [height, width]: [usize; 2], seed: u64) -> Vec<Vec<u8>> {
+    (0..count)
+        .map(|n| {
+            let noise = noise(seed + n as u64, height * width * 3);
+            noise.iter().map(|x| ((x + 1.0) * 127.9) as u8).collect()
+        })
+        .collect()
+}
+
+/// Packs a random network and compares the codes that every packed convolution reads, the logits and the class.
+fn compare<C: Freeze>(config: &C, seed: u64) {
+    let device = Device::flex();
+    device.seed(seed);
+    let network = with_random_norms(config.init(&device), seed);
+    let normalization = Normalization {
+        mean: [0.49, 0.48, 0.44],
+        std: [0.2, 0.21, 0.19],
+    };
+    let labels = Labels {
+        classes: Vec::new(),
+        normalization,
+    };
+    let model = config.freeze(&network, &labels).unwrap();
+    let paths: Vec<String> = network.convolutions().into_iter().map(|(path, _)| path).collect();
+    let what = format!("{} {}", C::NAME, config.precision());
+    for pixels in pictures(2, C::INPUT, seed) {
+        let item = PictureItem {
+            size: C::INPUT,
+            pixels: pixels.clone(),
+            label: 0,
+        };
+        use burn::data::dataloader::batcher::Batcher;
+        let images = PictureBatcher::new(normalization)
+            .batch(vec![item], &device)
+            .images;
+        // What each convolution reads in training.
+        let mut inputs: Vec<Tensor<4>> = Vec::new();
+        let logits = network
+            .forward_with(images.clone(), |_, conv, x| {
+                inputs.push(x.clone());
+                Ok::<_, Infallible>(conv.forward(x))
+            })
+            .unwrap();
+        // Pool and first convolution may be one kernel there: the logits that count are those of `forward`.
+        let forward = network.forward(images).into_data().try_into_vec::<f32>().unwrap();
+        drop(logits);
+        for machine in Machine::available() {
+            let mut session = Session::new(&model).with_machine(machine);
+            // The value that each step reads is the one that the step before it wrote.
+            let mut before: Option<(u32, Vec<f32>)> = None;
+            let mut compared = 0;
+            let mut different = [0usize; 2];
+            let mut seen = [false; 16];
+            let found = session
+                .observe(&pixels, &mut |feature| {
+                    let Some(place) = paths.iter().position(|path| path == feature.layer) else {
+                        // Hidden linear layers, activations: they are read by the next.
+                        before = codes(&feature);
+                        return;
+                    };
+                    if let Some((bits, codes)) = before.take() {
+                        let levels = ((1u32 << bits) - 1) as f32;
+                        let expected: Vec<f32> = inputs[place].to_data().try_into_vec::<f32>().unwrap();
+                        assert_eq!(expected.len(), codes.len(), "{what} {}", feature.layer);
+                        for (code, expected) in codes.iter().zip(&expected) {
+                            assert!(
+                                code / levels == *expected,
+                                "{what} on {machine}, input of {}: code {code}, expected {expected}",
+                                feature.layer
+                            );
+                            seen[*code as usize] = true;
+                            different[usize::from(*code > 0.0)] += 1;
+                        }
+                        compared += 1;
+                    }
+                    before = codes(&feature);
+                })
+                .to_vec();
+            assert_eq!(compared, paths.len() - 1, "{what}: every packed convolution");
+            assert!(
+                different.iter().all(|&n| n > 100),
+                "{what}: codes vary: {different:?}"
+            );
+            let largest = forward.iter().fold(0f32, |m, x| m.max(x.abs()));
+            for (found, expected) in found.iter().zip(&forward) {
+                assert!(
+                    (found - expected).abs() <= TOLERANCE * largest,
+                    "{what} on {machine}: logit {found}, expected {expected}"
+                );
+            }
+            let class = |logits: &[f32]| {
+                (0..logits.len())
+                    .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+                    .unwrap()
+            };
+            assert_eq!(class(&found), class(&forward), "{what}");
+        }
+    }
+}
+
+/// Bits and codes in the order channel, row, column.
+fn codes(feature: &vwc_sdk::packed::Feature<'_>) -> Option<(u32, Vec<f32>)> {
+    let bits = feature.bits()?;
+    let [height, width] = feature.size;
+    let mut codes = Vec::new();
+    for channel in 0..feature.channels {
+        for y in 0..height {
+            for x in 0..width {
+                codes.push(feature.get([y, x], channel));
+            }
+        }
+    }
+    Some((bits, codes))
+}
+
+#[test]
+fn cnn8_of_every_precision_computes_the_codes_of_training() {
+    for weight_bits in 1..=4 {
+        for activation_bits in 1..=4 {
+            let config = Cnn8Config::new()
+                .with_weight_bits(bits(weight_bits))
+                .with_activation_bits(bits(activation_bits));
+            compare(&config, u64::from(10 * weight_bits + activation_bits));
+        }
+    }
+}
+
+#[test]
+fn pruned_cnn8_computes_the_codes_of_training() {
+    for (n, widths) in [
+        [18, 21, 27, 60, 60, 60, 256],
+        [5, 70, 1, 33, 64, 65, 130],
+        [24, 17, 96, 128, 3, 64, 7],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for [weight_bits, activation_bits] in [[1, 1], [2, 3]] {
+            let config = Cnn8Config::new()
+                .with_widths(widths)
+                .with_weight_bits(bits(weight_bits))
+                .with_activation_bits(bits(activation_bits))
+                .with_classes(3);
+            compare(&config, 100 + n as u64);
+        }
+    }
+}
+
+#[test]
+fn resnet20_computes_the_codes_of_training() {
+    for (n, order) in [BlockOrder::Original, BlockOrder::PreActivation]
+        .into_iter()
+        .enumerate()
+    {
+        for [weight_bits, activation_bits] in [[1, 1], [1, 2], [2, 2], [3, 4]] {
+            let config = ResNet20Config::new()
+                .with_widths([16, 42, 64])
+                .with_inner(Some([16, 12, 7, 42, 40, 33, 64, 30, 65]))
+                .with_order(order)
+                .with_weight_bits(bits(weight_bits))
+                .with_activation_bits(bits(activation_bits));
+            compare(&config, 200 + n as u64);
+        }
+    }
+    compare(&ResNet20Config::new().with_weight_bits(bits(1)), 300);
+}
+
+#[test]
+fn vgg13_computes_the_codes_of_training() {
+    for [weight_bits, activation_bits] in [[1, 1], [1, 2], [2, 2], [4, 3]] {
+        let config = Vgg13Config::new()
+            .with_widths([8, 8, 16, 20, 32, 32, 64, 48, 65, 64])
+            .with_hidden([60, 70])
+            .with_weight_bits(bits(weight_bits))
+            .with_activation_bits(bits(activation_bits));
+        compare(&config, 400);
+    }
+}
