@@ -83,6 +83,35 @@ pub(super) fn pack_weights(
     words
 }
 
+/// The codes that [`pack_weights`] packed.
+pub(super) fn unpack_weights(
+    window: &Window,
+    inputs: usize,
+    outputs: usize,
+    bits: u32,
+    words: &[u64],
+) -> Vec<u8> {
+    let [down, across] = window.kernel;
+    let run = Run::new(inputs, across);
+    let mut codes = Vec::with_capacity(outputs * inputs * down * across);
+    for output in 0..outputs {
+        for input in 0..inputs {
+            for row in 0..down {
+                for column in 0..across {
+                    let at = column * run.pitch + input;
+                    let bit = |bit: u32| {
+                        let plane = output / PANEL * bits as usize + bit as usize;
+                        let word = (plane * down + row) * run.words + at / WORD;
+                        (words[word * PANEL + output % PANEL] >> (at % WORD) & 1) as u8
+                    };
+                    codes.push((0..bits).map(|n| bit(n) << n).sum());
+                }
+            }
+        }
+    }
+    codes
+}
+
 /// Puts the bits under each position of one kernel row together.
 ///
 /// * `plane`: `words` words for each pixel, `channels` bits of which count; the others are zero

@@ -13,6 +13,8 @@
 //! model      a network checked and laid out for the machine
 //! session    computing with it
 //! file       one file
+//! onnx       the same network for other runtimes
+//! safetensors its integers and scales alone
 //! threshold  sums to codes, as the network decides on floats
 //! freeze     from trained networks
 //! ```
@@ -26,8 +28,11 @@ mod integer;
 mod layout;
 mod machine;
 mod model;
+mod onnx;
 mod picture;
+mod protobuf;
 mod rows;
+mod safetensors;
 mod session;
 mod spec;
 mod tensor;

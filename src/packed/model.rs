@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::PackedError;
 use super::layout::{Run, WORD, weight_words};
@@ -276,6 +276,10 @@ impl Model {
                 "its normalisation is missing, expected three means and three deviations".into(),
             ));
         };
+        let mut names = HashSet::new();
+        if let Some(step) = plan.steps.iter().find(|step| !names.insert(&step.name)) {
+            return Err(PackedError::step(&step.name, "another step has the same name"));
+        }
         let frames = Frames::of(plan)?;
         let mut build = Build {
             spec: &spec,

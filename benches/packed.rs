@@ -1,0 +1,117 @@
+//! Packed networks: pictures a second, milliseconds a batch and peak memory. Prints one line of JSON.
+//!
+//! ```text
+//! cargo bench --bench packed -- write FOLDER        # CNN-8 and ResNet-20, random weights, whole and pruned
+//! cargo bench --no-default-features --features packed --bench packed -- run FILE --batch 256 --threads 2
+//! ```
+//!
+//! `benches/peers/packed_ratios.py` runs it in turn with the same networks in PyTorch and ONNX Runtime. How fast a packed
+//! network is does not depend on what its weights are.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use vwc_sdk::packed::{Machine, Model, Session};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match &args[..] {
+        #[cfg(feature = "train")]
+        ["write", folder] => write(Path::new(folder)),
+        ["run", file, flags @ ..] => run(Path::new(file), flags),
+        // What `cargo bench` without arguments does.
+        [] => println!("nothing to do: see the top of benches/packed.rs"),
+        _ => panic!("expected `write FOLDER`, in a build with networks, or `run FILE`, found {args:?}"),
+    }
+}
+
+fn run(file: &Path, flags: &[&str]) {
+    let flag = |name: &str, default: &str| {
+        let at = flags.iter().position(|flag| *flag == name);
+        at.map_or(default, |at| flags[at + 1]).to_owned()
+    };
+    let number = |name: &str, default: &str| flag(name, default).parse::<usize>().expect("a number");
+    let (batch, threads) = (number("--batch", "256"), number("--threads", "2"));
+    let time = Duration::from_millis(number("--ms", "2000") as u64);
+    let machine = flag("--machine", &Machine::detect().to_string());
+    let machine = Machine::available()
+        .find(|m| m.to_string() == machine)
+        .expect("a machine that is here");
+
+    let model = Model::open(file).expect("a packed network");
+    let [height, width] = model.input();
+    let pictures: Vec<u8> = (0..batch * height * width * 3)
+        .map(|n| (n * 37 % 255) as u8)
+        .collect();
+    let mut session = Session::new(&model).with_machine(machine).with_threads(threads);
+    let mut times = Vec::new();
+    let begin = Instant::now();
+    while begin.elapsed() < time || times.len() < 6 {
+        let start = Instant::now();
+        black_box(session.logits(black_box(&pictures)));
+        times.push(start.elapsed().as_secs_f64());
+    }
+    // The first fills the caches.
+    times.remove(0);
+    times.sort_by(f64::total_cmp);
+    let median = times[times.len() / 2];
+    println!(
+        "{}",
+        serde_json::json!({
+            "network": format!("{} {}", model.network(), model.precision()),
+            "machine": machine.to_string(),
+            "batch": batch,
+            "threads": threads,
+            "ms": median * 1e3,
+            "pictures_per_s": batch as f64 / median,
+            "peak_mib": peak_mib(),
+        })
+    );
+}
+
+/// The most memory that this process has taken, in MiB; 0 where the system does not say.
+fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok())
+        .map_or(0, |kib| kib / 1024)
+}
+
+#[cfg(feature = "train")]
+fn write(folder: &Path) {
+    use vwc_sdk::models::{Cnn8Config, ResNet20Config};
+    use vwc_sdk::packed::{Freeze, Labels};
+    use vwc_sdk::quant::Bits;
+
+    fn save<C: Freeze>(config: &C, folder: &Path, name: &str) {
+        let network = config.init(&burn::tensor::Device::default());
+        let model = config
+            .freeze(&network, &Labels::default())
+            .expect("it can be packed");
+        let path = folder.join(format!("{name}.vwcp"));
+        model.save(&path).expect("a folder that can be written to");
+        println!(
+            "{}: {} bytes",
+            path.display(),
+            std::fs::metadata(&path).expect("just written").len()
+        );
+    }
+
+    let cnn8 = Cnn8Config::new();
+    save(&cnn8, folder, "cnn8-w1a1");
+    save(
+        &cnn8.clone().with_widths([18, 21, 27, 60, 60, 60, 256]),
+        folder,
+        "cnn8-w1a1-rcp1",
+    );
+    for bits in [Bits::ONE, Bits::TWO] {
+        let resnet20 = ResNet20Config::new()
+            .with_weight_bits(Bits::ONE)
+            .with_activation_bits(bits);
+        save(&resnet20, folder, &format!("resnet20-w1a{bits}"));
+        let pruned = resnet20.with_widths([42, 112, 224]);
+        save(&pruned, folder, &format!("resnet20-w1a{bits}-rcp1"));
+    }
+}

@@ -1,0 +1,54 @@
+//! Classifies the pictures of a folder with a packed network. No Burn, no threads: this is all that a program needs that
+//! brings a trained network along.
+//!
+//! ```text
+//! vwc-sdk export runs/svhn_cnn8/original -o digits.vwcp
+//! cargo run --release --no-default-features --features packed --example classify_folder -- digits.vwcp pictures/
+//! ```
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use vwc_sdk::packed::{Model, Session, probabilities};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let [model, folder] = &args[..] else {
+        eprintln!("usage: classify_folder MODEL FOLDER");
+        std::process::exit(2);
+    };
+    let model = Model::open(model)?;
+    let mut session = Session::new(&model);
+    for path in pictures(folder)? {
+        let picture = model.read_picture(&path)?;
+        let shares = probabilities(session.logits(&picture));
+        let best = (0..shares.len())
+            .max_by(|&a, &b| shares[a].total_cmp(&shares[b]))
+            .expect("a network has classes");
+        println!(
+            "{}\t{}\t{:.3}",
+            path.display(),
+            model.classes()[best],
+            shares[best]
+        );
+    }
+    Ok(())
+}
+
+/// The png and jpg files of a folder, sorted.
+fn pictures(folder: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let ending = path
+            .extension()
+            .and_then(|ending| ending.to_str())
+            .unwrap_or_default();
+        if ["png", "jpg", "jpeg"].contains(&ending.to_ascii_lowercase().as_str()) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}

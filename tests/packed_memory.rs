@@ -1,0 +1,66 @@
+//! A packed network allocates nothing once it has seen a picture.
+
+#![cfg(all(feature = "train", feature = "packed"))]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::tensor::Device;
+use vwc_sdk::models::{Cnn8Config, ResNet20Config, Vgg13Config};
+use vwc_sdk::packed::{Freeze, Labels, Machine, Session};
+
+/// The system's allocator, with a count of what it was asked for.
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is left to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn check<C: Freeze>(config: &C) {
+    let network = config.init(&Device::default());
+    let model = config.freeze(&network, &Labels::default()).unwrap();
+    let [height, width] = C::INPUT;
+    let picture = height * width * 3;
+    let pictures: Vec<u8> = (0..3 * picture).map(|n| (n * 7 % 251) as u8).collect();
+    for machine in Machine::available() {
+        let mut session = Session::new(&model).with_machine(machine);
+        session.logits(&pictures);
+        let before = ALLOCATIONS.load(Ordering::SeqCst);
+        for _ in 0..2 {
+            session.logits(&pictures);
+            session.logits(&pictures[..picture]);
+        }
+        let made = ALLOCATIONS.load(Ordering::SeqCst) - before;
+        assert_eq!(made, 0, "{} on {machine}", C::NAME);
+    }
+}
+
+// One test: another on a thread of its own would be counted too.
+#[test]
+fn a_warm_session_allocates_nothing() {
+    check(&Cnn8Config::new());
+    check(&ResNet20Config::new().with_widths([16, 30, 64]));
+    check(
+        &Vgg13Config::new()
+            .with_widths([8, 8, 16, 16, 32, 32, 64, 64, 64, 64])
+            .with_hidden([64, 64]),
+    );
+}
