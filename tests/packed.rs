@@ -146,6 +146,84 @@ fn compare<C: Freeze>(config: &C, seed: u64) {
     }
 }
 
+/// What Python says, or nothing where there is no ONNX Runtime for it.
+fn onnx_runtime(args: &[&std::path::Path]) -> Option<String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/packed_onnx.py");
+    let probe = std::process::Command::new("python3")
+        .args(["-c", "import onnxruntime, numpy"])
+        .output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: no python3 with onnxruntime and numpy; nothing was compared with ONNX Runtime");
+        return None;
+    }
+    let output = std::process::Command::new("python3")
+        .arg(script)
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+fn compare_with_onnx_runtime<C: Freeze>(config: &C, seed: u64) {
+    const PICTURES: usize = 20;
+    let device = Device::flex();
+    device.seed(seed);
+    let network = with_random_norms(config.init(&device), seed);
+    let model = config.freeze(&network, &Labels::default()).unwrap();
+    let pictures = pictures(PICTURES, C::INPUT, seed).concat();
+    let ours = Session::new(&model).logits(&pictures).to_vec();
+    let dir = tempfile::tempdir().unwrap();
+    let [onnx, bytes] = ["network.onnx", "pictures.bin"].map(|name| dir.path().join(name));
+    std::fs::write(&onnx, model.to_onnx()).unwrap();
+    std::fs::write(&bytes, &pictures).unwrap();
+    let Some(found) = onnx_runtime(&[&onnx, &bytes]) else {
+        return;
+    };
+    let theirs: Vec<f32> = found
+        .split_whitespace()
+        .map(|number| number.parse().unwrap())
+        .collect();
+    assert_eq!(theirs.len(), ours.len());
+    let largest = ours.iter().fold(0f32, |m, x| m.max(x.abs()));
+    let what = format!("{} {}", C::NAME, config.precision());
+    for (n, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        assert!(
+            (ours - theirs).abs() <= TOLERANCE * largest,
+            "{what}, logit {n}: {ours}, in ONNX Runtime {theirs}"
+        );
+    }
+}
+
+#[test]
+fn onnx_runtime_gives_the_same_logits() {
+    for [weight_bits, activation_bits] in [[1, 1], [2, 3]] {
+        let [weight, activation] = [bits(weight_bits), bits(activation_bits)];
+        let cnn8 = Cnn8Config::new()
+            .with_weight_bits(weight)
+            .with_activation_bits(activation);
+        compare_with_onnx_runtime(&cnn8, 500);
+        for order in [BlockOrder::Original, BlockOrder::PreActivation] {
+            let resnet20 = ResNet20Config::new()
+                .with_widths([16, 20, 32])
+                .with_order(order)
+                .with_weight_bits(weight)
+                .with_activation_bits(activation);
+            compare_with_onnx_runtime(&resnet20, 501);
+        }
+        let vgg13 = Vgg13Config::new()
+            .with_widths([8, 8, 16, 20, 32, 32, 64, 48, 65, 64])
+            .with_hidden([60, 70])
+            .with_weight_bits(weight)
+            .with_activation_bits(activation);
+        compare_with_onnx_runtime(&vgg13, 502);
+    }
+}
+
 /// Bits and codes in the order channel, row, column.
 fn codes(feature: &vwc_sdk::packed::Feature<'_>) -> Option<(u32, Vec<f32>)> {
     let bits = feature.bits()?;

@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use crate::data::cifar10;
 use crate::models::{Cnn8Config, NetworkConfig, ResNet20Config, Vgg13Config};
-use crate::packed::{Freeze, Labels, Model, PackedError};
+use crate::packed::{Freeze, Labels, Model, PackedError, write_file};
 use crate::train::RunDir;
 use crate::{DeviceName, Error};
 
-/// Pack a trained network into one file that runs without Burn.
+/// Write a trained network as one file that runs without Burn.
 ///
 /// Weights become 1- to 4-bit integers, batch norms and activations thresholds. `vwc-sdk run` classifies pictures with
 /// the file.
@@ -22,9 +22,13 @@ pub struct ExportArgs {
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
 
-    /// The file to write [default: the name of the folder, with .vwcp behind].
+    /// The file to write [default: the name of the folder, with .vwcp, .onnx or .safetensors behind].
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// What to write.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ExportFormat,
 
     /// Names of the classes, in their order, with commas between them [default: those of CIFAR-10 where the network was
     /// trained on it, otherwise numbers].
@@ -32,10 +36,23 @@ pub struct ExportArgs {
     pub classes: Vec<String>,
 }
 
+/// What a trained network is written as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// The file that `vwc-sdk run` reads.
+    #[default]
+    Packed,
+    /// ONNX, the quantisation written out in integers: for ONNX Runtime and others.
+    Onnx,
+    /// The integer weights, thresholds and scales alone.
+    Safetensors,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   vwc-sdk export runs/svhn_cnn8/rcp1
-  vwc-sdk export runs/pets -o pets.vwcp --classes cat,dog";
+  vwc-sdk export runs/pets -o pets.vwcp --classes cat,dog
+  vwc-sdk export runs/pets --format onnx";
 
 /// Why `export` failed after its arguments were accepted.
 #[derive(Debug, thiserror::Error)]
@@ -82,11 +99,19 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         None => {
             let name = args.run.canonicalize().map_err(Error::io(&args.run, "open"))?;
             let mut name = name.file_name().unwrap_or("network".as_ref()).to_owned();
-            name.push(".vwcp");
+            name.push(match args.format {
+                ExportFormat::Packed => ".vwcp",
+                ExportFormat::Onnx => ".onnx",
+                ExportFormat::Safetensors => ".safetensors",
+            });
             name.into()
         }
     };
-    model.save(&output)?;
+    match args.format {
+        ExportFormat::Packed => model.save(&output),
+        ExportFormat::Onnx => write_file(&output, &model.to_onnx()),
+        ExportFormat::Safetensors => write_file(&output, &model.to_safetensors()),
+    }?;
     let length = std::fs::metadata(&output)
         .map_err(Error::io(&output, "read"))?
         .len();

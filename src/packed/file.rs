@@ -137,12 +137,17 @@ impl Model {
     ///
     /// [`PackedError::Io`].
     pub fn save(&self, path: &Path) -> Result<(), PackedError> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".writing");
-        fs::write(&name, self.to_bytes())
-            .and_then(|()| fs::rename(&name, path))
-            .map_err(PackedError::io(path, "write"))
+        write_file(path, &self.to_bytes())
     }
+}
+
+/// Writes another file beside `path` and renames it.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), PackedError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".writing");
+    fs::write(&name, bytes)
+        .and_then(|()| fs::rename(&name, path))
+        .map_err(PackedError::io(path, "write"))
 }
 
 fn short(length: usize) -> PackedError {

@@ -344,6 +344,26 @@ fn threads_change_nothing() {
     }
 }
 
+#[test]
+fn safetensors_hold_the_signed_weights_and_thresholds() {
+    let mut random = Random(5);
+    for _ in 0..20 {
+        let case = Case::new(&mut random);
+        let bytes = Model::new(case.spec.clone()).unwrap().to_safetensors();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let weight = file.tensor("step 2.weight").unwrap();
+        let [down, across] = case.packed.kernel;
+        assert_eq!(weight.shape(), [case.outputs, case.channels, down, across]);
+        for (&found, &code) in weight.data().iter().zip(&case.weights) {
+            assert_eq!(i32::from(found as i8), 2 * i32::from(code) - case.weight_levels);
+        }
+        let thresholds = file.tensor("step 3.thresholds").unwrap();
+        let numbers = thresholds.data().as_chunks::<4>().0.iter();
+        let numbers: Vec<i32> = numbers.map(|&bytes| i32::from_le_bytes(bytes)).collect();
+        assert_eq!(numbers, case.thresholds);
+    }
+}
+
 fn refused(bytes: &[u8]) -> PackedError {
     Model::from_bytes(bytes).err().expect("it is refused")
 }
