@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+#[cfg(feature = "packed")]
+use vwc_sdk::cli::run;
 use vwc_sdk::cli::{compare, exit_code, front, map, simulate};
 #[cfg(feature = "train")]
-use vwc_sdk::cli::{evaluate, import, train};
+use vwc_sdk::cli::{evaluate, export, import, train};
 
 /// Train low-bit convolutional networks, map them onto processing-in-memory arrays, and prune them to fit.
 #[derive(Parser)]
@@ -26,7 +28,9 @@ enum Command {
     #[cfg(feature = "train")]
     Import(import::ImportArgs),
     #[cfg(feature = "train")]
-    Export(import::ExportArgs),
+    Export(export::ExportArgs),
+    #[cfg(feature = "packed")]
+    Run(run::RunArgs),
     Map(map::MapArgs),
     Compare(compare::CompareArgs),
     Sweep(compare::SweepArgs),
@@ -55,6 +59,8 @@ fn main() -> ExitCode {
         #[cfg(feature = "train")]
         Command::Import(args) => exit_code(import::import(&args)),
         #[cfg(feature = "train")]
-        Command::Export(args) => exit_code(import::export(&args)),
+        Command::Export(args) => exit_code(export::run(&args)),
+        #[cfg(feature = "packed")]
+        Command::Run(args) => exit_code(run::run(&args)),
     }
 }

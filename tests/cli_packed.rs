@@ -59,7 +59,7 @@ fn an_exported_network_classifies_pictures_as_it_did_in_training() {
     let run = dir.path().join("original");
     train(&run, &Cnn8Config::new().with_widths([6, 7, 8, 9, 10, 10, 12]));
 
-    let output = command(&["export", "original"], dir.path());
+    let output = command(&["export", "original", "original.vwcp"], dir.path());
     assert!(
         output.status.success(),
         "{}",
@@ -132,9 +132,20 @@ fn wrong_files_and_networks_are_named() {
     train(&run, &structure.clone().with_classes(10));
     let names = "a,b,c,d,e,f,g,h,i,k";
     assert!(
-        command(&["export", "run", "-o", "letters.bin", "--classes", names], path)
-            .status
-            .success()
+        command(
+            &[
+                "export",
+                "run",
+                "letters.bin",
+                "--format",
+                "packed",
+                "--classes",
+                names
+            ],
+            path
+        )
+        .status
+        .success()
     );
     let model = Model::open(&path.join("letters.bin")).unwrap();
     assert_eq!(model.classes().join(","), names);
@@ -143,16 +154,13 @@ fn wrong_files_and_networks_are_named() {
     let pixels = model.read_picture(&path.join("white.png")).unwrap();
     assert_eq!(Session::new(&model).logits(&pixels).len(), 10);
 
-    let error = refused(&["export", "run", "--classes", "cat,dog"], path, 1);
+    let error = refused(&["export", "run", "x.vwcp", "--classes", "cat,dog"], path, 1);
     assert!(
         error.contains("10 classes") && error.contains("2 names"),
         "{error}"
     );
-    let error = refused(&["export", "nowhere"], path, 1);
-    assert!(
-        error.contains("nowhere") && error.contains("config.json"),
-        "{error}"
-    );
+    let error = refused(&["export", "nowhere", "x.vwcp"], path, 1);
+    assert!(error.contains("nowhere"), "{error}");
     refused(&["run", "letters.bin"], path, 2);
     let error = refused(&["run", "nothing.vwcp", "white.png"], path, 1);
     assert!(error.contains("nothing.vwcp: cannot open"), "{error}");
@@ -175,14 +183,14 @@ fn wrong_files_and_networks_are_named() {
     // Another network's name, and one that is not quantised.
     let config = std::fs::read_to_string(run.join("config.json")).unwrap();
     std::fs::write(run.join("config.json"), config.replace("CNN-8", "CNN-9")).unwrap();
-    let error = refused(&["export", "run"], path, 1);
-    assert!(error.contains("`CNN-9`") && error.contains("CNN-8"), "{error}");
+    let error = refused(&["export", "run", "x.vwcp"], path, 1);
+    assert!(error.contains("CNN-9") && error.contains("CNN-8"), "{error}");
     std::fs::write(
         run.join("config.json"),
         config.replace("\"quantized\": true", "\"quantized\": false"),
     )
     .unwrap();
-    let error = refused(&["export", "run"], path, 1);
+    let error = refused(&["export", "run", "x.vwcp"], path, 1);
     assert!(
         error.contains("full precision") && error.contains("1 to 4 bits"),
         "{error}"

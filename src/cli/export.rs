@@ -1,58 +1,63 @@
-//! `vwc-sdk export`: a trained network as one small file.
+//! `vwc-sdk export`: a trained network as one file, for this crate's packed inference, PyTorch or ONNX Runtime.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
 
+use super::networks::{NetworkKind, with_network};
+use super::pictures::DataSet;
 use crate::data::cifar10;
-use crate::models::{Cnn8Config, NetworkConfig, ResNet20Config, Vgg13Config};
-use crate::packed::{Freeze, Labels, Model, PackedError, write_file};
-use crate::train::RunDir;
+use crate::models::NetworkConfig;
+use crate::packed::{Freeze, Labels, PackedError, write_file};
+use crate::pytorch::{Weights, save_safetensors};
+use crate::train::{RunConfig, RunDir};
 use crate::{DeviceName, Error};
 
-/// Write a trained network as one file that runs without Burn.
-///
-/// Weights become 1- to 4-bit integers, batch norms and activations thresholds. `vwc-sdk run` classifies pictures with
-/// the file.
-#[derive(Debug, Clone, Args)]
-#[command(after_help = EXAMPLES)]
+/// Write a trained network as one file: packed bits, ONNX, or safetensors that a PyTorch module of the same structure
+/// loads.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXPORT)]
 pub struct ExportArgs {
-    /// Folder of a trained network: what the examples leave in runs/svhn_cnn8/original, rcp1, ...
-    #[arg(value_name = "RUN")]
+    /// Folder of a trained network, as runs/cifar10_resnet20/original
     pub run: PathBuf,
 
-    /// The file to write [default: the name of the folder, with .vwcp, .onnx or .safetensors behind].
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    /// The file to write; unless --format says what, its name ends in .vwcp, .onnx or .safetensors (PyTorch's weights)
+    pub file: PathBuf,
 
-    /// What to write.
-    #[arg(long, value_enum, default_value_t)]
-    pub format: ExportFormat,
+    /// What to write [default: by the name of the file]
+    #[arg(long, value_enum)]
+    pub format: Option<ExportFormat>,
 
-    /// Names of the classes, in their order, with commas between them [default: those of CIFAR-10 where the network was
-    /// trained on it, otherwise numbers].
+    /// Which weights PyTorch is given
+    #[arg(long, value_enum, default_value = "latent")]
+    pub weights: Weights,
+
+    /// Names of the classes, in their order, with commas between them, for a packed network and ONNX [default: those of
+    /// CIFAR-10 where the network was trained on it, otherwise numbers]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub classes: Vec<String>,
 }
 
 /// What a trained network is written as.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
-    /// The file that `vwc-sdk run` reads.
-    #[default]
+    /// Bits and thresholds, which `vwc-sdk run` reads
     Packed,
-    /// ONNX, the quantisation written out in integers: for ONNX Runtime and others.
+    /// The same in integer operations of ONNX
     Onnx,
-    /// The integer weights, thresholds and scales alone.
-    Safetensors,
+    /// The same integers and scales alone, as safetensors
+    Integers,
+    /// Floats under PyTorch's names, as safetensors
+    Pytorch,
 }
 
-const EXAMPLES: &str = "\
+const EXPORT: &str = "\
 Examples:
-  vwc-sdk export runs/svhn_cnn8/rcp1
-  vwc-sdk export runs/pets -o pets.vwcp --classes cat,dog
-  vwc-sdk export runs/pets --format onnx";
+  vwc-sdk export runs/cifar10_resnet20/rcp1 rcp1.vwcp
+  vwc-sdk run rcp1.vwcp frog.jpg
+  vwc-sdk export runs/cifar10_resnet20/rcp1 rcp1.onnx
+  vwc-sdk export runs/cifar10_resnet20/rcp1 rcp1.safetensors
+  python3 -c 'from safetensors.torch import load_file; model.load_state_dict(load_file(\"rcp1.safetensors\"))'";
 
 /// Why `export` failed after its arguments were accepted.
 #[derive(Debug, thiserror::Error)]
@@ -61,105 +66,65 @@ pub enum ExportError {
     /// The trained network.
     #[error(transparent)]
     Run(#[from] Error),
-    /// Packing it, or the file.
+    /// Packing it, or writing the file.
     #[error(transparent)]
     Packed(#[from] PackedError),
-    /// A network that this build does not know.
-    #[error("{}: the network is `{name}`, expected {CNN8}, {RESNET20} or {VGG13}", path.display())]
-    Unknown {
-        /// The run's configuration.
-        path: PathBuf,
-        /// What it says.
-        name: String,
-    },
+    /// A name that does not say what to write.
+    #[error("{}: expected a name that ends in .vwcp, .onnx or .safetensors, or --format", .0.display())]
+    Name(PathBuf),
 }
 
-const CNN8: &str = Cnn8Config::NAME;
-const RESNET20: &str = ResNet20Config::NAME;
-const VGG13: &str = Vgg13Config::NAME;
-
-/// Packs the network and writes the file.
+/// Runs `vwc-sdk export`.
 ///
 /// # Errors
 ///
-/// An [`ExportError`] that says what cannot be read, packed or written.
+/// A folder without a network, one that cannot be packed, and a file that cannot be written.
 pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
-    let name = network_name(&args.run)?;
-    let model = match name.as_str() {
-        CNN8 => pack::<Cnn8Config>(args),
-        RESNET20 => pack::<ResNet20Config>(args),
-        VGG13 => pack::<Vgg13Config>(args),
-        _ => Err(ExportError::Unknown {
-            path: args.run.join("config.json"),
-            name,
-        }),
-    }?;
-    let output = match &args.output {
-        Some(output) => output.clone(),
-        None => {
-            let name = args.run.canonicalize().map_err(Error::io(&args.run, "open"))?;
-            let mut name = name.file_name().unwrap_or("network".as_ref()).to_owned();
-            name.push(match args.format {
-                ExportFormat::Packed => ".vwcp",
-                ExportFormat::Onnx => ".onnx",
-                ExportFormat::Safetensors => ".safetensors",
-            });
-            name.into()
-        }
+    let format = match args.format {
+        Some(format) => format,
+        None => by_name(&args.file)?,
     };
-    match args.format {
-        ExportFormat::Packed => model.save(&output),
-        ExportFormat::Onnx => write_file(&output, &model.to_onnx()),
-        ExportFormat::Safetensors => write_file(&output, &model.to_safetensors()),
-    }?;
-    let length = std::fs::metadata(&output)
-        .map_err(Error::io(&output, "read"))?
-        .len();
-    eprintln!(
-        "{} {} in {}: {:.1} KiB",
-        model.network(),
-        model.precision(),
-        output.display(),
-        length as f64 / 1024.0,
-    );
-    Ok(())
+    with_network!(NetworkKind::of_run(&args.run)?, C => {
+        let (network, run) = RunDir::new(&args.run).load::<C>(&DeviceName::default().init()?)?;
+        if format == ExportFormat::Pytorch {
+            return Ok(save_safetensors(&network, &run.structure, &args.file, args.weights)?);
+        }
+        let model = run.structure.freeze(&network, &labels(args, &run))?;
+        let bytes = match format {
+            ExportFormat::Packed => model.to_bytes(),
+            ExportFormat::Onnx => model.to_onnx(),
+            ExportFormat::Integers | ExportFormat::Pytorch => model.to_safetensors(),
+        };
+        write_file(&args.file, &bytes)?;
+        let (kib, f32s) = (bytes.len() as f64 / 1024.0, model.float_size() as f64 / 1024.0);
+        eprintln!(
+            "{} {} in {}: {kib:.1} KiB; its weights as floats take {f32s:.1}",
+            C::NAME,
+            model.precision(),
+            args.file.display()
+        );
+        Ok(())
+    })
 }
 
-fn pack<C: Freeze>(args: &ExportArgs) -> Result<Model, ExportError> {
-    let device = DeviceName::available()
-        .next()
-        .expect("a build with networks has a device")
-        .init()?;
-    let (network, run) = RunDir::new(&args.run).load::<C>(&device)?;
-    let classes = if args.classes.is_empty() && run.data.contains("CIFAR-10") {
+fn by_name(file: &Path) -> Result<ExportFormat, ExportError> {
+    match file.extension().and_then(|ending| ending.to_str()) {
+        Some("vwcp") => Ok(ExportFormat::Packed),
+        Some("onnx") => Ok(ExportFormat::Onnx),
+        Some("safetensors") => Ok(ExportFormat::Pytorch),
+        _ => Err(ExportError::Name(file.into())),
+    }
+}
+
+fn labels<C: NetworkConfig>(args: &ExportArgs, run: &RunConfig<C>) -> Labels {
+    let on_cifar10 = run.data.starts_with(DataSet::Cifar10.name());
+    let classes = if args.classes.is_empty() && on_cifar10 {
         cifar10::CLASSES.map(str::to_owned).to_vec()
     } else {
         args.classes.clone()
     };
-    let labels = Labels {
+    Labels {
         classes,
         normalization: run.normalization,
-    };
-    Ok(run.structure.freeze(&network, &labels)?)
-}
-
-/// Which network a run trained.
-fn network_name(run: &Path) -> Result<String, Error> {
-    #[derive(Deserialize)]
-    struct Name {
-        network: String,
     }
-    let path = run.join("config.json");
-    if !path.is_file() {
-        return Err(Error::NoModel {
-            dir: run.into(),
-            reason: "config.json is missing".into(),
-        });
-    }
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path, "read"))?;
-    let name: Name = serde_json::from_str(&text).map_err(|error| Error::Checkpoint {
-        path,
-        reason: format!("this is no configuration of a run: {error}"),
-    })?;
-    Ok(name.network)
 }

@@ -1,4 +1,4 @@
-//! `vwc-sdk import` and `export`: weights from PyTorch and to PyTorch.
+//! `vwc-sdk import`: weights from PyTorch.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use clap::Args;
 use super::networks::{JobNetwork, NetworkArgs, NetworkKind, with_network};
 use super::train::original;
 use crate::models::Network;
-use crate::pytorch::{StateDict, Weights, save_safetensors};
+use crate::pytorch::StateDict;
 use crate::train::RunDir;
 use crate::{DeviceName, Error};
 
@@ -43,26 +43,6 @@ const IMPORT: &str = "\
 Examples:
   vwc-sdk import resnet20.pth --network resnet20 --wb 2 --ab 2 --directory runs/mine
   vwc-sdk prune --directory runs/mine --total_epochs 20";
-
-/// Write a trained network as safetensors that a PyTorch module of the same structure loads.
-#[derive(Args, Clone, Debug)]
-#[command(after_help = EXPORT)]
-pub struct ExportArgs {
-    /// Folder of a trained network, as runs/cifar10_resnet20/original
-    pub run: PathBuf,
-
-    /// The file to write; its name ends in .safetensors
-    pub file: PathBuf,
-
-    /// Which weights
-    #[arg(long, value_enum, default_value = "latent")]
-    pub weights: Weights,
-}
-
-const EXPORT: &str = "\
-Examples:
-  vwc-sdk export runs/cifar10_resnet20/rcp1 rcp1.safetensors
-  python3 -c 'from safetensors.torch import load_file; model.load_state_dict(load_file(\"rcp1.safetensors\"))'";
 
 /// Runs `vwc-sdk import`.
 ///
@@ -113,22 +93,4 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
         dir.display()
     );
     Ok(())
-}
-
-/// Runs `vwc-sdk export`.
-///
-/// # Errors
-///
-/// A folder without a network, and a file that cannot be written.
-pub fn export(args: &ExportArgs) -> Result<(), Error> {
-    if args.file.extension().is_none_or(|ending| ending != "safetensors") {
-        return Err(Error::StateDict {
-            path: args.file.clone(),
-            reason: "expected a name that ends in .safetensors".into(),
-        });
-    }
-    with_network!(NetworkKind::of_run(&args.run)?, C => {
-        let (network, run) = RunDir::new(&args.run).load::<C>(&DeviceName::default().init()?)?;
-        save_safetensors(&network, &run.structure, &args.file, args.weights)
-    })
 }

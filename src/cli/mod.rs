@@ -3,6 +3,8 @@
 pub mod compare;
 #[cfg(feature = "train")]
 pub mod evaluate;
+#[cfg(feature = "train")]
+pub mod export;
 pub mod front;
 #[cfg(feature = "train")]
 pub mod import;
@@ -15,6 +17,8 @@ pub mod networks;
 pub mod options;
 #[cfg(feature = "train")]
 pub mod pictures;
+#[cfg(feature = "packed")]
+pub mod run;
 pub mod simulate;
 #[cfg(feature = "train")]
 pub mod train;

@@ -29,7 +29,7 @@ impl DataSet {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Svhn => "SVHN",
             Self::Cifar10 => "CIFAR-10",

@@ -29,7 +29,7 @@ impl Mapper<PictureItem, PictureItem> for Resize {
     fn map(&self, item: &PictureItem) -> PictureItem {
         PictureItem {
             size: self.size,
-            pixels: resize(item.pixels.clone(), item.size, self.size),
+            pixels: resize(&item.pixels, item.size, self.size),
             label: item.label,
         }
     }

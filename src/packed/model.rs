@@ -251,6 +251,29 @@ impl Model {
             .sum()
     }
 
+    /// Bytes of its weights and biases as 32-bit floats.
+    #[must_use]
+    pub fn float_size(&self) -> usize {
+        let weights = |step: &Step, input: &Value| match &step.op {
+            Op::Float { weight, bias, .. } => {
+                let ids = std::iter::once(weight).chain(bias);
+                ids.map(|&id| match &self.spec.tensors[id] {
+                    Tensor::F32(numbers) => numbers.len(),
+                    _ => 0,
+                })
+                .sum()
+            }
+            Op::Packed { window, outputs, .. } => {
+                window.kernel[0] * window.kernel[1] * input.channels * outputs
+            }
+            _ => 0,
+        };
+        let steps = self.spec.plan.steps.iter();
+        4 * steps
+            .map(|step| weights(step, &self.values[step.input]))
+            .sum::<usize>()
+    }
+
     /// Checks a network and lays it out for the machine.
     pub(super) fn new(spec: Spec) -> Result<Self, PackedError> {
         let plan = &spec.plan;

@@ -19,6 +19,6 @@ impl Model {
                 reason,
             },
         })?;
-        Ok(resize(pixels, size, self.input()))
+        Ok(resize(&pixels, size, self.input()))
     }
 }

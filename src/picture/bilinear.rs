@@ -4,11 +4,11 @@
 const POINT: u32 = 22;
 
 /// Resizes a picture, `[height, width, 3]`, from one height and width to another. No side is 0.
-pub(crate) fn resize(pixels: Vec<u8>, from: [usize; 2], to: [usize; 2]) -> Vec<u8> {
+pub(crate) fn resize(pixels: &[u8], from: [usize; 2], to: [usize; 2]) -> Vec<u8> {
     if from == to {
-        return pixels;
+        return pixels.to_vec();
     }
-    let across = across(&pixels, from[1], to[1]);
+    let across = across(pixels, from[1], to[1]);
     down(&across, to[1], from[0], to[0])
 }
 
