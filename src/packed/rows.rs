@@ -258,23 +258,15 @@ unsafe fn tile<M: Lanes, const ROWS: usize>(
         for plane in 0..planes {
             // SAFETY: of everything here, as the caller has promised.
             unsafe {
-                let add = |counts: &[M::Counts; ROWS]| {
-                    for (row, &counts) in counts.iter().enumerate() {
-                        M::add(
-                            counts,
-                            (plane + weight_plane + 1) as u32,
-                            sums.add(row * sums_step),
-                        );
-                    }
-                };
+                let shift = (plane + weight_plane + 1) as u32;
                 let mut counts = [M::no_counts(); ROWS];
                 let mut counted = 0;
                 let mut weights = weights.add(weight_plane * taps * run * PANEL);
                 for tap in 0..taps {
                     let x = x.add(plane * plane_step + tap * tap_step);
                     for k in 0..run {
-                        if counted == M::MOST {
-                            add(&counts);
+                        if M::MOST < usize::MAX && counted == M::MOST {
+                            add::<M, ROWS>(counts, shift, sums, sums_step);
                             counts = [M::no_counts(); ROWS];
                             counted = 0;
                         }
@@ -286,9 +278,30 @@ unsafe fn tile<M: Lanes, const ROWS: usize>(
                         counted += 1;
                     }
                 }
-                add(&counts);
+                add::<M, ROWS>(counts, shift, sums, sums_step);
             }
         }
+    }
+}
+
+/// Adds the counts of `ROWS` positions, times `2^shift`.
+///
+/// A function and no closure: closures are not compiled for the instructions of the function around them, and counts
+/// whose address they take do not stay in registers.
+///
+/// # Safety
+///
+/// As [`tile`].
+#[inline(always)]
+unsafe fn add<M: Lanes, const ROWS: usize>(
+    counts: [M::Counts; ROWS],
+    shift: u32,
+    sums: *mut i32,
+    sums_step: usize,
+) {
+    for (row, counts) in counts.into_iter().enumerate() {
+        // SAFETY: as the caller has promised.
+        unsafe { M::add(counts, shift, sums.add(row * sums_step)) };
     }
 }
 
@@ -346,7 +359,7 @@ fn code(x: f32, levels: f32) -> i32 {
     // To add 2^23 rounds a number under it, half to even, and leaves it in the lowest bits: two instructions where a
     // conversion that minds what is no number takes six.
     const ROUND: f32 = (1u32 << 23) as f32;
-    let rounded = x.max(0.0).min(1.0) * levels + ROUND;
+    let rounded = x.clamp(0.0, 1.0) * levels + ROUND;
     (rounded.to_bits() & 0xF) as i32
 }
 

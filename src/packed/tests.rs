@@ -365,7 +365,7 @@ fn safetensors_hold_the_signed_weights_and_thresholds() {
 }
 
 fn refused(bytes: &[u8]) -> PackedError {
-    Model::from_bytes(bytes).err().expect("it is refused")
+    Model::from_bytes(bytes).expect_err("it is refused")
 }
 
 /// `bytes` with a length and checksum that fit.
