@@ -92,10 +92,11 @@ fn write(folder: &Path) {
             .expect("it can be packed");
         let path = folder.join(format!("{name}.vwcp"));
         model.save(&path).expect("a folder that can be written to");
+        let length = std::fs::metadata(&path).expect("just written").len();
         println!(
-            "{}: {} bytes",
+            "{}: {length} bytes, {} as floats",
             path.display(),
-            std::fs::metadata(&path).expect("just written").len()
+            model.float_size()
         );
     }
 

@@ -375,7 +375,7 @@ impl Builder {
         pool: bool,
     ) -> Result<ValueId, PackedError> {
         let weights = self.integers(path)?;
-        let affine = norm.map(|norm| affine(norm));
+        let affine = norm.map(affine);
         let [outputs, inputs, ..] = conv.weight.dims();
         Ok(self.packed(
             path,
