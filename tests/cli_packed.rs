@@ -27,7 +27,7 @@ fn command(args: &[&str], dir: &Path) -> Output {
 fn train(run: &Path, structure: &Cnn8Config) {
     let device = Device::flex().autodiff();
     device.seed(3);
-    let pictures = |count, seed| synthetic::digits(count, seed).into();
+    let pictures = |count, seed| synthetic::digits(count, seed);
     let splits = Splits::carve("synthetic digits", pictures(90, 1), pictures(10, 2), 0.2, 0).unwrap();
     let recipe = Recipe::original(1).with_batch_size(24);
     let options = FitOptions {
