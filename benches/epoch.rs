@@ -56,6 +56,7 @@ fn epochs(splits: &Splits, config: &Cnn8Config, batch: usize) -> Vec<f64> {
         resume: false,
         interrupter: Interrupter::new(),
         device: &device,
+        pruning: None,
     };
     let run = options.dir.clone();
     fit(config.init(&device), config, options).expect("a training");

@@ -60,9 +60,10 @@ use serde::de::DeserializeOwned;
 use crate::Error;
 use crate::models::{Network, NetworkConfig, Parameters, TorchLayout, TorchName};
 
-/// Where a file of ours keeps the name of its network and its structure.
+/// Where a file of ours keeps the name of its network, its structure, and which weights it holds.
 const NETWORK: &str = "vwc-sdk.network";
 const STRUCTURE: &str = "vwc-sdk.structure";
+const WEIGHTS: &str = "vwc-sdk.weights";
 
 /// Which weights [`save_safetensors`] writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -71,6 +72,15 @@ pub enum Weights {
     Latent,
     /// Those that are computed with, for a network of plain layers
     Quantized,
+}
+
+impl Weights {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Latent => "latent",
+            Self::Quantized => "quantized",
+        }
+    }
 }
 
 /// The tensors of a PyTorch file, by PyTorch's names.
@@ -84,8 +94,9 @@ pub struct StateDict {
 impl StateDict {
     /// Reads a `.pt`, `.pth` or `.safetensors` file.
     ///
-    /// Nothing in a pickle is ever run: tensors and plain values are taken out of it, and one that names anything else
-    /// to be called is refused.
+    /// Nothing in a pickle is ever run: tensors and plain values are taken out of it. A `state_dict` that looks up
+    /// anything but what those are made of is refused; a whole module that was saved names classes of its own, which are
+    /// passed over.
     ///
     /// # Errors
     ///
@@ -110,7 +121,8 @@ impl StateDict {
                     ))
                 };
                 let value = PytorchReader::read_pickle_data(path, None).map_err(|error| damaged(&error))?;
-                if let Some(name) = calls(&value) {
+                let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+                if let Some(name) = calls(&value).map(str::to_owned).or_else(|| names(&bytes)) {
                     return Err(refuse(format!(
                         "it asks for `{name}` to be called, and a state_dict calls nothing: it may be meant to run code, \
                          so it is not read; save the network's state_dict() with torch.save"
@@ -169,6 +181,28 @@ impl StateDict {
         self.metadata.get(NETWORK).map(String::as_str)
     }
 
+    /// Whether it was written by [`save_safetensors`] with [`Weights::Quantized`]: a network that quantises its weights
+    /// would quantise them twice.
+    pub fn is_quantized(&self) -> bool {
+        self.metadata
+            .get(WEIGHTS)
+            .is_some_and(|weights| weights == Weights::Quantized.name())
+    }
+
+    /// The weight bits for which it holds batch norms behind `bn_dict`; none where they lie plainly.
+    pub fn norm_bits(&self) -> BTreeSet<&str> {
+        let bits = |name: &str| {
+            name.split_once("bn_dict.")
+                .map(|(_, rest)| rest.split('.').next().unwrap_or_default().len())
+        };
+        (self.tensors.keys())
+            .filter_map(|name| {
+                let start = name.find("bn_dict.")? + "bn_dict.".len();
+                Some(&name[start..start + bits(name)?])
+            })
+            .collect()
+    }
+
     /// The structure that a file written by [`save_safetensors`] says it has.
     ///
     /// # Errors
@@ -192,31 +226,35 @@ impl StateDict {
         Ok(Some(config))
     }
 
-    /// `config` with the widths that the file's tensors have, pruned or not.
+    /// `config` as wide as the file's tensors are, pruned or not, with their classes.
     ///
     /// # Errors
     ///
-    /// [`Error::StateDict`] where the tensors that tell are missing.
-    pub fn fit_widths<C: NetworkConfig>(&self, config: &C) -> Result<C, Error> {
+    /// [`Error::StateDict`] where the tensors that tell are missing, or say what no such network has.
+    pub fn fit<C: NetworkConfig>(&self, config: &C) -> Result<C, Error> {
         // Of one channel a layer, for the names alone.
         let smallest = config.resized(&vec![1; config.widths().len()])?;
         let network = smallest.init(&Default::default());
         let names = network.torch_names();
         let found = self.by_name(&names)?;
+        let shape = |path: &str| {
+            let name = names.iter().find(|name| name.path == path)?;
+            found.get(&name.torch).map(|data| data.shape().to_vec())
+        };
         let groups = network.channel_groups();
         let widths = groups.iter().map(|group| {
-            let name = names.iter().find(|name| name.path == group.ranked_by[0]);
-            let shape = name
-                .and_then(|name| found.get(&name.torch))
-                .map(|data| data.shape().to_vec());
-            shape.and_then(|shape| shape.first().copied()).ok_or_else(|| {
+            let filters = shape(&group.ranked_by[0]).and_then(|shape| shape.first().copied());
+            filters.ok_or_else(|| {
                 self.refuse(format!(
-                    "it has no weight for {}, so the widths of its layers are not known",
-                    group.name
+                    "it has no weight for {} of {}, so the widths of its layers are not known: is it that network?",
+                    group.name,
+                    C::NAME
                 ))
             })
         });
-        config.resized(&widths.collect::<Result<Vec<_>, _>>()?)
+        let widths = widths.collect::<Result<Vec<_>, _>>()?;
+        let fitted = config.fitted(&shape).resized(&widths);
+        fitted.map_err(|error| self.refuse(error.to_string()))
     }
 
     /// `network` with the weights of the file.
@@ -272,6 +310,14 @@ impl StateDict {
     /// The tensors by the names in `names`: without prefix, without `bn_dict`, and without what the original's scripts
     /// create and never use.
     fn by_name(&self, names: &[TorchName]) -> Result<BTreeMap<String, &TensorData>, Error> {
+        let bits = self.norm_bits();
+        if bits.len() > 1 {
+            let bits: Vec<&str> = bits.into_iter().collect();
+            return Err(self.refuse(format!(
+                "it holds batch norms of several bit widths ({}): save those of one alone",
+                bits.join(", ")
+            )));
+        }
         let plain: Vec<(String, &TensorData)> = (self.tensors.iter())
             .map(|(name, data)| (without_bn_dict(name), data))
             .collect();
@@ -350,6 +396,7 @@ pub fn save_safetensors<C: NetworkConfig>(
         .overwrite(true)
         .metadata(NETWORK, C::NAME)
         .metadata(STRUCTURE, structure)
+        .metadata(WEIGHTS, weights.name())
         .with_full_paths(names.iter().map(|name| name.torch.clone()))
         .with_to_adapter(ToTorch(
             names.into_iter().map(|name| (name.path.clone(), name)).collect(),
@@ -396,25 +443,84 @@ impl ModuleAdapter for ToTorch {
     }
 }
 
-/// The first Python name that a pickle wants called or built, other than what tensors and settings are made of.
+/// What a `state_dict` and what people save beside it is made of.
+const HARMLESS: [&str; 16] = [
+    "int",
+    "collections.OrderedDict",
+    "collections.defaultdict",
+    "argparse.Namespace",
+    "builtins.set",
+    "__builtin__.set",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "torch._utils._rebuild_tensor",
+    "torch._utils._rebuild_tensor_v2",
+    "torch._utils._rebuild_parameter",
+    "torch._tensor._rebuild_from_type_v2",
+    "torch.nn.parameter.Parameter",
+    "torch.storage.UntypedStorage",
+];
+
+/// Types of PyTorch's own, `torch.float32` or `torch.FloatStorage`, and the names above.
+fn harmless(name: &str) -> bool {
+    let own = |name: &str| name.starts_with(|first: char| first.is_ascii_alphabetic()) && !name.contains('.');
+    HARMLESS.contains(&name) || name.strip_prefix("torch.").is_some_and(own)
+}
+
+/// The first Python name that stands for a value of a pickle and is not harmless.
 fn calls(value: &PickleValue) -> Option<&str> {
     match value {
-        PickleValue::Unsupported(name) => {
-            let harmless = [
-                "torch.",
-                "numpy.",
-                "collections.",
-                "argparse.Namespace",
-                "int",
-                "tensor",
-                "storage",
-            ];
-            (!harmless.iter().any(|start| name.starts_with(start))).then_some(name)
-        }
+        PickleValue::Unsupported(name) => (!harmless(name)).then_some(name),
         PickleValue::List(values) => values.iter().find_map(calls),
         PickleValue::Dict(values) => values.values().find_map(calls),
         _ => None,
     }
+}
+
+/// Pickled instructions come first in a file; behind them are numbers.
+const INSTRUCTIONS: usize = 1 << 20;
+
+/// The first name that the instructions of a pickle look up (`GLOBAL`), used for a value or not, and that is not harmless.
+/// A whole module names classes of its own, which are passed over.
+fn names(bytes: &[u8]) -> Option<String> {
+    let start = bytes
+        .windows(8)
+        .position(|name| name == b"data.pkl")
+        .map_or(0, |at| at + 8);
+    let bytes = &bytes[start..bytes.len().min(start + INSTRUCTIONS)];
+    let end = bytes
+        .windows(4)
+        .position(|mark| mark == b"PK\x07\x08" || mark == b"PK\x03\x04");
+    let bytes = &bytes[..end.unwrap_or(bytes.len())];
+    let word = |bytes: &[u8]| -> Option<String> {
+        let end = bytes.iter().position(|&byte| byte == b'\n')?;
+        let word = std::str::from_utf8(&bytes[..end]).ok()?;
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+        (end > 1 && word.chars().all(fits) && !word.starts_with(|c: char| c.is_ascii_digit()))
+            .then(|| word.to_owned())
+    };
+    let mut all = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let global = || {
+            let module = word(bytes[at..].strip_prefix(b"c")?)?;
+            let name = word(bytes.get(at + 2 + module.len()..)?)?;
+            Some((at + 3 + module.len() + name.len(), format!("{module}.{name}")))
+        };
+        match global() {
+            Some((end, name)) => {
+                all.push(name);
+                at = end;
+            }
+            None => at += 1,
+        }
+    }
+    if all.iter().any(|name| name.starts_with("torch.nn.modules.")) {
+        return None;
+    }
+    all.into_iter().find(|name| !harmless(name))
 }
 
 fn metadata(path: &Path) -> Result<HashMap<String, String>, Box<dyn std::error::Error>> {

@@ -101,6 +101,23 @@ fn networks_are_pruned_by_ratio() {
     assert!(widths.contains("\"widths\":[4,4,4]"), "{config}");
     let again = place.data(&format!("test --directory r {SMALL}"));
     assert_eq!(test_accuracies(&again), test_accuracies(&text));
+    // What a round was pruned by is part of it.
+    let error = place.refused(
+        &format!(
+            "prune --directory r --ratio 0.5 --multiple 2 --minimum 4 --ranking l2 --total_epochs 1 --budget 100 {SMALL} --resume"
+        ),
+        1,
+    );
+    assert!(
+        error.contains("its pruning is 0.5 of the layer") && error.contains("by l2"),
+        "{error}"
+    );
+    // A ranking that some layers give no grounds for is told before anything is trained.
+    let error = place.refused(&format!("train --network cnn8 --step-size 0 {SMALL}"), 2);
+    assert!(error.contains("--step-size"), "{error}");
+    let error =
+        Place::of(example("svhn_cnn8")).refused(&format!("--ratio 0.4 --ranking bn-scale {SMALL}"), 1);
+    assert!(error.contains("conv1") && error.contains("bn-scale"), "{error}");
     let error = place.refused(&format!("prune --directory r --ratio 1 {SMALL}"), 1);
     assert!(
         error.contains("a pruning ratio of 1: expected a part from 0 to below 1"),
@@ -277,8 +294,11 @@ fn pictures_of_ones_own_are_trained_on() {
     );
     let config = fs::read_to_string(place.path("v/original/config.json")).unwrap();
     assert!(config.contains("\"classes\": 3"), "{config}");
-    let again = place.data("test --directory v --data folder --data-dir mine");
+    // Its data are those it was trained on; others have other classes.
+    let again = place.data("test --directory v");
     assert_eq!(test_accuracies(&again), test_accuracies(&text));
+    let error = place.refused("test --directory v --synthetic", 1);
+    assert!(error.contains("3 classes") && error.contains("10"), "{error}");
     fs::write(place.path("mine/test/dog/1.jpg"), "not a picture").unwrap();
     let error = place.refused(train, 1);
     assert!(error.contains("mine/test/dog/1.jpg"), "{error}");

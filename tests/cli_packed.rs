@@ -38,6 +38,7 @@ fn train(run: &Path, structure: &Cnn8Config) {
         resume: false,
         interrupter: Interrupter::new(),
         device: &device,
+        pruning: None,
     };
     fit(structure.init(&device), structure, options).unwrap();
 }

@@ -155,6 +155,13 @@ fn resnet20_has_a_width_inside_each_block() {
         .collect();
     assert_eq!(shapes[..3], [(3, 4), (4, 1), (1, 4)]);
     assert_eq!(shapes[17..], [(6, 9), (9, 6)]);
+    let error = config.resized(&[4, 5, 9_999_999]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("a width of 9999999: expected 1 to 8192"),
+        "{error}"
+    );
     for widths in [vec![], vec![4, 5], vec![1; 11], vec![0, 1, 1]] {
         assert!(
             matches!(config.resized(&widths), Err(Error::Widths { .. })),

@@ -1,5 +1,6 @@
 //! The networks compute what an independent implementation computes: logits with running and with batch statistics, and
-//! the gradient of every parameter, beside PyTorch's, before and after pruning, on every device.
+//! the gradient of every parameter, beside PyTorch's, before and after pruning. Logits on every device; gradients of CNN-8
+//! and VGG-13 at few bits on `flex` alone, for a reason given below.
 //! `benches/peers/golden.py` made the numbers in `fixtures/parity`.
 #![cfg(feature = "train")]
 

@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use common::{assert_close, devices, noise, tensor, values};
 use proptest::prelude::*;
 use vwc_sdk::Error;
-use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray};
+use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, presets};
 use vwc_sdk::models::{
     BlockOrder, Cnn8, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
 };
@@ -437,6 +437,8 @@ fn one_round_on_the_live_resnet20_gives_the_published_table() {
         None,
         "nothing is left to prune"
     );
+
+    assert_eq!(pruned.network.conv_layers(), presets::resnet20([42, 112, 224]));
 
     // Cycles of a convolution inside each stage, and its parameters, before and after.
     let rows = |network, config: &ResNet20Config| {

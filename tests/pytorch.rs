@@ -78,12 +78,19 @@ fn files_of_every_kind_hold_the_same_weights() {
 #[test]
 fn widths_are_those_of_the_file() {
     let file = StateDict::read(&fixture("pytorch/cnn8.pt")).unwrap();
-    assert_eq!(file.fit_widths(&Cnn8Config::new()).unwrap(), cnn8());
+    assert_eq!(file.fit(&Cnn8Config::new()).unwrap(), cnn8());
     let file = StateDict::read(&fixture("pytorch/resnet20-checkpoint.pth")).unwrap();
-    assert_eq!(file.fit_widths(&ResNet20Config::new()).unwrap(), resnet20());
+    assert_eq!(file.fit(&ResNet20Config::new()).unwrap(), resnet20());
+    let file = StateDict::read(&fixture("pytorch/vgg13-module.pth")).unwrap();
+    assert_eq!(
+        file.fit(&Vgg13Config::new()).unwrap(),
+        vgg13(),
+        "hidden layers too"
+    );
+    let file = StateDict::read(&fixture("pytorch/resnet20-checkpoint.pth")).unwrap();
     refused(
-        file.fit_widths(&cnn8()),
-        &["resnet20-checkpoint.pth", "no weight for conv1"],
+        file.fit(&cnn8()),
+        &["resnet20-checkpoint.pth", "no weight for conv1 of CNN-8"],
     );
 }
 
@@ -122,7 +129,22 @@ fn a_pickle_that_calls_something_is_refused_and_not_run() {
         StateDict::read(&fixture("pytorch/runs-code.pt")),
         &["runs-code.pt", "system", "run code"],
     );
+    // Nor where the result of the call is dropped.
+    refused(
+        StateDict::read(&fixture("pytorch/runs-code-unseen.pt")),
+        &["runs-code-unseen.pt", "posix.system", "run code"],
+    );
     assert!(!Path::new("hacked").exists());
+}
+
+#[test]
+fn batch_norms_of_two_bit_widths_are_refused() {
+    let file = StateDict::read(&fixture("pytorch/cnn8-two-norms.pt")).unwrap();
+    assert_eq!(file.norm_bits().into_iter().collect::<Vec<_>>(), ["1", "4"]);
+    refused(
+        file.load_into(cnn8().init(&Device::default())),
+        &["cnn8-two-norms.pt", "several bit widths (1, 4)"],
+    );
 }
 
 #[test]
@@ -190,7 +212,7 @@ fn a_pruned_network_comes_back_with_no_other_information() {
         values(&pruned.network.forward(x))
     );
     // Without that metadata its shapes tell.
-    assert_eq!(file.fit_widths(&resnet20()).unwrap(), pruned.config);
+    assert_eq!(file.fit(&resnet20()).unwrap(), pruned.config);
 }
 
 #[test]

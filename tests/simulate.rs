@@ -157,6 +157,7 @@ fn the_command_evaluates_what_a_training_left() {
         resume: false,
         interrupter: Interrupter::new(),
         device: &device,
+        pruning: None,
     };
     fit(structure.init(&device), &structure, options).unwrap();
 

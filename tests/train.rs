@@ -68,6 +68,7 @@ fn train_on(
         resume,
         interrupter,
         device: &device,
+        pruning: None,
     };
     fit(config.init(&device), config, options)
 }
@@ -204,6 +205,7 @@ fn a_pruned_resnet20_on_varied_pictures_resumes_to_the_same_end() {
             resume,
             interrupter,
             device: &device,
+            pruning: None,
         };
         fit(pruned.network.clone(), &pruned.config, options)
     };

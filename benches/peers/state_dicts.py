@@ -3,9 +3,11 @@
     python3 benches/peers/state_dicts.py tests/fixtures
 """
 
+import io
 import os
 import pathlib
 import sys
+import zipfile
 
 import torch
 import torch.nn as nn
@@ -63,3 +65,15 @@ class Command:
 
 
 torch.save({"conv1.weight": torch.zeros(1), "extra": Command()}, out / "runs-code.pt")
+# The result dropped from the stack before the weights come: `0` is POP.
+plain = io.BytesIO()
+torch.save(cnn8, plain)
+with zipfile.ZipFile(plain) as archive, zipfile.ZipFile(out / "runs-code-unseen.pt", "w") as hidden:
+    for name in archive.namelist():
+        data = archive.read(name)
+        if name.endswith("data.pkl"):
+            data = data[:2] + b"cposix\nsystem\n(X\x0c\x00\x00\x00touch hackedtR0" + data[2:]
+        hidden.writestr(name, data)
+# Batch norms of two bit widths.
+two = cnn8 | {key.replace("bn_dict.1", "bn_dict.4"): tensor + 1 for key, tensor in cnn8.items() if "bn_dict" in key}
+torch.save(two, out / "cnn8-two-norms.pt")

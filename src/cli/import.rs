@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::job::agrees;
 use super::networks::{JobNetwork, NetworkArgs, NetworkKind, with_network};
 use super::train::original;
 use crate::models::Network;
@@ -13,9 +14,10 @@ use crate::{DeviceName, Error};
 
 /// Read a network's weights from a PyTorch file, to prune, test or map it here.
 ///
-/// Takes a state_dict of VWC-SDK's networks, quantised or not, pruned or not: widths are those of the file. Every tensor
-/// has to be there, and none left over; the documentation of the module `pytorch` lists the names. Nothing in a pickle is
-/// run.
+/// Takes a state_dict of VWC-SDK's quantised networks and of its full-precision CNN-8, pruned or not (full-precision
+/// ResNet-20 and VGG-13 are the twins of the quantised ones, which those of its scripts are not): widths and classes are
+/// those of the file. Every tensor has to be there, and none left over; the documentation of the module `pytorch` lists the
+/// names. Nothing in a pickle is run.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = IMPORT)]
 pub struct ImportArgs {
@@ -29,10 +31,6 @@ pub struct ImportArgs {
     /// Structure that the file does not tell.
     #[command(flatten)]
     pub structure: NetworkArgs,
-
-    /// Classes told apart
-    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Network")]
-    pub classes: usize,
 
     /// New folder to keep it in, as though it had been trained there
     #[arg(long, value_name = "DIR")]
@@ -70,16 +68,52 @@ pub fn import(args: &ImportArgs) -> Result<(), Error> {
 
 fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), Error> {
     let device = DeviceName::default().init()?;
+    let refuse = |reason: String| {
+        Err(Error::StateDict {
+            path: args.file.clone(),
+            reason,
+        })
+    };
+    if file.is_quantized() {
+        return refuse(
+            "it holds the weights that are computed with, which would be quantised once more: export it with \
+             `--weights latent` to go on with it here"
+                .into(),
+        );
+    }
     let config = match file.structure::<C>()? {
-        Some(config) => config,
+        Some(config) => {
+            let asked = &args.structure;
+            agrees(&config, asked)?;
+            let bits = config.bits();
+            let wrong = asked.q.is_some_and(|q| (q == 1) != bits.is_some())
+                || bits.is_some_and(|[w, a]| asked.wb.unwrap_or(w) != w || asked.ab.unwrap_or(a) != a);
+            if wrong {
+                return refuse(format!(
+                    "it holds a network of {}: leave out --q, --wb and --ab",
+                    config.precision()
+                ));
+            }
+            config
+        }
         None => {
-            let config = C::from_args(&args.structure, args.classes, false)?;
+            // Classes, and whatever else no flag says, are those of the file.
+            let config = C::from_args(&args.structure, 10, false)?;
+            let fitted = file.fit(&config)?;
             match args.structure.widths {
-                Some(_) => config,
-                None => file.fit_widths(&config)?,
+                Some(_) => fitted.resized(&config.widths())?,
+                None => fitted,
             }
         }
     };
+    let weight_bits = config.bits().map(|[weight, _]| weight.to_string());
+    if let (Some(found), Some(asked)) = (file.norm_bits().first(), weight_bits)
+        && *found != asked
+    {
+        return refuse(format!(
+            "its batch norms are those of {found}-bit weights, asked for are {asked} bits: give --wb {found}"
+        ));
+    }
     let network = file.load_into(config.init(&device))?;
     let dir = original(&args.directory);
     let source = format!("imported from {}", args.file.display());

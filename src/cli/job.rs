@@ -17,7 +17,7 @@ use super::pictures::DataArgs;
 use crate::data::Splits;
 use crate::mapping::channels::network_rounds;
 use crate::mapping::{Accounting, MappingConfig, Method, PimArray, Search, map_network};
-use crate::models::{Network, NetworkConfig, precision};
+use crate::models::{Network, NetworkConfig, Parameters, precision};
 use crate::prune::{Ranking, Ratio, Scope};
 use crate::quant::Bits;
 use crate::report::{LayerRow, NetworkRow, layer_rows, layer_table, network_table};
@@ -122,6 +122,7 @@ pub struct JobFlags {
         long,
         alias = "step_size",
         value_name = "N",
+        value_parser = at_least_one,
         default_value_t = 40,
         help_heading = "Recipe"
     )]
@@ -302,7 +303,15 @@ impl<C: JobNetwork> Job<C> {
             )));
         }
         let directory = args.directory.clone().unwrap_or_else(|| C::DIRECTORY.into());
-        let (splits, embedded) = args.data.splits(C::DATA, C::INPUT, args.seed)?;
+        let kept = match mode {
+            Mode::All | Mode::Train => None,
+            Mode::Prune | Mode::Test => Some(RunDir::new(directory.join(ORIGINAL)).config::<C>()?),
+        };
+        let data = match &kept {
+            Some(run) => args.data.clone().as_trained(&run.data),
+            None => args.data.clone(),
+        };
+        let (splits, embedded) = data.splits(C::DATA, C::INPUT, args.seed)?;
         eprintln!(
             "{}: {} training, {} validation, {} test pictures",
             splits.source,
@@ -310,12 +319,23 @@ impl<C: JobNetwork> Job<C> {
             splits.valid.len(),
             splits.test.len()
         );
-        let config = match mode {
-            Mode::All | Mode::Train => C::from_args(&args.network, splits.train.classes(), embedded)?,
-            Mode::Prune | Mode::Test => {
-                let config = RunDir::new(directory.join(ORIGINAL)).config::<C>()?.structure;
-                agrees(&config, &args.network)?;
-                config
+        let config = match kept {
+            None => C::from_args(&args.network, splits.train.classes(), embedded)?,
+            Some(run) => {
+                agrees(&run.structure, &args.network)?;
+                if run.structure.classes() != splits.train.classes() {
+                    return Err(Error::Recipe(format!(
+                        "the network in {} tells {} classes apart, {} has {}: give the flags for the data it was trained on",
+                        directory.display(),
+                        run.structure.classes(),
+                        splits.source,
+                        splits.train.classes()
+                    )));
+                }
+                if mode == Mode::Test && run.data() != splits.to_string() {
+                    eprintln!("trained on {}, tested on {}", run.data(), splits.source);
+                }
+                run.structure
             }
         };
         let [rows, cols] = C::ARRAY;
@@ -349,14 +369,18 @@ impl<C: JobNetwork> Job<C> {
         if matches!(mode, Mode::All | Mode::Prune) {
             job.fine_tuning().validate(job.splits.train.len())?;
         }
-        if mode == Mode::All {
+        if matches!(mode, Mode::All | Mode::Prune) {
             job.can_prune(&network)?;
         }
         Ok(job)
     }
 
-    /// Tries the search, or the ratio, before anything is trained for it.
+    /// Tries the ranking, and the search or the ratio, before anything is trained for them.
     fn can_prune(&self, network: &C::Network) -> Result<(), Error> {
+        let parameters = Parameters::of(network);
+        for group in network.channel_groups() {
+            self.args.ranking.scores(&group, &parameters)?;
+        }
         match self.width_choice() {
             WidthChoice::Array => {
                 network_rounds(&network.mapped().0, &self.mapping, self.max_rounds()).map(drop)?
@@ -535,6 +559,7 @@ impl<C: JobNetwork> Job<C> {
             mapping: self.mapping,
             winner: ended.map(|(winner, _)| networks[winner].name.clone()),
             stopped: ended.map(|(_, reason)| reason),
+            pruning: ended.map(|_| self.pruning()),
             networks: networks
                 .iter()
                 .zip(tests)
@@ -631,6 +656,26 @@ impl<C: JobNetwork> Job<C> {
             resume: self.args.resume,
             interrupter: self.interrupter.clone(),
             device: &self.device,
+            pruning: (round > 0).then(|| self.pruning()),
+        }
+    }
+
+    /// What chose the widths and channels of a round, in words.
+    fn pruning(&self) -> String {
+        let Self { args, mapping, .. } = self;
+        match self.width_choice() {
+            WidthChoice::Array => format!("to {} by {}", mapping.array, args.ranking),
+            WidthChoice::Ratio(ratio) => format!(
+                "{} of the {}, in multiples of {}, at least {}, by {}",
+                ratio.ratio,
+                match ratio.scope {
+                    Scope::Layer => "layer",
+                    Scope::Network => "network",
+                },
+                ratio.multiple,
+                ratio.minimum,
+                args.ranking
+            ),
         }
     }
 
@@ -653,7 +698,7 @@ impl<C: JobNetwork> Job<C> {
 }
 
 /// Refuses flags for a structure that a network which is there already has not.
-fn agrees<C: JobNetwork>(config: &C, args: &NetworkArgs) -> Result<(), Error> {
+pub(super) fn agrees<C: JobNetwork>(config: &C, args: &NetworkArgs) -> Result<(), Error> {
     let widths = args
         .widths
         .as_ref()
@@ -682,6 +727,7 @@ struct Results {
     mapping: MappingConfig,
     winner: Option<String>,
     stopped: Option<StopReason>,
+    pruning: Option<String>,
     networks: Vec<NetworkResult>,
 }
 

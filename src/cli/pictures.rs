@@ -37,6 +37,13 @@ impl DataSet {
         }
     }
 
+    /// The data set, and its folder, that a run calls `source`.
+    fn named(source: &str) -> Option<(Self, &str)> {
+        [Self::Svhn, Self::Cifar10, Self::Folder]
+            .into_iter()
+            .find_map(|set| Some((set, source.strip_prefix(set.name())?.strip_prefix(" in ")?)))
+    }
+
     /// What its pictures in `dir` are called in every output.
     fn source(self, dir: &Path) -> String {
         format!("{} in {}", self.name(), dir.display())
@@ -107,6 +114,23 @@ pub const SYNTHETIC: &str = "synthetic digits";
 const SYNTHETIC_SEEDS: [u64; 2] = [1, 2];
 
 impl DataArgs {
+    /// The pictures that a network was trained on, which its run calls `trained_on`, where no flag says otherwise.
+    pub fn as_trained(mut self, trained_on: &str) -> Self {
+        if self.asked_for() || self.synthetic {
+            return self;
+        }
+        if trained_on == SYNTHETIC {
+            self.synthetic = true;
+        } else if let Some((set, dir)) = DataSet::named(trained_on) {
+            (self.data, self.data_dir) = (Some(set), Some(dir.into()));
+        }
+        self
+    }
+
+    fn asked_for(&self) -> bool {
+        self.data.is_some() || self.data_dir.is_some() || self.download || self.extra
+    }
+
     /// Reads or draws the pictures for a network that was published on `published` and reads pictures of `input` height
     /// and width; validation is carved off with `seed`. Says whether they are the embedded digits.
     ///
@@ -130,8 +154,7 @@ impl DataArgs {
         if self.download {
             self.fetch(set, &dir)?;
         }
-        let asked_for = self.data.is_some() || self.data_dir.is_some() || self.download || self.extra;
-        let embedded = self.synthetic || !(asked_for || set.present(&dir));
+        let embedded = self.synthetic || !(self.asked_for() || set.present(&dir));
         let (source, train, test) = if embedded {
             let draw = |count: u32, seed: u64| synthetic::digits(count as usize, seed);
             let [train_seed, test_seed] = SYNTHETIC_SEEDS;
@@ -211,10 +234,8 @@ pub fn test_pictures(
             synthetic::digits(wanted, SYNTHETIC_SEEDS[1]),
         )
     } else {
-        let known = [DataSet::Svhn, DataSet::Cifar10, DataSet::Folder]
-            .into_iter()
-            .find_map(|set| Some((set, trained_on.strip_prefix(set.name())?.strip_prefix(" in ")?)));
-        let (set, place) = known.unwrap_or((published, published.dir().unwrap_or_default()));
+        let otherwise = (published, published.dir().unwrap_or_default());
+        let (set, place) = DataSet::named(trained_on).unwrap_or(otherwise);
         let dir = dir.unwrap_or(Path::new(place));
         let pictures = match set {
             DataSet::Svhn => svhn::load(&svhn::Split::Test.path(dir))?,

@@ -34,8 +34,8 @@ Examples:
 
 /// Prune a trained network round by round, fine-tuning it after each, and keep every round in the folder.
 ///
-/// A round prunes to the channel counts that the array computes in the fewest cycles, or by --ratio. Give the flags for data
-/// and seed that the network was trained with.
+/// A round prunes to the channel counts that the array computes in the fewest cycles, or by --ratio. Give the flags for
+/// pictures and seed that the network was trained with; where its data were, it knows.
 #[derive(Args, Clone, Debug)]
 pub struct PruneArgs {
     /// How.
@@ -43,7 +43,9 @@ pub struct PruneArgs {
     pub flags: KeptFlags,
 }
 
-/// Test what is kept in a folder, the original and every round.
+/// Test what is kept in a folder, the original and every round, on the data it was trained on unless flags say otherwise.
+///
+/// Where rounds for an array and rounds by --ratio are there, the latter are tested with --ratio.
 #[derive(Args, Clone, Debug)]
 pub struct TestArgs {
     /// How.

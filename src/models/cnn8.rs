@@ -172,6 +172,15 @@ impl NetworkConfig for Cnn8Config {
     fn bits(&self) -> Option<[Bits; 2]> {
         self.quantized.then_some([self.weight_bits, self.activation_bits])
     }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self {
+        let classes = shape("linear.bias").and_then(|shape| shape.first().copied());
+        self.clone().with_classes(classes.unwrap_or(self.classes))
+    }
 }
 
 /// What follows one of the convolutions.

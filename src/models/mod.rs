@@ -136,14 +136,30 @@ pub trait NetworkConfig: Config + Clone + fmt::Debug + PartialEq + Send + Sync +
     /// Bits of weights and of activations; none in full precision.
     fn bits(&self) -> Option<[Bits; 2]>;
 
+    /// Classes told apart.
+    fn classes(&self) -> usize;
+
+    /// The same structure with all that is no width of its channels, classes for instance, as wide as the parameters
+    /// whose shapes `shape` knows by their paths, in PyTorch's layout.
+    fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self;
+
     /// What is quantised to how many bits, as [`precision`] puts it.
     fn precision(&self) -> String {
         precision(self.bits())
     }
 }
 
-/// Refuses a width of zero.
+/// The most channels of a layer: no network comes near, and a slip of the keyboard is told before memory runs out.
+const MAX_WIDTH: usize = 8192;
+
+/// Refuses a width of zero, or of more than any network has.
 fn check_widths(network: &'static str, widths: &[usize]) -> Result<(), Error> {
+    if let Some(width) = widths.iter().find(|&&width| width > MAX_WIDTH) {
+        return Err(Error::Structure {
+            network,
+            reason: format!("a width of {width}: expected 1 to {MAX_WIDTH} channels a layer"),
+        });
+    }
     if widths.contains(&0) {
         return Err(Error::Widths {
             network,

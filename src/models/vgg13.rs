@@ -140,6 +140,22 @@ impl NetworkConfig for Vgg13Config {
     fn bits(&self) -> Option<[Bits; 2]> {
         self.quantized.then_some([self.weight_bits, self.activation_bits])
     }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self {
+        let rows = |path: &str, otherwise| {
+            shape(path)
+                .and_then(|shape| shape.first().copied())
+                .unwrap_or(otherwise)
+        };
+        let [first, second] = self.hidden;
+        self.clone()
+            .with_hidden([rows("hidden.0.weight", first), rows("hidden.1.weight", second)])
+            .with_classes(rows("linear.bias", self.classes))
+    }
 }
 
 /// Whether a pool follows convolution `n`, counted from 0.

@@ -24,7 +24,8 @@ pub enum Ranking {
     /// A filter's Euclidean norm.
     L2,
     /// The magnitude of the channel's batch norm scale: Liu et al., "Learning Efficient Convolutional Networks through
-    /// Network Slimming", ICCV 2017.
+    /// Network Slimming", ICCV 2017. Where several batch norms see the channel, with pre-activation those that read it,
+    /// theirs are added up.
     BatchNormScale,
     /// The sum of a filter's Euclidean distances to the other filters of its convolution: those nearest to the geometric
     /// median can be replaced by the others (He et al., "Filter Pruning via Geometric Median", CVPR 2019).
@@ -76,8 +77,7 @@ impl Ranking {
                     return Err(Error::Ranking {
                         group: group.name.clone(),
                         ranking: self.name(),
-                        reason: "no batch norm follows them; choose l1, l2, geometric-median or random"
-                            .into(),
+                        reason: "no batch norm sees them; choose l1, l2, geometric-median or random".into(),
                     });
                 }
                 for path in scales {

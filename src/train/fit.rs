@@ -65,6 +65,8 @@ pub struct FitOptions<'a> {
     pub interrupter: Interrupter,
     /// The device to compute on, without automatic differentiation.
     pub device: &'a Device,
+    /// How the network was pruned before, in words; none where it was not.
+    pub pruning: Option<String>,
 }
 
 /// A finished training.
@@ -98,6 +100,7 @@ pub fn fit<C: NetworkConfig>(
         resume,
         interrupter,
         device,
+        pruning,
     } = options;
     recipe.validate(splits.train.len())?;
     let run = RunConfig {
@@ -110,6 +113,7 @@ pub fn fit<C: NetworkConfig>(
         split_seed: splits.seed,
         augment: splits.augment,
         normalization: splits.train.normalization(),
+        pruning,
         version: env!("CARGO_PKG_VERSION").into(),
     };
     let checkpoints = dir.checkpoint();
@@ -263,6 +267,11 @@ fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>) -> Result<
             format!("{:?}", run.recipe),
         ),
         ("data", saved.data(), run.data()),
+        (
+            "pruning",
+            saved.pruning.unwrap_or_else(|| "none".into()),
+            run.pruning.clone().unwrap_or_else(|| "none".into()),
+        ),
         ("augmentation", saved.augment.to_string(), run.augment.to_string()),
         (
             "normalisation",

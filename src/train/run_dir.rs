@@ -47,6 +47,9 @@ pub struct RunConfig<C> {
     /// What the bytes became. Runs of before it was saved had the default.
     #[serde(default)]
     pub normalization: Normalization,
+    /// How the network was pruned before, in words; none where it was not.
+    #[serde(default)]
+    pub pruning: Option<String>,
     /// Version of this crate.
     pub version: String,
 }
@@ -125,13 +128,15 @@ impl RunDir {
                 reason: "config.json is missing".into(),
             });
         }
-        let config: RunConfig<C> = read_json(&path)?;
-        if config.network != C::NAME {
+        // Before the structure, which differs from network to network.
+        let network = run_network(&self.path)?;
+        if network != C::NAME {
             return Err(Error::Checkpoint {
                 path,
-                reason: format!("this is a run of {}, expected {}", config.network, C::NAME),
+                reason: format!("this is a run of {network}, expected {}", C::NAME),
             });
         }
+        let config: RunConfig<C> = read_json(&path)?;
         config.structure.validate().map_err(|error| Error::Checkpoint {
             path,
             reason: format!("{error}: restore the file, or train again"),
@@ -224,6 +229,7 @@ impl RunDir {
             split_seed: 0,
             augment: Augment::none(),
             normalization: Normalization::default(),
+            pruning: None,
             version: env!("CARGO_PKG_VERSION").into(),
         })?;
         self.save_model(network.clone().into_record())?;
