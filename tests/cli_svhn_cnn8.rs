@@ -291,7 +291,6 @@ fn a_flag_that_cannot_work_moves_nothing() {
     let before = names();
     for flags in [
         "--valid 0.9",
-        "--scheduler step --step_size 0",
         "--budget=-1",
         "--budget nan",
         "--valid 1",
@@ -302,7 +301,13 @@ fn a_flag_that_cannot_work_moves_nothing() {
         place.refused(&format!("{SMALL} {flags}"), 1);
         assert_eq!(names(), before, "{flags}");
     }
-    for flags in ["--lr nan", "--lr 0", "--total_epochs 0", "--prune_epochs 0"] {
+    for flags in [
+        "--lr nan",
+        "--lr 0",
+        "--total_epochs 0",
+        "--prune_epochs 0",
+        "--scheduler step --step_size 0",
+    ] {
         place.refused(&format!("{SMALL} {flags}"), 2);
         assert_eq!(names(), before, "{flags}");
     }
