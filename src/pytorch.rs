@@ -95,8 +95,8 @@ impl StateDict {
     /// Reads a `.pt`, `.pth` or `.safetensors` file.
     ///
     /// Nothing in a pickle is ever run: tensors and plain values are taken out of it. A `state_dict` that looks up
-    /// anything but what those are made of is refused; a whole module that was saved names classes of its own, which are
-    /// passed over.
+    /// anything but what those are made of is refused, by the instruction that `torch.save` looks names up with even where
+    /// the result is dropped; a whole module that was saved names classes of its own, which are passed over.
     ///
     /// # Errors
     ///
@@ -191,15 +191,8 @@ impl StateDict {
 
     /// The weight bits for which it holds batch norms behind `bn_dict`; none where they lie plainly.
     pub fn norm_bits(&self) -> BTreeSet<&str> {
-        let bits = |name: &str| {
-            name.split_once("bn_dict.")
-                .map(|(_, rest)| rest.split('.').next().unwrap_or_default().len())
-        };
         (self.tensors.keys())
-            .filter_map(|name| {
-                let start = name.find("bn_dict.")? + "bn_dict.".len();
-                Some(&name[start..start + bits(name)?])
-            })
+            .filter_map(|name| name.split_once("bn_dict.")?.1.split('.').next())
             .collect()
     }
 
@@ -289,7 +282,7 @@ impl StateDict {
             }
             let data = match name.layout {
                 TorchLayout::Transposed => transposed(data),
-                TorchLayout::Same | TorchLayout::Norm => data.clone(),
+                TorchLayout::Same => data.clone(),
             };
             parameters.insert(name.path.clone(), data);
         }
@@ -431,7 +424,7 @@ impl ModuleAdapter for ToTorch {
                 shape.reverse();
                 bridge::map_data(tensor, torch.clone(), dtype, shape, |data| transposed(&data))
             }
-            TorchLayout::Same | TorchLayout::Norm => {
+            TorchLayout::Same => {
                 tensor.name = torch.clone();
                 tensor
             }

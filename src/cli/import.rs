@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::job::agrees;
+use super::job::{ORIGINAL, agrees};
 use super::networks::{JobNetwork, NetworkArgs, NetworkKind, with_network};
-use super::train::original;
 use crate::models::Network;
 use crate::pytorch::StateDict;
 use crate::train::RunDir;
@@ -115,7 +114,7 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
         ));
     }
     let network = file.load_into(config.init(&device))?;
-    let dir = original(&args.directory);
+    let dir = args.directory.join(ORIGINAL);
     let source = format!("imported from {}", args.file.display());
     RunDir::new(&dir).import(&network, &config, &source)?;
     eprintln!(

@@ -219,7 +219,7 @@ pub struct JobFlags {
     pub format: Format,
 
     /// Device to compute on
-    #[arg(long, value_enum, default_value = DEFAULT_DEVICE)]
+    #[arg(long, value_enum, default_value_t)]
     pub device: DeviceName,
 }
 
@@ -235,15 +235,6 @@ fn positive(text: &str) -> Result<f64, String> {
         .filter(|&number: &f64| number.is_finite() && number > 0.0);
     number.ok_or_else(|| "expected a number above 0".to_owned())
 }
-
-/// `flex` where it is compiled in.
-const DEFAULT_DEVICE: &str = if cfg!(feature = "flex") {
-    "flex"
-} else if cfg!(feature = "wgpu") {
-    "wgpu"
-} else {
-    "ndarray"
-};
 
 /// What a job leaves beside its runs.
 const RESULTS: &str = "results.json";

@@ -251,17 +251,10 @@ impl JobNetwork for Vgg13Config {
     const DIRECTORY: &'static str = "runs/cifar10_vgg13";
     const PUBLISHED: Defaults = Defaults {
         epochs: 400,
-        prune_epochs: 80,
         batch_size: 128,
-        milestones: [0.375, 0.625, 0.875],
-        prune_milestones: [0.375, 0.625, 0.875],
+        ..ResNet20Config::PUBLISHED
     };
-    const EMBEDDED: Defaults = Defaults {
-        epochs: 8,
-        prune_epochs: 4,
-        batch_size: 32,
-        ..Self::PUBLISHED
-    };
+    const EMBEDDED: Defaults = ResNet20Config::EMBEDDED;
 
     fn from_args(args: &NetworkArgs, classes: usize, embedded: bool) -> Result<Self, Error> {
         no_order::<Self>(args)?;

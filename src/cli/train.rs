@@ -1,7 +1,5 @@
 //! `vwc-sdk train`, `prune` and `test`: the steps of the main job, for any network on any data.
 
-use std::path::Path;
-
 use clap::Args;
 
 use super::job::{self, JobArgs, JobFlags, Mode};
@@ -108,9 +106,4 @@ fn kept(mode: Mode, args: KeptFlags) -> Result<(), Error> {
 
 fn run(network: NetworkKind, mode: Mode, flags: JobFlags) -> Result<(), Error> {
     with_network!(network, C => job::run::<C>(JobArgs { mode, flags }))
-}
-
-/// Where a network is kept when it was read from a file.
-pub(super) fn original(directory: &Path) -> std::path::PathBuf {
-    directory.join(job::ORIGINAL)
 }

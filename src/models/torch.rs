@@ -18,9 +18,6 @@ pub enum TorchLayout {
     Same,
     /// A linear weight: outputs x inputs in PyTorch, inputs x outputs in Burn.
     Transposed,
-    /// A vector of a batch norm. The networks of VWC-SDK keep theirs behind `bn_dict.<weight bits>`, which is
-    /// understood on the way in.
-    Norm,
 }
 
 fn name(path: String, torch: String, layout: TorchLayout) -> TorchName {
@@ -56,7 +53,7 @@ pub(super) fn batch_norm(path: &str, torch: &str) -> Vec<TorchName> {
         name(
             format!("{path}.{ours}"),
             format!("{torch}.{theirs}"),
-            TorchLayout::Norm,
+            TorchLayout::Same,
         )
     })
     .collect()

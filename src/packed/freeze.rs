@@ -17,7 +17,7 @@ use crate::data::Normalization;
 use crate::models::{
     BlockOrder, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
 };
-use crate::quant::{Bits, QuantConv2d};
+use crate::quant::QuantConv2d;
 
 /// What a packed network is told besides its weights.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,12 +41,7 @@ pub trait Freeze: NetworkConfig {
 
 impl Freeze for Cnn8Config {
     fn freeze(&self, network: &Self::Network, labels: &Labels) -> Result<Model, PackedError> {
-        let mut builder = Builder::new(
-            self,
-            network,
-            self.quantized,
-            [self.weight_bits, self.activation_bits],
-        )?;
+        let mut builder = Builder::new(self, network)?;
         let last = network.convs.len() - 1;
         let mut x = 0;
         for (n, conv) in network.convs.iter().enumerate() {
@@ -70,12 +65,7 @@ impl Freeze for Cnn8Config {
 
 impl Freeze for ResNet20Config {
     fn freeze(&self, network: &Self::Network, labels: &Labels) -> Result<Model, PackedError> {
-        let mut builder = Builder::new(
-            self,
-            network,
-            self.quantized,
-            [self.weight_bits, self.activation_bits],
-        )?;
+        let mut builder = Builder::new(self, network)?;
         let floats = Then::Floats { act: Act::Identity };
         let mut x = builder.float("conv", 0, &network.conv, network.norm.as_ref(), false, floats)?;
         for (n, block) in network.blocks.iter().enumerate() {
@@ -115,12 +105,7 @@ impl Freeze for ResNet20Config {
 
 impl Freeze for Vgg13Config {
     fn freeze(&self, network: &Self::Network, labels: &Labels) -> Result<Model, PackedError> {
-        let mut builder = Builder::new(
-            self,
-            network,
-            self.quantized,
-            [self.weight_bits, self.activation_bits],
-        )?;
+        let mut builder = Builder::new(self, network)?;
         let mut x = 0;
         for (n, conv) in network.convs.iter().enumerate() {
             let path = format!("convs.{n}");
@@ -207,23 +192,19 @@ struct Builder {
 }
 
 impl Builder {
-    fn new<C: NetworkConfig>(
-        config: &C,
-        network: &C::Network,
-        quantized: bool,
-        bits: [Bits; 2],
-    ) -> Result<Self, PackedError> {
+    fn new<C: NetworkConfig>(config: &C, network: &C::Network) -> Result<Self, PackedError> {
         let refuse = |reason: String| PackedError::Network {
             network: C::NAME.into(),
             reason,
         };
-        let bits = bits.map(|bits| u32::from(bits.get()));
-        if !quantized || bits.iter().any(|bits| !(1..=MAX_BITS).contains(bits)) {
-            return Err(refuse(format!(
+        let bits = config.bits().map(|bits| bits.map(|bits| u32::from(bits.get())));
+        let packs = |bits: &[u32; 2]| bits.iter().all(|bits| (1..=MAX_BITS).contains(bits));
+        let [weight_bits, activation_bits] = bits.filter(packs).ok_or_else(|| {
+            refuse(format!(
                 "it is {}: expected 1 to {MAX_BITS} bits for weights and for activations; train it so",
                 config.precision()
-            )));
-        }
+            ))
+        })?;
         let parameters = Parameters::of(network);
         if let Some(path) = parameters.not_finite() {
             return Err(refuse(format!(
@@ -243,8 +224,8 @@ impl Builder {
             network: C::NAME,
             parameters,
             quantized: weights,
-            weight_bits: bits[0],
-            activation_bits: bits[1],
+            weight_bits,
+            activation_bits,
             tensors: Vec::new(),
             steps: Vec::new(),
         })
@@ -514,7 +495,7 @@ mod tests {
     use burn::tensor::{Device, Tensor, TensorData};
 
     use super::*;
-    use crate::quant::{Activation, norm_pool_act};
+    use crate::quant::{Activation, Bits, norm_pool_act};
 
     /// Numbers in [-1, 1), the same every time.
     fn noise(len: usize, seed: u64) -> Vec<f64> {
