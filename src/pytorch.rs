@@ -9,7 +9,7 @@
 //! | CNN-8 | `convs.0` ... `convs.6` | `layers.0`, `3`, `6`, `10`, `13`, `16`, `20` |
 //! | | `norms.0` ... `norms.4` | `layers.4`, `7`, `11`, `14`, `17` |
 //! | | `linear` | `fc` |
-//! | ResNet-20 | `conv`, `norm` | `conv1`, `bn1` |
+//! | ResNet-20 | `conv`, `norm` | `conv1`, `bn1` (none as published in full precision) |
 //! | | `blocks.N.conv0`, `norm0`, `conv1`, `norm1` | `layerS.B.conv0`, `bn0`, `conv1`, `bn1` (stage S from 1, block B from 0) |
 //! | | `blocks.N.shortcut.conv`, `norm` | `layerS.0.shortcut.0`, `.1` |
 //! | | `last_norm` (pre-activation only) | `bn` |
@@ -22,9 +22,8 @@
 //! batches (`num_batches_tracked`) are left out, and so are the batch norms and the PReLU that those scripts create for
 //! VGG-13 and never use. Everything may lie behind a prefix, as in `{"state_dict": ...}` or `module.`.
 //!
-//! The full-precision ResNet-20 and VGG-13 of those scripts are other networks than the twins here, which differ from the
-//! quantised networks in nothing but precision: that ResNet-20 has no batch norm behind a block's second convolution, that
-//! VGG-13 no bias in its first convolution and its classifier. Their files are refused, with a list of what is missing.
+//! In full precision, [`StateDict::fit`] tells by the tensors whether a file holds the twin of a quantised network or what
+//! those scripts call by its name, [`FullPrecision`](crate::models::FullPrecision).
 //!
 //! ```
 //! use burn::tensor::Device;

@@ -179,6 +179,31 @@ fn weights_come_from_pytorch() {
     ));
     assert!(text.contains("ratio1"), "{text}");
 
+    // In full precision as published: found out by its tensors, trained on, pruned, and back under PyTorch's names.
+    for network in ["resnet20", "vgg13"] {
+        let published = fixture(&format!("pytorch/{network}-published.pth"));
+        let published = published.display();
+        place.data(&format!(
+            "import {published} --network {network} --q 0 --directory p-{network}"
+        ));
+        let text = place.data(&format!(
+            "prune --directory p-{network} --ratio 0.3 --total_epochs 1 --budget 100 {SMALL}"
+        ));
+        assert!(
+            text.contains("full precision") && text.contains("ratio1"),
+            "{text}"
+        );
+        place.data(&format!("export p-{network}/ratio1 {network}.safetensors"));
+        place.data(&format!(
+            "import {network}.safetensors --directory back-{network}"
+        ));
+        let error = place.refused(
+            &format!("import {published} --network {network} --q 0 --full-precision twin --directory x"),
+            1,
+        );
+        assert!(error.contains("leave out --full-precision"), "{error}");
+    }
+
     let error = place.refused(&format!("import {file} --network resnet20 --directory mine"), 1);
     assert!(
         error.contains("--directory mine") && error.contains("new folder"),
@@ -224,6 +249,14 @@ fn bad_input_is_named() {
         (
             "train --network cnn8 --order pre-activation",
             &["--order", "CNN-8"],
+        ),
+        (
+            "train --network vgg13 --full-precision published",
+            &["--full-precision", "--q 0"],
+        ),
+        (
+            "train --network resnet20 --q 0 --full-precision published --order pre-activation",
+            &["ResNet-20", "pre-activation"],
         ),
         (
             "train --network resnet20 --widths 3,4",

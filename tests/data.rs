@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -588,19 +588,22 @@ fn serve(answers: Vec<Vec<u8>>) -> (String, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/digits.mat", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
-        let serve_one = |answer: Vec<u8>| {
-            let (mut stream, _) = listener.accept().unwrap();
-            let request: Vec<String> = BufReader::new(&stream)
-                .lines()
-                .map(Result::unwrap)
-                .take_while(|line| !line.is_empty())
-                .collect();
-            stream.write_all(&answer).unwrap();
-            request.join("\n").to_lowercase()
-        };
+        let serve_one = |answer: Vec<u8>| answer_one(listener.accept().unwrap().0, &answer);
         answers.into_iter().map(serve_one).collect()
     });
     (url, server)
+}
+
+/// Reads a request, and sends `answer`.
+fn answer_one(mut stream: impl Read + Write, answer: &[u8]) -> String {
+    let request: Vec<String> = BufReader::new(&mut stream)
+        .lines()
+        .map(Result::unwrap)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    stream.write_all(answer).unwrap();
+    stream.flush().unwrap();
+    request.join("\n").to_lowercase()
 }
 
 fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
@@ -658,6 +661,86 @@ fn download_fetches_once() {
     // The server is gone, so that a second request would fail.
     fetch(&url, &t.dest, &md5(&body), false).unwrap();
     assert_eq!(fs::read_dir(t.dir.path().join("new")).unwrap().count(), 1);
+}
+
+const HTTPS_URL: &str = "VWC_SDK_TEST_HTTPS_URL";
+const HTTPS_DEST: &str = "VWC_SDK_TEST_HTTPS_DEST";
+
+/// Fetches in a process of its own, for the environment variable that says whom to trust.
+#[test]
+fn download_over_https_trusts_the_certificates_that_it_is_told() {
+    let body = payload();
+    if let (Ok(url), Ok(dest)) = (std::env::var(HTTPS_URL), std::env::var(HTTPS_DEST)) {
+        if let Err(error) = fetch(&url, Path::new(&dest), &md5(&body), false) {
+            panic!("{error}");
+        }
+        return;
+    }
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let config = std::sync::Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "https://localhost:{}/cifar.tar.gz",
+        listener.local_addr().unwrap().port()
+    );
+    let t = target();
+    let trusted = t.dir.path().join("trusted.pem");
+    fs::write(&trusted, made.cert.pem()).unwrap();
+    let child = |trusted: Option<&Path>| {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child
+            .args([
+                "--exact",
+                "download_over_https_trusts_the_certificates_that_it_is_told",
+            ])
+            .env_remove("SSL_CERT_FILE")
+            .env(HTTPS_URL, &url)
+            .env(HTTPS_DEST, &t.dest);
+        if let Some(trusted) = trusted {
+            child.env("SSL_CERT_FILE", trusted);
+        }
+        let child = child
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        child.spawn().unwrap()
+    };
+    let said = |child: std::process::Child| {
+        let output = child.wait_with_output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    };
+
+    // Nobody vouches for this server.
+    let stranger = child(None);
+    let mut tls = rustls::ServerConnection::new(config.clone()).unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    assert!(
+        tls.complete_io(&mut stream)
+            .and_then(|_| tls.complete_io(&mut stream))
+            .is_err(),
+        "it hung up"
+    );
+    let (good, text) = said(stranger);
+    assert!(!good && text.contains("certificate"), "{text}");
+    assert!(!t.dest.exists() && !t.part.exists());
+
+    let friend = child(Some(&trusted));
+    let (stream, _) = listener.accept().unwrap();
+    let tls = rustls::ServerConnection::new(config).unwrap();
+    answer_one(rustls::StreamOwned::new(tls, stream), &whole(&body, body.len()));
+    let (good, text) = said(friend);
+    assert!(good, "{text}");
+    assert_eq!(fs::read(&t.dest).unwrap(), body);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use common::{assert_close, noise, tensor, values};
 use proptest::prelude::*;
 use tempfile::TempDir;
 use vwc_sdk::models::{
-    BlockOrder, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
+    BlockOrder, Cnn8Config, FullPrecision, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
 };
 use vwc_sdk::prune::{Ranking, prune};
 use vwc_sdk::pytorch::{StateDict, Weights, save_safetensors};
@@ -92,6 +92,37 @@ fn widths_are_those_of_the_file() {
         file.fit(&cnn8()),
         &["resnet20-checkpoint.pth", "no weight for conv1 of CNN-8"],
     );
+}
+
+#[test]
+fn the_file_tells_which_network_in_full_precision_it_holds() {
+    fn check<C: NetworkConfig>(config: C, twin: &str, published: C) {
+        for (name, expected) in [
+            (twin.to_owned(), &config),
+            (format!("{twin}-published"), &published),
+        ] {
+            let path = fixture(&format!("parity/{name}.safetensors"));
+            let file = StateDict::read(&path).unwrap();
+            let fitted = file.fit(&config).unwrap();
+            assert_eq!(&fitted, expected, "{name}");
+            file.load_into(fitted.init(&Device::default())).unwrap();
+        }
+        // The other one is refused by name.
+        let path = fixture(&format!("parity/{twin}-published.safetensors"));
+        let file = StateDict::read(&path).unwrap();
+        refused(file.load_into(config.init(&Device::default())), &["missing: "]);
+    }
+    let resnet = resnet20().with_quantized(false);
+    let published = resnet.clone().with_full_precision(FullPrecision::Published);
+    check(resnet, "resnet20", published);
+    let vgg = vgg13().with_quantized(false);
+    let published = vgg.clone().with_full_precision(FullPrecision::Published);
+    check(vgg, "vgg13", published);
+    let both = ResNet20Config::new()
+        .with_quantized(false)
+        .with_full_precision(FullPrecision::Published)
+        .with_order(BlockOrder::PreActivation);
+    refused(both.validate(), &["ResNet-20", "pre-activation"]);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 """The fixtures of tests/parity.rs: logits and gradients of the three networks in PyTorch, before and after pruning.
 
-    python3 benches/peers/golden.py tests/fixtures/parity
+    python3 benches/peers/golden.py tests/fixtures/parity [NAME...]
 
-One safetensors file a network and block order. In it, `weights.<name>` is the network's state_dict, the same at every
+One safetensors file a network and block order, and one for each that the original has in full precision alone; only those
+named, if any are. In it, `weights.<name>` is the network's state_dict, the same at every
 precision; `<case>/eval` and `<case>/train` are logits with running and with batch statistics, `<case>/grad/<name>` the
 gradients of a weighted sum of the latter, and the metadata names the seed of each case's picture. A case is a precision,
 or a precision and `pruned`: by filters' L1 norms, summed where a residual stage has several producers.
@@ -144,7 +145,7 @@ def run(net, seed):
     if nearest[0] < MARGIN or cancelling[0] > CANCELS:
         return None
     tensors = {"eval": logits, "train": trained.detach()}
-    return tensors | {f"grad/{name}": p.grad.clone() for name, p in net.named_parameters()}
+    return tensors | {f"grad/{name}": p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
 
 
 def case(net, seed):
@@ -196,16 +197,17 @@ def cnn8_groups(widths):
     return groups
 
 
-def vgg13_groups(widths):
+def vgg13_groups(widths, published=False):
     groups = []
     for n, width in enumerate(widths, 1):
-        slices = [("conv1.bias", 0)] if n == 1 else []
+        slices = [("conv1.bias", 0)] if n == 1 and not published else []
         slices += [(f"conv{n + 1}.weight", 1)] if n < 10 else [("fc1.weight", 1)]
         groups.append(([f"conv{n}"], width, slices))
     return groups
 
 
-def resnet20_groups(widths, inner, pre):
+def resnet20_groups(widths, inner, pre, published=False):
+    norms_first = pre or published
     groups = []
     for s in (1, 2, 3):
         producers = [f"layer{s}.{b}.conv1" for b in range(3)]
@@ -217,13 +219,13 @@ def resnet20_groups(widths, inner, pre):
             slices.append((f"layer{s + 1}.0.shortcut.0.weight", 1))
         else:
             slices.append(("linear.weight", 1))
-        if pre:
-            slices += [v for r in readers for v in norm(f"{r}.bn0")] + (norm("bn") if s == 3 else [])
+        if norms_first:
+            slices += [v for r in readers for v in norm(f"{r}.bn0")] + (norm("bn") if s == 3 and pre else [])
         else:
             slices += [v for b in range(3) for v in norm(f"layer{s}.{b}.bn1")] + (norm("bn1") if s == 1 else [])
         groups.append((producers, widths[s - 1], slices))
         for b in range(3):
-            between = norm(f"layer{s}.{b}.bn{1 if pre else 0}")
+            between = norm(f"layer{s}.{b}.bn{1 if norms_first else 0}")
             groups.append(([f"layer{s}.{b}.conv0"], inner[3 * (s - 1) + b], between + [(f"layer{s}.{b}.conv1.weight", 1)]))
     return groups
 
@@ -232,32 +234,41 @@ def networks_to_fix():
     full, small = [4, 5, 6, 7, 5, 6, 8], [3, 4, 6, 5, 4, 6, 7]
     yield "cnn8", lambda w, a: Cnn8(full, w, a), lambda w, a: Cnn8(small, w, a), cnn8_groups(small), 1000, 0.5, 0.05
     full, small = [3, 4, 4, 5, 5, 6, 6, 7, 7, 8], [2, 4, 3, 5, 4, 4, 6, 5, 7, 6]
-    make = lambda widths: lambda w, a: Vgg13(widths, w, a, hidden=(6, 7))
+    make = lambda widths, published=False: lambda w, a: Vgg13(widths, w, a, hidden=(6, 7), published=published)
     yield "vgg13", make(full), make(small), vgg13_groups(small), 2000, 0.6, 0.05
+    published = vgg13_groups(small, published=True)
+    yield "vgg13-published", make(full, True), make(small, True), published, 2000, 0.6, 0.05
     full, small, inner = [3, 4, 5], [2, 3, 4], [2, 1, 3, 3, 4, 2, 5, 3, 4]
     for pre in (False, True):
         before = lambda w, a, pre=pre: ResNet20(full, w, a, pre)
         after = lambda w, a, pre=pre: ResNet20(small, w, a, pre, inner)
         yield ("resnet20-pre" if pre else "resnet20"), before, after, resnet20_groups(small, inner, pre), 3000, 0.5, 0.0
+    before = lambda w, a: ResNet20(full, w, a, published=True)
+    after = lambda w, a: ResNet20(small, w, a, inner=inner, published=True)
+    groups = resnet20_groups(small, inner, pre=False, published=True)
+    yield "resnet20-published", before, after, groups, 3000, 0.5, 0.0
 
 
 def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for name, make, make_small, groups, seed, scale, lean in networks_to_fix():
+        if sys.argv[2:] and name not in sys.argv[2:]:
+            continue
+        precisions = [(None, None)] if name.endswith("published") else PRECISIONS
         # The first weights that leave no parameter without a gradient, whatever the precision.
-        tensors, seeds = next(filter(None, (fix(make, make_small, groups, s, scale, lean) for s in count(seed, 100))))
+        tensors, seeds = next(filter(None, (fix(make, make_small, groups, precisions, s, scale, lean) for s in count(seed, 100))))
         print(name, seeds, file=sys.stderr, flush=True)
         tensors = {k: v.float().contiguous() for k, v in tensors.items()}
         save_file(tensors, folder / f"{name}.safetensors", metadata=seeds | {"torch": torch.__version__})
 
 
-def fix(make, make_small, groups, seed, scale, lean):
+def fix(make, make_small, groups, precisions, seed, scale, lean):
     weights = random_weights(make(1, 1), seed, scale, lean)
     small = prune_groups(weights, groups)
     tensors = {f"weights.{k}": v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
     seeds = {}
-    for bits in PRECISIONS:
+    for bits in precisions:
         label = "full" if bits[0] is None else f"w{bits[0]}a{bits[1]}"
         for suffix, maker, state in [("", make, weights), ("-pruned", make_small, small)]:
             net = build(maker, state, bits)

@@ -100,11 +100,13 @@ class Cnn8(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block: quantised in the original's order, its full-precision twin, or either with pre-activation."""
+    """A residual block: quantised in the original's order, its full-precision twin, either with pre-activation, or the
+    original's in full precision, whose first batch norm nothing passes."""
 
-    def __init__(self, inputs, inner, outputs, stride, weight_bits, activation_bits, pre):
+    def __init__(self, inputs, inner, outputs, stride, weight_bits, activation_bits, pre, published=False):
         super().__init__()
-        self.quantised, self.pre = weight_bits is not None, pre
+        self.quantised, self.pre, self.published = weight_bits is not None, pre, published
+        pre = pre or published
         self.act = Act(activation_bits)
         self.conv0 = QuantConv2d(inputs, inner, 3, stride, 1, weight_bits)
         self.bn0 = nn.BatchNorm2d(inputs if pre else inner)
@@ -120,6 +122,8 @@ class Block(nn.Module):
         if self.pre:
             y = self.conv0(self.act(self.bn0(x)))
             return self.conv1(self.act(self.bn1(y))) + self.shortcut(x)
+        if self.published:
+            return self.act(self.conv1(self.act(self.bn1(self.conv0(x)))) + self.shortcut(x))
         if self.quantised:
             y = self.conv1(self.act(self.bn0(self.conv0(self.act(x)))))
             return self.bn1(y + self.shortcut(x))
@@ -128,16 +132,18 @@ class Block(nn.Module):
 
 
 class ResNet20(nn.Module):
-    """ResNet-20; with weight bits of None the full-precision twin. `inner` holds the nine blocks' inner widths."""
+    """ResNet-20; with weight bits of None the full-precision twin, or what the original has in its place. `inner` holds
+    the nine blocks' inner widths."""
 
     SIDE = 32
 
-    def __init__(self, widths, weight_bits, activation_bits, pre=False, inner=None):
+    def __init__(self, widths, weight_bits, activation_bits, pre=False, inner=None, published=False):
         super().__init__()
         self.pre, self.quantised = pre, weight_bits is not None
+        self.published = published
         inner = inner or [width for width in widths for _ in range(3)]
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
-        if not pre:
+        if not pre and not published:
             self.bn1 = nn.BatchNorm2d(widths[0])
         inputs = widths[0]
         for stage, width in enumerate(widths):
@@ -145,7 +151,7 @@ class ResNet20(nn.Module):
             for block in range(3):
                 stride = 2 if stage > 0 and block == 0 else 1
                 middle = inner[3 * stage + block]
-                blocks.append(Block(inputs, middle, width, stride, weight_bits, activation_bits, pre))
+                blocks.append(Block(inputs, middle, width, stride, weight_bits, activation_bits, pre, published))
                 inputs = width
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
         if pre:
@@ -157,7 +163,7 @@ class ResNet20(nn.Module):
 
     def forward(self, x):
         x = self.conv1(x)
-        if not self.pre:
+        if not self.pre and not self.published:
             x = self.bn1(x)
             if not self.quantised:
                 x = F.relu(x)
@@ -168,24 +174,26 @@ class ResNet20(nn.Module):
 
 
 class Vgg13(nn.Module):
-    """VGG-13 without batch norms; with weight bits of None the full-precision twin."""
+    """VGG-13 without batch norms; with weight bits of None the full-precision twin, or what the original has in its
+    place."""
 
     SIDE = 32
 
-    def __init__(self, widths, weight_bits, activation_bits, hidden=(512, 512), dropout=0.5):
+    def __init__(self, widths, weight_bits, activation_bits, hidden=(512, 512), dropout=0.5, published=False):
         super().__init__()
         self.act = Act(activation_bits)
+        self.published = published
         inputs = 3
         for n, width in enumerate(widths, 1):
             if n == 1:
-                conv = nn.Conv2d(inputs, width, 3, padding=1)
+                conv = nn.Conv2d(inputs, width, 3, padding=1, bias=not published)
             else:
                 conv = QuantConv2d(inputs, width, 3, padding=1, bits=weight_bits)
             setattr(self, f"conv{n}", conv)
             inputs = width
         self.fc1 = QuantLinear(inputs, hidden[0], weight_bits)
         self.fc2 = QuantLinear(hidden[0], hidden[1], weight_bits)
-        self.classifier = nn.Linear(hidden[1], 10)
+        self.classifier = nn.Linear(hidden[1], 10, bias=not published)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x):
@@ -193,6 +201,9 @@ class Vgg13(nn.Module):
             x = self.act(getattr(self, f"conv{n}")(x))
             if n % 2 == 0:
                 x = F.max_pool2d(x, 2)
+        if self.published:
+            x = self.dropout(self.act(self.fc1(self.dropout(x.flatten(1)))))
+            return self.classifier(self.fc2(x))
         x = self.dropout(self.act(self.fc1(x.flatten(1))))
         x = self.dropout(self.act(self.fc2(x)))
         return self.classifier(x)

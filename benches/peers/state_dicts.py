@@ -57,6 +57,13 @@ vgg.load_state_dict(weights("vgg13"), strict=False)
 torch.save(vgg, out / "vgg13-module.pth")
 
 
+# The original's networks in full precision, whole.
+torch.save(weights("resnet20-published"), out / "resnet20-published.pth")
+vgg = Vgg13WithUnused([3, 4, 4, 5, 5, 6, 6, 7, 7, 8], None, None, hidden=(6, 7), published=True)
+vgg.load_state_dict(weights("vgg13-published"), strict=False)
+torch.save(vgg.state_dict(), out / "vgg13-published.pth")
+
+
 class Command:
     """What an attacker would have the reader call."""
 

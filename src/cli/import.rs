@@ -13,9 +13,8 @@ use crate::{DeviceName, Error};
 
 /// Read a network's weights from a PyTorch file, to prune, test or map it here.
 ///
-/// Takes a state_dict of VWC-SDK's quantised networks and of its full-precision CNN-8, pruned or not (full-precision
-/// ResNet-20 and VGG-13 are the twins of the quantised ones, which those of its scripts are not): widths and classes are
-/// those of the file. Every tensor has to be there, and none left over; the documentation of the module `pytorch` lists the
+/// Takes a state_dict of the networks of VWC-SDK's scripts, quantised or in full precision (--q 0), pruned or not: widths
+/// and classes are those of the file, and in full precision it tells the twin from what is published. Every tensor has to be there, and none left over; the documentation of the module `pytorch` lists the
 /// names. Nothing in a pickle is run.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = IMPORT)]
@@ -80,9 +79,9 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
                 .into(),
         );
     }
+    let asked = &args.structure;
     let config = match file.structure::<C>()? {
         Some(config) => {
-            let asked = &args.structure;
             agrees(&config, asked)?;
             let bits = config.bits();
             let wrong = asked.q.is_some_and(|q| (q == 1) != bits.is_some())
@@ -97,9 +96,14 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
         }
         None => {
             // Classes, and whatever else no flag says, are those of the file.
-            let config = C::from_args(&args.structure, 10, false)?;
+            let config = C::from_args(asked, 10, false)?;
             let fitted = file.fit(&config)?;
-            match args.structure.widths {
+            if asked.full_precision.is_some() && fitted.full_precision() != config.full_precision() {
+                return refuse(
+                    "in full precision it holds the other network: leave out --full-precision".into(),
+                );
+            }
+            match asked.widths {
                 Some(_) => fitted.resized(&config.widths())?,
                 None => fitted,
             }

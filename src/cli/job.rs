@@ -699,6 +699,11 @@ pub(super) fn agrees<C: JobNetwork>(config: &C, args: &NetworkArgs) -> Result<()
         "--widths"
     } else if args.order.is_some_and(|order| config.order() != Some(order)) {
         "--order"
+    } else if args
+        .full_precision
+        .is_some_and(|full| config.full_precision() != Some(full))
+    {
+        "--full-precision"
     } else {
         return Ok(());
     };

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::pictures::DataSet;
 use crate::Error;
 use crate::mapping::Accounting;
-use crate::models::{BlockOrder, Cnn8Config, NetworkConfig, ResNet20Config, Vgg13Config};
+use crate::models::{BlockOrder, Cnn8Config, FullPrecision, NetworkConfig, ResNet20Config, Vgg13Config};
 use crate::quant::Bits;
 use crate::train::{Recipe, run_network};
 
@@ -77,10 +77,15 @@ pub(crate) use with_network;
 /// Flags for a network's structure.
 #[derive(Args, Clone, Debug, Default)]
 pub struct NetworkArgs {
-    /// 1 quantises the network; 0 trains its full-precision twin, with ReLUs and plain convolutions [default: 1; of a
+    /// 1 quantises the network; 0 trains it in full precision, with ReLUs and plain convolutions [default: 1; of a
     /// network that is there already, what it was trained with]
     #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1), help_heading = "Network")]
     pub q: Option<u8>,
+
+    /// With --q 0, which ResNet-20 or VGG-13 it is; for CNN-8 both are one [default: twin; of a network that is there
+    /// already, what it is]
+    #[arg(long, value_enum, help_heading = "Network")]
+    pub full_precision: Option<FullPrecision>,
 
     /// Activation bits: 1 to 8, or 32 [default: 1 for CNN-8, 2 for the others]
     #[arg(long, value_name = "BITS", help_heading = "Network")]
@@ -154,6 +159,21 @@ pub trait JobNetwork: NetworkConfig {
     fn order(&self) -> Option<BlockOrder> {
         None
     }
+
+    /// Which network in full precision it is, where it is one and there are two.
+    fn full_precision(&self) -> Option<FullPrecision> {
+        None
+    }
+}
+
+/// The network in full precision that is asked for, with `--q 0` alone.
+fn full_precision(args: &NetworkArgs) -> Result<FullPrecision, Error> {
+    match args.full_precision {
+        Some(_) if args.q != Some(0) => Err(Error::Recipe(
+            "--full-precision: the network is quantised: add --q 0, or leave the flag out".into(),
+        )),
+        asked => Ok(asked.unwrap_or(FullPrecision::Twin)),
+    }
 }
 
 /// Refuses `--order` for a network without residual blocks.
@@ -167,10 +187,10 @@ fn no_order<C: NetworkConfig>(args: &NetworkArgs) -> Result<(), Error> {
     }
 }
 
-/// `config`, with the widths asked for if any are.
+/// `config`, with the widths asked for if any are, if there is such a network.
 fn resized<C: NetworkConfig>(config: C, args: &NetworkArgs) -> Result<C, Error> {
     match &args.widths {
-        None => Ok(config),
+        None => config.validate().map(|()| config),
         Some(widths) => config.resized(widths),
     }
 }
@@ -196,6 +216,7 @@ impl JobNetwork for Cnn8Config {
 
     fn from_args(args: &NetworkArgs, classes: usize, _embedded: bool) -> Result<Self, Error> {
         no_order::<Self>(args)?;
+        full_precision(args)?;
         let config = Self::new()
             .with_quantized(args.q != Some(0))
             .with_weight_bits(args.wb.unwrap_or(Bits::ONE))
@@ -229,6 +250,7 @@ impl JobNetwork for ResNet20Config {
             .with_quantized(args.q != Some(0))
             .with_weight_bits(args.wb.unwrap_or(Bits::TWO))
             .with_activation_bits(args.ab.unwrap_or(Bits::TWO))
+            .with_full_precision(full_precision(args)?)
             .with_order(args.order.unwrap_or(BlockOrder::Original))
             .with_classes(classes);
         let config = if embedded {
@@ -241,6 +263,10 @@ impl JobNetwork for ResNet20Config {
 
     fn order(&self) -> Option<BlockOrder> {
         Some(self.order)
+    }
+
+    fn full_precision(&self) -> Option<FullPrecision> {
+        (!self.quantized).then_some(self.full_precision)
     }
 }
 
@@ -262,6 +288,7 @@ impl JobNetwork for Vgg13Config {
             .with_quantized(args.q != Some(0))
             .with_weight_bits(args.wb.unwrap_or(Bits::TWO))
             .with_activation_bits(args.ab.unwrap_or(Bits::TWO))
+            .with_full_precision(full_precision(args)?)
             .with_classes(classes);
         let config = if embedded {
             config
@@ -271,5 +298,9 @@ impl JobNetwork for Vgg13Config {
             config
         };
         resized(config, args)
+    }
+
+    fn full_precision(&self) -> Option<FullPrecision> {
+        (!self.quantized).then_some(self.full_precision)
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! The bytes land in `<file>.part`, which a later call continues. Only when all have arrived and their checksum is the
 //! promised one does the file get its name, so a file under its own name is always whole. The checksum also makes up
-//! for the connection not being encrypted: the server of SVHN speaks plain HTTP.
+//! for a connection that is not encrypted: the server of SVHN speaks plain HTTP. Over HTTPS, the certificates of Mozilla's
+//! list are trusted, or those in the file that the environment variable `SSL_CERT_FILE` names, as behind a proxy that
+//! has one of its own.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
@@ -13,6 +15,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use md5::{Digest, Md5};
 use ureq::Agent;
 use ureq::http::{HeaderMap, StatusCode, header};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::error::{DataError, io_error};
 
@@ -28,7 +31,7 @@ const BUFFER: usize = 64 * 1024;
 ///
 /// # Errors
 ///
-/// [`DataError::Network`] when the connection fails: what has arrived is kept, and the next call continues from there.
+/// [`DataError::Network`] when the connection fails, or the server's certificate is not to be trusted: what has arrived is kept, and the next call continues from there.
 /// [`DataError::HttpStatus`] when the server has no such file. [`DataError::Checksum`] when another file arrived: it is
 /// removed, and a file that was at `dest` before stays untouched. [`DataError::Busy`] when another process is
 /// downloading to `dest`. [`DataError::Io`] when a file cannot be read or written.
@@ -79,6 +82,21 @@ pub fn fetch(url: &str, dest: &Path, md5: &str, progress: bool) -> Result<(), Da
     fs::rename(&path, dest).map_err(io_error(&path, "rename"))
 }
 
+/// Whose certificates are taken of a server that has one.
+fn trusted(url: &str) -> Result<RootCerts, DataError> {
+    let named = std::env::var_os("SSL_CERT_FILE").filter(|_| url.starts_with("https:"));
+    let Some(path) = named.map(PathBuf::from) else {
+        return Ok(RootCerts::WebPki);
+    };
+    let pem = fs::read(&path).map_err(io_error(&path, "read"))?;
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    };
+    let certificates: Vec<_> = parse_pem(&pem).filter_map(certificate).collect();
+    Ok(RootCerts::new_with_certs(&certificates))
+}
+
 /// Where the unfinished download of `dest` is kept.
 fn part_path(dest: &Path) -> PathBuf {
     let mut path = dest.as_os_str().to_owned();
@@ -116,6 +134,7 @@ impl Download<'_> {
             .timeout_connect(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
             .timeout_per_read(Some(PATIENCE))
+            .tls_config(TlsConfig::builder().root_certs(trusted(self.url)?).build())
             .build()
             .into();
         let mut request = agent.get(self.url);

@@ -7,6 +7,7 @@
 
 mod channels;
 mod cnn8;
+mod full_precision;
 mod parameters;
 mod resnet20;
 mod torch;
@@ -21,6 +22,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 pub use channels::{ChannelGroup, ChannelSlice};
 pub use cnn8::{Cnn8, Cnn8Config};
+pub use full_precision::FullPrecision;
 pub use parameters::Parameters;
 pub use resnet20::{BlockOrder, ResNet20, ResNet20Config, ResidualBlock, Shortcut};
 pub use torch::{TorchLayout, TorchName};

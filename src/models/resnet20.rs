@@ -5,7 +5,9 @@ use burn::tensor::{Device, Tensor};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::{ChannelGroup, Network, NetworkConfig, TorchName, check_classes, check_widths, torch};
+use super::{
+    ChannelGroup, FullPrecision, Network, NetworkConfig, TorchName, check_classes, check_widths, torch,
+};
 use crate::Error;
 use crate::mapping::{ConvLayer, presets};
 use crate::quant::{Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, norm_pool_act};
@@ -55,10 +57,12 @@ pub struct ResNet20Config {
     /// Bits of their inputs. Default: 2.
     #[config(default = "Bits::TWO")]
     pub activation_bits: Bits,
-    /// Whether anything is quantised; without it the network is the full-precision twin, with ReLUs and plain
-    /// convolutions. Default: yes.
+    /// Whether anything is quantised; without it the network has ReLUs and plain convolutions. Default: yes.
     #[config(default = true)]
     pub quantized: bool,
+    /// What it is where nothing is quantised. Default: the twin.
+    #[config(default = "FullPrecision::Twin")]
+    pub full_precision: FullPrecision,
     /// Classes told apart. Default: the ten of CIFAR-10.
     #[config(default = 10)]
     pub classes: usize,
@@ -73,7 +77,7 @@ pub struct ResNet20Config {
 pub struct ResNet20 {
     /// The first convolution.
     pub conv: QuantConv2d,
-    /// Its batch norm; with pre-activation there is none.
+    /// Its batch norm; with pre-activation, and as published in full precision, there is none.
     pub norm: Option<BatchNorm>,
     /// The nine blocks.
     pub blocks: Vec<ResidualBlock>,
@@ -90,11 +94,13 @@ pub struct ResNet20 {
 pub struct ResidualBlock {
     /// The first convolution, which has the block's stride.
     pub conv0: QuantConv2d,
-    /// The batch norm behind it; with pre-activation the one in front.
+    /// The batch norm behind it; with pre-activation the one in front. As published in full precision nothing passes it:
+    /// it is there because it is in files.
     pub norm0: BatchNorm,
     /// The second convolution.
     pub conv1: QuantConv2d,
-    /// The batch norm behind it, in a quantised block after the addition; with pre-activation the one in front.
+    /// The batch norm behind it, in a quantised block after the addition; with pre-activation, and as published in full
+    /// precision, the one in front.
     pub norm1: BatchNorm,
     /// What the input passes on its way around, where stride or width change.
     pub shortcut: Option<Shortcut>,
@@ -110,12 +116,20 @@ pub struct Shortcut {
     pub norm: BatchNorm,
 }
 
-/// The three ways a block is put together.
+/// The ways a block is put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Form {
     Quantized,
     Twin,
+    Published,
     PreActivation,
+}
+
+impl Form {
+    /// Whether a block's batch norms have the widths that its convolutions read, not those that they write.
+    fn norms_first(self) -> bool {
+        matches!(self, Self::Published | Self::PreActivation)
+    }
 }
 
 impl NetworkConfig for ResNet20Config {
@@ -128,9 +142,12 @@ impl NetworkConfig for ResNet20Config {
         let form = match (self.order, self.quantized) {
             (BlockOrder::PreActivation, _) => Form::PreActivation,
             (BlockOrder::Original, true) => Form::Quantized,
-            (BlockOrder::Original, false) => Form::Twin,
+            (BlockOrder::Original, false) => match self.full_precision {
+                FullPrecision::Twin => Form::Twin,
+                FullPrecision::Published => Form::Published,
+            },
         };
-        let pre = form == Form::PreActivation;
+        let norms_first = form.norms_first();
         let norm = |width| BatchNormConfig::new(width).init(device);
         let inner = self.inner_widths();
         let mut inputs = self.widths[0];
@@ -143,9 +160,9 @@ impl NetworkConfig for ResNet20Config {
             });
             let block = ResidualBlock {
                 conv0: self.quantised(conv([inputs, inner], 3, stride)).init(device),
-                norm0: norm(if pre { inputs } else { inner }),
+                norm0: norm(if norms_first { inputs } else { inner }),
                 conv1: self.quantised(conv([inner, outputs], 3, 1)).init(device),
-                norm1: norm(if pre { inner } else { outputs }),
+                norm1: norm(if norms_first { inner } else { outputs }),
                 shortcut,
                 act: if self.quantized {
                     Activation::quantized(self.activation_bits)
@@ -158,9 +175,9 @@ impl NetworkConfig for ResNet20Config {
         });
         ResNet20 {
             conv: conv([3, self.widths[0]], 3, 1).init(device),
-            norm: (!pre).then(|| norm(self.widths[0])),
+            norm: (!norms_first).then(|| norm(self.widths[0])),
             blocks: blocks.collect(),
-            last_norm: pre.then(|| norm(self.widths[2])),
+            last_norm: (form == Form::PreActivation).then(|| norm(self.widths[2])),
             linear: LinearConfig::new(self.widths[2], self.classes).init(device),
             form,
         }
@@ -204,7 +221,17 @@ impl NetworkConfig for ResNet20Config {
 
     fn validate(&self) -> Result<(), Error> {
         check_widths(Self::NAME, &self.widths())?;
-        check_classes(Self::NAME, self.classes)
+        check_classes(Self::NAME, self.classes)?;
+        let full = !self.quantized && self.full_precision == FullPrecision::Published;
+        if full && self.order == BlockOrder::PreActivation {
+            return Err(Error::Structure {
+                network: Self::NAME,
+                reason: "as published in full precision its blocks have an order of their own, and pre-activation \
+                         is another: choose one of the two"
+                    .into(),
+            });
+        }
+        Ok(())
     }
 
     fn bits(&self) -> Option<[Bits; 2]> {
@@ -217,7 +244,12 @@ impl NetworkConfig for ResNet20Config {
 
     fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self {
         let classes = shape("linear.bias").and_then(|shape| shape.first().copied());
-        self.clone().with_classes(classes.unwrap_or(self.classes))
+        let mut fitted = self.clone().with_classes(classes.unwrap_or(self.classes));
+        // The twin has a batch norm behind its first convolution.
+        if !self.quantized && self.order == BlockOrder::Original && shape("norm.gamma").is_none() {
+            fitted.full_precision = FullPrecision::Published;
+        }
+        fitted
     }
 }
 
@@ -286,6 +318,11 @@ impl ResidualBlock {
                 let y = normalise(convolve(1, &self.conv1, y)?, &self.norm1);
                 Ok(act(y + around))
             }
+            Form::Published => {
+                let y = convolve(0, &self.conv0, x)?;
+                let y = convolve(1, &self.conv1, norm_act(y, &self.norm1))?;
+                Ok(act(y + around))
+            }
             Form::PreActivation => {
                 let y = convolve(0, &self.conv0, norm_act(x, &self.norm0))?;
                 let y = convolve(1, &self.conv1, norm_act(y, &self.norm1))?;
@@ -305,7 +342,7 @@ impl Network for ResNet20 {
     ) -> Result<Tensor<2>, E> {
         let first_act = match self.form {
             Form::Twin => Activation::relu(),
-            Form::Quantized | Form::PreActivation => Activation::identity(),
+            Form::Quantized | Form::Published | Form::PreActivation => Activation::identity(),
         };
         let mut x = convolve(0, &self.conv, images)?;
         if let Some(norm) = &self.norm {
@@ -347,7 +384,7 @@ impl Network for ResNet20 {
     /// For each stage the channels that its additions run over, which all their summands share, and those inside each
     /// of its blocks.
     fn channel_groups(&self) -> Vec<ChannelGroup> {
-        let pre = self.form == Form::PreActivation;
+        let norms_first = self.form.norms_first();
         let mut groups = Vec::new();
         for stage in 0..STAGES {
             let blocks = stage * BLOCKS..(stage + 1) * BLOCKS;
@@ -363,7 +400,7 @@ impl Network for ResNet20 {
             for (n, block) in blocks.clone().map(|n| (n, &self.blocks[n])) {
                 let path = |part: &str| format!("blocks.{n}.{part}");
                 group = group.with_producer(&path("conv1"));
-                if !pre {
+                if !norms_first {
                     group = group.with_batch_norm(&path("norm1"));
                 }
                 if block.shortcut.is_some() {
@@ -371,7 +408,7 @@ impl Network for ResNet20 {
                         .with_producer(&path("shortcut.conv"))
                         .with_batch_norm(&path("shortcut.norm"));
                 }
-                let between = if pre { "norm1" } else { "norm0" };
+                let between = if norms_first { "norm1" } else { "norm0" };
                 let name = format!("stage{}.block{}", stage + 1, n - blocks.start + 1);
                 inner.push(
                     ChannelGroup::new(name, block.conv0.weight.dims()[0])
@@ -386,7 +423,7 @@ impl Network for ResNet20 {
             for n in readers {
                 let path = |part: &str| format!("blocks.{n}.{part}");
                 group = group.with_reader(&path("conv0"));
-                if pre {
+                if norms_first {
                     group = group.with_batch_norm(&path("norm0"));
                 }
                 if self.blocks[n].shortcut.is_some() {

@@ -4,7 +4,8 @@ use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
-    ChannelGroup, Network, NetworkConfig, TorchName, check_classes, check_dropout, check_widths, torch,
+    ChannelGroup, FullPrecision, Network, NetworkConfig, TorchName, check_classes, check_dropout,
+    check_widths, torch,
 };
 use crate::Error;
 use crate::mapping::ConvLayer;
@@ -41,14 +42,17 @@ pub struct Vgg13Config {
     /// Bits of the activations between them. Default: 2.
     #[config(default = "Bits::TWO")]
     pub activation_bits: Bits,
-    /// Whether anything is quantised; without it the network is the full-precision twin, with ReLUs and plain layers.
-    /// Default: yes.
+    /// Whether anything is quantised; without it the network has ReLUs and plain layers. Default: yes.
     #[config(default = true)]
     pub quantized: bool,
+    /// What it is where nothing is quantised. Default: the twin.
+    #[config(default = "FullPrecision::Twin")]
+    pub full_precision: FullPrecision,
     /// Classes told apart. Default: the ten of CIFAR-10.
     #[config(default = 10)]
     pub classes: usize,
-    /// Share of the features dropped in training after each hidden layer. Default: 0.5.
+    /// Share of the features dropped in training after each hidden layer; as published in full precision, before the
+    /// first and after it. Default: 0.5.
     #[config(default = 0.5)]
     pub dropout: f64,
 }
@@ -58,7 +62,7 @@ pub struct Vgg13Config {
 /// norms).
 ///
 /// The first convolution and the last linear layer stay in full precision and carry a bias; all others are quantised and
-/// carry none.
+/// carry none. As published in full precision there is no bias at all.
 #[derive(Module, Debug)]
 pub struct Vgg13 {
     /// The ten convolutions.
@@ -69,6 +73,9 @@ pub struct Vgg13 {
     dropout: Dropout,
     /// The classifier.
     pub linear: Linear,
+    /// Whether it is the one that is published in full precision.
+    #[module(skip)]
+    published: bool,
 }
 
 impl NetworkConfig for Vgg13Config {
@@ -87,11 +94,12 @@ impl NetworkConfig for Vgg13Config {
         } else {
             (WeightQuantizer::Identity, Activation::relu(), None)
         };
+        let published = !self.quantized && self.full_precision == FullPrecision::Published;
         let inputs = std::iter::once(3).chain(self.widths);
         let convs = inputs.zip(self.widths).enumerate().map(|(n, (inputs, outputs))| {
             let conv = QuantConv2dConfig::new([inputs, outputs], [3, 3]).with_padding([1, 1]);
             match n {
-                0 => conv.with_bias(true),
+                0 => conv.with_bias(!published),
                 _ => conv.with_quantizer(quantizer).with_input_bits(input_bits),
             }
             .init(device)
@@ -108,7 +116,10 @@ impl NetworkConfig for Vgg13Config {
             hidden: hidden.into(),
             act,
             dropout: DropoutConfig::new(self.dropout).init(),
-            linear: LinearConfig::new(second, self.classes).init(device),
+            linear: LinearConfig::new(second, self.classes)
+                .with_bias(!published)
+                .init(device),
+            published,
         }
     }
 
@@ -152,9 +163,14 @@ impl NetworkConfig for Vgg13Config {
                 .unwrap_or(otherwise)
         };
         let [first, second] = self.hidden;
-        self.clone()
+        let mut fitted = (self.clone())
             .with_hidden([rows("hidden.0.weight", first), rows("hidden.1.weight", second)])
-            .with_classes(rows("linear.bias", self.classes))
+            .with_classes(rows("linear.weight", self.classes));
+        // The twin has a bias in its first convolution.
+        if !self.quantized && shape("convs.0.bias").is_none() {
+            fitted.full_precision = FullPrecision::Published;
+        }
+        fitted
     }
 }
 
@@ -180,8 +196,14 @@ impl Network for Vgg13 {
             }
         }
         let mut x = x.flatten::<2>(1, 3);
-        for hidden in &self.hidden {
-            x = self.dropout.forward(self.act.forward(hidden.forward(x)));
+        if self.published {
+            x = self.hidden[0].forward(self.dropout.forward(x));
+            x = self.dropout.forward(self.act.forward(x));
+            x = self.hidden[1].forward(x);
+        } else {
+            for hidden in &self.hidden {
+                x = self.dropout.forward(self.act.forward(hidden.forward(x)));
+            }
         }
         Ok(self.linear.forward(x))
     }
@@ -241,7 +263,8 @@ impl Network for Vgg13 {
                 false,
             ));
         }
-        names.extend(torch::linear("linear", "classifier", true));
+        let bias = self.linear.bias.is_some();
+        names.extend(torch::linear("linear", "classifier", bias));
         names
     }
 }
