@@ -55,7 +55,7 @@ fn epochs(splits: &Splits, config: &Cnn8Config, batch: usize) -> Vec<f64> {
         dir: RunDir::new(dir.path().join("run")),
         resume: false,
         interrupter: Interrupter::new(),
-        device: &device,
+        devices: std::slice::from_ref(&device),
         pruning: None,
     };
     let run = options.dir.clone();

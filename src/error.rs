@@ -28,6 +28,30 @@ pub enum Error {
         /// Those that are compiled in.
         available: String,
     },
+    /// A name that no device has.
+    #[error("there is no device '{name}': expected {expected}")]
+    DeviceName {
+        /// The name.
+        name: String,
+        /// What is understood.
+        expected: String,
+    },
+    /// A device that is not there, or does not work.
+    #[error("device {device}: {reason}")]
+    Device {
+        /// The device asked for.
+        device: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// An address that cannot be served on.
+    #[error("--bind {address}: {reason}")]
+    Serve {
+        /// The address.
+        address: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// Widths that do not describe the network.
     #[error("{network} takes {expected} widths, each at least 1, found {found:?}")]
     Widths {

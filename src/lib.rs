@@ -16,7 +16,7 @@ pub mod report;
 #[cfg(feature = "train")]
 pub mod data;
 #[cfg(feature = "train")]
-mod device;
+pub mod device;
 #[cfg(feature = "train")]
 mod error;
 #[cfg(feature = "flex")]

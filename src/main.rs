@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 #[cfg(feature = "packed")]
 use vwc_sdk::cli::run;
+#[cfg(feature = "remote")]
+use vwc_sdk::cli::serve;
 use vwc_sdk::cli::{compare, exit_code, front, map, simulate};
 #[cfg(feature = "train")]
-use vwc_sdk::cli::{evaluate, export, import, train};
+use vwc_sdk::cli::{devices, evaluate, export, import, train};
 
 /// Train low-bit convolutional networks, map them onto processing-in-memory arrays, and prune them to fit.
 #[derive(Parser)]
@@ -38,6 +40,10 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     #[cfg(feature = "train")]
     Evaluate(evaluate::EvaluateArgs),
+    #[cfg(feature = "train")]
+    Devices(devices::DevicesArgs),
+    #[cfg(feature = "remote")]
+    Serve(serve::ServeArgs),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +56,10 @@ fn main() -> ExitCode {
         Command::Simulate(args) => exit_code(simulate::run_all(&args)),
         #[cfg(feature = "train")]
         Command::Evaluate(args) => exit_code(evaluate::run(&args)),
+        #[cfg(feature = "train")]
+        Command::Devices(args) => exit_code(devices::run(&args)),
+        #[cfg(feature = "remote")]
+        Command::Serve(args) => exit_code(serve::run(&args)),
         #[cfg(feature = "train")]
         Command::Train(args) => exit_code(train::train(args)),
         #[cfg(feature = "train")]

@@ -37,7 +37,7 @@ fn train(run: &Path, structure: &Cnn8Config) {
         dir: RunDir::new(run),
         resume: false,
         interrupter: Interrupter::new(),
-        device: &device,
+        devices: std::slice::from_ref(&device),
         pruning: None,
     };
     fit(structure.init(&device), structure, options).unwrap();

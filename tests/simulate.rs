@@ -156,7 +156,7 @@ fn the_command_evaluates_what_a_training_left() {
         dir: RunDir::new(&run),
         resume: false,
         interrupter: Interrupter::new(),
-        device: &device,
+        devices: std::slice::from_ref(&device),
         pruning: None,
     };
     fit(structure.init(&device), &structure, options).unwrap();

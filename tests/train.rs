@@ -67,7 +67,7 @@ fn train_on(
         dir: RunDir::new(dir),
         resume,
         interrupter,
-        device: &device,
+        devices: std::slice::from_ref(&device),
         pruning: None,
     };
     fit(config.init(&device), config, options)
@@ -204,7 +204,7 @@ fn a_pruned_resnet20_on_varied_pictures_resumes_to_the_same_end() {
             dir: RunDir::new(dir.path().join(name)),
             resume,
             interrupter,
-            device: &device,
+            devices: std::slice::from_ref(&device),
             pruning: None,
         };
         fit(pruned.network.clone(), &pruned.config, options)

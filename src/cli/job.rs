@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use burn::data::dataset::Dataset;
+use burn::module::Module;
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -218,9 +219,15 @@ pub struct JobFlags {
     #[arg(long, value_enum, default_value = "table", help_heading = "Output")]
     pub format: Format,
 
-    /// Device to compute on
-    #[arg(long, value_enum, default_value_t)]
+    /// Device to compute on: flex or ndarray (the CPU), wgpu, vulkan, metal or cuda (a GPU, cuda:1 the second),
+    /// remote:HOST:PORT (see `vwc-sdk serve`), or auto, the best that is found. `vwc-sdk devices` lists them
+    #[arg(long, value_name = "DEVICE", default_value_t, help_heading = "Device")]
     pub device: DeviceName,
+
+    /// Train on so many devices of that kind at once: each takes its share of every batch, normalises it by itself, and
+    /// their gradients are added up
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Device")]
+    pub devices: u32,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -250,7 +257,10 @@ pub struct Job<C: NetworkConfig> {
     mode: Mode,
     args: JobFlags,
     config: C,
-    device: Device,
+    /// What the devices are called.
+    name: DeviceName,
+    /// Those to train on, the first of which does everything else.
+    devices: Vec<Device>,
     splits: Splits,
     defaults: Defaults,
     mapping: MappingConfig,
@@ -264,20 +274,25 @@ pub struct Job<C: NetworkConfig> {
 ///
 /// Those of the steps: [`Job::new`], [`Job::train`], [`Job::kept`], [`Job::prune`] and [`Job::report`].
 pub fn run<C: JobNetwork>(args: JobArgs) -> Result<(), Error> {
-    let mode = args.mode;
     let job = Job::<C>::new(args)?;
-    let networks = match mode {
-        Mode::All | Mode::Train => vec![job.train()?],
-        Mode::Prune | Mode::Test => job.kept()?,
-    };
-    if matches!(mode, Mode::Train | Mode::Test) {
-        return job.report(&networks, None);
-    }
-    let pruned = job.prune(networks)?;
-    job.report(&pruned.rounds, Some((pruned.winner, pruned.stopped)))
+    job.name.guard(|| job.run())
 }
 
 impl<C: JobNetwork> Job<C> {
+    fn run(&self) -> Result<(), Error> {
+        let job = self;
+        let mode = self.mode;
+        let networks = match mode {
+            Mode::All | Mode::Train => vec![job.train()?],
+            Mode::Prune | Mode::Test => job.kept()?,
+        };
+        if matches!(mode, Mode::Train | Mode::Test) {
+            return job.report(&networks, None);
+        }
+        let pruned = job.prune(networks)?;
+        job.report(&pruned.rounds, Some((pruned.winner, pruned.stopped)))
+    }
+
     /// Reads or draws the pictures, and has Ctrl-C stop the training after the step at hand. Whatever can be known to
     /// fail later fails here, before anything is trained or moved.
     ///
@@ -286,7 +301,18 @@ impl<C: JobNetwork> Job<C> {
     /// A device that is not compiled in, data that cannot be read, flags that do not fit the pictures or the network.
     pub fn new(args: JobArgs) -> Result<Self, Error> {
         let JobArgs { mode, flags: args } = args;
-        let device = args.device.init()?;
+        let name = args.device.found()?;
+        let devices = name.init_many(args.devices as usize)?;
+        if name != args.device {
+            eprintln!("device {}: {name} ({})", args.device, name.describe(&devices[0]));
+        }
+        if args.devices as usize > args.batch_size.unwrap_or(usize::MAX) {
+            return Err(Error::Recipe(format!(
+                "--devices {}: a batch of {} pictures leaves some without any",
+                args.devices,
+                args.batch_size.unwrap_or_default()
+            )));
+        }
         if args.budget.is_nan() || args.budget < 0.0 {
             return Err(Error::Recipe(format!(
                 "--budget {}: expected 0 or more points of accuracy",
@@ -344,7 +370,8 @@ impl<C: JobNetwork> Job<C> {
         let job = Self {
             mode,
             config,
-            device,
+            name,
+            devices,
             splits,
             defaults: if embedded { C::EMBEDDED } else { C::PUBLISHED },
             mapping,
@@ -352,7 +379,7 @@ impl<C: JobNetwork> Job<C> {
             interrupter: on_ctrl_c(),
             args,
         };
-        let network = job.config.init(&job.device);
+        let network = job.config.init(job.device());
         map_network(&network.conv_layers(), Method::VwSdk, &job.mapping)?;
         if matches!(mode, Mode::All | Mode::Train) {
             job.training().validate(job.splits.train.len())?;
@@ -413,8 +440,10 @@ impl<C: JobNetwork> Job<C> {
     pub fn train(&self) -> Result<Round<C>, Error> {
         let (config, recipe) = (&self.config, self.training());
         self.retire(0)?;
-        self.device.seed(recipe.seed);
-        let network = config.init(&self.device);
+        // On the CPU, so that a seed means the same weights on every device.
+        let cpu = DeviceName::default().init()?;
+        cpu.seed(recipe.seed);
+        let network = config.init(&cpu).to_device(self.device());
         let label = self.label(0);
         let fit = fit(network, config, self.options(&label, &recipe, 0))?;
         let accuracy = fit.best.valid_accuracy;
@@ -442,7 +471,7 @@ impl<C: JobNetwork> Job<C> {
 
     fn load(&self, round: usize) -> Result<Round<C>, Error> {
         let dir = self.dir(round);
-        let (network, run) = dir.load::<C>(&self.device)?;
+        let (network, run) = dir.load::<C>(self.device())?;
         let refuse = |reason| {
             Err(Error::Checkpoint {
                 path: dir.path().join("config.json"),
@@ -469,7 +498,7 @@ impl<C: JobNetwork> Job<C> {
             ));
         }
         let accuracy = if run.is_imported() {
-            evaluate::<C>(&network, &self.splits.valid, &self.device)?.accuracy()
+            evaluate::<C>(&network, &self.splits.valid, self.device())?.accuracy()
         } else {
             dir.best()?.valid_accuracy
         };
@@ -519,7 +548,7 @@ impl<C: JobNetwork> Job<C> {
     pub fn report(&self, networks: &[Round<C>], ended: Option<(usize, StopReason)>) -> Result<(), Error> {
         let tests = networks
             .iter()
-            .map(|round| evaluate::<C>(&round.network, &self.splits.test, &self.device))
+            .map(|round| evaluate::<C>(&round.network, &self.splits.test, self.device()))
             .collect::<Result<Vec<_>, _>>()?;
         let results = self.results(networks, &tests, ended);
         let json = serde_json::to_string_pretty(&results).expect("results are plain data") + "\n";
@@ -638,6 +667,11 @@ impl<C: JobNetwork> Job<C> {
             .with_seed(args.seed)
     }
 
+    /// The device that does everything but train.
+    fn device(&self) -> &Device {
+        &self.devices[0]
+    }
+
     fn options<'a>(&'a self, label: &'a str, recipe: &'a Recipe, round: usize) -> FitOptions<'a> {
         FitOptions {
             label,
@@ -646,7 +680,7 @@ impl<C: JobNetwork> Job<C> {
             dir: self.dir(round),
             resume: self.args.resume,
             interrupter: self.interrupter.clone(),
-            device: &self.device,
+            devices: &self.devices,
             pruning: (round > 0).then(|| self.pruning()),
         }
     }

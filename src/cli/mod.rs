@@ -2,6 +2,8 @@
 
 pub mod compare;
 #[cfg(feature = "train")]
+pub mod devices;
+#[cfg(feature = "train")]
 pub mod evaluate;
 #[cfg(feature = "train")]
 pub mod export;
@@ -19,6 +21,8 @@ pub mod options;
 pub mod pictures;
 #[cfg(feature = "packed")]
 pub mod run;
+#[cfg(feature = "remote")]
+pub mod serve;
 pub mod simulate;
 #[cfg(feature = "train")]
 pub mod train;

@@ -10,6 +10,8 @@ pub struct PictureBatch {
     pub images: Tensor<4>,
     /// Classes, `[batch]`.
     pub targets: Tensor<1, Int>,
+    /// Which part of the whole batch this is: 1, but where several devices share it out.
+    pub share: f64,
 }
 
 /// Normalises bytes and stacks them into a [`PictureBatch`].
@@ -54,6 +56,7 @@ impl Batcher<PictureItem, PictureBatch> for PictureBatcher {
         PictureBatch {
             images: Tensor::<4>::from_data(images, device).permute([0, 3, 1, 2]),
             targets: Tensor::from_data(TensorData::new(targets, [items.len()]), device),
+            share: 1.0,
         }
     }
 }

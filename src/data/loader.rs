@@ -1,3 +1,4 @@
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -10,6 +11,8 @@ use burn::tensor::Device;
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use rayon::prelude::*;
 
+use crate::device::attempt;
+
 use super::{Augment, PictureBatch, PictureBatcher, PictureDataset, Resize};
 
 /// Batches that wait while the device computes.
@@ -21,9 +24,14 @@ const PREFETCH: usize = 2;
 /// epoch 1's order again. Here the order, the variation of each picture, and the device's random numbers (dropout),
 /// follow from the seed and the number of the epoch alone: a resumed run continues exactly as the unbroken one, on any
 /// number of threads.
+///
+/// A [`slice`](DataLoader::slice) of it is a share of every batch: as many devices as there are slices train together on
+/// the batches that one alone would train on.
 #[derive(Debug)]
 pub struct PictureLoader {
     dataset: PictureDataset,
+    /// The share, in pictures of the data set.
+    part: Range<usize>,
     resize: Resize,
     batcher: PictureBatcher,
     batch_size: usize,
@@ -48,6 +56,7 @@ impl PictureLoader {
         assert!(batch_size > 0, "a batch holds at least one picture");
         Self {
             batcher: PictureBatcher::new(dataset.normalization()),
+            part: 0..dataset.len(),
             dataset,
             resize,
             batch_size,
@@ -79,9 +88,17 @@ impl PictureLoader {
         self
     }
 
-    fn with(&self, dataset: PictureDataset, device: &Device) -> Self {
+    /// The pictures, out of a batch of `batch`, that belong to the share: shares that lie side by side take all.
+    fn share(&self, batch: Range<usize>) -> Range<usize> {
+        let total = self.dataset.len().max(1);
+        let place = |part: usize| batch.start + batch.len() * part / total;
+        place(self.part.start)..place(self.part.end)
+    }
+
+    fn with(&self, part: Range<usize>, device: &Device) -> Self {
         Self {
-            dataset,
+            dataset: self.dataset.clone(),
+            part,
             resize: self.resize.clone(),
             batcher: self.batcher.clone(),
             batch_size: self.batch_size,
@@ -108,23 +125,33 @@ impl DataLoader<PictureBatch> for PictureLoader {
                 (self.dataset.shuffled(seed), seed, shuffle.augment)
             }
         };
-        let total = dataset.len();
+        let batches = (0..dataset.len()).step_by(self.batch_size).map(|start| {
+            let whole = start..(start + self.batch_size).min(dataset.len());
+            (self.share(whole.clone()), whole.len())
+        });
+        // The last batch may be too small for a share of it.
+        let batches: Vec<_> = batches.filter(|(share, _)| !share.is_empty()).collect();
+        let total = batches.iter().map(|(share, _)| share.len()).sum();
         let (resize, batcher) = (self.resize.clone(), self.batcher.clone());
-        let (batch_size, device) = (self.batch_size, self.device.clone());
+        let device = self.device.clone();
         let prepare = move |index: usize| {
             let item = augment.apply(dataset.get(index)?, &mut dice(seed, index));
             Ok(resize.map(&item))
         };
-        let (sender, batches) = mpsc::sync_channel(PREFETCH);
+        let (sender, receiver) = mpsc::sync_channel(PREFETCH);
         thread::spawn(move || {
-            for start in (0..total).step_by(batch_size) {
-                let end = (start + batch_size).min(total);
+            for (share, whole) in batches {
+                let part = share.len() as f64 / whole as f64;
                 // On all cores: at the start of an epoch everything waits for the first batch.
-                let items = (start..end)
-                    .into_par_iter()
-                    .map(&prepare)
-                    .collect::<Result<Vec<_>, _>>();
-                let batch = items.map(|items| (items.len(), batcher.batch(items, &device)));
+                let items = share.into_par_iter().map(&prepare).collect::<Result<Vec<_>, _>>();
+                let batch = items.and_then(|items| {
+                    // A device that is gone says so by a panic.
+                    let batch = attempt(|| PictureBatch {
+                        share: part,
+                        ..batcher.batch(items, &device)
+                    });
+                    batch.map_err(|gone| DatasetError::new(std::io::Error::other(gone)))
+                });
                 // The reader is gone where training was stopped.
                 if sender.send(batch).is_err() {
                     break;
@@ -132,22 +159,23 @@ impl DataLoader<PictureBatch> for PictureLoader {
             }
         });
         Box::new(Batches {
-            batches,
+            batches: receiver,
             done: 0,
             total,
         })
     }
 
     fn num_items(&self) -> usize {
-        self.dataset.len()
+        self.part.len()
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<PictureBatch>> {
-        Arc::new(self.with(self.dataset.clone(), device))
+        Arc::new(self.with(self.part.clone(), device))
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<PictureBatch>> {
-        Arc::new(self.with(self.dataset.slice(start, end), &self.device))
+        let part = self.part.start + start..(self.part.start + end).min(self.part.end);
+        Arc::new(self.with(part, &self.device))
     }
 }
 
@@ -159,7 +187,7 @@ fn dice(seed: u64, index: usize) -> ChaCha8Rng {
 }
 
 struct Batches {
-    batches: mpsc::Receiver<Result<(usize, PictureBatch), DatasetError>>,
+    batches: mpsc::Receiver<Result<PictureBatch, DatasetError>>,
     done: usize,
     total: usize,
 }
@@ -176,10 +204,7 @@ impl Iterator for Batches {
                 return Some(Err(DatasetError::new(gone)));
             }
         };
-        Some(batch.map(|(count, batch)| {
-            self.done += count;
-            batch
-        }))
+        Some(batch.inspect(|batch| self.done += batch.targets.dims()[0]))
     }
 }
 

@@ -1,8 +1,9 @@
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::Tensor;
-use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
+use super::metrics::Answers;
 use crate::data::PictureBatch;
 use crate::models::Network;
 
@@ -13,30 +14,40 @@ pub(super) struct Classifier<N: Network> {
 }
 
 impl<N: Network> Classifier<N> {
-    fn classify(&self, batch: PictureBatch) -> ClassificationOutput {
+    fn classify(&self, batch: PictureBatch) -> Answers {
         let output: Tensor<2> = self.network.forward(batch.images);
         let loss = CrossEntropyLossConfig::new()
             .init(&output.device())
             .forward(output.clone(), batch.targets.clone());
-        ClassificationOutput::new(loss, output, batch.targets)
+        Answers {
+            loss,
+            logits: output,
+            targets: batch.targets,
+        }
     }
 }
 
 impl<N: Network> TrainStep for Classifier<N> {
     type Input = PictureBatch;
-    type Output = ClassificationOutput;
+    type Output = Answers;
 
-    fn step(&self, batch: PictureBatch) -> TrainOutput<ClassificationOutput> {
+    fn step(&self, batch: PictureBatch) -> TrainOutput<Answers> {
+        let share = batch.share;
         let output = self.classify(batch);
-        TrainOutput::new(self, output.loss.backward(), output)
+        // Gradients of several devices are added up, and the loss is a mean: together they make that of the whole batch.
+        let loss = match share {
+            1.0 => output.loss.clone(),
+            _ => output.loss.clone().mul_scalar(share),
+        };
+        TrainOutput::new(self, loss.backward(), output)
     }
 }
 
 impl<N: Network> InferenceStep for Classifier<N> {
     type Input = PictureBatch;
-    type Output = ClassificationOutput;
+    type Output = Answers;
 
-    fn step(&self, batch: PictureBatch) -> ClassificationOutput {
+    fn step(&self, batch: PictureBatch) -> Answers {
         self.classify(batch)
     }
 }

@@ -6,12 +6,14 @@ use std::time::Instant;
 use burn::data::dataset::Dataset;
 use burn::module::Module;
 use burn::tensor::Device;
-use burn::train::metric::{AccuracyMetric, LossMetric};
-use burn::train::{ExecutionStrategy, Interrupter, Learner, SupervisedTraining, TrainingStrategy};
+use burn::train::{
+    ExecutionStrategy, Interrupter, Learner, MultiDeviceOptim, SupervisedTraining, TrainingStrategy,
+};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{EpochKeeper, EpochPoints, WholeFiles, best, last_complete, part};
 use super::classifier::Classifier;
+use super::metrics::{accuracy, loss};
 use super::renderer::BarRenderer;
 use super::run_dir::{apply, load_record};
 use super::{Recipe, RunConfig, RunDir};
@@ -63,8 +65,9 @@ pub struct FitOptions<'a> {
     pub resume: bool,
     /// Stops the training when told to.
     pub interrupter: Interrupter,
-    /// The device to compute on, without automatic differentiation.
-    pub device: &'a Device,
+    /// The devices to train on, without automatic differentiation: of several, each computes its share of every batch.
+    /// The first keeps the network.
+    pub devices: &'a [Device],
     /// How the network was pruned before, in words; none where it was not.
     pub pruning: Option<String>,
 }
@@ -99,9 +102,12 @@ pub fn fit<C: NetworkConfig>(
         dir,
         resume,
         interrupter,
-        device,
+        devices,
         pruning,
     } = options;
+    let device = devices
+        .first()
+        .ok_or_else(|| Error::Recipe("no device to train on".into()))?;
     recipe.validate(splits.train.len())?;
     let run = RunConfig {
         network: C::NAME.into(),
@@ -180,15 +186,13 @@ pub fn fit<C: NetworkConfig>(
         };
         let mut training =
             SupervisedTraining::new(dir.path(), Arc::new(train), Arc::new(loader(&splits.valid)))
-                .metrics((AccuracyMetric::new(), LossMetric::new()))
+                .metrics((accuracy(), loss()))
                 .with_metric_logger(EpochPoints::default())
                 .with_custom_checkpointers(file("model"), file("optim"), file("scheduler"))
                 .with_checkpointing_strategy(keeper)
                 .with_application_logger(None)
                 .with_interrupter(interrupter.clone())
-                .with_training_strategy(TrainingStrategy::Default(ExecutionStrategy::SingleDevice(
-                    device.clone().autodiff(),
-                )))
+                .with_training_strategy(TrainingStrategy::Default(strategy(devices)))
                 .num_epochs(recipe.epochs)
                 .label(label);
         if !dashboard {
@@ -233,6 +237,15 @@ pub fn fit<C: NetworkConfig>(
     let network = apply(classifier, load_record(&path)?, &path)?.network;
     dir.save_model(network.clone().into_record())?;
     Ok(Fit { network, best })
+}
+
+/// Several devices add their gradients up on the first.
+fn strategy(devices: &[Device]) -> ExecutionStrategy {
+    let mut devices: Vec<Device> = devices.iter().map(|device| device.clone().autodiff()).collect();
+    match devices.len() {
+        1 => ExecutionStrategy::single(devices.remove(0)),
+        _ => ExecutionStrategy::multi(devices, MultiDeviceOptim::OptimMainDevice),
+    }
 }
 
 fn no_metrics(dir: &RunDir) -> Error {

@@ -10,6 +10,7 @@ mod checkpoint;
 mod classifier;
 mod evaluate;
 mod fit;
+mod metrics;
 mod recipe;
 mod renderer;
 mod rounds;

@@ -4,13 +4,35 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use vwc_sdk::DeviceName;
+use vwc_sdk::device::DeviceKind;
 
-/// Every device of this build, by name. GPU devices are tested where a GPU is, not here.
+/// Set where there has to be a GPU, in software if need be.
+const GPU_VARIABLE: &str = "VWC_SDK_TEST_GPU";
+
+/// The first device of every kind in this build, by name. GPUs that are not there are passed over, but for one that is
+/// asked for by name in the environment.
 pub fn devices() -> Vec<(&'static str, Device)> {
-    DeviceName::available()
-        .filter(|device| *device != DeviceName::Wgpu)
-        .map(|device| (device.name(), device.init().expect("it is compiled in")))
+    let wanted = std::env::var(GPU_VARIABLE).unwrap_or_default();
+    let kinds = DeviceKind::local().filter(DeviceKind::compiled_in);
+    kinds
+        .filter_map(|kind| match DeviceName::from(kind.clone()).init() {
+            Ok(device) => Some((kind.name(), device)),
+            Err(error) if wanted.split(',').any(|name| name == kind.name()) => panic!("{error}"),
+            Err(error) => {
+                eprintln!("passed over: {error}");
+                None
+            }
+        })
         .collect()
+}
+
+/// How far a device may be from numbers computed in 64 bits, relative to the largest: sums of 32 bits in any order, and on
+/// NVIDIA's tensor cores factors of eleven bits.
+pub fn tolerance(device: &str) -> f64 {
+    match device {
+        "cuda" => 1e-2,
+        _ => 1e-4,
+    }
 }
 
 /// `values` in the given shape on `device`.
