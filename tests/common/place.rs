@@ -1,5 +1,7 @@
 //! A program, run as its users run it.
 
+#![allow(dead_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
