@@ -72,6 +72,11 @@ pub fn run(args: &ServeArgs) -> Result<(), Error> {
             }
         );
     }
+    // Otherwise Burn's server writes its log to standard output.
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN);
+    let _ = log.try_init();
     // The line that a program waits for.
     super::print(&format!("serving {name} on {address}\n")).map_err(Error::io("standard output", "write"))?;
     let served = server.serve(WebSocketTransport::from_listener(listener));
