@@ -60,11 +60,15 @@ fn an_exported_network_classifies_pictures_as_it_did_in_training() {
     let run = dir.path().join("original");
     train(&run, &Cnn8Config::new().with_widths([6, 7, 8, 9, 10, 10, 12]));
 
-    let output = command(&["export", "original", "original.vwcp"], dir.path());
+    let output = command(
+        &["export", "original", "original.vwcp", "--check", "300"],
+        dir.path(),
+    );
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{talk}");
     assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
+        talk.contains("the same class as the trained network on all 300 test pictures of synthetic digits"),
+        "{talk}"
     );
     assert!(output.stdout.is_empty());
     let file = dir.path().join("original.vwcp");

@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::data::dataloader::batcher::Batcher;
+use burn::data::dataset::{Dataset, transform::Mapper};
 use clap::{Args, ValueEnum};
 
-use super::networks::{NetworkKind, with_network};
-use super::pictures::DataSet;
-use crate::data::cifar10;
-use crate::models::NetworkConfig;
-use crate::packed::{Freeze, Labels, PackedError, write_file};
+use super::networks::{JobNetwork, NetworkKind, with_network};
+use super::pictures::{DataSet, test_pictures};
+use crate::data::{PictureBatcher, Resize, cifar10};
+use crate::models::{Network, NetworkConfig};
+use crate::packed::{Freeze, Labels, Model, PackedError, Session, write_file};
 use crate::pytorch::{Weights, save_safetensors};
 use crate::train::{RunConfig, RunDir};
 use crate::{DeviceName, Error};
@@ -36,6 +38,16 @@ pub struct ExportArgs {
     /// CIFAR-10 where the network was trained on it, otherwise numbers]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub classes: Vec<String>,
+
+    /// Before a packed network is written, compare its classes with the trained network's on so many test pictures,
+    /// from the first; all that there are, if there are fewer
+    #[arg(long, value_name = "PICTURES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub check: Option<u32>,
+
+    /// Folder of the data set for --check [default: where it was when the network was trained, or the embedded digits
+    /// where it was trained on those]
+    #[arg(long, value_name = "DIR", requires = "check")]
+    pub data_dir: Option<PathBuf>,
 }
 
 /// What a trained network is written as.
@@ -54,6 +66,7 @@ pub enum ExportFormat {
 const EXPORT: &str = "\
 Examples:
   vwc-sdk export runs/cifar10_resnet20/rcp1 rcp1.vwcp
+  vwc-sdk export runs/cifar10_resnet20/rcp1 rcp1.vwcp --check 10000
   vwc-sdk run rcp1.vwcp frog.jpg
   vwc-sdk export runs/cifar10_resnet20/rcp1 rcp1.onnx
   vwc-sdk export runs/cifar10_resnet20/rcp1 rcp1.safetensors
@@ -72,6 +85,26 @@ pub enum ExportError {
     /// A name that does not say what to write.
     #[error("{}: expected a name that ends in .vwcp, .onnx or .safetensors, or --format", .0.display())]
     Name(PathBuf),
+    /// `--check` with a format that holds no packed network.
+    #[error("--check compares a packed network, and --format pytorch writes none")]
+    NothingToCheck,
+    /// `--check` found another class than the trained network's.
+    #[error(
+        "the packed network gives {different} of {total} test pictures another class than the trained one; the first is \
+         number {first}: {packed}, expected {trained}. Nothing was written"
+    )]
+    Different {
+        /// So many pictures.
+        different: usize,
+        /// Of so many.
+        total: usize,
+        /// The first of them, from 0.
+        first: usize,
+        /// Its class, from 0, by the packed network.
+        packed: usize,
+        /// By the trained network.
+        trained: usize,
+    },
 }
 
 /// Runs `vwc-sdk export`.
@@ -87,9 +120,15 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
     with_network!(NetworkKind::of_run(&args.run)?, C => {
         let (network, run) = RunDir::new(&args.run).load::<C>(&DeviceName::default().init()?)?;
         if format == ExportFormat::Pytorch {
+            if args.check.is_some() {
+                return Err(ExportError::NothingToCheck);
+            }
             return Ok(save_safetensors(&network, &run.structure, &args.file, args.weights)?);
         }
         let model = run.structure.freeze(&network, &labels(args, &run))?;
+        if let Some(wanted) = args.check {
+            check::<C>(args, wanted as usize, &network, &run, &model)?;
+        }
         let bytes = match format {
             ExportFormat::Packed => model.to_bytes(),
             ExportFormat::Onnx => model.to_onnx(),
@@ -105,6 +144,72 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         );
         Ok(())
     })
+}
+
+/// Compares the classes that the packed network gives to test pictures with those of the trained one.
+fn check<C: JobNetwork>(
+    args: &ExportArgs,
+    wanted: usize,
+    network: &C::Network,
+    run: &RunConfig<C>,
+    model: &Model,
+) -> Result<(), ExportError> {
+    /// Pictures at a time.
+    const BATCH: usize = 256;
+    let (source, pictures) = test_pictures(&run.data, C::DATA, args.data_dir.as_deref(), C::INPUT, wanted)?;
+    let device = DeviceName::default().init()?;
+    let (resize, batcher) = (Resize::new(C::INPUT), PictureBatcher::new(run.normalization));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut session = Session::new(model).with_threads(threads);
+    let total = pictures.len();
+    let (mut right, mut others) = (0, Vec::new());
+    for begin in (0..total).step_by(BATCH) {
+        let items = (begin..total.min(begin + BATCH)).map(|n| pictures.get(n).map(|item| resize.map(&item)));
+        let items: Vec<_> = items
+            .collect::<Result<_, _>>()
+            .map_err(|error| Error::Recipe(format!("a picture cannot be read: {error}")))?;
+        let bytes: Vec<u8> = items
+            .iter()
+            .flat_map(|item| item.pixels.iter().copied())
+            .collect();
+        let labels: Vec<usize> = items.iter().map(|item| usize::from(item.label)).collect();
+        let logits = network.forward(batcher.batch(items, &device).images).into_data();
+        let logits = logits.try_into_vec::<f32>().expect("logits are 32-bit floats");
+        let of_pictures = |logits: &[f32]| -> Vec<usize> {
+            let classes = logits.chunks_exact(logits.len() / labels.len());
+            classes.map(likeliest).collect()
+        };
+        let (trained, packed) = (of_pictures(&logits), of_pictures(session.logits(&bytes)));
+        for (n, ((trained, packed), label)) in trained.into_iter().zip(packed).zip(&labels).enumerate() {
+            right += usize::from(packed == *label);
+            if trained != packed {
+                others.push((begin + n, packed, trained));
+            }
+        }
+    }
+    if let Some(&(first, packed, trained)) = others.first() {
+        let different = others.len();
+        return Err(ExportError::Different {
+            different,
+            total,
+            first,
+            packed,
+            trained,
+        });
+    }
+    eprintln!(
+        "the same class as the trained network on all {total} test pictures of {source}; {:.2} % are right",
+        100.0 * right as f64 / total as f64
+    );
+    Ok(())
+}
+
+/// The class of the largest logit.
+fn likeliest(logits: &[f32]) -> usize {
+    let classes = 0..logits.len();
+    classes
+        .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+        .unwrap_or(0)
 }
 
 fn by_name(file: &Path) -> Result<ExportFormat, ExportError> {

@@ -125,17 +125,26 @@ pub(super) fn gather(
     windows: &mut [u64],
 ) {
     let words = channels.div_ceil(WORD);
-    for (position, window) in windows.chunks_exact_mut(run.words).enumerate() {
-        window.fill(0);
-        let mut at = 0;
-        for pixel in plane[position * stride * words..][..across * words].chunks_exact(words) {
-            for (n, &bits) in pixel.iter().enumerate() {
-                window[at / WORD] |= bits << (at % WORD);
-                let here = WORD.min(channels - n * WORD);
-                if at % WORD + here > WORD {
-                    window[at / WORD + 1] |= bits >> (WORD - at % WORD);
+    let step = stride * words;
+    let positions = windows.len() / run.words;
+    assert!(plane.len() >= (positions - 1) * step + across * words);
+    // Word by word for all positions, so that where the bits go is found out once.
+    for pixel in 0..across {
+        for word in 0..words {
+            let from = pixel * words + word;
+            let at = pixel * channels + word * WORD;
+            let here = WORD.min(channels - word * WORD);
+            let (to, shift) = (at / WORD, at % WORD);
+            let mut plane = plane[from..].iter().step_by(step);
+            let mut windows = windows.chunks_exact_mut(run.words);
+            let begins = shift == 0;
+            let crosses = shift + here > WORD;
+            for (&bits, window) in plane.by_ref().zip(windows.by_ref()) {
+                let window = &mut window[to..];
+                window[0] = if begins { bits } else { window[0] | bits << shift };
+                if crosses {
+                    window[1] = bits >> (WORD - shift);
                 }
-                at += here;
             }
         }
     }

@@ -14,6 +14,12 @@ use std::fmt;
 /// Outputs whose weights lie side by side.
 pub(super) const PANEL: usize = 16;
 
+/// Numbers of a [`Lanes::Eight`].
+pub(super) const EIGHT: usize = 8;
+
+/// The most positions of a tile of any machine.
+pub(super) const MOST_ROWS: usize = 8;
+
 /// Instructions that packed networks are computed with. All give the same results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
@@ -48,7 +54,9 @@ impl Machine {
             && is_x86_feature_detected!("popcnt");
         match self {
             Self::Avx512 => {
-                avx2 && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vpopcntdq")
+                avx2 && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vpopcntdq")
             }
             Self::Avx2 => avx2,
             Self::Neon => false,
@@ -92,13 +100,15 @@ pub(super) trait Lanes {
     /// So many words can be counted before [`Lanes::add`] has to empty the counts.
     const MOST: usize;
 
-    /// [`PANEL`] words.
-    unsafe fn words(from: *const u64) -> Self::Words;
+    /// [`PANEL`] words, of which the first `FOURS` times four are used; and likewise below.
+    unsafe fn words<const FOURS: usize>(from: *const u64) -> Self::Words;
     unsafe fn no_counts() -> Self::Counts;
     /// Adds, for each output, the number of bits that `x` and the output's weights have in common.
-    unsafe fn count(counts: Self::Counts, x: u64, words: Self::Words) -> Self::Counts;
-    /// Adds the counts, times `2^shift`, to [`PANEL`] sums.
-    unsafe fn add(counts: Self::Counts, shift: u32, sums: *mut i32);
+    unsafe fn count<const FOURS: usize>(counts: Self::Counts, x: u64, words: Self::Words) -> Self::Counts;
+    /// Twice the counts. Where [`Lanes::MOST`] is no limit.
+    unsafe fn doubled<const FOURS: usize>(counts: Self::Counts) -> Self::Counts;
+    /// Adds the counts, times `2^shift`, to the sums of the panel's outputs.
+    unsafe fn add<const FOURS: usize>(counts: Self::Counts, shift: u32, sums: *mut i32);
     /// Bit `plane` of each of sixteen codes, the first in the lowest place.
     unsafe fn bits(codes: *const i32, plane: u32) -> u16;
 
@@ -106,6 +116,21 @@ pub(super) trait Lanes {
     unsafe fn store(x: Self::Eight, to: *mut f32);
     /// `x * weights + sums`, rounded once.
     unsafe fn fused(x: f32, weights: Self::Eight, sums: Self::Eight) -> Self::Eight;
+    unsafe fn splat(x: f32) -> Self::Eight;
+    /// Eight integers as floats.
+    unsafe fn converted(from: *const i32) -> Self::Eight;
+    unsafe fn sum(a: Self::Eight, b: Self::Eight) -> Self::Eight;
+    unsafe fn difference(a: Self::Eight, b: Self::Eight) -> Self::Eight;
+    unsafe fn product(a: Self::Eight, b: Self::Eight) -> Self::Eight;
+    unsafe fn quotient(a: Self::Eight, b: Self::Eight) -> Self::Eight;
+    /// The larger, `a` of equals and where one is no number.
+    unsafe fn larger(a: Self::Eight, b: Self::Eight) -> Self::Eight;
+    /// 0 for what is 0 or less.
+    unsafe fn relu(x: Self::Eight) -> Self::Eight;
+    /// To 0 and 1.
+    unsafe fn clamp(x: Self::Eight) -> Self::Eight;
+    /// The first of each, the second of each, and so on.
+    unsafe fn transposed(x: [Self::Eight; EIGHT]) -> [Self::Eight; EIGHT];
 }
 
 /// See [`Machine::Portable`].
@@ -120,7 +145,7 @@ impl Lanes for Portable {
     const MOST: usize = usize::MAX;
 
     #[inline(always)]
-    unsafe fn words(from: *const u64) -> [u64; PANEL] {
+    unsafe fn words<const FOURS: usize>(from: *const u64) -> [u64; PANEL] {
         // SAFETY: the caller's.
         unsafe { from.cast::<[u64; PANEL]>().read_unaligned() }
     }
@@ -131,16 +156,25 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    unsafe fn count(mut counts: [u32; PANEL], x: u64, words: [u64; PANEL]) -> [u32; PANEL] {
-        for (count, word) in counts.iter_mut().zip(words) {
+    unsafe fn count<const FOURS: usize>(
+        mut counts: [u32; PANEL],
+        x: u64,
+        words: [u64; PANEL],
+    ) -> [u32; PANEL] {
+        for (count, word) in counts.iter_mut().zip(words).take(4 * FOURS) {
             *count += (x & word).count_ones();
         }
         counts
     }
 
     #[inline(always)]
-    unsafe fn add(counts: [u32; PANEL], shift: u32, sums: *mut i32) {
-        for (n, count) in counts.into_iter().enumerate() {
+    unsafe fn doubled<const FOURS: usize>(counts: [u32; PANEL]) -> [u32; PANEL] {
+        counts.map(|count| 2 * count)
+    }
+
+    #[inline(always)]
+    unsafe fn add<const FOURS: usize>(counts: [u32; PANEL], shift: u32, sums: *mut i32) {
+        for (n, count) in counts.into_iter().enumerate().take(4 * FOURS) {
             // SAFETY: the caller's.
             unsafe { *sums.add(n) += (count << shift) as i32 };
         }
@@ -174,6 +208,58 @@ impl Lanes for Portable {
         }
         sums
     }
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> [f32; 8] {
+        [x; 8]
+    }
+
+    #[inline(always)]
+    unsafe fn converted(from: *const i32) -> [f32; 8] {
+        // SAFETY: the caller's.
+        let from = unsafe { from.cast::<[i32; 8]>().read_unaligned() };
+        from.map(|x| x as f32)
+    }
+
+    #[inline(always)]
+    unsafe fn sum(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|n| a[n] + b[n])
+    }
+
+    #[inline(always)]
+    unsafe fn difference(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|n| a[n] - b[n])
+    }
+
+    #[inline(always)]
+    unsafe fn product(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|n| a[n] * b[n])
+    }
+
+    #[inline(always)]
+    unsafe fn quotient(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|n| a[n] / b[n])
+    }
+
+    #[inline(always)]
+    unsafe fn larger(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|n| if b[n] > a[n] { b[n] } else { a[n] })
+    }
+
+    #[inline(always)]
+    unsafe fn relu(x: [f32; 8]) -> [f32; 8] {
+        x.map(|x| if x <= 0.0 { 0.0 } else { x })
+    }
+
+    #[inline(always)]
+    unsafe fn clamp(x: [f32; 8]) -> [f32; 8] {
+        x.map(|x| x.clamp(0.0, 1.0))
+    }
+
+    #[inline(always)]
+    unsafe fn transposed(x: [[f32; 8]; EIGHT]) -> [[f32; 8]; EIGHT] {
+        std::array::from_fn(|n| std::array::from_fn(|m| x[m][n]))
+    }
 }
 
 /// Defines `$name(machine, ...)`, which calls `$inner::<M>(...)` of the machine's own [`Lanes`] in a function that has
@@ -185,7 +271,7 @@ macro_rules! on_machine {
             use $crate::packed::{Machine, machine};
             assert!(machine.is_here(), "this machine has no {machine}");
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512vpopcntdq,avx2,fma,popcnt")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512vpopcntdq,avx2,fma,popcnt")]
             fn avx512($($arg: $type),*) {
                 $inner::<machine::Avx512>($($arg),*)
             }

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::PackedError;
 use super::layout::{Run, WORD, weight_words};
-use super::machine::PANEL;
-use super::rows::{CodeRow, Reads, even_parts};
+use super::machine::{EIGHT, PANEL};
+use super::rows::{CodeRow, FloatReads, Reads, even_parts};
 use super::spec::{Act, AffineIds, Op, PackedThen, Plan, Spec, Step, TensorId, Then, ValueId, Window};
 use super::tensor::{Tensor, Words};
 
@@ -30,6 +30,8 @@ pub struct Model {
     pub(super) buffers: Buffers,
     /// Pixels of zeros around the picture.
     pub(super) picture_frame: [usize; 2],
+    /// Whether a row of the picture is kept as three planes, one for each channel, and not as pixels.
+    pub(super) planar: bool,
     /// What every byte of every channel becomes.
     pub(super) bytes: Box<[[f32; 256]; 3]>,
 }
@@ -100,13 +102,16 @@ pub(super) enum Kernel {
 
 #[derive(Debug)]
 pub(super) struct FloatConv {
-    pub reads: Reads,
+    pub reads: FloatReads,
     /// Height and width, after a pool.
     pub output: [usize; 2],
     pub outputs: usize,
-    /// `outputs`, in whole eights.
+    /// Numbers of a position's sums: room for the panels and groups.
     pub padded: usize,
     pub panels: Vec<FloatPanel>,
+    /// All outputs a second time, for positions sixteen at a time, where that takes less than whole eights of outputs;
+    /// else none.
+    pub groups: Vec<FloatGroup>,
     pub affine: Option<Affine>,
     pub pool: bool,
     pub end: FloatEnd,
@@ -117,6 +122,15 @@ pub(super) struct FloatConv {
 pub(super) struct FloatPanel {
     pub first: usize,
     pub across: usize,
+    pub start: Vec<f32>,
+    pub weights: Vec<f32>,
+}
+
+/// Up to six outputs, of which nothing is padded.
+#[derive(Debug)]
+pub(super) struct FloatGroup {
+    pub first: usize,
+    /// One number for each output.
     pub start: Vec<f32>,
     pub weights: Vec<f32>,
 }
@@ -185,16 +199,6 @@ pub(super) struct Affine {
     pub mean: Vec<f32>,
     pub scale: Vec<f32>,
     pub shift: Vec<f32>,
-}
-
-impl Affine {
-    #[inline(always)]
-    pub fn apply(&self, x: &mut [f32]) {
-        let channels = self.mean.iter().zip(&self.scale).zip(&self.shift);
-        for (x, ((mean, scale), shift)) in x.iter_mut().zip(channels) {
-            *x = (*x - mean) * scale + shift;
-        }
-    }
 }
 
 impl FloatConv {
@@ -274,6 +278,23 @@ impl Model {
             .sum::<usize>()
     }
 
+    /// Products of weights and inputs that one picture takes: those in full precision, and those of codes.
+    #[must_use]
+    pub fn multiplications(&self) -> [usize; 2] {
+        let mut products = [0; 2];
+        for (step, value) in self.spec.plan.steps.iter().zip(&self.values[1..]) {
+            if let Op::Float { window, .. } | Op::Packed { window, .. } = &step.op {
+                let input = self.values[step.input];
+                let [height, width] =
+                    conv_size(window, input.size, false).expect("checked when it was laid out");
+                let filter = window.kernel[0] * window.kernel[1] * input.channels;
+                let packed = matches!(step.op, Op::Packed { .. });
+                products[usize::from(packed)] += height * width * filter * value.channels;
+            }
+        }
+        products
+    }
+
     /// Checks a network and lays it out for the machine.
     pub(super) fn new(spec: Spec) -> Result<Self, PackedError> {
         let plan = &spec.plan;
@@ -314,6 +335,7 @@ impl Model {
                 buffer: 0,
             }],
             windows: 0,
+            planar: None,
         };
         let mut kernels = Vec::with_capacity(plan.steps.len());
         for (n, step) in plan.steps.iter().enumerate() {
@@ -323,6 +345,7 @@ impl Model {
         }
         let (mut values, windows) = (build.values, build.windows);
         let picture_frame = build.frames.get(0);
+        let planar = build.planar.unwrap_or_default();
         let last = values[values.len() - 1];
         if last.kind != Kind::Floats || last.size != [1, 1] || last.channels != plan.classes.len() {
             return Err(general(format!(
@@ -352,6 +375,7 @@ impl Model {
             values,
             buffers,
             picture_frame,
+            planar,
             bytes,
             spec,
         })
@@ -391,6 +415,8 @@ struct Build<'a> {
     frames: Frames,
     values: Vec<Value>,
     windows: usize,
+    /// See [`Model::planar`]; what the first step that reads the picture asks for.
+    planar: Option<bool>,
 }
 
 impl Build<'_> {
@@ -547,7 +573,7 @@ impl Build<'_> {
 
     #[allow(clippy::too_many_arguments)]
     fn float(
-        &self,
+        &mut self,
         id: ValueId,
         input: Value,
         window: &Window,
@@ -566,28 +592,49 @@ impl Build<'_> {
         let output = conv_size(window, input.size, pool)?;
         let [down, across] = window.kernel;
         let filter = input.channels * down * across;
-        let weight = match self.spec.tensors.get(weight) {
+        let spec = self.spec;
+        let weight = match spec.tensors.get(weight) {
             Some(Tensor::F32(x)) if !x.is_empty() && x.len().is_multiple_of(filter) => &x[..],
             _ => return Err(format!("its weights are no filters of {filter} floats")),
         };
         let outputs = weight.len() / filter;
         check_channels(outputs)?;
+        let width = input.size[1] + 2 * window.padding[1];
+        let pitch = width * input.channels;
+        // To turn positions into channels again takes about as long as eight products.
+        let spared = (outputs.next_multiple_of(EIGHT) - outputs) * filter;
+        let worth_it = window.stride[1] == 1 && spared > EIGHT * outputs;
+        let planar = id == 0 && *self.planar.get_or_insert(worth_it);
         let bias = bias.map(|bias| self.floats(bias, outputs)).transpose()?;
-        let pitch = (input.size[1] + 2 * window.padding[1]) * input.channels;
+        let [column_step, columns, channel_step, channels] = if planar {
+            [1, across, width, input.channels]
+        } else {
+            // All that is under a row of the kernel lies side by side, as if it was one pixel's.
+            [0, 1, 1, across * input.channels]
+        };
+        let reads = FloatReads {
+            step: window.stride[1] * if planar { 1 } else { input.channels },
+            tap_step: pitch,
+            row_step: window.stride[0] * pitch,
+            taps: down,
+            column_step,
+            columns,
+            channel_step,
+            channels,
+        };
+        let groups = if planar && worth_it {
+            float_groups(window, input.channels, weight, bias)
+        } else {
+            Vec::new()
+        };
+        let room = groups.last().map_or(0, |group: &FloatGroup| group.first + EIGHT);
         Ok(FloatConv {
-            reads: Reads {
-                planes: 1,
-                plane_step: 0,
-                step: window.stride[1] * input.channels,
-                tap_step: pitch,
-                row_step: window.stride[0] * pitch,
-                taps: down,
-                run: across * input.channels,
-            },
+            reads,
             output,
             outputs,
-            padded: outputs.next_multiple_of(8),
+            padded: outputs.next_multiple_of(EIGHT).max(room),
             panels: float_panels(window, input.channels, weight, bias),
+            groups,
             affine: self.affine(affine, outputs)?,
             pool,
             end: match then {
@@ -768,28 +815,14 @@ fn conv_size(window: &Window, input: [usize; 2], pool: bool) -> Result<[usize; 2
     Ok(size)
 }
 
-/// Inputs in the order kernel row, kernel column, channel; eight outputs side by side.
+/// Eight outputs side by side.
 fn float_panels(window: &Window, inputs: usize, weight: &[f32], bias: Option<&[f32]>) -> Vec<FloatPanel> {
-    let taps = window.kernel[0] * window.kernel[1];
-    let outputs = weight.len() / (inputs * taps);
-    even_parts(outputs.div_ceil(8), 3)
+    let outputs = weight.len() / (inputs * window.kernel[0] * window.kernel[1]);
+    even_parts(outputs.div_ceil(EIGHT), 3)
         .map(|eights| {
-            let columns = 8 * eights.len();
-            let first = 8 * eights.start;
-            let here = columns.min(outputs - first);
-            let mut start = vec![0.0; columns];
-            if let Some(bias) = bias {
-                start[..here].copy_from_slice(&bias[first..][..here]);
-            }
-            let mut weights = vec![0.0; taps * inputs * columns];
-            for column in 0..here {
-                let filter = &weight[(first + column) * inputs * taps..][..inputs * taps];
-                for (input, filter) in filter.chunks_exact(taps).enumerate() {
-                    for (tap, &weight) in filter.iter().enumerate() {
-                        weights[(tap * inputs + input) * columns + column] = weight;
-                    }
-                }
-            }
+            let columns = EIGHT * eights.len();
+            let first = EIGHT * eights.start;
+            let (start, weights) = side_by_side(window, inputs, weight, bias, first, columns);
             FloatPanel {
                 first,
                 across: eights.len(),
@@ -798,6 +831,49 @@ fn float_panels(window: &Window, inputs: usize, weight: &[f32], bias: Option<&[f
             }
         })
         .collect()
+}
+
+fn float_groups(window: &Window, inputs: usize, weight: &[f32], bias: Option<&[f32]>) -> Vec<FloatGroup> {
+    let outputs = weight.len() / (inputs * window.kernel[0] * window.kernel[1]);
+    even_parts(outputs, 6)
+        .map(|group| {
+            let (start, weights) = side_by_side(window, inputs, weight, bias, group.start, group.len());
+            FloatGroup {
+                first: group.start,
+                start,
+                weights,
+            }
+        })
+        .collect()
+}
+
+/// Bias and weights of `columns` outputs from `first` on, zero where there is none. Weights of one input lie side by
+/// side, the inputs in the order kernel row, kernel column, channel.
+fn side_by_side(
+    window: &Window,
+    inputs: usize,
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    first: usize,
+    columns: usize,
+) -> (Vec<f32>, Vec<f32>) {
+    let taps = window.kernel[0] * window.kernel[1];
+    let outputs = weight.len() / (inputs * taps);
+    let here = columns.min(outputs - first);
+    let mut start = vec![0.0; columns];
+    if let Some(bias) = bias {
+        start[..here].copy_from_slice(&bias[first..][..here]);
+    }
+    let mut weights = vec![0.0; taps * inputs * columns];
+    for column in 0..here {
+        let filter = &weight[(first + column) * inputs * taps..][..inputs * taps];
+        for (input, filter) in filter.chunks_exact(taps).enumerate() {
+            for (tap, &weight) in filter.iter().enumerate() {
+                weights[(tap * inputs + input) * columns + column] = weight;
+            }
+        }
+    }
+    (start, weights)
 }
 
 /// Gives each value a buffer, that of one which no later step reads where there is one.

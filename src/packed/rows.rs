@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::layout::WORD;
-use super::machine::{Lanes, PANEL, on_machine};
+use super::machine::{EIGHT, Lanes, MOST_ROWS, PANEL, on_machine};
 use super::model::{Affine, FloatConv, FloatEnd, PackedConv, PackedEnd, Quantize};
 use super::spec::Act;
 
@@ -11,7 +11,6 @@ use super::spec::Act;
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub sums: Vec<i32>,
-    pub codes: Vec<i32>,
     pub floats: Vec<f32>,
 }
 
@@ -46,10 +45,10 @@ impl CodeRow {
     }
 }
 
-/// Where a convolution reads, in elements.
+/// Where a convolution of codes reads, in words.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reads {
-    /// Bits of a code; 1 of floats.
+    /// Bits of a code.
     pub planes: usize,
     /// From one bit to the next.
     pub plane_step: usize,
@@ -61,8 +60,43 @@ pub(super) struct Reads {
     pub row_step: usize,
     /// Rows of the kernel.
     pub taps: usize,
-    /// Elements that are read in a row.
+    /// Words that are read in a row.
     pub run: usize,
+}
+
+/// Where a convolution in full precision reads, in floats.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FloatReads {
+    /// From one output position to the next.
+    pub step: usize,
+    /// From one kernel row to the next.
+    pub tap_step: usize,
+    /// From one output row to the next.
+    pub row_step: usize,
+    /// Rows of the kernel.
+    pub taps: usize,
+    /// From one kernel column to the next.
+    pub column_step: usize,
+    pub columns: usize,
+    /// From one channel to the next.
+    pub channel_step: usize,
+    pub channels: usize,
+}
+
+impl FloatReads {
+    /// Weights of one output.
+    pub fn filter(&self) -> usize {
+        self.taps * self.columns * self.channels
+    }
+
+    /// All that `positions` positions of one output row read.
+    fn reach(&self, positions: usize) -> usize {
+        (self.taps - 1) * self.tap_step
+            + (self.columns - 1) * self.column_step
+            + (self.channels - 1) * self.channel_step
+            + (positions - 1) * self.step
+            + 1
+    }
 }
 
 impl Reads {
@@ -99,12 +133,23 @@ pub(super) struct QuantizeRows<'a> {
     /// From the first row.
     pub x: &'a [f32],
     pub out: (&'a mut [u64], CodeRow),
-    pub scratch: &'a mut Scratch,
+}
+
+/// The mean over all positions of each channel, row by row.
+pub(super) struct MeanRows<'a> {
+    pub x: &'a [f32],
+    /// Height and width.
+    pub size: [usize; 2],
+    pub affine: Option<&'a Affine>,
+    pub act: Act,
+    /// One number for each channel.
+    pub out: &'a mut [f32],
 }
 
 on_machine!(run_packed = packed_rows(job: PackedRows<'_>));
 on_machine!(run_float = float_rows(job: FloatRows<'_>));
 on_machine!(run_quantize = quantize_rows(job: QuantizeRows<'_>));
+on_machine!(run_mean = mean_rows(job: MeanRows<'_>));
 
 /// `len` in as few parts of at most `most` as it takes, all about equally long.
 pub(super) fn even_parts(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> + Clone {
@@ -123,11 +168,10 @@ fn packed_rows<M: Lanes>(job: PackedRows<'_>) {
         scratch,
     } = job;
     let [_, width] = conv.output;
-    let padded = conv.padded;
+    let (outputs, padded) = (conv.outputs, conv.padded);
     let (lines, line) = (conv.lines(), conv.lines() * width * padded);
     scratch.sums.resize(lines * line, 0);
-    scratch.codes.resize(padded, 0);
-    let Scratch { sums, codes, .. } = scratch;
+    let sums = &mut scratch.sums[..];
     for (n, row) in rows.enumerate() {
         for (down, sums) in sums.chunks_exact_mut(line).enumerate() {
             let x = &x[(row * lines + down) * conv.reads.row_step..];
@@ -136,22 +180,22 @@ fn packed_rows<M: Lanes>(job: PackedRows<'_>) {
         match (&conv.end, &mut out) {
             (PackedEnd::Codes { thresholds, .. }, Out::Codes(to, row)) => {
                 let to = &mut to[n * row.len()..][..row.len()];
-                for position in 0..width {
-                    if lines == 1 {
-                        let sums = &sums[position * padded..][..padded];
-                        count_thresholds(sums, thresholds, codes);
-                    } else {
-                        let (top, low) = sums.split_at_mut(line);
-                        let top = &mut top[2 * position * padded..][..2 * padded];
-                        let low = &low[2 * position * padded..][..2 * padded];
-                        let (a, b) = top.split_at_mut(padded);
-                        let (c, d) = low.split_at(padded);
-                        for (((a, &b), &c), &d) in a.iter_mut().zip(&*b).zip(c).zip(d) {
-                            *a = (*a).max(b).max(c.max(d));
+                let levels = thresholds.len() / padded;
+                if lines == 2 {
+                    pool(sums, width, padded);
+                }
+                for first in (0..padded).step_by(PANEL) {
+                    for position in 0..width {
+                        let sums = &sums[lines * position * padded + first..][..PANEL];
+                        let mut codes = [0; PANEL];
+                        for level in 0..levels {
+                            let thresholds = &thresholds[level * padded + first..][..PANEL];
+                            for ((code, &sum), &threshold) in codes.iter_mut().zip(sums).zip(thresholds) {
+                                *code += i32::from(sum >= threshold);
+                            }
                         }
-                        count_thresholds(a, thresholds, codes);
+                        store_codes::<M>(&codes, first, first, *row, position, to);
                     }
-                    store_codes::<M>(codes, *row, position, to);
                 }
             }
             (
@@ -160,24 +204,104 @@ fn packed_rows<M: Lanes>(job: PackedRows<'_>) {
                 },
                 Out::Floats(to),
             ) => {
-                let outputs = conv.outputs;
                 let to = &mut to[n * width * outputs..][..width * outputs];
-                for (position, to) in to.chunks_exact_mut(outputs).enumerate() {
-                    let sums = &sums[position * padded..][..outputs];
-                    for (to, &sum) in to.iter_mut().zip(sums) {
-                        *to = sum as f32 * unit;
-                    }
-                    if let Some(added) = added {
-                        let added = &added[(n * width + position) * outputs..][..outputs];
-                        for (to, added) in to.iter_mut().zip(added) {
-                            *to += added;
+                let added = added.map(|added| &added[n * width * outputs..][..width * outputs]);
+                for (_, first) in parts(outputs) {
+                    let affine = affine_part::<M>(affine.as_ref(), first);
+                    // SAFETY: the instructions are here.
+                    let unit = unsafe { M::splat(*unit) };
+                    for position in 0..width {
+                        let sums = &sums[position * padded + first..][..PANEL];
+                        // SAFETY: sixteen sums; the instructions are here.
+                        let mut x = unsafe {
+                            let (a, b) = (M::converted(sums.as_ptr()), M::converted(sums.as_ptr().add(8)));
+                            [M::product(a, unit), M::product(b, unit)]
+                        };
+                        let pixel = position * outputs..(position + 1) * outputs;
+                        if let Some(added) = added {
+                            let [a, b] = part::<M>(&added[pixel.clone()], first);
+                            // SAFETY: the instructions are here.
+                            x = unsafe { [M::sum(x[0], a), M::sum(x[1], b)] };
                         }
+                        let x = finish::<M>(x, affine, *act);
+                        store_part::<M>(x, &mut to[pixel], first);
                     }
-                    finish(to, affine.as_ref(), *act);
                 }
             }
             _ => unreachable!("the output is of the kind that the step ends with"),
         }
+    }
+}
+
+/// Of two rows of sums, the largest of each 2x2 square; it takes the place of the square's first.
+#[inline(always)]
+fn pool(sums: &mut [i32], width: usize, padded: usize) {
+    let (top, low) = sums.split_at_mut(2 * width * padded);
+    let squares = top.chunks_exact_mut(2 * padded).zip(low.chunks_exact(2 * padded));
+    for (top, low) in squares {
+        let (a, b) = top.split_at_mut(padded);
+        let (c, d) = low.split_at(padded);
+        for (((a, &b), &c), &d) in a.iter_mut().zip(&*b).zip(c).zip(d) {
+            *a = (*a).max(b).max(c.max(d));
+        }
+    }
+}
+
+/// [`PANEL`] channels of one pixel.
+type Part<M> = [<M as Lanes>::Eight; 2];
+
+/// Where the parts of [`PANEL`] channels begin, for each the place that it is due at and the one that it is read from:
+/// the last part begins early where it would end late, so that all but a pixel of fewer channels is read in whole
+/// parts.
+#[inline(always)]
+fn parts(channels: usize) -> impl Iterator<Item = (usize, usize)> {
+    let last = channels.saturating_sub(PANEL);
+    (0..channels).step_by(PANEL).map(move |due| (due, due.min(last)))
+}
+
+/// A part of a pixel's channels, from `first` on. What is missing is zero.
+#[inline(always)]
+fn part<M: Lanes>(x: &[f32], first: usize) -> Part<M> {
+    let x = &x[first..];
+    // SAFETY: sixteen numbers, here or there; the instructions are here.
+    unsafe {
+        if x.len() >= PANEL {
+            [M::load(x.as_ptr()), M::load(x.as_ptr().add(8))]
+        } else {
+            let x = few(x);
+            [M::load(x.as_ptr()), M::load(x.as_ptr().add(8))]
+        }
+    }
+}
+
+/// Out of the way of pixels that have more.
+#[cold]
+#[inline(never)]
+fn few(x: &[f32]) -> [f32; PANEL] {
+    let mut padded = [0.0; PANEL];
+    padded[..x.len()].copy_from_slice(x);
+    padded
+}
+
+/// The opposite of [`part`].
+#[inline(always)]
+fn store_part<M: Lanes>([a, b]: Part<M>, to: &mut [f32], first: usize) {
+    let to = &mut to[first..];
+    let mut padded = [0.0; PANEL];
+    let whole = to.len() >= PANEL;
+    let place = if whole {
+        to.as_mut_ptr()
+    } else {
+        padded.as_mut_ptr()
+    };
+    // SAFETY: room for sixteen numbers, here or there; the instructions are here.
+    unsafe {
+        M::store(a, place);
+        M::store(b, place.add(8));
+    }
+    if !whole {
+        let here = to.len();
+        to.copy_from_slice(&padded[..here]);
     }
 }
 
@@ -191,57 +315,86 @@ fn sum_row<M: Lanes>(conv: &PackedConv, x: &[u64], positions: usize, sums: &mut 
     let weights: &[u64] = &conv.weights;
     let panel = conv.weight_planes * reads.taps * reads.run * PANEL;
     assert!(weights.len() == padded / PANEL * panel);
-    for (position, sums) in sums.chunks_exact_mut(padded).enumerate() {
-        let x = &x[position * reads.step..];
-        let mut total = 0;
-        for plane in 0..reads.planes {
-            let mut ones = 0;
-            for tap in 0..reads.taps {
-                let run = &x[plane * reads.plane_step + tap * reads.tap_step..][..reads.run];
-                ones += run.iter().map(|word| word.count_ones()).sum::<u32>();
-            }
-            total += (ones << plane) as i32;
+    for part in even_parts(positions, M::ROWS) {
+        let x = &x[part.start * reads.step..];
+        let mut ones = [0; MOST_ROWS];
+        macro_rules! ones {
+            ($($rows:literal)*) => {
+                match part.len() {
+                    $($rows => sums_of_codes::<$rows>(x.as_ptr(), reads, &mut ones),)*
+                    rows => unreachable!("a tile of {rows} rows"),
+                }
+            };
         }
-        sums.fill(-(conv.weight_levels * total));
-    }
-    for (n, weights) in weights.chunks_exact(panel).enumerate() {
-        for part in even_parts(positions, M::ROWS) {
-            let x = &x[part.start * reads.step..];
+        // SAFETY: as was asserted, `x` reaches as far as the positions of the part read.
+        unsafe { ones!(1 2 3 4 5 6 7 8) }
+        let starts = ones.map(|ones| -conv.weight_levels * ones);
+        for (n, weights) in weights.chunks_exact(panel).enumerate() {
             let sums = &mut sums[part.start * padded + n * PANEL..];
-            let planes = conv.weight_planes;
+            let (x, weights, sums) = (x.as_ptr(), weights.as_ptr(), sums.as_mut_ptr());
+            let fours = (conv.outputs - n * PANEL).div_ceil(4).min(PANEL / 4);
+            macro_rules! tiles {
+                ($($rows:literal)*) => {
+                    match (part.len(), fours) {
+                        $(
+                            ($rows, 1) => tile::<M, $rows, 1>(x, reads, weights, conv.weight_planes, &starts, sums, padded),
+                            ($rows, 2) => tile::<M, $rows, 2>(x, reads, weights, conv.weight_planes, &starts, sums, padded),
+                            ($rows, 3) => tile::<M, $rows, 3>(x, reads, weights, conv.weight_planes, &starts, sums, padded),
+                            ($rows, 4) => tile::<M, $rows, 4>(x, reads, weights, conv.weight_planes, &starts, sums, padded),
+                        )*
+                        (rows, fours) => unreachable!("a tile of {rows} rows and {fours} times four outputs"),
+                    }
+                };
+            }
             // SAFETY: as was asserted, `x` reaches as far as the positions of the part read, and the weights are those
             // of one panel; `sums` has a row of `padded` for each position from the first on, and a panel of `PANEL`
             // ends within it. The instructions of `M` are here: `on_machine` has seen to it.
-            unsafe {
-                let (x, weights, sums) = (x.as_ptr(), weights.as_ptr(), sums.as_mut_ptr());
-                match part.len() {
-                    1 => tile::<M, 1>(x, reads, weights, planes, sums, padded),
-                    2 => tile::<M, 2>(x, reads, weights, planes, sums, padded),
-                    3 => tile::<M, 3>(x, reads, weights, planes, sums, padded),
-                    4 => tile::<M, 4>(x, reads, weights, planes, sums, padded),
-                    5 => tile::<M, 5>(x, reads, weights, planes, sums, padded),
-                    6 => tile::<M, 6>(x, reads, weights, planes, sums, padded),
-                    7 => tile::<M, 7>(x, reads, weights, planes, sums, padded),
-                    8 => tile::<M, 8>(x, reads, weights, planes, sums, padded),
-                    rows => unreachable!("a tile of {rows} rows"),
-                }
-            }
+            unsafe { tiles!(1 2 3 4 5 6 7 8) }
         }
     }
 }
 
-/// Adds twice the sums of products of codes of `ROWS` positions and one panel.
+/// `A`, of `ROWS` positions.
+///
+/// # Safety
+///
+/// `x` is good for reads of all that `ROWS` positions read.
+#[inline(always)]
+unsafe fn sums_of_codes<const ROWS: usize>(x: *const u64, reads: &Reads, sums: &mut [i32; MOST_ROWS]) {
+    for plane in 0..reads.planes {
+        let mut ones = [0; ROWS];
+        for tap in 0..reads.taps {
+            for k in 0..reads.run {
+                let at = plane * reads.plane_step + tap * reads.tap_step + k;
+                for (row, ones) in ones.iter_mut().enumerate() {
+                    // SAFETY: the caller's.
+                    *ones += unsafe { (*x.add(row * reads.step + at)).count_ones() };
+                }
+            }
+        }
+        for (sum, ones) in sums.iter_mut().zip(ones) {
+            *sum += (ones << plane) as i32;
+        }
+    }
+}
+
+/// The sums of `ROWS` positions and the first `FOURS` times four outputs of one panel: `starts`, and twice the products
+/// of codes.
+///
+/// Products of bits that are worth the same are counted together, the most valuable first, and what was counted is
+/// doubled from one worth to the next.
 ///
 /// # Safety
 ///
 /// `x` is good for reads of all that `ROWS` positions read, `weights` for the panel's, `sums` for writes of `PANEL`
 /// numbers at every `sums_step` of `ROWS`; the instructions of `M` are here.
 #[inline(always)]
-unsafe fn tile<M: Lanes, const ROWS: usize>(
+unsafe fn tile<M: Lanes, const ROWS: usize, const FOURS: usize>(
     x: *const u64,
     reads: &Reads,
     weights: *const u64,
     weight_planes: usize,
+    starts: &[i32; MOST_ROWS],
     sums: *mut i32,
     sums_step: usize,
 ) {
@@ -254,37 +407,53 @@ unsafe fn tile<M: Lanes, const ROWS: usize>(
         run,
         ..
     } = reads;
-    for weight_plane in 0..weight_planes {
-        for plane in 0..planes {
-            // SAFETY: of everything here, as the caller has promised.
-            unsafe {
-                let shift = (plane + weight_plane + 1) as u32;
-                let mut counts = [M::no_counts(); ROWS];
-                let mut counted = 0;
-                let mut weights = weights.add(weight_plane * taps * run * PANEL);
+    // SAFETY: of everything here, as the caller has promised.
+    unsafe {
+        for (row, &start) in starts.iter().enumerate().take(ROWS) {
+            sums.add(row * sums_step)
+                .cast::<[i32; PANEL]>()
+                .write_unaligned([start; PANEL]);
+        }
+        let mut counts = [M::no_counts(); ROWS];
+        let mut counted = 0;
+        for worth in (0..planes + weight_planes - 1).rev() {
+            if M::MOST == usize::MAX {
+                for counts in &mut counts {
+                    *counts = M::doubled::<FOURS>(*counts);
+                }
+            }
+            for plane in worth.saturating_sub(weight_planes - 1)..planes.min(worth + 1) {
+                let mut weights = weights.add((worth - plane) * taps * run * PANEL);
                 for tap in 0..taps {
                     let x = x.add(plane * plane_step + tap * tap_step);
                     for k in 0..run {
                         if M::MOST < usize::MAX && counted == M::MOST {
-                            add::<M, ROWS>(counts, shift, sums, sums_step);
+                            add::<M, ROWS, FOURS>(counts, worth, sums, sums_step);
                             counts = [M::no_counts(); ROWS];
                             counted = 0;
                         }
-                        let words = M::words(weights);
+                        let words = M::words::<FOURS>(weights);
                         for (row, counts) in counts.iter_mut().enumerate() {
-                            *counts = M::count(*counts, *x.add(row * step + k), words);
+                            *counts = M::count::<FOURS>(*counts, *x.add(row * step + k), words);
                         }
                         weights = weights.add(PANEL);
                         counted += 1;
                     }
                 }
-                add::<M, ROWS>(counts, shift, sums, sums_step);
             }
+            if M::MOST < usize::MAX {
+                add::<M, ROWS, FOURS>(counts, worth, sums, sums_step);
+                counts = [M::no_counts(); ROWS];
+                counted = 0;
+            }
+        }
+        if M::MOST == usize::MAX {
+            add::<M, ROWS, FOURS>(counts, 0, sums, sums_step);
         }
     }
 }
 
-/// Adds the counts of `ROWS` positions, times `2^shift`.
+/// Adds twice the counts of `ROWS` positions, times `2^worth`.
 ///
 /// A function and no closure: closures are not compiled for the instructions of the function around them, and counts
 /// whose address they take do not stay in registers.
@@ -293,74 +462,90 @@ unsafe fn tile<M: Lanes, const ROWS: usize>(
 ///
 /// As [`tile`].
 #[inline(always)]
-unsafe fn add<M: Lanes, const ROWS: usize>(
+unsafe fn add<M: Lanes, const ROWS: usize, const FOURS: usize>(
     counts: [M::Counts; ROWS],
-    shift: u32,
+    worth: usize,
     sums: *mut i32,
     sums_step: usize,
 ) {
     for (row, counts) in counts.into_iter().enumerate() {
         // SAFETY: as the caller has promised.
-        unsafe { M::add(counts, shift, sums.add(row * sums_step)) };
+        unsafe { M::add::<FOURS>(counts, worth as u32 + 1, sums.add(row * sums_step)) };
     }
 }
 
-/// For each output, how many of its thresholds, `[threshold, output]`, the sum reaches.
+/// Writes the bits of a part of one pixel's codes, as [`parts`] gives it.
 #[inline(always)]
-fn count_thresholds(sums: &[i32], thresholds: &[i32], codes: &mut [i32]) {
-    codes.fill(0);
-    for thresholds in thresholds.chunks_exact(codes.len()) {
-        for ((code, &sum), &threshold) in codes.iter_mut().zip(sums).zip(thresholds) {
-            *code += i32::from(sum >= threshold);
-        }
-    }
-}
-
-/// Writes the bits of one pixel's codes, a multiple of [`PANEL`].
-#[inline(always)]
-fn store_codes<M: Lanes>(codes: &[i32], row: CodeRow, position: usize, to: &mut [u64]) {
+fn store_codes<M: Lanes>(
+    codes: &[i32; PANEL],
+    due: usize,
+    first: usize,
+    row: CodeRow,
+    position: usize,
+    to: &mut [u64],
+) {
     for plane in 0..row.bits {
-        let to = &mut to[plane * row.plane() + (row.frame + position) * row.words..][..row.words];
-        for (to, codes) in to.iter_mut().zip(codes.chunks(WORD)) {
-            *to = 0;
-            for (n, codes) in codes.chunks_exact(PANEL).enumerate() {
-                // SAFETY: sixteen codes; the instructions are here.
-                let bits = unsafe { M::bits(codes.as_ptr(), plane as u32) };
-                *to |= u64::from(bits) << (n * PANEL);
-            }
+        let to = &mut to[plane * row.plane() + (row.frame + position) * row.words + due / WORD];
+        // SAFETY: sixteen codes; the instructions are here.
+        let bits = u64::from(unsafe { M::bits(codes.as_ptr(), plane as u32) }) >> (due - first);
+        if due.is_multiple_of(WORD) {
+            *to = bits;
+        } else {
+            *to |= bits << (due % WORD);
         }
     }
 }
 
-/// Affine and activation, in place.
+/// Mean, scale and shift of the channels of a part.
 #[inline(always)]
-pub(super) fn finish(x: &mut [f32], affine: Option<&Affine>, act: Act) {
-    if let Some(affine) = affine {
-        affine.apply(x);
+fn affine_part<M: Lanes>(affine: Option<&Affine>, first: usize) -> Option<[Part<M>; 3]> {
+    match affine {
+        Some(Affine { mean, scale, shift }) => Some([
+            part::<M>(mean, first),
+            part::<M>(scale, first),
+            part::<M>(shift, first),
+        ]),
+        None => None,
     }
-    match act {
-        Act::Identity => {}
-        Act::Relu => {
-            for x in x {
-                *x = if *x <= 0.0 { 0.0 } else { *x };
-            }
+}
+
+/// Affine and activation of a part.
+#[inline(always)]
+fn finish<M: Lanes>([mut a, mut b]: Part<M>, affine: Option<[Part<M>; 3]>, act: Act) -> Part<M> {
+    // SAFETY: of everything here: the instructions are here.
+    unsafe {
+        if let Some([mean, scale, shift]) = affine {
+            a = M::sum(M::product(M::difference(a, mean[0]), scale[0]), shift[0]);
+            b = M::sum(M::product(M::difference(b, mean[1]), scale[1]), shift[1]);
         }
-        Act::Clamp => {
-            for x in x {
-                *x = x.clamp(0.0, 1.0);
-            }
+        match act {
+            Act::Identity => [a, b],
+            Act::Relu => [M::relu(a), M::relu(b)],
+            Act::Clamp => [M::clamp(a), M::clamp(b)],
         }
     }
 }
 
 /// `round(clamp(x, 0, 1) * levels)`, half to even.
 #[inline(always)]
-fn code(x: f32, levels: f32) -> i32 {
+fn codes<M: Lanes>([a, b]: Part<M>, levels: f32) -> [i32; PANEL] {
     // To add 2^23 rounds a number under it, half to even, and leaves it in the lowest bits: two instructions where a
     // conversion that minds what is no number takes six.
     const ROUND: f32 = (1u32 << 23) as f32;
-    let rounded = x.clamp(0.0, 1.0) * levels + ROUND;
-    (rounded.to_bits() & 0xF) as i32
+    let mut rounded = [0.0f32; PANEL];
+    // SAFETY: room for sixteen numbers; the instructions are here.
+    unsafe {
+        let (levels, round) = (M::splat(levels), M::splat(ROUND));
+        M::store(
+            M::sum(M::product(M::clamp(a), levels), round),
+            rounded.as_mut_ptr(),
+        );
+        M::store(
+            M::sum(M::product(M::clamp(b), levels), round),
+            rounded.as_mut_ptr().add(8),
+        );
+    }
+    rounded.map(|x| (x.to_bits() & 0xF) as i32)
 }
 
 #[inline(always)]
@@ -369,25 +554,50 @@ fn quantize_rows<M: Lanes>(job: QuantizeRows<'_>) {
         quantize,
         x,
         out: (to, row),
-        scratch,
     } = job;
     let channels = quantize.channels;
-    scratch.codes.resize(channels.next_multiple_of(PANEL), 0);
-    scratch.codes[channels..].fill(0);
-    scratch.floats.resize(channels, 0.0);
-    let Scratch { codes, floats, .. } = scratch;
     let width = row.width - 2 * row.frame;
     for (x, to) in x
         .chunks_exact(width * channels)
         .zip(to.chunks_exact_mut(row.len()))
     {
-        for (position, x) in x.chunks_exact(channels).enumerate() {
-            floats.copy_from_slice(x);
-            finish(floats, quantize.affine.as_ref(), Act::Identity);
-            for (to, &x) in codes.iter_mut().zip(&*floats) {
-                *to = code(x, quantize.levels);
+        for (due, first) in parts(channels) {
+            let affine = affine_part::<M>(quantize.affine.as_ref(), first);
+            for (position, x) in x.chunks_exact(channels).enumerate() {
+                let x = finish::<M>(part::<M>(x, first), affine, Act::Identity);
+                let codes = codes::<M>(x, quantize.levels);
+                store_codes::<M>(&codes, due, first, row, position, to);
             }
-            store_codes::<M>(codes, row, position, to);
+        }
+    }
+}
+
+#[inline(always)]
+fn mean_rows<M: Lanes>(job: MeanRows<'_>) {
+    let MeanRows {
+        x,
+        size: [height, width],
+        affine,
+        act,
+        out,
+    } = job;
+    let channels = out.len();
+    for (_, first) in parts(channels) {
+        let affine = affine_part::<M>(affine, first);
+        // SAFETY: of everything here: the instructions are here.
+        unsafe {
+            let [mut a, mut b] = [M::splat(0.0); 2];
+            for row in x[..height * width * channels].chunks_exact(width * channels) {
+                let [mut c, mut d] = [M::splat(0.0); 2];
+                for x in row.chunks_exact(channels) {
+                    let x = finish::<M>(part::<M>(x, first), affine, act);
+                    (c, d) = (M::sum(c, x[0]), M::sum(d, x[1]));
+                }
+                let width = M::splat(width as f32);
+                (a, b) = (M::sum(a, M::quotient(c, width)), M::sum(b, M::quotient(d, width)));
+            }
+            let height = M::splat(height as f32);
+            store_part::<M>([M::quotient(a, height), M::quotient(b, height)], out, first);
         }
     }
 }
@@ -405,76 +615,103 @@ fn float_rows<M: Lanes>(job: FloatRows<'_>) {
     let (outputs, padded) = (conv.outputs, conv.padded);
     let (lines, line) = (conv.lines(), conv.lines() * width * padded);
     scratch.floats.resize(lines * line, 0.0);
-    scratch.codes.resize(outputs.next_multiple_of(PANEL), 0);
-    scratch.codes[outputs..].fill(0);
-    let Scratch { floats, codes, .. } = scratch;
+    let sums = &mut scratch.floats[..];
     for (n, row) in rows.enumerate() {
-        for (down, sums) in floats.chunks_exact_mut(line).enumerate() {
+        for (down, sums) in sums.chunks_exact_mut(line).enumerate() {
             let x = &x[(row * lines + down) * conv.reads.row_step..];
             float_sum_row::<M>(conv, x, lines * width, sums);
         }
-        if let Some(affine) = &conv.affine {
-            for sums in floats.chunks_exact_mut(padded) {
-                affine.apply(&mut sums[..outputs]);
-            }
-        }
-        for position in 0..width {
-            let x: &[f32] = if lines == 1 {
-                &floats[position * padded..][..outputs]
-            } else {
-                let (top, low) = floats.split_at_mut(line);
-                let (a, b) = top[2 * position * padded..][..2 * padded].split_at_mut(padded);
-                let (c, d) = low[2 * position * padded..][..2 * padded].split_at(padded);
-                for (((a, &b), &c), &d) in a.iter_mut().zip(&*b).zip(c).zip(d) {
-                    *a = larger(larger(*a, b), larger(c, d));
-                }
-                &a[..outputs]
-            };
-            match (&conv.end, &mut out) {
-                (FloatEnd::Codes { levels }, Out::Codes(to, row)) => {
-                    for (to, &x) in codes.iter_mut().zip(x) {
-                        *to = code(x, *levels);
+        for (due, first) in parts(outputs) {
+            let affine = affine_part::<M>(conv.affine.as_ref(), first);
+            for position in 0..width {
+                let at = lines * position * padded;
+                let mut x = float_part::<M>(&sums[at..][..outputs], affine, first);
+                if lines == 2 {
+                    let b = float_part::<M>(&sums[at + padded..][..outputs], affine, first);
+                    let c = float_part::<M>(&sums[line + at..][..outputs], affine, first);
+                    let d = float_part::<M>(&sums[line + at + padded..][..outputs], affine, first);
+                    // SAFETY: the instructions are here.
+                    unsafe {
+                        for n in 0..2 {
+                            x[n] = M::larger(M::larger(x[n], b[n]), M::larger(c[n], d[n]));
+                        }
                     }
-                    store_codes::<M>(codes, *row, position, &mut to[n * row.len()..][..row.len()]);
                 }
-                (FloatEnd::Floats { act }, Out::Floats(to)) => {
-                    let to = &mut to[(n * width + position) * outputs..][..outputs];
-                    to.copy_from_slice(x);
-                    finish(to, None, *act);
+                match (&conv.end, &mut out) {
+                    (FloatEnd::Codes { levels }, Out::Codes(to, row)) => {
+                        let codes = codes::<M>(x, *levels);
+                        let to = &mut to[n * row.len()..][..row.len()];
+                        store_codes::<M>(&codes, due, first, *row, position, to);
+                    }
+                    (FloatEnd::Floats { act }, Out::Floats(to)) => {
+                        let x = finish::<M>(x, None, *act);
+                        store_part::<M>(x, &mut to[(n * width + position) * outputs..][..outputs], first);
+                    }
+                    _ => unreachable!("the output is of the kind that the step ends with"),
                 }
-                _ => unreachable!("the output is of the kind that the step ends with"),
             }
         }
     }
 }
 
-/// The larger, `a` of equals.
+/// A part of one position's sums, after the affine.
 #[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
-    if b > a { b } else { a }
+fn float_part<M: Lanes>(sums: &[f32], affine: Option<[Part<M>; 3]>, first: usize) -> Part<M> {
+    finish::<M>(part::<M>(sums, first), affine, Act::Identity)
 }
 
 /// Of every position and output the sum of products, kernel row by row, from left to right, channel by channel, each
 /// with one rounding: the order that the training-time network sums in.
 #[inline(always)]
 fn float_sum_row<M: Lanes>(conv: &FloatConv, x: &[f32], positions: usize, sums: &mut [f32]) {
-    let reads = &conv.reads;
-    assert!(x.len() >= reads.reach(positions) && sums.len() == positions * conv.padded);
-    for panel in &conv.panels {
-        let columns = 8 * panel.across;
+    let (reads, padded) = (&conv.reads, conv.padded);
+    assert!(x.len() >= reads.reach(positions) && sums.len() == positions * padded);
+    let in_groups = if conv.groups.is_empty() {
+        0
+    } else {
+        positions - positions % (2 * EIGHT)
+    };
+    for group in &conv.groups {
+        let outputs = group.start.len();
         assert!(
-            panel.first + columns <= conv.padded
-                && panel.start.len() == columns
-                && panel.weights.len() == reads.taps * reads.run * columns
+            reads.step == 1
+                && group.first + EIGHT <= padded
+                && group.weights.len() == reads.filter() * outputs
         );
-        for part in even_parts(positions, [8, 6, 4][panel.across - 1]) {
-            let x = &x[part.start * reads.step..];
-            let sums = &mut sums[part.start * conv.padded + panel.first..];
+        let (start, weights) = (group.start.as_ptr(), group.weights.as_ptr());
+        for first in (0..in_groups).step_by(2 * EIGHT) {
+            let x = x[first..].as_ptr();
+            let sums = sums[first * padded + group.first..].as_mut_ptr();
+            // SAFETY: as in `sum_row`: all lengths were asserted, and the instructions are here.
+            unsafe {
+                match outputs {
+                    1 => group_tile::<M, 1>(x, reads, start, weights, sums, padded),
+                    2 => group_tile::<M, 2>(x, reads, start, weights, sums, padded),
+                    3 => group_tile::<M, 3>(x, reads, start, weights, sums, padded),
+                    4 => group_tile::<M, 4>(x, reads, start, weights, sums, padded),
+                    5 => group_tile::<M, 5>(x, reads, start, weights, sums, padded),
+                    6 => group_tile::<M, 6>(x, reads, start, weights, sums, padded),
+                    outputs => unreachable!("a group of {outputs} outputs"),
+                }
+            }
+        }
+    }
+    for panel in &conv.panels {
+        let columns = EIGHT * panel.across;
+        assert!(
+            panel.first + columns <= padded
+                && panel.start.len() == columns
+                && panel.weights.len() == reads.filter() * columns
+        );
+        for part in even_parts(positions - in_groups, [8, 6, 4][panel.across - 1]) {
+            let first = in_groups + part.start;
+            let x = &x[first * reads.step..];
+            let sums = &mut sums[first * padded + panel.first..];
             macro_rules! tiles {
                 ($($rows:literal $across:literal),*) => {
                     match (part.len(), panel.across) {
                         $(($rows, $across) => float_tile::<M, $rows, $across>(
-                            x.as_ptr(), reads, panel.start.as_ptr(), panel.weights.as_ptr(), sums.as_mut_ptr(), conv.padded,
+                            x.as_ptr(), reads, panel.start.as_ptr(), panel.weights.as_ptr(), sums.as_mut_ptr(), padded,
                         ),)*
                         (rows, across) => unreachable!("a tile of {rows} rows and {across} vectors"),
                     }
@@ -496,7 +733,7 @@ fn float_sum_row<M: Lanes>(conv: &FloatConv, x: &[f32], positions: usize, sums: 
 #[inline(always)]
 unsafe fn float_tile<M: Lanes, const ROWS: usize, const ACROSS: usize>(
     x: *const f32,
-    reads: &Reads,
+    reads: &FloatReads,
     start: *const f32,
     mut weights: *const f32,
     sums: *mut f32,
@@ -504,24 +741,74 @@ unsafe fn float_tile<M: Lanes, const ROWS: usize, const ACROSS: usize>(
 ) {
     // SAFETY: of everything here, as the caller has promised.
     unsafe {
-        let start: [M::Eight; ACROSS] = std::array::from_fn(|n| M::load(start.add(8 * n)));
+        let start: [M::Eight; ACROSS] = std::array::from_fn(|n| M::load(start.add(EIGHT * n)));
         let mut totals = [start; ROWS];
         for tap in 0..reads.taps {
-            let x = x.add(tap * reads.tap_step);
-            for k in 0..reads.run {
-                let eights: [M::Eight; ACROSS] = std::array::from_fn(|n| M::load(weights.add(8 * n)));
-                for (row, totals) in totals.iter_mut().enumerate() {
-                    let x = *x.add(row * reads.step + k);
-                    for (total, &eight) in totals.iter_mut().zip(&eights) {
-                        *total = M::fused(x, eight, *total);
+            for column in 0..reads.columns {
+                let x = x.add(tap * reads.tap_step + column * reads.column_step);
+                for channel in 0..reads.channels {
+                    let x = x.add(channel * reads.channel_step);
+                    let eights: [M::Eight; ACROSS] = std::array::from_fn(|n| M::load(weights.add(EIGHT * n)));
+                    for (row, totals) in totals.iter_mut().enumerate() {
+                        let x = *x.add(row * reads.step);
+                        for (total, &eight) in totals.iter_mut().zip(&eights) {
+                            *total = M::fused(x, eight, *total);
+                        }
                     }
+                    weights = weights.add(EIGHT * ACROSS);
                 }
-                weights = weights.add(8 * ACROSS);
             }
         }
         for (row, totals) in totals.iter().enumerate() {
             for (n, &total) in totals.iter().enumerate() {
-                M::store(total, sums.add(row * sums_step + 8 * n));
+                M::store(total, sums.add(row * sums_step + EIGHT * n));
+            }
+        }
+    }
+}
+
+/// The sums of sixteen positions that lie side by side and of `OUTPUTS` outputs, each product once for eight positions.
+///
+/// # Safety
+///
+/// As [`tile`], with `OUTPUTS` numbers of `start` and of each weight, and eight of each row of sums: those behind the
+/// outputs are overwritten.
+#[inline(always)]
+unsafe fn group_tile<M: Lanes, const OUTPUTS: usize>(
+    x: *const f32,
+    reads: &FloatReads,
+    start: *const f32,
+    mut weights: *const f32,
+    sums: *mut f32,
+    sums_step: usize,
+) {
+    // SAFETY: of everything here, as the caller has promised.
+    unsafe {
+        let mut totals = [[M::splat(0.0); 2]; OUTPUTS];
+        for (n, totals) in totals.iter_mut().enumerate() {
+            *totals = [M::splat(*start.add(n)); 2];
+        }
+        for tap in 0..reads.taps {
+            for column in 0..reads.columns {
+                let x = x.add(tap * reads.tap_step + column * reads.column_step);
+                for channel in 0..reads.channels {
+                    let x = x.add(channel * reads.channel_step);
+                    let (a, b) = (M::load(x), M::load(x.add(EIGHT)));
+                    for (n, totals) in totals.iter_mut().enumerate() {
+                        let weight = *weights.add(n);
+                        *totals = [M::fused(weight, a, totals[0]), M::fused(weight, b, totals[1])];
+                    }
+                    weights = weights.add(OUTPUTS);
+                }
+            }
+        }
+        for half in 0..2 {
+            let mut eights = [M::splat(0.0); EIGHT];
+            for (eight, totals) in eights.iter_mut().zip(&totals) {
+                *eight = totals[half];
+            }
+            for (n, eight) in M::transposed(eights).into_iter().enumerate() {
+                M::store(eight, sums.add((EIGHT * half + n) * sums_step));
             }
         }
     }

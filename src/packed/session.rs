@@ -2,11 +2,11 @@ use std::ops::Range;
 
 use super::layout::gather;
 use super::machine::Machine;
-use super::model::{Affine, Gather, Kernel, Kind, Model, PackedConv, PackedEnd, Value};
+use super::model::{Gather, Kernel, Kind, Model, PackedConv, PackedEnd, Value};
 use super::rows::{
-    CodeRow, FloatRows, Out, PackedRows, QuantizeRows, Scratch, finish, run_float, run_packed, run_quantize,
+    CodeRow, FloatRows, MeanRows, Out, PackedRows, QuantizeRows, Scratch, run_float, run_mean, run_packed,
+    run_quantize,
 };
-use super::spec::Act;
 
 /// Rows of a step go to several threads only where they are so much work, in words that are counted or numbers that
 /// are multiplied: below it, to hand them over takes longer.
@@ -304,12 +304,18 @@ impl Workspace {
     /// Writes the normalised picture within its frame.
     fn read_picture(&mut self, model: &Model, picture: &[u8]) {
         let ([_, width], [top, left]) = (model.input(), model.picture_frame);
-        let pitch = (width + 2 * left) * 3;
-        let to = &mut self.floats[model.values[0].buffer];
-        for (row, bytes) in picture.chunks_exact(width * 3).enumerate() {
-            let to = &mut to[(top + row) * pitch + left * 3..][..width * 3];
-            for (to, bytes) in to.chunks_exact_mut(3).zip(bytes.chunks_exact(3)) {
-                for ((to, &byte), values) in to.iter_mut().zip(bytes).zip(model.bytes.iter()) {
+        let plane = width + 2 * left;
+        let to = &mut self.floats[model.values[0].buffer][top * 3 * plane..];
+        for (bytes, to) in picture
+            .chunks_exact(width * 3)
+            .zip(to.chunks_exact_mut(3 * plane))
+        {
+            let [channel_step, step] = if model.planar { [plane, 1] } else { [1, 3] };
+            for (channel, values) in model.bytes.iter().enumerate() {
+                let to = to[channel * channel_step + left * step..]
+                    .iter_mut()
+                    .step_by(step);
+                for (to, &byte) in to.zip(bytes[channel..].iter().step_by(3)) {
                     *to = values[usize::from(byte)];
                 }
             }
@@ -376,7 +382,7 @@ impl Workspace {
                     Kernel::Quantize(quantize) => {
                         let line = input.size[1] * input.channels;
                         let x = &floats[input.buffer][..];
-                        share_rows(scratch, rows, out, row.len(), &|rows, out, scratch| {
+                        share_rows(scratch, rows, out, row.len(), &|rows, out, _| {
                             let x = &x[rows.start * line..rows.end * line];
                             run_quantize(
                                 machine,
@@ -384,7 +390,6 @@ impl Workspace {
                                     quantize,
                                     x,
                                     out: (out, row),
-                                    scratch,
                                 },
                             );
                         });
@@ -444,13 +449,15 @@ impl Workspace {
                         unpack(feature, codes, out);
                     }
                     Kernel::Mean { affine, act } => {
-                        mean(
-                            &floats[input.buffer],
-                            input,
-                            affine.as_ref(),
-                            *act,
-                            out,
-                            &mut scratch[0],
+                        run_mean(
+                            machine,
+                            MeanRows {
+                                x: &floats[input.buffer],
+                                size: input.size,
+                                affine: affine.as_ref(),
+                                act: *act,
+                                out,
+                            },
                         );
                     }
                     Kernel::Quantize(_) => unreachable!("codes are no floats"),
@@ -523,39 +530,12 @@ fn gathered<'a>(
 /// Work for one position of the output, as [`WORTH_IT`] counts it.
 fn work(kernel: &Kernel) -> usize {
     match kernel {
-        Kernel::Float(conv) => {
-            conv.reads.taps * conv.reads.run * conv.padded / 8 * conv.lines() * conv.lines()
-        }
+        Kernel::Float(conv) => conv.reads.filter() * conv.padded / 8 * conv.lines() * conv.lines(),
         Kernel::Packed(conv) => {
             let words = conv.reads.planes * conv.weight_planes * conv.reads.taps * conv.reads.run;
             words * conv.padded / 8 * conv.lines() * conv.lines()
         }
         Kernel::Quantize(quantize) => quantize.channels / 8,
         Kernel::Unpack(_) | Kernel::Mean { .. } => 0,
-    }
-}
-
-/// The mean over all positions of each channel, row by row.
-fn mean(x: &[f32], input: Value, affine: Option<&Affine>, act: Act, out: &mut [f32], scratch: &mut Scratch) {
-    let [height, width] = input.size;
-    let channels = input.channels;
-    scratch.floats.resize(2 * channels, 0.0);
-    let (sums, pixel) = scratch.floats[..2 * channels].split_at_mut(channels);
-    out.fill(0.0);
-    for row in x[..height * width * channels].chunks_exact(width * channels) {
-        sums.fill(0.0);
-        for x in row.chunks_exact(channels) {
-            pixel.copy_from_slice(x);
-            finish(pixel, affine, act);
-            for (sum, x) in sums.iter_mut().zip(&*pixel) {
-                *sum += x;
-            }
-        }
-        for (out, sum) in out.iter_mut().zip(&*sums) {
-            *out += sum / width as f32;
-        }
-    }
-    for out in out {
-        *out /= height as f32;
     }
 }

@@ -1,6 +1,6 @@
 use std::arch::aarch64::*;
 
-use super::{Lanes, PANEL, Portable};
+use super::{EIGHT, Lanes, PANEL, Portable};
 
 /// Vectors of two words in a panel.
 const PAIRS: usize = PANEL / 2;
@@ -20,7 +20,7 @@ impl Lanes for Neon {
     const MOST: usize = 31;
 
     #[inline(always)]
-    unsafe fn words(from: *const u64) -> Self::Words {
+    unsafe fn words<const FOURS: usize>(from: *const u64) -> Self::Words {
         // SAFETY: the caller's.
         std::array::from_fn(|n| unsafe { vld1q_u64(from.add(2 * n)) })
     }
@@ -32,20 +32,30 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
-    unsafe fn count(counts: Self::Counts, x: u64, words: Self::Words) -> Self::Counts {
+    unsafe fn count<const FOURS: usize>(
+        mut counts: Self::Counts,
+        x: u64,
+        words: Self::Words,
+    ) -> Self::Counts {
         // SAFETY: NEON is here.
         unsafe {
             let x = vdupq_n_u64(x);
-            std::array::from_fn(|n| {
-                let common = vreinterpretq_u8_u64(vandq_u64(x, words[n]));
-                vaddq_u8(counts[n], vcntq_u8(common))
-            })
+            for (counts, words) in counts.iter_mut().zip(words).take(2 * FOURS) {
+                let common = vreinterpretq_u8_u64(vandq_u64(x, words));
+                *counts = vaddq_u8(*counts, vcntq_u8(common));
+            }
+            counts
         }
     }
 
     #[inline(always)]
-    unsafe fn add(counts: Self::Counts, shift: u32, sums: *mut i32) {
-        for (n, counts) in counts.into_iter().enumerate() {
+    unsafe fn doubled<const FOURS: usize>(_: Self::Counts) -> Self::Counts {
+        unreachable!("bytes are emptied from one worth to the next")
+    }
+
+    #[inline(always)]
+    unsafe fn add<const FOURS: usize>(counts: Self::Counts, shift: u32, sums: *mut i32) {
+        for (n, counts) in counts.into_iter().enumerate().take(2 * FOURS) {
             // SAFETY: the caller's.
             unsafe {
                 let totals = vpaddlq_u32(vpaddlq_u16(vpaddlq_u8(counts)));
@@ -77,5 +87,65 @@ impl Lanes for Neon {
     unsafe fn fused(x: f32, weights: [f32; 8], sums: [f32; 8]) -> [f32; 8] {
         // SAFETY: the caller's.
         unsafe { Portable::fused(x, weights, sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> [f32; 8] {
+        // SAFETY: the caller's.
+        unsafe { Portable::splat(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn converted(from: *const i32) -> [f32; 8] {
+        // SAFETY: the caller's.
+        unsafe { Portable::converted(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        // SAFETY: the caller's.
+        unsafe { Portable::sum(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn difference(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        // SAFETY: the caller's.
+        unsafe { Portable::difference(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn product(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        // SAFETY: the caller's.
+        unsafe { Portable::product(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn quotient(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        // SAFETY: the caller's.
+        unsafe { Portable::quotient(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn larger(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        // SAFETY: the caller's.
+        unsafe { Portable::larger(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn relu(x: [f32; 8]) -> [f32; 8] {
+        // SAFETY: the caller's.
+        unsafe { Portable::relu(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn clamp(x: [f32; 8]) -> [f32; 8] {
+        // SAFETY: the caller's.
+        unsafe { Portable::clamp(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn transposed(x: [[f32; 8]; EIGHT]) -> [[f32; 8]; EIGHT] {
+        // SAFETY: the caller's.
+        unsafe { Portable::transposed(x) }
     }
 }
