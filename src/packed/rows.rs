@@ -499,14 +499,8 @@ fn store_codes<M: Lanes>(
 /// Mean, scale and shift of the channels of a part.
 #[inline(always)]
 fn affine_part<M: Lanes>(affine: Option<&Affine>, first: usize) -> Option<[Part<M>; 3]> {
-    match affine {
-        Some(Affine { mean, scale, shift }) => Some([
-            part::<M>(mean, first),
-            part::<M>(scale, first),
-            part::<M>(shift, first),
-        ]),
-        None => None,
-    }
+    affine
+        .map(|Affine { mean, scale, shift }| [mean, scale, shift].map(|channels| part::<M>(channels, first)))
 }
 
 /// Affine and activation of a part.
