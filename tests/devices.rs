@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use vwc_sdk::data::{PictureDataset, PictureLoader, Resize, Splits, synthetic};
 use vwc_sdk::device::{CHECKS, DeviceKind, check};
 use vwc_sdk::models::{Cnn8Config, NetworkConfig, Vgg13Config};
-use vwc_sdk::train::{EpochMetrics, FitOptions, Interrupter, Recipe, RunDir, Schedule, fit};
+use vwc_sdk::train::{EpochMetrics, FitOptions, Interrupter, Recipe, RunDir, Schedule, fit, initial};
 use vwc_sdk::{DeviceName, Error};
 
 fn vwc_sdk() -> Place {
@@ -30,9 +30,7 @@ fn splits() -> Splits {
 
 /// Trains for two epochs and returns what was measured.
 fn trained<C: NetworkConfig>(config: &C, devices: &[Device], dir: &Path) -> Result<Vec<EpochMetrics>, Error> {
-    let cpu = DeviceName::default().init().unwrap();
-    cpu.seed(3);
-    let network = burn::module::Module::to_device(config.init(&cpu), &devices[0]);
+    let network = initial(config, 3, &devices[0])?;
     let recipe = Recipe::new(2, Schedule::MultiStep(vec![2])).with_batch_size(32);
     let options = FitOptions {
         label: "test",
@@ -181,6 +179,22 @@ fn several_devices_train_as_one_does() {
     let two = DeviceName::default().init_many(2).unwrap();
     let found = trained(&cnn8, &two, &dir.path().join("cnn8-2")).unwrap();
     same_curve(&found, &expected, 0.1);
+}
+
+#[test]
+fn every_device_trains_step_for_step_as_the_cpu() {
+    let _turn = TURN.lock();
+    let dir = TempDir::new().unwrap();
+    let cpu = DeviceName::default().init_many(1).unwrap();
+    let cnn8 = Cnn8Config::new()
+        .with_widths([4, 4, 4, 6, 6, 6, 12])
+        .with_quantized(false)
+        .with_dropout(0.0);
+    let expected = trained(&cnn8, &cpu, &dir.path().join("cpu")).unwrap();
+    for (name, device) in devices() {
+        let found = trained(&cnn8, &[device], &dir.path().join(name)).unwrap();
+        same_curve(&found, &expected, 1e-3);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The networks compute what an independent implementation computes: logits with running and with batch statistics, and
-//! the gradient of every parameter, beside PyTorch's, before and after pruning. Logits on every device; gradients of CNN-8
-//! and VGG-13 at few bits on `flex` alone, for a reason given below.
+//! the gradient of every parameter, beside PyTorch's, before and after pruning. Logits on every device; gradients at few
+//! bits on `flex`, and of ResNet-20 on `ndarray`, for a reason given below.
 //! `benches/peers/golden.py` made the numbers in `fixtures/parity`.
 #![cfg(feature = "train")]
 
@@ -157,9 +157,11 @@ fn check<C: NetworkConfig>(
                 assert_close(&logits, &golden("train"), TOLERANCE, &what("logits in training"));
                 // Many sums of few bits are equal, and a pool gives the gradient to the first of them. `flex` adds integers;
                 // floats, added up elsewhere, differ in their last bits, and so does the one that counts as largest.
+                // A GPU adds a product before it is rounded, and activations near an edge fall the other way.
                 let pools = C::NAME != ResNet20Config::NAME;
                 let few_bits = bits.is_some_and(|(weight, _)| weight < 32);
-                if device_name != "flex" && pools && few_bits {
+                let exact = device_name == "flex" || device_name == "ndarray" && !pools;
+                if few_bits && !exact {
                     continue;
                 }
                 for name in network.torch_names() {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use vwc_sdk::data::{Splits, synthetic};
 use vwc_sdk::device::{CHECKS, check};
 use vwc_sdk::models::{Cnn8Config, NetworkConfig};
-use vwc_sdk::train::{EpochMetrics, FitOptions, Interrupter, Recipe, RunDir, Schedule, fit};
+use vwc_sdk::train::{EpochMetrics, FitOptions, Interrupter, Recipe, RunDir, Schedule, fit, initial};
 use vwc_sdk::{DeviceName, Error};
 
 const TOKEN: &str = "VWC_SDK_TOKEN";
@@ -79,9 +79,7 @@ static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
 fn trained(config: &Cnn8Config, name: &DeviceName, count: usize) -> Result<Vec<EpochMetrics>, Error> {
     let dir = TempDir::new().unwrap();
     let devices = name.init_many(count)?;
-    let cpu = DeviceName::default().init()?;
-    cpu.seed(3);
-    let network = burn::module::Module::to_device(config.init(&cpu), &devices[0]);
+    let network = initial(config, 3, &devices[0])?;
     let (train, test) = (synthetic::digits(96, 1), synthetic::digits(40, 2));
     let options = FitOptions {
         label: "test",

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use burn::data::dataset::Dataset;
-use burn::module::Module;
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -24,7 +23,7 @@ use crate::quant::Bits;
 use crate::report::{LayerRow, NetworkRow, layer_rows, layer_table, network_table};
 use crate::train::{
     Evaluation, FitOptions, Interrupter, OptimizerKind, Recipe, Round, Rounds, RoundsConfig, RunDir,
-    Schedule, StopReason, WidthChoice, evaluate, fit, rounds, write_atomically,
+    Schedule, StopReason, WidthChoice, evaluate, fit, initial, rounds, write_atomically,
 };
 use crate::{DeviceName, Error};
 
@@ -440,10 +439,7 @@ impl<C: JobNetwork> Job<C> {
     pub fn train(&self) -> Result<Round<C>, Error> {
         let (config, recipe) = (&self.config, self.training());
         self.retire(0)?;
-        // On the CPU, so that a seed means the same weights on every device.
-        let cpu = DeviceName::default().init()?;
-        cpu.seed(recipe.seed);
-        let network = config.init(&cpu).to_device(self.device());
+        let network = initial(config, recipe.seed, self.device())?;
         let label = self.label(0);
         let fit = fit(network, config, self.options(&label, &recipe, 0))?;
         let accuracy = fit.best.valid_accuracy;

@@ -17,9 +17,9 @@ use super::metrics::{accuracy, loss};
 use super::renderer::BarRenderer;
 use super::run_dir::{apply, load_record};
 use super::{Recipe, RunConfig, RunDir};
-use crate::Error;
 use crate::data::{PictureLoader, Resize, Splits};
-use crate::models::NetworkConfig;
+use crate::models::{NetworkConfig, Parameters};
+use crate::{DeviceName, Error};
 
 /// What was measured in one epoch. Accuracies in per cent.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +79,19 @@ pub struct Fit<N> {
     pub network: N,
     /// The best epoch.
     pub best: EpochMetrics,
+}
+
+/// The network that `config` describes, on `device`, with random weights that follow from `seed` alone: the CPU draws them
+/// for every device.
+///
+/// # Errors
+///
+/// Where this build has no CPU and the first device that it has cannot be used.
+pub fn initial<C: NetworkConfig>(config: &C, seed: u64, device: &Device) -> Result<C::Network, Error> {
+    let cpu = DeviceName::default().init()?;
+    cpu.seed(seed);
+    // Burn draws a weight when it is first looked at: so they are looked at here.
+    Parameters::of(&config.init(&cpu)).put_into(config.init(device))
 }
 
 /// Trains `network`, which `config` describes, and returns it as it was after its best validation epoch.

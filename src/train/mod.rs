@@ -20,7 +20,7 @@ mod signals;
 
 pub use adam::Adam;
 pub use evaluate::{Evaluation, evaluate, evaluate_with};
-pub use fit::{EpochMetrics, Fit, FitOptions, fit};
+pub use fit::{EpochMetrics, Fit, FitOptions, fit, initial};
 pub use recipe::{OptimizerKind, Recipe, Schedule};
 pub use rounds::{Round, Rounds, RoundsConfig, StopReason, WidthChoice, next_widths, rounds};
 pub(crate) use run_dir::write_atomically;
