@@ -27,7 +27,9 @@ fn main() {
         ["compare", whole, pruned, flags @ ..] => compare([whole, pruned].map(Path::new), flags),
         // What `cargo bench` without arguments does.
         [] => println!("nothing to do: see the top of benches/packed.rs"),
-        _ => panic!("expected `write FOLDER`, in a build with networks, or `run FILE`, found {args:?}"),
+        _ => panic!(
+            "expected `run FILE`, `compare WHOLE PRUNED`, `steps FILE`, or, in a build with networks, `write FOLDER`, found {args:?}"
+        ),
     }
 }
 

@@ -123,7 +123,7 @@ pub enum Error {
     #[error("{0}")]
     Simulation(String),
     /// A run folder in which nothing was trained.
-    #[error("{}: no trained model here ({reason}): run `--mode train`, or for a round `--mode prune`, with this `--directory` first", dir.display())]
+    #[error("{}: no trained network here ({reason}): train one, for a round prune one, or name the folder of another", dir.display())]
     NoModel {
         /// The folder.
         dir: PathBuf,

@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod crossbar;
+mod files;
 pub mod mapping;
 #[cfg(feature = "onnx")]
 pub mod onnx;

@@ -31,6 +31,9 @@ pub(crate) enum ReadError {
 
 /// Decodes a png or jpg by what is in the file: a JPEG that is called `.png` is read all the same.
 pub(crate) fn read(path: &Path) -> Result<Rgb, ReadError> {
+    if path.is_dir() {
+        return Err(ReadError::Decode("expected a png or jpg (it is a folder)".into()));
+    }
     let file = File::open(path).map_err(|error| ReadError::Io("open", error))?;
     let mut reader = ImageReader::new(BufReader::new(file))
         .with_guessed_format()
@@ -42,7 +45,7 @@ pub(crate) fn read(path: &Path) -> Result<Rgb, ReadError> {
     reader.limits(limits);
     let picture = reader
         .decode()
-        .map_err(|error| ReadError::Decode(error.to_string()))?;
+        .map_err(|error| ReadError::Decode(format!("expected a png or jpg ({error})")))?;
     let picture = picture.into_rgb8();
     Ok(Rgb {
         size: [picture.height() as usize, picture.width() as usize],

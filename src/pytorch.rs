@@ -57,6 +57,7 @@ use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
+use crate::files;
 use crate::models::{Network, NetworkConfig, Parameters, TorchLayout, TorchName};
 
 /// Where a file of ours keeps the name of its network, its structure, and which weights it holds.
@@ -100,7 +101,7 @@ impl StateDict {
     /// # Errors
     ///
     /// [`Error::StateDict`] for a file of another kind, one that is cut short or damaged, a pickle that wants to run
-    /// code, and a tensor that holds something else than finite numbers, by name.
+    /// code, and a tensor that holds something else than finite numbers, or a variance below 0, by name.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let refuse = |reason: String| Error::StateDict {
             path: path.into(),
@@ -164,6 +165,11 @@ impl StateDict {
             if values.iter().any(|value| !value.is_finite()) {
                 return Err(refuse(format!(
                     "tensor {name} holds NaN or infinity: the training that wrote it has diverged"
+                )));
+            }
+            if name.ends_with("running_var") && values.iter().any(|&value| value < 0.0) {
+                return Err(refuse(format!(
+                    "tensor {name} holds a variance below 0, which there is not: save the network's state_dict() again"
                 )));
             }
             tensors.insert(name, data);
@@ -371,7 +377,7 @@ impl StateDict {
 ///
 /// # Errors
 ///
-/// [`Error::StateDict`] where the file cannot be written; what was there is left as it was then.
+/// [`Error::Io`] where the file cannot be written; what was there is left as it was then.
 pub fn save_safetensors<C: NetworkConfig>(
     network: &C::Network,
     config: &C,
@@ -384,8 +390,7 @@ pub fn save_safetensors<C: NetworkConfig>(
         Weights::Quantized => quantized(network.clone())?,
     };
     let structure = serde_json::to_string(config).expect("a configuration is plain data");
-    let mut store = SafetensorsStore::from_file(path)
-        .overwrite(true)
+    let mut store = SafetensorsStore::from_bytes(None)
         .metadata(NETWORK, C::NAME)
         .metadata(STRUCTURE, structure)
         .metadata(WEIGHTS, weights.name())
@@ -393,10 +398,12 @@ pub fn save_safetensors<C: NetworkConfig>(
         .with_to_adapter(ToTorch(
             names.into_iter().map(|name| (name.path.clone(), name)).collect(),
         ));
-    network.save_into(&mut store).map_err(|error| Error::StateDict {
+    let bytes = network.save_into(&mut store).and_then(|()| store.get_bytes());
+    let bytes = bytes.map_err(|error| Error::StateDict {
         path: path.into(),
         reason: format!("it cannot be written: {error}"),
-    })
+    })?;
+    files::write(path, &bytes).map_err(Error::io(path, "write"))
 }
 
 /// The network with the weights that it computes with in the place of its latent ones.

@@ -118,11 +118,17 @@ fn networks_are_pruned_by_ratio() {
     let error =
         Place::of(example("svhn_cnn8")).refused(&format!("--ratio 0.4 --ranking bn-scale {SMALL}"), 1);
     assert!(error.contains("conv1") && error.contains("bn-scale"), "{error}");
-    let error = place.refused(&format!("prune --directory r --ratio 1 {SMALL}"), 1);
-    assert!(
-        error.contains("a pruning ratio of 1: expected a part from 0 to below 1"),
-        "{error}"
-    );
+    for (flag, expected) in [
+        ("--ratio 1", "a part from 0 to below 1"),
+        ("--ratio -1", "a part from 0 to below 1"),
+        ("--budget -1", "a number from 0 up"),
+        ("--valid 2", "a share between 0 and 1"),
+        ("--valid -1", "a share between 0 and 1"),
+    ] {
+        let error = place.refused(&format!("prune --directory r {flag} {SMALL}"), 2);
+        let name = &flag[..flag.find(' ').unwrap()];
+        assert!(error.contains(name) && error.contains(expected), "{error}");
+    }
     place.refused(&format!("prune --directory r --multiple 4 {SMALL}"), 2);
     place.refused(&format!("prune --directory r --ranking l7 {SMALL}"), 2);
 }
@@ -201,7 +207,10 @@ fn weights_come_from_pytorch() {
             &format!("import {published} --network {network} --q 0 --full-precision twin --directory x"),
             1,
         );
-        assert!(error.contains("leave out --full-precision"), "{error}");
+        assert!(
+            error.contains("its tensors are those of full precision, published: leave out --full-precision"),
+            "{error}"
+        );
     }
 
     let error = place.refused(&format!("import {file} --network resnet20 --directory mine"), 1);
@@ -240,11 +249,11 @@ fn bad_input_is_named() {
         ("test", &["--directory", "--network"][..]),
         (
             "test --directory nowhere",
-            &["nowhere/original", "no trained model"],
+            &["nowhere/original", "no trained network"],
         ),
         (
             "prune --network resnet20",
-            &["runs/cifar10_resnet20/original", "no trained model"],
+            &["runs/cifar10_resnet20/original", "no trained network"],
         ),
         (
             "train --network cnn8 --order pre-activation",
@@ -260,7 +269,7 @@ fn bad_input_is_named() {
         ),
         (
             "train --network resnet20 --widths 3,4",
-            &["ResNet-20 takes 12 widths", "[3, 4]"],
+            &["--widths: ResNet-20: 2 widths, [3, 4]"],
         ),
         ("train --network resnet20 --extra --data cifar10", &["--extra"]),
         ("train --network vgg13 --data folder", &["--data-dir"]),
@@ -327,6 +336,15 @@ fn pictures_of_ones_own_are_trained_on() {
     );
     let config = fs::read_to_string(place.path("v/original/config.json")).unwrap();
     assert!(config.contains("\"classes\": 3"), "{config}");
+    // The names of its folders go along.
+    place.data("export v/original v.vwcp");
+    let classes = place.data("run v.vwcp mine/test/dog/0.png --format json");
+    assert!(
+        ["cat", "dog", "emu"]
+            .iter()
+            .all(|class| classes.contains(&format!("\"{class}\":"))),
+        "{classes}"
+    );
     // Its data are those it was trained on; others have other classes.
     let again = place.data("test --directory v");
     assert_eq!(test_accuracies(&again), test_accuracies(&text));

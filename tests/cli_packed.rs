@@ -67,7 +67,7 @@ fn an_exported_network_classifies_pictures_as_it_did_in_training() {
     let talk = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{talk}");
     assert!(
-        talk.contains("the same class as the trained network on all 300 test pictures of synthetic digits"),
+        talk.contains("the same class as the trained network on all 300 test pictures, synthetic digits"),
         "{talk}"
     );
     assert!(output.stdout.is_empty());
@@ -164,6 +164,34 @@ fn wrong_files_and_networks_are_named() {
         error.contains("10 classes") && error.contains("2 names"),
         "{error}"
     );
+    let twice = "a,b,c,d,e,f,g,h,i,a";
+    let error = refused(&["export", "run", "x.vwcp", "--classes", twice], path, 1);
+    assert!(error.contains("two of its classes are called `a`"), "{error}");
+    for (file, flag, fits) in [
+        (
+            "x.safetensors",
+            &["--classes", names][..],
+            "packed, onnx or integers",
+        ),
+        ("x.safetensors", &["--check", "5"], "packed, onnx or integers"),
+        ("x.onnx", &["--weights", "latent"], "pytorch"),
+    ] {
+        let error = refused(&[&["export", "run", file], flag].concat(), path, 1);
+        assert!(error.contains(flag[0]) && error.contains(fits), "{error}");
+        assert!(!path.join(file).exists());
+    }
+    // A folder is not replaced, and nothing half written stays.
+    std::fs::create_dir(path.join("full.vwcp")).unwrap();
+    let error = refused(&["export", "run", "full.vwcp"], path, 1);
+    assert!(
+        error.contains("full.vwcp: cannot write: what is there is no file"),
+        "{error}"
+    );
+    let error = refused(&["export", "run", "nowhere/x.safetensors"], path, 1);
+    assert!(
+        error.contains("nowhere/x.safetensors: cannot write") && !error.contains("writing-"),
+        "{error}"
+    );
     let error = refused(&["export", "nowhere", "x.vwcp"], path, 1);
     assert!(error.contains("nowhere"), "{error}");
     refused(&["run", "letters.bin"], path, 2);
@@ -175,7 +203,15 @@ fn wrong_files_and_networks_are_named() {
         "{error}"
     );
     let error = refused(&["run", "letters.bin", "letters.bin"], path, 1);
-    assert!(error.contains("letters.bin"), "{error}");
+    assert!(
+        error.contains("letters.bin") && error.contains("expected a png or jpg"),
+        "{error}"
+    );
+    let error = refused(&["run", "letters.bin", "."], path, 1);
+    assert!(
+        error.contains("expected a png or jpg (it is a folder)"),
+        "{error}"
+    );
     let mut bytes = std::fs::read(path.join("letters.bin")).unwrap();
     bytes.truncate(bytes.len() / 2);
     std::fs::write(path.join("half.vwcp"), bytes).unwrap();

@@ -734,6 +734,32 @@ fn download_over_https_trusts_the_certificates_that_it_is_told() {
     assert!(!good && text.contains("certificate"), "{text}");
     assert!(!t.dest.exists() && !t.part.exists());
 
+    // What the variable names is looked at before anybody is asked, and named.
+    let nothing = t.dir.path().join("nothing.pem");
+    fs::write(&nothing, "no certificate").unwrap();
+    for (named, reason) in [
+        (nothing.as_path(), "holds no certificate"),
+        (Path::new("/nowhere.pem"), "cannot be read"),
+    ] {
+        let (good, text) = said(child(Some(named)));
+        let named = format!("SSL_CERT_FILE={}: it {reason}", named.display());
+        assert!(!good && text.contains(&named), "{text}");
+        assert!(!t.dest.exists() && !t.part.exists());
+    }
+    // Empty, it counts as unset.
+    let stranger = child(Some(Path::new("")));
+    let mut tls = rustls::ServerConnection::new(config.clone()).unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let hung_up = tls
+        .complete_io(&mut stream)
+        .and_then(|_| tls.complete_io(&mut stream));
+    assert!(hung_up.is_err(), "it hung up");
+    let (good, text) = said(stranger);
+    assert!(
+        !good && text.contains("certificate") && !text.contains("SSL_CERT_FILE="),
+        "{text}"
+    );
+
     let friend = child(Some(&trusted));
     let (stream, _) = listener.accept().unwrap();
     let tls = rustls::ServerConnection::new(config).unwrap();

@@ -1,6 +1,6 @@
 //! The networks compute what an independent implementation computes: logits with running and with batch statistics, and
-//! the gradient of every parameter, beside PyTorch's, before and after pruning. Logits on every device; gradients at few
-//! bits on `flex`, and of ResNet-20 on `ndarray`, for a reason given below.
+//! the gradient of every parameter, beside PyTorch's, before and after pruning. Everything on `flex`; at few bits, on a GPU,
+//! logits to the tolerance of an activation that falls the other way, and no gradients; on `ndarray`, those of ResNet-20.
 //! `benches/peers/golden.py` made the numbers in `fixtures/parity`.
 #![cfg(feature = "train")]
 
@@ -22,6 +22,11 @@ use vwc_sdk::quant::Bits;
 
 /// f32 against f64, relative to the largest element.
 const TOLERANCE: f64 = 1e-4;
+
+/// The same where roots and quotients are a driver's, as good as it likes: of the activations of few bits that lie near an
+/// edge, some fall the other way, and each moves these small networks' logits by a few hundredths. A quantiser left out
+/// moves them by more than their size.
+const ACROSS_EDGES: f64 = 0.1;
 
 /// Bits of weights and activations; none for the full-precision twin.
 const PRECISIONS: [Option<(u8, u8)>; 6] = [
@@ -150,16 +155,22 @@ fn check<C: NetworkConfig>(
                     &device,
                 );
 
+                let few_bits = bits.is_some_and(|(weight, _)| weight < 32);
+                let on_cpu = device_name == "flex" || device_name == "ndarray";
+                let tolerance = if few_bits && !on_cpu {
+                    ACROSS_EDGES
+                } else {
+                    TOLERANCE
+                };
+
                 let logits = values(&network.forward(x.clone()));
-                assert_close(&logits, &golden("eval"), TOLERANCE, &what("logits"));
+                assert_close(&logits, &golden("eval"), tolerance, &what("logits"));
 
                 let (logits, gradients) = trained(&network, x);
-                assert_close(&logits, &golden("train"), TOLERANCE, &what("logits in training"));
+                assert_close(&logits, &golden("train"), tolerance, &what("logits in training"));
                 // Many sums of few bits are equal, and a pool gives the gradient to the first of them. `flex` adds integers;
                 // floats, added up elsewhere, differ in their last bits, and so does the one that counts as largest.
-                // A GPU adds a product before it is rounded, and activations near an edge fall the other way.
                 let pools = C::NAME != ResNet20Config::NAME;
-                let few_bits = bits.is_some_and(|(weight, _)| weight < 32);
                 let exact = device_name == "flex" || device_name == "ndarray" && !pools;
                 if few_bits && !exact {
                     continue;

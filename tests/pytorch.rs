@@ -198,20 +198,27 @@ fn bad_files_are_named() {
 }
 
 #[test]
-fn nan_is_named() {
+fn numbers_that_cannot_be_are_named() {
     let dir = TempDir::new().unwrap();
-    let path = dir.path().join("nan.safetensors");
-    let network = cnn8().init(&Device::default());
-    let mut parameters = Parameters::of(&network);
-    let mut beta = parameters.values("norms.2.beta").unwrap().to_vec();
-    beta[3] = f32::NAN;
-    parameters.insert("norms.2.beta", TensorData::new(beta, [7]));
-    let network = parameters.put_into(network).unwrap();
-    save_safetensors(&network, &cnn8(), &path, Weights::Latent).unwrap();
-    refused(
-        StateDict::read(&path),
-        &["nan.safetensors", "layers.11.bias", "NaN"],
-    );
+    let path = dir.path().join("odd.safetensors");
+    for (vector, number, torch, reason) in [
+        ("norms.2.beta", f32::NAN, "layers.11.bias", "NaN"),
+        (
+            "norms.2.running_var",
+            -0.5,
+            "layers.11.running_var",
+            "a variance below 0",
+        ),
+    ] {
+        let network = cnn8().init(&Device::default());
+        let mut parameters = Parameters::of(&network);
+        let mut numbers = parameters.values(vector).unwrap().to_vec();
+        numbers[3] = number;
+        parameters.insert(vector, TensorData::new(numbers, [7]));
+        let network = parameters.put_into(network).unwrap();
+        save_safetensors(&network, &cnn8(), &path, Weights::Latent).unwrap();
+        refused(StateDict::read(&path), &["odd.safetensors", torch, reason]);
+    }
 }
 
 #[test]

@@ -7,13 +7,13 @@ use burn::data::dataset::{Dataset, transform::Mapper};
 use clap::{Args, ValueEnum};
 
 use super::networks::{JobNetwork, NetworkKind, with_network};
-use super::pictures::{DataSet, test_pictures};
-use crate::data::{PictureBatcher, Resize, cifar10};
-use crate::models::{Network, NetworkConfig};
-use crate::packed::{Freeze, Labels, Model, PackedError, Session, write_file};
+use super::pictures::test_pictures;
+use crate::data::{PictureBatcher, Resize};
+use crate::models::{Network, NetworkConfig as _};
+use crate::packed::{Freeze, Labels, Model, PackedError, Session};
 use crate::pytorch::{Weights, save_safetensors};
 use crate::train::{RunConfig, RunDir};
-use crate::{DeviceName, Error};
+use crate::{DeviceName, Error, files};
 
 /// Write a trained network as one file: packed bits, ONNX, or safetensors that a PyTorch module of the same structure
 /// loads.
@@ -30,12 +30,12 @@ pub struct ExportArgs {
     #[arg(long, value_enum)]
     pub format: Option<ExportFormat>,
 
-    /// Which weights PyTorch is given
-    #[arg(long, value_enum, default_value = "latent")]
-    pub weights: Weights,
+    /// Which weights PyTorch is given [default: latent]
+    #[arg(long, value_enum)]
+    pub weights: Option<Weights>,
 
-    /// Names of the classes, in their order, with commas between them, for a packed network and ONNX [default: those of
-    /// CIFAR-10 where the network was trained on it, otherwise numbers]
+    /// Names of the classes, in their order, with commas between them, for a packed network and ONNX [default: those that
+    /// the network was trained on, numbers where they had no names]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub classes: Vec<String>,
 
@@ -85,9 +85,18 @@ pub enum ExportError {
     /// A name that does not say what to write.
     #[error("{}: expected a name that ends in .vwcp, .onnx or .safetensors, or --format", .0.display())]
     Name(PathBuf),
-    /// `--check` with a format that holds no packed network.
-    #[error("--check compares a packed network, and --format pytorch writes none")]
-    NothingToCheck,
+    /// A flag for another format than the one that is written.
+    #[error("{flag} is for --format {fits}, and {} is written as {written}: leave it out", file.display())]
+    Format {
+        /// The flag.
+        flag: &'static str,
+        /// The formats it is for.
+        fits: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        written: String,
+    },
     /// `--check` found another class than the trained network's.
     #[error(
         "the packed network gives {different} of {total} test pictures another class than the trained one; the first is \
@@ -117,15 +126,48 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         Some(format) => format,
         None => by_name(&args.file)?,
     };
+    let pytorch = format == ExportFormat::Pytorch;
+    let foreign = [
+        ("--check", !pytorch, args.check.is_some()),
+        ("--classes", !pytorch, !args.classes.is_empty()),
+        ("--weights", pytorch, args.weights.is_some()),
+    ];
+    if let Some((flag, ..)) = foreign.into_iter().find(|&(_, fits, given)| given && !fits) {
+        let fits = if pytorch {
+            "packed, onnx or integers"
+        } else {
+            "pytorch"
+        };
+        let written = format
+            .to_possible_value()
+            .expect("none is hidden")
+            .get_name()
+            .to_owned();
+        let file = args.file.clone();
+        return Err(ExportError::Format {
+            flag,
+            fits,
+            file,
+            written,
+        });
+    }
     with_network!(NetworkKind::of_run(&args.run)?, C => {
         let (network, run) = RunDir::new(&args.run).load::<C>(&DeviceName::default().init()?)?;
-        if format == ExportFormat::Pytorch {
-            if args.check.is_some() {
-                return Err(ExportError::NothingToCheck);
-            }
-            return Ok(save_safetensors(&network, &run.structure, &args.file, args.weights)?);
+        if pytorch {
+            let weights = args.weights.unwrap_or(Weights::Latent);
+            save_safetensors(&network, &run.structure, &args.file, weights)?;
+            eprintln!(
+                "{} {} in {}: {} parameters as floats under PyTorch's names",
+                C::NAME,
+                run.structure.precision(),
+                args.file.display(),
+                network.num_trainable_params()
+            );
+            return Ok(());
         }
-        let model = run.structure.freeze(&network, &labels(args, &run))?;
+        let classes = if args.classes.is_empty() { &run.classes } else { &args.classes };
+        let labels = Labels { classes: classes.clone(), normalization: run.normalization };
+        let model = run.structure.freeze(&network, &labels)?;
         if let Some(wanted) = args.check {
             check::<C>(args, wanted as usize, &network, &run, &model)?;
         }
@@ -134,7 +176,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
             ExportFormat::Onnx => model.to_onnx(),
             ExportFormat::Integers | ExportFormat::Pytorch => model.to_safetensors(),
         };
-        write_file(&args.file, &bytes)?;
+        files::write(&args.file, &bytes).map_err(PackedError::io(&args.file, "write"))?;
         let (kib, f32s) = (bytes.len() as f64 / 1024.0, model.float_size() as f64 / 1024.0);
         eprintln!(
             "{} {} in {}: {kib:.1} KiB; its weights as floats take {f32s:.1}",
@@ -198,7 +240,7 @@ fn check<C: JobNetwork>(
         });
     }
     eprintln!(
-        "the same class as the trained network on all {total} test pictures of {source}; {:.2} % are right",
+        "the same class as the trained network on all {total} test pictures, {source}; {:.2} % are right",
         100.0 * right as f64 / total as f64
     );
     Ok(())
@@ -218,18 +260,5 @@ fn by_name(file: &Path) -> Result<ExportFormat, ExportError> {
         Some("onnx") => Ok(ExportFormat::Onnx),
         Some("safetensors") => Ok(ExportFormat::Pytorch),
         _ => Err(ExportError::Name(file.into())),
-    }
-}
-
-fn labels<C: NetworkConfig>(args: &ExportArgs, run: &RunConfig<C>) -> Labels {
-    let on_cifar10 = run.data.starts_with(DataSet::Cifar10.name());
-    let classes = if args.classes.is_empty() && on_cifar10 {
-        cifar10::CLASSES.map(str::to_owned).to_vec()
-    } else {
-        args.classes.clone()
-    };
-    Labels {
-        classes,
-        normalization: run.normalization,
     }
 }

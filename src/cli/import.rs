@@ -14,8 +14,9 @@ use crate::{DeviceName, Error};
 /// Read a network's weights from a PyTorch file, to prune, test or map it here.
 ///
 /// Takes a state_dict of the networks of VWC-SDK's scripts, quantised or in full precision (--q 0), pruned or not: widths
-/// and classes are those of the file, and in full precision it tells the twin from what is published. Every tensor has to be there, and none left over; the documentation of the module `pytorch` lists the
-/// names. Nothing in a pickle is run.
+/// and classes are those of the file, and in full precision its tensors tell the twin from what is published. Every tensor
+/// has to be there, and none left over; the documentation of the module `pytorch` lists the names. Nothing in a pickle is
+/// run.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = IMPORT)]
 pub struct ImportArgs {
@@ -82,7 +83,7 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
     let asked = &args.structure;
     let config = match file.structure::<C>()? {
         Some(config) => {
-            agrees(&config, asked)?;
+            agrees(&config, asked, &args.file)?;
             let bits = config.bits();
             let wrong = asked.q.is_some_and(|q| (q == 1) != bits.is_some())
                 || bits.is_some_and(|[w, a]| asked.wb.unwrap_or(w) != w || asked.ab.unwrap_or(a) != a);
@@ -99,9 +100,10 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
             let config = C::from_args(asked, 10, false)?;
             let fitted = file.fit(&config)?;
             if asked.full_precision.is_some() && fitted.full_precision() != config.full_precision() {
-                return refuse(
-                    "in full precision it holds the other network: leave out --full-precision".into(),
-                );
+                return refuse(format!(
+                    "its tensors are those of {}: leave out --full-precision",
+                    fitted.precision()
+                ));
             }
             match asked.widths {
                 Some(_) => fitted.resized(&config.widths())?,

@@ -4,7 +4,7 @@
 //! network in [`networks`](super::networks), what is to a data set in [`pictures`](super::pictures).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use burn::data::dataset::Dataset;
@@ -23,9 +23,9 @@ use crate::quant::Bits;
 use crate::report::{LayerRow, NetworkRow, layer_rows, layer_table, network_table};
 use crate::train::{
     Evaluation, FitOptions, Interrupter, OptimizerKind, Recipe, Round, Rounds, RoundsConfig, RunDir,
-    Schedule, StopReason, WidthChoice, evaluate, fit, initial, rounds, write_atomically,
+    Schedule, StopReason, WidthChoice, evaluate, fit, initial, rounds,
 };
-use crate::{DeviceName, Error};
+use crate::{DeviceName, Error, files};
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -174,6 +174,7 @@ pub struct JobFlags {
     #[arg(
         long,
         value_name = "PART",
+        value_parser = part,
         allow_negative_numbers = true,
         help_heading = "Rounds"
     )]
@@ -202,7 +203,14 @@ pub struct JobFlags {
     pub ranking: Ranking,
 
     /// Points of validation accuracy that a pruned network may lose to the original
-    #[arg(long, value_name = "POINTS", default_value_t = 1.0, help_heading = "Rounds")]
+    #[arg(
+        long,
+        value_name = "POINTS",
+        default_value_t = 1.0,
+        value_parser = zero_or_more,
+        allow_negative_numbers = true,
+        help_heading = "Rounds"
+    )]
     pub budget: f64,
 
     /// Folder that networks, metrics and logs are kept in. A run that is there already is moved aside, not overwritten
@@ -229,17 +237,32 @@ pub struct JobFlags {
     pub devices: u32,
 }
 
+fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|&number| fits(number));
+    number.ok_or_else(|| format!("expected {expected}"))
+}
+
+/// A part of a whole, that leaves something.
+fn part(text: &str) -> Result<f64, String> {
+    number(text, |x| (0.0..1.0).contains(&x), "a part from 0 to below 1")
+}
+
+/// A part of a whole, neither nothing nor all.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    number(text, |x| x > 0.0 && x < 1.0, "a share between 0 and 1")
+}
+
+fn zero_or_more(text: &str) -> Result<f64, String> {
+    number(text, |x| x.is_finite() && x >= 0.0, "a number from 0 up")
+}
+
 fn at_least_one(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|&number| number > 0);
     number.ok_or_else(|| "expected a whole number from 1 up".to_owned())
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|&number: &f64| number.is_finite() && number > 0.0);
-    number.ok_or_else(|| "expected a number above 0".to_owned())
+    number(text, |x| x.is_finite() && x > 0.0, "a number above 0")
 }
 
 /// What a job leaves beside its runs.
@@ -305,19 +328,6 @@ impl<C: JobNetwork> Job<C> {
         if name != args.device {
             eprintln!("device {}: {name} ({})", args.device, name.describe(&devices[0]));
         }
-        if args.devices as usize > args.batch_size.unwrap_or(usize::MAX) {
-            return Err(Error::Recipe(format!(
-                "--devices {}: a batch of {} pictures leaves some without any",
-                args.devices,
-                args.batch_size.unwrap_or_default()
-            )));
-        }
-        if args.budget.is_nan() || args.budget < 0.0 {
-            return Err(Error::Recipe(format!(
-                "--budget {}: expected 0 or more points of accuracy",
-                args.budget
-            )));
-        }
         let directory = args.directory.clone().unwrap_or_else(|| C::DIRECTORY.into());
         let kept = match mode {
             Mode::All | Mode::Train => None,
@@ -338,7 +348,7 @@ impl<C: JobNetwork> Job<C> {
         let config = match kept {
             None => C::from_args(&args.network, splits.train.classes(), embedded)?,
             Some(run) => {
-                agrees(&run.structure, &args.network)?;
+                agrees(&run.structure, &args.network, &directory)?;
                 if run.structure.classes() != splits.train.classes() {
                     return Err(Error::Recipe(format!(
                         "the network in {} tells {} classes apart, {} has {}: give the flags for the data it was trained on",
@@ -349,7 +359,8 @@ impl<C: JobNetwork> Job<C> {
                     )));
                 }
                 if mode == Mode::Test && run.data() != splits.to_string() {
-                    eprintln!("trained on {}, tested on {}", run.data(), splits.source);
+                    let origin = if run.is_imported() { "" } else { "trained on " };
+                    eprintln!("{origin}{}, tested on {}", run.data(), splits.source);
                 }
                 run.structure
             }
@@ -378,6 +389,13 @@ impl<C: JobNetwork> Job<C> {
             interrupter: on_ctrl_c(),
             args,
         };
+        let batch_size = job.training().batch_size;
+        if job.devices.len() > batch_size {
+            return Err(Error::Recipe(format!(
+                "--devices {}: a batch of {batch_size} pictures leaves some without any",
+                job.devices.len()
+            )));
+        }
         let network = job.config.init(job.device());
         map_network(&network.conv_layers(), Method::VwSdk, &job.mapping)?;
         if matches!(mode, Mode::All | Mode::Train) {
@@ -556,7 +574,8 @@ impl<C: JobNetwork> Job<C> {
         if self.mode == Mode::Test {
             return Ok(());
         }
-        write_atomically(&self.directory.join(RESULTS), json.as_bytes())
+        let path = self.directory.join(RESULTS);
+        files::write(&path, json.as_bytes()).map_err(Error::io(&path, "write"))
     }
 
     fn results(
@@ -718,8 +737,8 @@ impl<C: JobNetwork> Job<C> {
     }
 }
 
-/// Refuses flags for a structure that a network which is there already has not.
-pub(super) fn agrees<C: JobNetwork>(config: &C, args: &NetworkArgs) -> Result<(), Error> {
+/// Refuses flags for a structure that a network which is there already, in `place`, has not.
+pub(super) fn agrees<C: JobNetwork>(config: &C, args: &NetworkArgs, place: &Path) -> Result<(), Error> {
     let widths = args
         .widths
         .as_ref()
@@ -738,7 +757,10 @@ pub(super) fn agrees<C: JobNetwork>(config: &C, args: &NetworkArgs) -> Result<()
         return Ok(());
     };
     Err(Error::Recipe(format!(
-        "{flag}: the network that is kept in the folder is another: leave the flag out, or train one like that first"
+        "{flag}: the network in {} is another ({}, widths {:?}): leave the flag out, or name one like that",
+        place.display(),
+        config.precision(),
+        config.widths()
     )))
 }
 

@@ -159,11 +159,6 @@ pub trait JobNetwork: NetworkConfig {
     fn order(&self) -> Option<BlockOrder> {
         None
     }
-
-    /// Which network in full precision it is, where it is one and there are two.
-    fn full_precision(&self) -> Option<FullPrecision> {
-        None
-    }
 }
 
 /// The network in full precision that is asked for, with `--q 0` alone.
@@ -191,7 +186,9 @@ fn no_order<C: NetworkConfig>(args: &NetworkArgs) -> Result<(), Error> {
 fn resized<C: NetworkConfig>(config: C, args: &NetworkArgs) -> Result<C, Error> {
     match &args.widths {
         None => config.validate().map(|()| config),
-        Some(widths) => config.resized(widths),
+        Some(widths) => config
+            .resized(widths)
+            .map_err(|error| Error::Recipe(format!("--widths: {error}"))),
     }
 }
 
@@ -264,10 +261,6 @@ impl JobNetwork for ResNet20Config {
     fn order(&self) -> Option<BlockOrder> {
         Some(self.order)
     }
-
-    fn full_precision(&self) -> Option<FullPrecision> {
-        (!self.quantized).then_some(self.full_precision)
-    }
 }
 
 impl JobNetwork for Vgg13Config {
@@ -298,9 +291,5 @@ impl JobNetwork for Vgg13Config {
             config
         };
         resized(config, args)
-    }
-
-    fn full_precision(&self) -> Option<FullPrecision> {
-        (!self.quantized).then_some(self.full_precision)
     }
 }

@@ -99,13 +99,22 @@ pub struct DataArgs {
     pub pictures: u32,
 
     /// Share of the training pictures that is kept back to choose the best epoch on
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1, help_heading = "Data")]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.1,
+        value_parser = super::job::share,
+        allow_negative_numbers = true,
+        help_heading = "Data"
+    )]
     pub valid: f64,
 
     /// How training pictures are varied [default: flip-crop for CIFAR-10, none for the others]
     #[arg(long, value_enum, help_heading = "Data")]
     pub augment: Option<Augmentation>,
 }
+
+type Loaded = ((Pictures, Pictures), Vec<String>);
 
 /// What the embedded digits are called in every output.
 pub const SYNTHETIC: &str = "synthetic digits";
@@ -155,17 +164,17 @@ impl DataArgs {
             self.fetch(set, &dir)?;
         }
         let embedded = self.synthetic || !(self.asked_for() || set.present(&dir));
-        let (source, train, test) = if embedded {
+        let (source, (train, test), classes) = if embedded {
             let draw = |count: u32, seed: u64| synthetic::digits(count as usize, seed);
             let [train_seed, test_seed] = SYNTHETIC_SEEDS;
             let (train, test) = (
                 draw(self.pictures, train_seed),
                 draw(self.pictures / 4, test_seed),
             );
-            (SYNTHETIC.into(), train, test)
+            (SYNTHETIC.into(), (train, test), Vec::new())
         } else {
-            let (train, test) = self.load(set, &dir, input)?;
-            (set.source(&dir), train, test)
+            let (pictures, classes) = self.load(set, &dir, input)?;
+            (set.source(&dir), pictures, classes)
         };
         let augment = match self.augment {
             None if !embedded && set == DataSet::Cifar10 => cifar10::AUGMENT,
@@ -173,8 +182,8 @@ impl DataArgs {
             Some(Augmentation::Crop) => Augment { flip: false, pad: 4 },
             Some(Augmentation::FlipCrop) => Augment { flip: true, pad: 4 },
         };
-        let splits = Splits::carve(source, train, test, self.valid, seed)?.with_augment(augment);
-        Ok((splits, embedded))
+        let splits = Splits::carve(source, train, test, self.valid, seed)?;
+        Ok((splits.with_augment(augment).with_classes(classes), embedded))
     }
 
     fn fetch(&self, set: DataSet, dir: &Path) -> Result<(), Error> {
@@ -195,7 +204,8 @@ impl DataArgs {
         Ok(())
     }
 
-    fn load(&self, set: DataSet, dir: &Path, input: [usize; 2]) -> Result<(Pictures, Pictures), Error> {
+    /// Pictures to train on and to test with, and the names of their classes where they have some.
+    fn load(&self, set: DataSet, dir: &Path, input: [usize; 2]) -> Result<Loaded, Error> {
         Ok(match set {
             DataSet::Svhn => {
                 let load = |split: svhn::Split| svhn::load(&split.path(dir));
@@ -203,12 +213,12 @@ impl DataArgs {
                 if self.extra {
                     train.append(load(svhn::Split::Extra)?)?;
                 }
-                (train, load(svhn::Split::Test)?)
+                ((train, load(svhn::Split::Test)?), Vec::new())
             }
-            DataSet::Cifar10 => cifar10::load(dir)?,
+            DataSet::Cifar10 => (cifar10::load(dir)?, cifar10::CLASSES.map(str::to_owned).to_vec()),
             DataSet::Folder => {
                 let set = folder::load(dir, input)?;
-                (set.train, set.test)
+                ((set.train, set.test), set.classes)
             }
         })
     }

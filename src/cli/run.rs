@@ -31,7 +31,7 @@ pub struct RunArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  vwc-sdk export runs/svhn_cnn8/rcp1 -o digits.vwcp
+  vwc-sdk export runs/svhn_cnn8/rcp1 digits.vwcp
   vwc-sdk run digits.vwcp house.jpg
   vwc-sdk run digits.vwcp *.png --format json";
 

@@ -95,6 +95,8 @@ pub struct Splits {
     pub seed: u64,
     /// How the training pictures are varied from epoch to epoch; the others never are.
     pub augment: Augment,
+    /// Names of the classes, in their order; none where they are numbers.
+    pub classes: Vec<String>,
 }
 
 impl fmt::Display for Splits {
@@ -143,12 +145,19 @@ impl Splits {
             valid_share: share,
             seed,
             augment: Augment::none(),
+            classes: Vec::new(),
         })
     }
 
     /// The same pictures, those to train on varied from epoch to epoch.
     pub fn with_augment(mut self, augment: Augment) -> Self {
         self.augment = augment;
+        self
+    }
+
+    /// The same pictures, of classes that have names.
+    pub fn with_classes(mut self, classes: Vec<String>) -> Self {
+        self.classes = classes;
         self
     }
 }

@@ -31,8 +31,9 @@ const BUFFER: usize = 64 * 1024;
 ///
 /// # Errors
 ///
-/// [`DataError::Network`] when the connection fails, or the server's certificate is not to be trusted: what has arrived is kept, and the next call continues from there.
-/// [`DataError::HttpStatus`] when the server has no such file. [`DataError::Checksum`] when another file arrived: it is
+/// [`DataError::Network`] when the connection fails, or the server's certificate is not to be trusted: what has arrived is
+/// kept, and the next call continues from there. [`DataError::Certificates`] when `SSL_CERT_FILE` names no file of
+/// certificates; empty, it counts as unset. [`DataError::HttpStatus`] when the server has no such file. [`DataError::Checksum`] when another file arrived: it is
 /// removed, and a file that was at `dest` before stays untouched. [`DataError::Busy`] when another process is
 /// downloading to `dest`. [`DataError::Io`] when a file cannot be read or written.
 pub fn fetch(url: &str, dest: &Path, md5: &str, progress: bool) -> Result<(), DataError> {
@@ -84,16 +85,24 @@ pub fn fetch(url: &str, dest: &Path, md5: &str, progress: bool) -> Result<(), Da
 
 /// Whose certificates are taken of a server that has one.
 fn trusted(url: &str) -> Result<RootCerts, DataError> {
-    let named = std::env::var_os("SSL_CERT_FILE").filter(|_| url.starts_with("https:"));
-    let Some(path) = named.map(PathBuf::from) else {
+    let named = std::env::var_os("SSL_CERT_FILE");
+    let Some(path) = named.filter(|name| !name.is_empty() && url.starts_with("https:")) else {
         return Ok(RootCerts::WebPki);
     };
-    let pem = fs::read(&path).map_err(io_error(&path, "read"))?;
+    let path = PathBuf::from(path);
+    let refuse = |reason: String| {
+        let path = path.clone();
+        DataError::Certificates { path, reason }
+    };
+    let pem = fs::read(&path).map_err(|error| refuse(format!("it cannot be read ({error})")))?;
     let certificate = |item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),
         _ => None,
     };
     let certificates: Vec<_> = parse_pem(&pem).filter_map(certificate).collect();
+    if certificates.is_empty() {
+        return Err(refuse("it holds no certificate".into()));
+    }
     Ok(RootCerts::new_with_certs(&certificates))
 }
 

@@ -197,6 +197,15 @@ pub enum DataError {
         reason: String,
     },
 
+    /// The environment variable `SSL_CERT_FILE` names no file of certificates.
+    #[error("SSL_CERT_FILE={}: {reason}; expected a PEM file of the certificates to trust. Correct the variable, or unset it to trust Mozilla's list", .path.display())]
+    Certificates {
+        /// What the variable says.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The server answered, but not with the file.
     #[error(
         "cannot fetch {url}: the server answered with status {status}, expected 200 or 206. Try again later, or get the file elsewhere and save it as {}",

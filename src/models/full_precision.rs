@@ -1,3 +1,5 @@
+use std::fmt;
+
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -12,4 +14,13 @@ pub enum FullPrecision {
     /// As VWC-SDK's scripts write it down: ResNet-20 with one batch norm a block, between its convolutions, and none
     /// behind the first; VGG-13 without biases, and with no activation behind its second linear layer
     Published,
+}
+
+impl fmt::Display for FullPrecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Twin => "twin",
+            Self::Published => "published",
+        })
+    }
 }

@@ -145,9 +145,19 @@ pub trait NetworkConfig: Config + Clone + fmt::Debug + PartialEq + Send + Sync +
     /// whose shapes `shape` knows by their paths, in PyTorch's layout.
     fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self;
 
-    /// What is quantised to how many bits, as [`precision`] puts it.
+    /// Which network in full precision it is, where it is one and there are two.
+    fn full_precision(&self) -> Option<FullPrecision> {
+        None
+    }
+
+    /// What is quantised to how many bits, as [`precision`] puts it, and which network in full precision it is, where
+    /// there are two.
     fn precision(&self) -> String {
-        precision(self.bits())
+        let precision = precision(self.bits());
+        match self.full_precision() {
+            None => precision,
+            Some(full) => format!("{precision}, {full}"),
+        }
     }
 }
 

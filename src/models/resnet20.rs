@@ -201,10 +201,13 @@ impl NetworkConfig for ResNet20Config {
             _ => widths.to_vec(),
         };
         if all.len() != STAGES * (1 + BLOCKS) {
-            return Err(Error::Widths {
+            return Err(Error::Structure {
                 network: Self::NAME,
-                expected: STAGES * (1 + BLOCKS),
-                found: widths.to_vec(),
+                reason: format!(
+                    "{} widths, {widths:?}: expected {STAGES}, of its stages, or {}, of each stage and then of its blocks",
+                    widths.len(),
+                    STAGES * (1 + BLOCKS)
+                ),
             });
         }
         let stages = [0, 1, 2].map(|stage| all[stage * (1 + BLOCKS)]);
@@ -242,11 +245,19 @@ impl NetworkConfig for ResNet20Config {
         self.classes
     }
 
+    fn full_precision(&self) -> Option<FullPrecision> {
+        (!self.quantized).then_some(self.full_precision)
+    }
+
     fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self {
         let classes = shape("linear.bias").and_then(|shape| shape.first().copied());
         let mut fitted = self.clone().with_classes(classes.unwrap_or(self.classes));
-        // The twin has a batch norm behind its first convolution.
-        if !self.quantized && self.order == BlockOrder::Original && shape("norm.gamma").is_none() {
+        // The twin has a batch norm behind its first convolution; of one of which something is missing, that is told later.
+        let vectors = ["gamma", "beta", "running_mean", "running_var"];
+        let normalized = vectors
+            .iter()
+            .any(|vector| shape(&format!("norm.{vector}")).is_some());
+        if !self.quantized && self.order == BlockOrder::Original && !normalized {
             fitted.full_precision = FullPrecision::Published;
         }
         fitted

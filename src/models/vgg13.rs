@@ -156,6 +156,10 @@ impl NetworkConfig for Vgg13Config {
         self.classes
     }
 
+    fn full_precision(&self) -> Option<FullPrecision> {
+        (!self.quantized).then_some(self.full_precision)
+    }
+
     fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self {
         let rows = |path: &str, otherwise| {
             shape(path)

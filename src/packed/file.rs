@@ -1,6 +1,6 @@
 //! One file: a header, the plan as JSON, the numbers. `docs/packed-format.md` describes it for other readers.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::spec::{Plan, Spec};
 use super::tensor::{Tensor, Words};
 use super::{Model, PackedError};
+use crate::files;
 
 const MAGIC: [u8; 8] = *b"VWCPACK\n";
 /// Of the layout.
@@ -137,17 +138,8 @@ impl Model {
     ///
     /// [`PackedError::Io`].
     pub fn save(&self, path: &Path) -> Result<(), PackedError> {
-        write_file(path, &self.to_bytes())
+        files::write(path, &self.to_bytes()).map_err(PackedError::io(path, "write"))
     }
-}
-
-/// Writes another file beside `path` and renames it.
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), PackedError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".writing");
-    fs::write(&name, bytes)
-        .and_then(|()| fs::rename(&name, path))
-        .map_err(PackedError::io(path, "write"))
 }
 
 fn short(length: usize) -> PackedError {
@@ -205,6 +197,7 @@ fn read(bytes: &[u8], mapped: Option<&Arc<Mmap>>) -> Result<Model, PackedError> 
     };
     let begin = (HEADER + plan).next_multiple_of(ALIGN);
     let mut tensors = Vec::with_capacity(manifest.tensors.len());
+    let mut held = 0;
     for (n, Entry { kind, start, len }) in manifest.tensors.into_iter().enumerate() {
         let within = || {
             let end = start.checked_add(len.checked_mul(kind.size())?)?;
@@ -215,6 +208,12 @@ fn read(bytes: &[u8], mapped: Option<&Arc<Mmap>>) -> Result<Model, PackedError> 
                 "tensor {n} begins at {start} and has {len} elements, which does not fit the file"
             ));
         };
+        held += numbers.len();
+        if held > bytes.len() {
+            return refuse(format!(
+                "tensor {n} lies where others do: together they are longer than the file"
+            ));
+        }
         tensors.push(match (kind, mapped) {
             (Kind::F32, _) => Tensor::F32(elements(numbers, f32::from_le_bytes)),
             (Kind::I32, _) => Tensor::I32(elements(numbers, i32::from_le_bytes)),
@@ -225,13 +224,6 @@ fn read(bytes: &[u8], mapped: Option<&Arc<Mmap>>) -> Result<Model, PackedError> 
             }),
             (Kind::U64, _) => Tensor::Words(Words::Owned(elements(numbers, u64::from_le_bytes))),
         });
-    }
-    for tensor in &tensors {
-        if let Tensor::F32(numbers) = tensor
-            && numbers.iter().any(|x| !x.is_finite())
-        {
-            return refuse("it holds something other than finite numbers".into());
-        }
     }
     Model::new(Spec {
         plan: manifest.plan,

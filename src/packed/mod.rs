@@ -41,7 +41,6 @@ mod threshold;
 
 pub use error::PackedError;
 #[cfg(feature = "train")]
-pub(crate) use file::write_file;
 #[cfg(feature = "train")]
 pub use freeze::{Freeze, Labels};
 pub use machine::Machine;

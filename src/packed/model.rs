@@ -14,7 +14,7 @@ const MAX_CHANNELS: usize = 1 << 16;
 /// Sides of kernels and strides.
 const MAX_KERNEL: usize = 64;
 const MAX_STEPS: usize = 1 << 12;
-/// What a session may take, in bytes: 1 GiB.
+/// What a model and a session of one thread may take, in bytes, beside the file: 1 GiB.
 const MAX_BYTES: usize = 1 << 30;
 /// Sums stay under it, so that twice a sum fits 32 bits.
 const MAX_SUM: usize = 1 << 29;
@@ -218,6 +218,48 @@ impl PackedConv {
     }
 }
 
+impl Affine {
+    fn len(affine: Option<&Self>) -> usize {
+        affine.map_or(0, |affine| 3 * affine.mean.len())
+    }
+}
+
+impl Kernel {
+    /// Numbers of the sums that a thread keeps while it computes rows.
+    fn sums(&self) -> usize {
+        match self {
+            Self::Float(conv) => conv.lines().pow(2) * conv.output[1] * conv.padded,
+            Self::Packed(conv) => conv.lines().pow(2) * conv.output[1] * conv.padded,
+            _ => 0,
+        }
+    }
+
+    /// Numbers that are kept beside those of the file.
+    fn laid_out(&self) -> usize {
+        match self {
+            Self::Float(conv) => {
+                let panels = conv
+                    .panels
+                    .iter()
+                    .map(|panel| panel.start.len() + panel.weights.len());
+                let groups = conv
+                    .groups
+                    .iter()
+                    .map(|group| group.start.len() + group.weights.len());
+                panels.chain(groups).sum::<usize>() + Affine::len(conv.affine.as_ref())
+            }
+            Self::Packed(conv) => match &conv.end {
+                PackedEnd::Codes { thresholds, .. } => thresholds.len(),
+                PackedEnd::Floats { affine, .. } => Affine::len(affine.as_ref()),
+            },
+            Self::Quantize(Quantize { affine, .. }) | Self::Mean { affine, .. } => {
+                Affine::len(affine.as_ref())
+            }
+            Self::Unpack(floats) => floats.len(),
+        }
+    }
+}
+
 impl Model {
     /// The network's name.
     #[must_use]
@@ -320,6 +362,16 @@ impl Model {
                 "its normalisation is missing, expected three means and three deviations".into(),
             ));
         };
+        if means.iter().any(|mean| !mean.is_finite()) || [r, g, b].iter().any(|&std| !std.is_normal()) {
+            return Err(general(format!(
+                "it normalises by means of {means:?} and deviations of {:?}, expected finite numbers and deviations that are not 0",
+                [r, g, b]
+            )));
+        }
+        let mut classes = HashSet::new();
+        if let Some(class) = plan.classes.iter().find(|class| !classes.insert(*class)) {
+            return Err(general(format!("two of its classes are called `{class}`")));
+        }
         let mut names = HashSet::new();
         if let Some(step) = plan.steps.iter().find(|step| !names.insert(&step.name)) {
             return Err(PackedError::step(&step.name, "another step has the same name"));
@@ -335,6 +387,8 @@ impl Model {
                 buffer: 0,
             }],
             windows: 0,
+            sums: 0,
+            laid_out: 0,
             planar: None,
         };
         let mut kernels = Vec::with_capacity(plan.steps.len());
@@ -344,6 +398,7 @@ impl Model {
             build.values.push(value);
         }
         let (mut values, windows) = (build.values, build.windows);
+        let beside = build.sums + build.laid_out;
         let picture_frame = build.frames.get(0);
         let planar = build.planar.unwrap_or_default();
         let last = values[values.len() - 1];
@@ -358,12 +413,7 @@ impl Model {
         let mut buffers = share_buffers(plan, &mut values, picture_frame);
         buffers.windows = windows;
         let words = buffers.words.iter().sum::<usize>() + buffers.windows;
-        let bytes = 8 * words + 4 * buffers.floats.iter().sum::<usize>();
-        if bytes > MAX_BYTES {
-            return Err(general(format!(
-                "it takes {bytes} bytes of memory to compute, expected at most {MAX_BYTES}"
-            )));
-        }
+        check_memory(8 * words + 4 * buffers.floats.iter().sum::<usize>() + beside).map_err(general)?;
         let mut bytes = Box::new([[0.0; 256]; 3]);
         for ((values, mean), std) in bytes.iter_mut().zip(means).zip([r, g, b]) {
             for (byte, value) in values.iter_mut().enumerate() {
@@ -415,11 +465,15 @@ struct Build<'a> {
     frames: Frames,
     values: Vec<Value>,
     windows: usize,
+    /// Bytes of the rows of sums that a thread keeps.
+    sums: usize,
+    /// Bytes of numbers that are not left where they lie in the file.
+    laid_out: usize,
     /// See [`Model::planar`]; what the first step that reads the picture asks for.
     planar: Option<bool>,
 }
 
-impl Build<'_> {
+impl<'a> Build<'a> {
     fn step(&mut self, n: usize, step: &Step) -> Result<(Kernel, Value), PackedError> {
         let refuse = |reason: String| PackedError::step(&step.name, reason);
         let input = self.value(step.input).map_err(refuse)?;
@@ -542,6 +596,9 @@ impl Build<'_> {
                 value.size
             )));
         }
+        self.sums = self.sums.max(4 * kernel.sums());
+        self.laid_out += 4 * kernel.laid_out();
+        check_memory(self.sums + self.laid_out).map_err(refuse)?;
         Ok((kernel, value))
     }
 
@@ -552,11 +609,23 @@ impl Build<'_> {
             .ok_or_else(|| format!("it reads value {id}, which is not computed before it"))
     }
 
-    fn floats(&self, id: TensorId, len: usize) -> Result<&[f32], String> {
+    fn numbers(&self, id: TensorId) -> Result<&'a [f32], String> {
         match self.spec.tensors.get(id) {
-            Some(Tensor::F32(x)) if x.len() == len => Ok(x),
-            Some(Tensor::F32(x)) => Err(format!("tensor {id} has {} numbers, expected {len}", x.len())),
+            Some(Tensor::F32(x)) if x.iter().all(|x| x.is_finite()) => Ok(x),
+            Some(Tensor::F32(_)) => Err(format!("tensor {id} holds something other than finite numbers")),
             _ => Err(format!("tensor {id} is none of floats")),
+        }
+    }
+
+    fn floats(&self, id: TensorId, len: usize) -> Result<&'a [f32], String> {
+        let numbers = self.numbers(id)?;
+        if numbers.len() == len {
+            Ok(numbers)
+        } else {
+            Err(format!(
+                "tensor {id} has {} numbers, expected {len}",
+                numbers.len()
+            ))
         }
     }
 
@@ -592,11 +661,13 @@ impl Build<'_> {
         let output = conv_size(window, input.size, pool)?;
         let [down, across] = window.kernel;
         let filter = input.channels * down * across;
-        let spec = self.spec;
-        let weight = match spec.tensors.get(weight) {
-            Some(Tensor::F32(x)) if !x.is_empty() && x.len().is_multiple_of(filter) => &x[..],
-            _ => return Err(format!("its weights are no filters of {filter} floats")),
-        };
+        let weight = self.numbers(weight)?;
+        if weight.is_empty() || !weight.len().is_multiple_of(filter) {
+            return Err(format!(
+                "its weights are {} floats, expected filters of {filter}",
+                weight.len()
+            ));
+        }
         let outputs = weight.len() / filter;
         check_channels(outputs)?;
         let width = input.size[1] + 2 * window.padding[1];
@@ -767,6 +838,16 @@ impl Build<'_> {
             weight_levels: (1 << weight_bits) - 1,
             end,
         })
+    }
+}
+
+fn check_memory(bytes: usize) -> Result<(), String> {
+    if bytes <= MAX_BYTES {
+        Ok(())
+    } else {
+        Err(format!(
+            "it takes {bytes} bytes of memory to compute, expected at most {MAX_BYTES}"
+        ))
     }
 }
 

@@ -424,6 +424,77 @@ fn damaged_files_are_refused_each_with_its_reason() {
     says(&sealed(plan), "plan cannot be read");
 }
 
+#[test]
+fn a_file_takes_no_more_memory_than_it_may() {
+    let bytes = Model::new(Case::new(&mut Random(5)).spec).unwrap().to_bytes();
+    let plan_len = u64::from_le_bytes(bytes[24..32].try_into().unwrap()) as usize;
+    let mut plan: serde_json::Value = serde_json::from_slice(&bytes[32..][..plan_len]).unwrap();
+    let tensors = plan["tensors"].as_array_mut().unwrap();
+    let longest = tensors.iter().max_by_key(|entry| entry["len"].as_u64()).unwrap();
+    *tensors = vec![longest.clone(); 1000];
+    let plan = serde_json::to_vec(&plan).unwrap();
+    let mut overlapping = bytes[..32].to_vec();
+    overlapping[24..32].copy_from_slice(&(plan.len() as u64).to_le_bytes());
+    overlapping.extend(&plan);
+    overlapping.resize((32 + plan.len()).next_multiple_of(64), 0);
+    overlapping.extend(&bytes[(32 + plan_len).next_multiple_of(64)..]);
+    let message = refused(&sealed(overlapping)).to_string();
+    assert!(message.contains("lies where others do"), "{message}");
+
+    // Little to keep, and a row of sums of 4 GiB.
+    let mut case = Case::new(&mut Random(5));
+    let outputs = 1 << 16;
+    case.spec.plan.input = [2, 1 << 12];
+    case.spec.tensors[1] = Tensor::F32(vec![1.0; 3 * outputs]);
+    case.spec.plan.steps[0].op = Op::Float {
+        window: Window {
+            kernel: [1, 1],
+            stride: [1, 1],
+            padding: [0, 0],
+        },
+        weight: 1,
+        bias: None,
+        affine: None,
+        pool: true,
+        then: Then::Codes { bits: 1 },
+    };
+    let message = Model::new(case.spec).unwrap_err().to_string();
+    assert!(
+        message.contains("step 0") && message.contains("bytes of memory"),
+        "{message}"
+    );
+}
+
+#[test]
+fn numbers_that_are_none_are_refused_by_the_step_that_reads_them() {
+    let refused = |tensor: usize| {
+        let mut case = Case::new(&mut Random(6));
+        let Tensor::F32(numbers) = &mut case.spec.tensors[tensor] else {
+            panic!("tensor {tensor} is none of floats")
+        };
+        numbers[0] = f32::NAN;
+        Model::new(case.spec).unwrap_err().to_string()
+    };
+    assert!(
+        refused(0).contains("normalises by means of [NaN"),
+        "{}",
+        refused(0)
+    );
+    for (tensor, step) in [(1, "step 0"), (2, "step 0"), (4, "step 1"), (6, "step 2")] {
+        let message = refused(tensor);
+        let expected = format!("tensor {tensor} holds something other than finite");
+        assert!(message.contains(step) && message.contains(&expected), "{message}");
+    }
+}
+
+#[test]
+fn classes_of_one_name_are_refused() {
+    let mut spec = Case::new(&mut Random(7)).spec;
+    spec.plan.classes[0] = "1".into();
+    let message = Model::new(spec).unwrap_err().to_string();
+    assert!(message.contains("two of its classes are called `1`"), "{message}");
+}
+
 /// Numbers in place of others in a plan.
 const HOSTILE: [&str; 12] = [
     "0",

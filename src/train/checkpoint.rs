@@ -1,10 +1,10 @@
 //! What is kept of each epoch: a row of metrics, and the checkpoints of the last two epochs and the best.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
+use std::{fs, io};
 
 use burn::lr_scheduler::LrSchedulerRecord;
 use burn::optim::OptimizerRecord;
@@ -17,9 +17,9 @@ use burn::train::logger::MetricLogger;
 use burn::train::metric::store::{Aggregate, EpochSummary, EventStoreClient, MetricsUpdate, Split};
 use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 
-use super::run_dir::save_record_atomically;
 use super::{EpochMetrics, Recipe, RunDir};
 use crate::Error;
+use crate::files;
 
 /// The three files of a checkpoint.
 pub(super) const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
@@ -56,10 +56,10 @@ pub(super) struct WholeFiles {
 
 impl<R: Checkpoint> Checkpointer<R> for WholeFiles {
     fn save(&self, epoch: usize, record: R) -> Result<(), CheckpointerError> {
-        save_record_atomically(&part(&self.dir, self.part, epoch), |path| {
-            record.save(path.into()).map_err(|error| error.to_string())
+        files::replace(&part(&self.dir, self.part, epoch), |path| {
+            record.save(path.into()).map_err(io::Error::other)
         })
-        .map_err(CheckpointerError::Unknown)
+        .map_err(CheckpointerError::IOError)
     }
 
     fn delete(&self, epoch: usize) -> Result<(), CheckpointerError> {

@@ -127,6 +127,7 @@ pub fn fit<C: NetworkConfig>(
         structure: config.clone(),
         recipe: recipe.clone(),
         data: splits.source.clone(),
+        classes: splits.classes.clone(),
         pictures: [&splits.train, &splits.valid, &splits.test].map(Dataset::len),
         valid_share: splits.valid_share,
         split_seed: splits.seed,

@@ -23,7 +23,6 @@ pub use evaluate::{Evaluation, evaluate, evaluate_with};
 pub use fit::{EpochMetrics, Fit, FitOptions, fit, initial};
 pub use recipe::{OptimizerKind, Recipe, Schedule};
 pub use rounds::{Round, Rounds, RoundsConfig, StopReason, WidthChoice, next_widths, rounds};
-pub(crate) use run_dir::write_atomically;
 pub use run_dir::{RunConfig, RunDir, run_network};
 
 pub use burn::train::Interrupter;

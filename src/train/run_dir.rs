@@ -1,5 +1,5 @@
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, Write};
+use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{EpochMetrics, Recipe, Schedule};
 use crate::Error;
 use crate::data::{Augment, Normalization};
+use crate::files;
 use crate::models::{NetworkConfig, Parameters};
 
 /// Columns of `metrics.csv`: the fields of [`EpochMetrics`], in their order, and the data.
@@ -35,6 +36,9 @@ pub struct RunConfig<C> {
     pub recipe: Recipe,
     /// Where the pictures came from.
     pub data: String,
+    /// Names of the classes, in their order; none where they are numbers.
+    #[serde(default)]
+    pub classes: Vec<String>,
     /// Training, validation and test pictures.
     pub pictures: [usize; 3],
     /// The share of the training pictures that validation was given.
@@ -60,8 +64,11 @@ impl<C> RunConfig<C> {
         self.recipe.epochs == 0
     }
 
-    /// The pictures in words, as [`Splits`](crate::data::Splits) describes itself.
+    /// The pictures in words, as [`Splits`](crate::data::Splits) describes itself, or the file that the network was read from.
     pub fn data(&self) -> String {
+        if self.is_imported() {
+            return self.data.clone();
+        }
         let [train, valid, test] = self.pictures;
         format!(
             "{} ({train} training, {valid} validation, {test} test pictures, split by seed {})",
@@ -224,6 +231,7 @@ impl RunDir {
             structure: config.clone(),
             recipe: Recipe::new(0, Schedule::MultiStep(Vec::new())),
             data: source.into(),
+            classes: Vec::new(),
             pictures: [0; 3],
             valid_share: 0.0,
             split_seed: 0,
@@ -238,7 +246,7 @@ impl RunDir {
 
     pub(super) fn save_config<C: Serialize>(&self, config: &RunConfig<C>) -> Result<(), Error> {
         let text = serde_json::to_string_pretty(config).expect("a configuration is plain data");
-        write_atomically(&self.path.join("config.json"), format!("{text}\n").as_bytes())
+        self.write("config.json", format!("{text}\n").as_bytes())
     }
 
     /// The table has a last column that [`EpochMetrics`] has not: where the pictures came from.
@@ -251,17 +259,18 @@ impl RunDir {
             csv.serialize((row, data)).expect("memory takes it");
         }
         let bytes = csv.into_inner().expect("memory takes it");
-        write_atomically(&self.path.join("metrics.csv"), &bytes)
+        self.write("metrics.csv", &bytes)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.path.join(name);
+        files::write(&path, bytes).map_err(Error::io(&path, "write"))
     }
 
     pub(super) fn save_model(&self, record: ModuleRecord) -> Result<(), Error> {
-        save_record_atomically(&self.model(), |path| {
-            record.save(path).map_err(|error| error.to_string())
-        })
-        .map_err(|reason| Error::Checkpoint {
-            path: self.model(),
-            reason,
-        })
+        let path = self.model();
+        files::replace(&path, |to| record.save(to).map_err(io::Error::other))
+            .map_err(Error::io(&path, "write"))
     }
 
     /// Adds a line to `run.log`. A log that cannot be written is no reason to stop a training.
@@ -343,27 +352,4 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
         path: path.into(),
         reason: format!("this is no configuration of a run: {error}"),
     })
-}
-
-/// Writes a temporary file beside `path` and renames it.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let temporary = temporary(path);
-    fs::write(&temporary, bytes)
-        .and_then(|()| fs::rename(&temporary, path))
-        .map_err(Error::io(path, "write"))
-}
-
-fn temporary(path: &Path) -> PathBuf {
-    let name = path.file_name().expect("a file").to_string_lossy();
-    path.with_file_name(format!("writing-{name}"))
-}
-
-/// Has `save` write under a temporary name beside `path` and renames the file.
-pub(super) fn save_record_atomically(
-    path: &Path,
-    save: impl FnOnce(&Path) -> Result<(), String>,
-) -> Result<(), String> {
-    let temporary = temporary(path);
-    save(&temporary)?;
-    fs::rename(&temporary, path).map_err(|error| error.to_string())
 }

@@ -1,6 +1,6 @@
 //! Pictures: a filled array, cycles by method, the front, and accuracy on an array. Written as SVG or PNG, by the name of the file.
 
-use std::{fmt, fs, path::Path};
+use std::{fmt, path::Path};
 
 use plotters::{
     backend::{BitMapBackend, SVGBackend},
@@ -9,6 +9,8 @@ use plotters::{
     style::{FontStyle, register_font},
 };
 use thiserror::Error;
+
+use crate::files;
 
 mod accuracy;
 mod array;
@@ -82,12 +84,7 @@ fn draw(path: &Path, size: (u32, u32), picture: &impl Picture) -> Result<(), Plo
         }
         _ => return Err(fail(&"its name must end in .svg or .png")),
     };
-    // A picture that is there is a whole one.
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    fs::write(&partial, bytes)
-        .and_then(|()| fs::rename(&partial, path))
-        .map_err(|error| fail(&error))
+    files::write(path, &bytes).map_err(|error| fail(&error))
 }
 
 /// Writes lines over the picture and returns what is left below.
