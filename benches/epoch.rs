@@ -28,7 +28,7 @@ fn main() {
     let count = splits.train.len() as f64;
     println!("batch | bare steps of an epoch, s | the epoch, s | ratio");
     for batch in [32, 64, 128, 512] {
-        let mut step = BareStep::new(&config, batch);
+        let mut step = BareStep::new(&config, batch, &Device::default());
         step.run();
         let (mut bare, mut whole) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {

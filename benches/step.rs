@@ -9,6 +9,7 @@
 
 mod common;
 
+use burn::tensor::Device;
 use common::BareStep;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use vwc_sdk::models::{Cnn8Config, NetworkConfig};
@@ -26,7 +27,7 @@ fn step(c: &mut Criterion) {
             group.throughput(Throughput::Elements(batch));
             let id = BenchmarkId::new(config.precision(), batch);
             group.bench_function(id, |bencher| {
-                let mut step = BareStep::new(&config, batch as usize);
+                let mut step = BareStep::new(&config, batch as usize, &Device::default());
                 bencher.iter(|| step.run());
             });
         }

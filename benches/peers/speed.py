@@ -1,6 +1,7 @@
-"""The work of `benches/step.rs` and `benches/layers.rs` in PyTorch. Prints one line of JSON.
+"""The work of `benches/step.rs`, `benches/device.rs` and `benches/layers.rs` in PyTorch. Prints one line of JSON.
 
     python3 benches/peers/speed.py step --batch 512 --weight-bits 1 --activation-bits 4 [--compile]
+    python3 benches/peers/speed.py step --device cuda --network resnet20 --weight-bits 1 --activation-bits 2
     python3 benches/peers/speed.py layer --batch 128 --input 32 --channels 16 16 --stride 1 --padding 1
 
 Rounding is a function with a straight-through gradient of its own, as quantisation code for PyTorch has it: fewer
@@ -16,6 +17,7 @@ import time
 import torch
 import torch.nn.functional as F
 
+import networks
 import train_cnn8
 
 
@@ -31,11 +33,15 @@ class Quantise(torch.autograd.Function):
 
 
 def step(args):
-    model = train_cnn8.Cnn8(train_cnn8.PUBLISHED, args.weight_bits, args.activation_bits)
+    if args.network == "resnet20":
+        model, side = networks.ResNet20([64, 128, 256], args.weight_bits, args.activation_bits), 32
+    else:
+        model, side = train_cnn8.Cnn8(train_cnn8.PUBLISHED, args.weight_bits, args.activation_bits), 40
+    model = model.to(args.device)
     forward = torch.compile(model) if args.compile else model
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
-    images = torch.rand(args.batch, 3, 40, 40) * 2 - 1
-    labels = torch.arange(args.batch) % 10
+    images = torch.rand(args.batch, 3, side, side, device=args.device) * 2 - 1
+    labels = torch.arange(args.batch, device=args.device) % 10
 
     def run():
         optimizer.zero_grad(set_to_none=True)
@@ -65,6 +71,8 @@ def layer(args):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("work", choices=["step", "layer"])
+    p.add_argument("--network", choices=["cnn8", "resnet20"], default="cnn8")
+    p.add_argument("--device", default="cpu")
     p.add_argument("--batch", type=int, default=128)
     p.add_argument("--weight-bits", type=int, default=1)
     p.add_argument("--activation-bits", type=int, default=1)
@@ -79,18 +87,23 @@ def main():
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    train_cnn8.quantise = Quantise.apply
+    train_cnn8.quantise = networks.quantise = Quantise.apply
+    # A GPU is waited for once in so many runs, as in benches/device.rs.
+    runs, wait = (16, torch.cuda.synchronize) if args.device.startswith("cuda") else (1, lambda: None)
 
     run = {"step": step, "layer": layer}[args.work](args)
-    for _ in range(3):
+    for _ in range(max(3, 2 * runs)):
         run()
+    wait()
     times, end = [], time.perf_counter() + args.seconds
     while len(times) < 3 or time.perf_counter() < end:
         start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
+        for _ in range(runs):
+            run()
+        wait()
+        times.append((time.perf_counter() - start) / runs)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": statistics.median(times), "runs": len(times), "peak_mib": peak, "torch": torch.__version__}))
+    print(json.dumps({"seconds": statistics.median(times), "runs": runs * len(times), "peak_mib": peak, "torch": torch.__version__}))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@
 //! | [`QuantConv2d`], [`QuantLinear`] | layers whose weights are quantised on the way to use |
 //! | [`norm_pool_act`] | batch norm, pool and activation in one pass |
 //! | [`composed`] | the same operations out of Burn's own, for reference |
+//! | [`WeightQuantizer`] | how weights are quantised: DoReFa, XNOR or a learned step, in these layers or [on any module](WeightQuantizer::on) |
 //! | [`Activation`] | what stands between two layers: ReLU, a clamp, or a quantiser |
+//! | [`Pact`] | an activation that learns where it clips |
 //!
 //! ```
 //! use burn::tensor::{Device, Distribution, Tensor};
@@ -38,7 +40,9 @@ mod block;
 pub mod composed;
 mod conv;
 mod linear;
+mod pact;
 mod quantizer;
+mod reparameterize;
 mod ste;
 
 pub use activation::Activation;
@@ -46,5 +50,7 @@ pub use bits::{Bits, BitsError};
 pub use block::{conv_norm_pool_act, conv2d, dropout, norm_pool_act};
 pub use conv::{QuantConv2d, QuantConv2dConfig};
 pub use linear::{QuantLinear, QuantLinearConfig};
+pub use pact::{Pact, PactConfig};
 pub use quantizer::WeightQuantizer;
+pub use reparameterize::{FakeQuantized, QuantizeWeights};
 pub use ste::{quantize, quantize_activation, quantize_weight};

@@ -1,9 +1,31 @@
+use std::fmt;
+
+use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::reparameterize::QuantizeWeights;
+use super::ste::straight_through;
 use super::{Bits, quantize_weight};
 
-/// How a layer turns its latent weights into the ones it computes with.
+/// How latent weights become those computed with: in a [`QuantConv2d`](super::QuantConv2d) or
+/// [`QuantLinear`](super::QuantLinear), and, [`on`](Self::on) any module, through Burn's
+/// [`apply_reparameterization`](Module::apply_reparameterization).
+///
+/// ```
+/// use burn::module::Module;
+/// use burn::nn::conv::Conv2dConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use vwc_sdk::quant::{Bits, WeightQuantizer};
+///
+/// let device = Device::default().autodiff();
+/// let conv = Conv2dConfig::new([3, 8], [3, 3]).init(&device);
+/// let conv = conv.apply_reparameterization(WeightQuantizer::new(Bits::TWO));
+/// let output = conv.forward(Tensor::<4>::ones([1, 3, 8, 8], &device));
+/// // What training moves is still in full precision, and what an array is given is not.
+/// let (latent, quantised) = (conv.weight.base(), conv.clone().materialize().weight.val());
+/// # let _ = (output, latent, quantised);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -13,19 +35,129 @@ pub enum WeightQuantizer {
     Identity,
     /// [`quantize_weight`] at the given width. 32 bits scale and squash the weights but do not round them.
     Dorefa(Bits),
+    /// One bit: the sign, times the mean magnitude of each filter's weights. Zero counts as positive.
+    ///
+    /// The gradient goes through the sign as 1 where the weight is between -1 and 1, its ends included, and as 0
+    /// elsewhere, and through the mean as it is. XNOR-Net (Rastegari et al., 2016, arXiv 1603.05279), sections 3.1 and
+    /// 3.2, whose equation for the gradient keeps of the mean's each weight's own part alone.
+    Xnor,
+    /// Multiples of a step that is learned with the weights: `step * round(clamp(w / step, -2^(k-1), 2^(k-1) - 1))`; at
+    /// one bit `step` times the sign. 32 bits leave the weights as they are.
+    ///
+    /// The gradient of a weight is 1 within the range and 0 outside; that of the step is `round(v) - v` within, with
+    /// `v = w / step`, and the range's end outside, times `1 / sqrt(weights * (2^(k-1) - 1))`. It starts from
+    /// `2 * mean|W| / sqrt(2^(k-1) - 1)`. LSQ (Esser et al., 2020, arXiv 1902.08153), equations 1 to 3 and section 2.2; of
+    /// one bit it does not speak.
+    ///
+    /// A step is learned on any module through its reparameterization; in a [`QuantConv2d`](super::QuantConv2d) of its own
+    /// it is the one that learning would start from.
+    Lsq(Bits),
 }
 
 impl WeightQuantizer {
+    /// [`WeightQuantizer::Dorefa`] at `bits` bits, what the networks of this crate are trained with.
+    pub fn new(bits: Bits) -> Self {
+        Self::Dorefa(bits)
+    }
+
     /// [`WeightQuantizer::Dorefa`] at `bits` bits.
     pub fn dorefa(bits: Bits) -> Self {
         Self::Dorefa(bits)
     }
 
-    /// The weights to compute with. Any shape, the same in and out.
+    /// [`WeightQuantizer::Xnor`].
+    pub fn xnor() -> Self {
+        Self::Xnor
+    }
+
+    /// [`WeightQuantizer::Lsq`] at `bits` bits.
+    pub fn lsq(bits: Bits) -> Self {
+        Self::Lsq(bits)
+    }
+
+    /// This for every weight of `module`, to be narrowed down and then given to
+    /// [`apply_reparameterization`](Module::apply_reparameterization).
+    pub fn on<M: Module>(self, module: &M) -> QuantizeWeights {
+        QuantizeWeights::new(self, module)
+    }
+
+    /// The weights to compute with. Any shape, the same in and out; filters are along the last dimension of a matrix,
+    /// as Burn's `Linear` has them, and along the first of anything else.
     pub fn forward<const D: usize>(&self, weight: Tensor<D>) -> Tensor<D> {
+        let step = self.first_step(&weight);
+        self.with_step(weight, step)
+    }
+
+    /// What [`WeightQuantizer::Lsq`] starts from, `[1]`; none for the others.
+    pub(super) fn first_step<const D: usize>(&self, weight: &Tensor<D>) -> Option<Tensor<1>> {
+        let [_, highest] = self.range()?;
+        let mean = weight.clone().detach().abs().mean();
+        Some((mean.reshape([1]) * (2.0 / highest.max(1.0).sqrt())).detach())
+    }
+
+    /// As [`forward`](Self::forward), with what was learned.
+    pub(super) fn with_step<const D: usize>(&self, weight: Tensor<D>, step: Option<Tensor<1>>) -> Tensor<D> {
+        match (self, self.range(), step) {
+            (Self::Dorefa(bits), ..) => quantize_weight(weight, *bits),
+            (Self::Xnor, ..) => {
+                let mut scale = weight.clone().abs();
+                let filters = if D == 2 { 1 } else { 0 };
+                for d in (0..D).filter(|&d| d != filters) {
+                    scale = scale.mean_dim(d);
+                }
+                sign(weight) * scale
+            }
+            (Self::Lsq(_), Some(range), Some(step)) => multiples(weight, step, range),
+            _ => weight,
+        }
+    }
+
+    /// The least and the largest multiple of LSQ's step; none where nothing is rounded to multiples.
+    fn range(&self) -> Option<[f32; 2]> {
+        let Self::Lsq(bits) = self else { return None };
+        bits.levels().map(|levels| match levels {
+            1 => [-1.0, 1.0],
+            levels => {
+                let half = levels.div_ceil(2) as f32;
+                [-half, half - 1.0]
+            }
+        })
+    }
+}
+
+/// The least step: a division by it stays finite.
+const SMALLEST_STEP: f32 = 1e-12;
+
+fn multiples<const D: usize>(weight: Tensor<D>, step: Tensor<1>, [lowest, highest]: [f32; 2]) -> Tensor<D> {
+    let count = weight.shape().num_elements() as f32;
+    let share = 1.0 / (count * highest.max(1.0)).sqrt();
+    // The step itself, with a gradient that is so much smaller.
+    let step = step.abs().clamp_min(SMALLEST_STEP);
+    let step = straight_through(step.clone() * share, step).reshape([1; D]);
+    let unit = weight / step.clone();
+    let whole = if lowest == -1.0 && highest == 1.0 {
+        sign(unit)
+    } else {
+        let unit = unit.clamp(lowest, highest);
+        let rounded = unit.clone().round();
+        straight_through(unit, rounded)
+    };
+    whole * step
+}
+
+/// -1 or 1, with the gradient of a clamp.
+fn sign<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let value = x.clone().detach().greater_equal_elem(0.0).float() * 2.0 - 1.0;
+    straight_through(x.clamp(-1.0, 1.0), value)
+}
+
+impl fmt::Display for WeightQuantizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Identity => weight,
-            Self::Dorefa(bits) => quantize_weight(weight, *bits),
+            Self::Identity => write!(f, "as it is"),
+            Self::Dorefa(bits) => write!(f, "{bits}-bit DoReFa"),
+            Self::Xnor => write!(f, "XNOR"),
+            Self::Lsq(bits) => write!(f, "{bits}-bit LSQ"),
         }
     }
 }

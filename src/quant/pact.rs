@@ -1,0 +1,66 @@
+use burn::config::Config;
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, activation::relu};
+
+use super::Bits;
+use super::ste::straight_through;
+
+/// Configuration of a [`Pact`].
+#[derive(Config, Debug)]
+pub struct PactConfig {
+    /// Bits of the activations.
+    pub bits: Bits,
+    /// Where the clip starts. Default: 2, for what follows a batch norm; PACT's authors start at 10 and pull it down by
+    /// weight decay.
+    #[config(default = 2.0)]
+    pub clip: f64,
+}
+
+/// An activation whose clip is learned: `min(max(x, 0), clip)`, rounded to `2^k` equally spaced values. At 32 bits nothing
+/// is rounded.
+///
+/// The gradient is 1 between 0 and the clip and 0 outside; that of the clip is the sum of those of all inputs above it.
+/// PACT (Choi et al., 2018, arXiv 1805.06085), equations 1 to 3.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use vwc_sdk::quant::{Bits, PactConfig};
+///
+/// let act = PactConfig::new(Bits::TWO).with_clip(3.0).init(&Device::default());
+/// let y = act.forward(Tensor::<1>::from_data([-1.0, 0.4, 1.6, 9.0], &Device::default()));
+/// assert_eq!(y.to_data().as_slice::<f32>().unwrap(), [0.0, 0.0, 2.0, 3.0]);
+/// ```
+#[derive(Module, Debug)]
+pub struct Pact {
+    /// The clip, `[1]`.
+    pub clip: Param<Tensor<1>>,
+    /// Bits of the activations.
+    #[module(skip)]
+    pub bits: Bits,
+}
+
+impl PactConfig {
+    /// Initialises the activation on `device`.
+    pub fn init(&self, device: &Device) -> Pact {
+        Pact {
+            clip: Param::from_tensor(Tensor::full([1], self.clip, device)),
+            bits: self.bits,
+        }
+    }
+}
+
+impl Pact {
+    /// Applies the function to every element. Any shape.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let clip = self.clip.val().reshape([1; D]);
+        let x = relu(x);
+        // Twice, so that what is above the clip hands its gradient on to it.
+        let clipped = x.clone() - relu(x - clip.clone());
+        let Some(levels) = self.bits.levels() else {
+            return clipped;
+        };
+        let unit = clip.detach() / levels as f32;
+        let value = (clipped.clone().detach() / unit.clone()).round() * unit;
+        straight_through(clipped, value)
+    }
+}

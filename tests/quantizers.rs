@@ -1,0 +1,319 @@
+//! Quantisers that fit any module: what they compute and their gradients, beside their papers' formulas in plain numbers,
+//! and the life of a module that was quantised without knowing it.
+#![cfg(feature = "train")]
+
+mod common;
+
+use burn::module::{Module, Param};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::{GradientsParams, SgdConfig};
+use burn::store::ModuleRecord;
+use burn::tensor::{Device, Tensor};
+use common::{assert_close, devices, noise, tensor, tolerance, values};
+use vwc_sdk::quant::{Bits, FakeQuantized, PactConfig, QuantConv2dConfig, WeightQuantizer};
+
+fn bits(bits: u8) -> Bits {
+    Bits::new(bits).unwrap()
+}
+
+/// Somebody's network.
+#[derive(Module, Debug)]
+struct Net {
+    stem: Conv2d,
+    blocks: Vec<Block>,
+    head: Linear,
+}
+
+#[derive(Module, Debug)]
+struct Block {
+    conv: Conv2d,
+    skip: Option<Conv2d>,
+}
+
+impl Net {
+    fn new(device: &Device) -> Self {
+        device.seed(7);
+        let conv = |channels, side| Conv2dConfig::new(channels, [side, side]).init(device);
+        Self {
+            stem: conv([3, 4], 3),
+            blocks: vec![
+                Block {
+                    conv: conv([4, 4], 3),
+                    skip: None,
+                },
+                Block {
+                    conv: conv([4, 5], 3),
+                    skip: Some(conv([4, 5], 1)),
+                },
+            ],
+            head: LinearConfig::new(5, 2).init(device),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let mut x = self.stem.forward(x);
+        for block in &self.blocks {
+            x = block.conv.forward(x);
+        }
+        self.head.forward(x.mean_dim(2).mean_dim(3).flatten(1, 3))
+    }
+}
+
+fn input(device: &Device) -> Tensor<4> {
+    tensor(&noise(3, 2 * 3 * 9 * 9), [2, 3, 9, 9], device)
+}
+
+/// The gradient of a weighted sum of `f(x)`, and the weights.
+fn gradient(x: &Tensor<4>, f: impl Fn(Tensor<4>) -> Tensor<4>) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    let x = x.clone().require_grad();
+    let y = f(x.clone());
+    let upstream = noise(11, y.shape().num_elements());
+    let weighted = y.clone() * tensor(&upstream, y.dims(), &x.device());
+    let gradients = weighted.sum().backward();
+    (values(&y), values(&x.grad(&gradients).unwrap()), upstream)
+}
+
+const SHAPE: [usize; 4] = [3, 2, 2, 2];
+
+fn weights() -> Vec<f64> {
+    let mut weights: Vec<f64> = noise(5, 24).iter().map(|w| 1.6 * w).collect();
+    (weights[3], weights[7], weights[9], weights[12]) = (0.0, 1.0, -1.0, 1.5);
+    weights.iter().map(|&w| f64::from(w as f32)).collect()
+}
+
+fn sign(w: f64) -> f64 {
+    if w >= 0.0 { 1.0 } else { -1.0 }
+}
+
+#[test]
+fn xnor_is_the_sign_times_each_filters_mean() {
+    let w = weights();
+    for (name, device) in devices() {
+        let device = device.autodiff();
+        let (y, found, upstream) =
+            gradient(&tensor(&w, SHAPE, &device), |w| WeightQuantizer::Xnor.forward(w));
+        let (mut expected, mut slope) = (Vec::new(), Vec::new());
+        for (w, g) in w.chunks(8).zip(upstream.chunks(8)) {
+            let mean = w.iter().map(|w| w.abs()).sum::<f64>() / 8.0;
+            expected.extend(w.iter().map(|&w| sign(w) * mean));
+            let through_mean: f64 = w.iter().zip(g).map(|(&w, g)| g * sign(w)).sum::<f64>() / 8.0;
+            slope.extend(w.iter().zip(g).map(|(&w, g)| {
+                let through_sign = if w.abs() <= 1.0 { g * mean } else { 0.0 };
+                through_sign + if w == 0.0 { 0.0 } else { through_mean * sign(w) }
+            }));
+        }
+        assert_close(&y, &expected, tolerance(name), name);
+        assert_close(&found, &slope, tolerance(name), name);
+        // A matrix's filters are its columns, as Burn's linear layers have them.
+        let matrix = tensor::<2>(&w, [8, 3], &device);
+        let y = values(&WeightQuantizer::Xnor.forward(matrix));
+        let column: f64 = (0..8).map(|row| w[3 * row + 1].abs()).sum::<f64>() / 8.0;
+        assert_close(
+            &[y[1].abs(), y[4].abs()],
+            &[column, column],
+            tolerance(name),
+            name,
+        );
+    }
+}
+
+#[test]
+fn a_learned_step_has_the_gradients_of_its_paper() {
+    let w = weights();
+    for (name, device) in devices() {
+        let device = device.autodiff();
+        for width in [1, 2, 3, 8] {
+            let [lowest, highest] = match width {
+                1 => [-1.0, 1.0],
+                width => [-f64::from(1 << (width - 1)), f64::from((1 << (width - 1)) - 1)],
+            };
+            let quantizer = WeightQuantizer::lsq(bits(width));
+            let param = Param::from_tensor(tensor::<4>(&w, SHAPE, &device));
+            let param = param.apply_reparameterization(quantizer);
+            let state = param.reparameterization::<FakeQuantized>().unwrap();
+            let step = state.step.as_ref().unwrap();
+            let first = 2.0 * w.iter().map(|w| w.abs()).sum::<f64>() / 24.0 / highest.max(1.0).sqrt();
+            let what = format!("{width} bits on {name}");
+            assert_close(&values(&step.val()), &[first], tolerance(name), &what);
+
+            let s = values(&step.val())[0];
+            let y = param.val();
+            let upstream = noise(11, 24);
+            let gradients = (y.clone() * tensor(&upstream, SHAPE, &device)).sum().backward();
+            let (mut expected, mut slope, mut of_step) = (Vec::new(), Vec::new(), 0.0);
+            for (&w, &g) in w.iter().zip(&upstream) {
+                let v = w / s;
+                // `round` of Burn goes half to even; no value here lies on an edge.
+                let whole = if width == 1 {
+                    sign(v)
+                } else {
+                    v.clamp(lowest, highest).round()
+                };
+                expected.push(whole * s);
+                let inside = (lowest..=highest).contains(&v);
+                slope.push(if inside { g } else { 0.0 });
+                of_step += g * if inside { whole - v } else { whole };
+            }
+            of_step /= (24.0 * highest.max(1.0)).sqrt();
+            assert_close(&values(&y), &expected, tolerance(name), &what);
+            let of_weight = values(&param.base().grad(&gradients).unwrap());
+            assert_close(&of_weight, &slope, tolerance(name), &what);
+            let found = values(&step.val().grad(&gradients).unwrap());
+            assert_close(&found, &[of_step], 20.0 * tolerance(name), &what);
+        }
+        let full = WeightQuantizer::lsq(Bits::FULL).forward(tensor::<4>(&w, SHAPE, &device));
+        assert_eq!(values(&full), w, "{name}");
+    }
+}
+
+#[test]
+fn a_learned_clip_takes_the_gradient_of_all_above_it() {
+    let x = [-1.0, 0.0, 0.3, 1.1, 2.5, 3.0];
+    for (name, device) in devices() {
+        let device = device.autodiff();
+        for width in [1, 2, 32] {
+            let act = PactConfig::new(bits(width)).with_clip(2.0).init(&device);
+            let input = tensor::<1>(&x, [6], &device).require_grad();
+            let y = act.forward(input.clone());
+            let unit = 2.0 / f64::from(bits(width).levels().unwrap_or(1));
+            let expected = x.map(|x: f64| match width {
+                32 => x.clamp(0.0, 2.0),
+                _ => (x.clamp(0.0, 2.0) / unit).round() * unit,
+            });
+            let what = format!("{width} bits on {name}");
+            assert_close(&values(&y), &expected, tolerance(name), &what);
+            let upstream = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
+            let gradients = (y * tensor::<1>(&upstream, [6], &device)).sum().backward();
+            let of_input = values(&input.grad(&gradients).unwrap());
+            assert_close(&of_input, &[0.0, 0.0, 4.0, 8.0, 0.0, 0.0], tolerance(name), &what);
+            let of_clip = values(&act.clip.val().grad(&gradients).unwrap());
+            assert_close(&of_clip, &[48.0], tolerance(name), &what);
+        }
+    }
+}
+
+#[test]
+fn a_module_is_quantised_as_our_own_layers_are() {
+    for (name, device) in devices() {
+        let ours = QuantConv2dConfig::new([3, 4], [3, 3])
+            .with_bias(true)
+            .with_quantizer(WeightQuantizer::new(Bits::TWO))
+            .init(&device);
+        let mut theirs = Conv2dConfig::new([3, 4], [3, 3]).init(&device);
+        (theirs.weight, theirs.bias) = (ours.weight.clone(), ours.bias.clone());
+        let theirs = theirs.apply_reparameterization(WeightQuantizer::new(Bits::TWO));
+        let x = input(&device);
+        let (found, expected) = (theirs.forward(x.clone()), ours.forward(x));
+        assert_close(&values(&found), &values(&expected), 1e-6, name);
+    }
+}
+
+#[test]
+fn weights_are_chosen_by_path() {
+    let net = Net::new(&Device::default());
+    let plan = WeightQuantizer::new(Bits::ONE).on(&net);
+    let paths = |plan: &vwc_sdk::quant::QuantizeWeights| plan.paths().map(str::to_owned).collect::<Vec<_>>();
+    let all = [
+        "stem.weight",
+        "blocks.0.conv.weight",
+        "blocks.1.conv.weight",
+        "blocks.1.skip.weight",
+        "head.weight",
+    ];
+    assert_eq!(paths(&plan), all);
+    assert_eq!(paths(&plan.clone().inner()), all[1..4]);
+    assert_eq!(paths(&plan.clone().inner_convs()), all[1..3]);
+    assert_eq!(paths(&plan.clone().only("blocks").unwrap()), all[1..4]);
+    assert_eq!(paths(&plan.clone().only("*.conv").unwrap()), all[1..3]);
+    assert_eq!(
+        paths(&plan.clone().except("*skip*").unwrap().except("head").unwrap()),
+        all[..3]
+    );
+    for pattern in ["block", "stem.weights", "x*", ""] {
+        let error = plan.clone().only(pattern).unwrap_err().to_string();
+        assert!(
+            error.contains("no weight fits it") && error.contains("stem.weight"),
+            "{pattern}: {error}"
+        );
+    }
+    // Bits of its own for each layer, and what was not chosen is untouched.
+    let plan = plan
+        .inner()
+        .with("blocks.1", WeightQuantizer::lsq(bits(3)))
+        .unwrap();
+    let quantized = net.clone().apply_reparameterization(plan.clone());
+    let of = |param: &Param<Tensor<4>>| {
+        param
+            .reparameterization::<FakeQuantized>()
+            .map(|state| state.quantizer)
+    };
+    assert_eq!(of(&quantized.stem.weight), None);
+    assert_eq!(
+        of(&quantized.blocks[0].conv.weight),
+        Some(WeightQuantizer::new(Bits::ONE))
+    );
+    assert_eq!(
+        of(&quantized.blocks[1].conv.weight),
+        Some(WeightQuantizer::lsq(bits(3)))
+    );
+    assert_eq!(quantized.num_params(), net.num_params() + 2);
+    assert!(
+        plan.to_string()
+            .contains("blocks.1.skip.weight 5x4x1x1 3-bit LSQ\n"),
+        "{plan}"
+    );
+}
+
+#[test]
+fn a_quantised_module_lives_as_any_other() {
+    for (name, device) in devices() {
+        let training = device.clone().autodiff();
+        let net = Net::new(&training);
+        let plan = WeightQuantizer::lsq(Bits::TWO).on(&net).inner();
+        let net = net.apply_reparameterization(plan.clone());
+        let latent = |net: &Net| values(&net.blocks[0].conv.weight.base());
+        let step = |net: &Net| {
+            let state = net.blocks[0].conv.weight.reparameterization::<FakeQuantized>();
+            values(&state.unwrap().step.as_ref().unwrap().val())[0]
+        };
+
+        // An optimiser moves latent weights and steps.
+        let mut optimizer = SgdConfig::new().init();
+        let gradients = net.forward(input(&training)).powi_scalar(2).sum().backward();
+        let moved = optimizer.step(0.05, net.clone(), GradientsParams::from_grads(gradients, &net));
+        assert_ne!(latent(&moved), latent(&net), "{name}");
+        assert_ne!(step(&moved), step(&net), "{name}");
+
+        // In evaluation, back in training, on another branch of the graph: the same numbers.
+        let expected = values(&moved.forward(input(&training)));
+        let valid = moved.valid();
+        assert_close(&values(&valid.forward(input(&device))), &expected, 1e-6, name);
+        assert_close(
+            &values(&valid.train().forward(input(&training))),
+            &expected,
+            1e-6,
+            name,
+        );
+        let forked = moved.clone().fork(&training);
+        assert_close(&values(&forked.forward(input(&training))), &expected, 1e-6, name);
+
+        // Saved and loaded into a network that was quantised alike.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("net.bpk");
+        moved.clone().into_record().save(&path).unwrap();
+        let other = Net::new(&device).apply_reparameterization(plan);
+        let loaded = other.load_record(ModuleRecord::load(&path).unwrap());
+        assert_close(&values(&loaded.forward(input(&device))), &expected, 1e-6, name);
+        assert_eq!(step(&loaded), step(&moved), "{name}");
+
+        // Plain weights of four values a layer, and nothing to learn beside them.
+        let plain = moved.valid().materialize();
+        assert_close(&values(&plain.forward(input(&device))), &expected, 1e-6, name);
+        assert_eq!(plain.num_params(), Net::new(&device).num_params());
+        let mut found = values(&plain.blocks[0].conv.weight.val());
+        found.sort_by(f64::total_cmp);
+        found.dedup();
+        assert!(found.len() <= 4, "{found:?}");
+    }
+}
