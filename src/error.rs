@@ -90,6 +90,12 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A module whose channels cannot be followed.
+    #[error("the module's channels cannot be followed: {reason}")]
+    Graph {
+        /// Which operation stands in the way, and what to do.
+        reason: String,
+    },
     /// A PyTorch file whose weights cannot be used.
     #[error("{}: {reason}", path.display())]
     StateDict {

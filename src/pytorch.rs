@@ -241,7 +241,7 @@ impl StateDict {
         };
         let groups = network.channel_groups();
         let widths = groups.iter().map(|group| {
-            let filters = shape(&group.ranked_by[0]).and_then(|shape| shape.first().copied());
+            let filters = shape(&group.ranked_by[0].path).and_then(|shape| shape.first().copied());
             filters.ok_or_else(|| {
                 self.refuse(format!(
                     "it has no weight for {} of {}, so the widths of its layers are not known: is it that network?",

@@ -292,7 +292,10 @@ fn a_stage_ranks_its_channels_by_all_that_is_added() {
         ]
     );
     // The stage's width is that of the first convolution or the shortcut, and of the second of each block.
-    let producers = |group: usize| groups[group].ranked_by.clone();
+    let producers = |group: usize| -> Vec<&str> {
+        let ranked_by = groups[group].ranked_by.iter();
+        ranked_by.map(|slice| slice.path.as_str()).collect()
+    };
     assert_eq!(
         producers(0),
         [
@@ -313,7 +316,7 @@ fn a_stage_ranks_its_channels_by_all_that_is_added() {
     );
     let scores = Ranking::L1.scores(&groups[4], &parameters).unwrap();
     for (channel, score) in scores.into_iter().enumerate() {
-        let of = |path: &String| {
+        let of = |path: &&str| {
             let weights = parameters.values(path).unwrap();
             let size = weights.len() / 4;
             weights[channel * size..][..size]

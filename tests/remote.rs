@@ -12,7 +12,7 @@ use place::Place;
 use tempfile::TempDir;
 use vwc_sdk::data::{Splits, synthetic};
 use vwc_sdk::device::{CHECKS, check};
-use vwc_sdk::models::{Cnn8Config, NetworkConfig};
+use vwc_sdk::models::Cnn8Config;
 use vwc_sdk::train::{EpochMetrics, FitOptions, Interrupter, Recipe, RunDir, Schedule, fit, initial};
 use vwc_sdk::{DeviceName, Error};
 

@@ -9,9 +9,9 @@ pub struct ChannelGroup {
     pub name: String,
     /// The channels it has now.
     pub channels: usize,
-    /// The weights whose filters (dimension 0) are ranked: the producing convolutions. In a residual stage there are
-    /// several, whose outputs are added.
-    pub ranked_by: Vec<String>,
+    /// The weights whose filters are ranked, along the dimension of their outputs: the producing convolutions. In a
+    /// residual stage there are several, whose outputs are added.
+    pub ranked_by: Vec<ChannelSlice>,
     /// Every slice that is cut, the producers included.
     pub slices: Vec<ChannelSlice>,
 }
@@ -23,6 +23,37 @@ pub struct ChannelSlice {
     pub path: String,
     /// The dimension that runs over the channels.
     pub dim: usize,
+    /// Which of its indices belong to each channel, ascending; none where each channel has the index of its own number.
+    pub positions: Option<Vec<Vec<usize>>>,
+}
+
+impl ChannelSlice {
+    /// Dimension `dim` of the parameter at `path`, of which each channel has the index of its own number.
+    pub fn new(path: impl Into<String>, dim: usize) -> Self {
+        Self {
+            path: path.into(),
+            dim,
+            positions: None,
+        }
+    }
+
+    /// Dimension `dim` of the parameter at `path`, of which channel `n` has the indices `positions[n]`: many where a map is
+    /// flattened for a linear layer, others than its own where channels are concatenated.
+    pub fn at(path: impl Into<String>, dim: usize, positions: Vec<Vec<usize>>) -> Self {
+        let own = positions.iter().enumerate().all(|(n, of)| of.as_slice() == [n]);
+        Self {
+            positions: (!own).then_some(positions),
+            ..Self::new(path, dim)
+        }
+    }
+
+    /// The indices of channel `channel`.
+    pub fn indices(&self, channel: usize) -> Vec<usize> {
+        match &self.positions {
+            Some(positions) => positions[channel].clone(),
+            None => vec![channel],
+        }
+    }
 }
 
 impl ChannelGroup {
@@ -38,7 +69,8 @@ impl ChannelGroup {
 
     /// Adds the convolution at `path` as a producer: the filters of its weight.
     pub fn with_producer(mut self, path: &str) -> Self {
-        self.ranked_by.push(format!("{path}.weight"));
+        self.ranked_by
+            .push(ChannelSlice::new(format!("{path}.weight"), 0));
         self.with_slice(format!("{path}.weight"), 0)
     }
 
@@ -49,10 +81,7 @@ impl ChannelGroup {
 
     /// Adds dimension `dim` of the parameter at `path`.
     pub fn with_slice(mut self, path: impl Into<String>, dim: usize) -> Self {
-        self.slices.push(ChannelSlice {
-            path: path.into(),
-            dim,
-        });
+        self.slices.push(ChannelSlice::new(path, dim));
         self
     }
 

@@ -72,7 +72,21 @@ impl Parameters {
     ///
     /// [`Error::Parameter`] where a parameter of the module is missing here or has another shape.
     pub fn put_into<M: Module>(self, module: M) -> Result<M, Error> {
+        self.put(module, false)
+    }
+
+    /// As [`put_into`](Self::put_into), whatever the shapes were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] where a parameter of the module is missing here.
+    pub(crate) fn put_resized<M: Module>(self, module: M) -> Result<M, Error> {
+        self.put(module, true)
+    }
+
+    fn put<M: Module>(self, module: M, resize: bool) -> Result<M, Error> {
         let mut put = Put {
+            resize,
             parameters: self,
             path: Vec::new(),
             misfit: None,
@@ -107,6 +121,7 @@ impl ModuleVisitor for Take {
 }
 
 struct Put {
+    resize: bool,
     parameters: Parameters,
     path: Vec<String>,
     misfit: Option<(String, String)>,
@@ -124,7 +139,7 @@ impl ModuleMapper for Put {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let path = self.path.join(".");
         let reason = match self.parameters.tensors.remove(&path) {
-            Some(data) if *data.shape() == param.shape() => {
+            Some(data) if *data.shape() == param.shape() || self.resize => {
                 return param.map(|old| {
                     let (device, grad) = (old.device(), old.is_require_grad());
                     Tensor::from_data(data, &device).set_require_grad(grad)

@@ -6,6 +6,8 @@
 //! statistics, and the inputs of whatever reads the channels. One mechanism serves every network, residual ones
 //! included: all that a stage's additions tie together is one group.
 //!
+//! A module that names no groups has them [found](find_groups), by following its forward pass.
+//!
 //! The widths come from the search that fills an array ([`channels`](crate::mapping::channels), by way of
 //! [`rounds`](crate::train::rounds)), from a [`Ratio`], or from the caller.
 //!
@@ -25,10 +27,14 @@
 //! # }
 //! ```
 
+mod found;
+mod labels;
 mod rank;
 mod ratio;
 mod rewrite;
+mod trace;
 
+pub use found::{FoundGroups, find_groups};
 pub use rank::{Ranking, keep_largest};
 pub use ratio::{Ratio, Scope};
 pub use rewrite::{Pruned, prune};

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::models::{ChannelGroup, Parameters};
+use crate::models::{ChannelGroup, ChannelSlice, Parameters};
 
 /// What decides which channels of a group stay: those of the highest score.
 ///
@@ -69,9 +69,8 @@ impl Ranking {
                 add((0..group.channels).map(|_| random.random::<f64>()).collect());
             }
             Self::BatchNormScale => {
-                let scales: Vec<&str> = (group.slices.iter())
-                    .map(|slice| slice.path.as_str())
-                    .filter(|path| path.ends_with(".gamma"))
+                let scales: Vec<&ChannelSlice> = (group.slices.iter())
+                    .filter(|slice| slice.path.ends_with(".gamma"))
                     .collect();
                 if scales.is_empty() {
                     return Err(Error::Ranking {
@@ -80,18 +79,16 @@ impl Ranking {
                         reason: "no batch norm sees them; choose l1, l2, geometric-median or random".into(),
                     });
                 }
-                for path in scales {
-                    add(parameters
-                        .values(path)?
-                        .iter()
-                        .map(|&scale| f64::from(scale).abs())
-                        .collect());
+                for slice in scales {
+                    let scales = (0..group.channels).map(|channel| filter(slice, channel, parameters));
+                    let scales = scales.collect::<Result<Vec<_>, _>>()?;
+                    add(scales.iter().map(|scale| l1(scale)).collect());
                 }
             }
             Self::L1 | Self::L2 | Self::GeometricMedian => {
-                for path in &group.ranked_by {
-                    let weights = parameters.values(path)?;
-                    let filters: Vec<&[f32]> = weights.chunks(weights.len() / group.channels).collect();
+                for slice in &group.ranked_by {
+                    let filters = (0..group.channels).map(|channel| filter(slice, channel, parameters));
+                    let filters = filters.collect::<Result<Vec<_>, _>>()?;
                     add(match self {
                         Self::L1 => filters.iter().map(|filter| l1(filter)).collect(),
                         Self::L2 => filters.iter().map(|filter| l2(filter)).collect(),
@@ -135,6 +132,22 @@ impl FromStr for Ranking {
     }
 }
 
+/// The numbers of one channel.
+fn filter(slice: &ChannelSlice, channel: usize, parameters: &Parameters) -> Result<Vec<f32>, Error> {
+    let (values, shape) = (
+        parameters.values(&slice.path)?,
+        parameters.get(&slice.path)?.shape(),
+    );
+    let inner: usize = shape[slice.dim + 1..].iter().product();
+    let blocks = values.chunks(shape[slice.dim] * inner);
+    let indices = slice.indices(channel);
+    let of_block = |block: &[f32]| -> Vec<f32> {
+        let of = indices.iter().flat_map(|&index| &block[index * inner..][..inner]);
+        of.copied().collect()
+    };
+    Ok(blocks.flat_map(of_block).collect())
+}
+
 // Summed in f64, so that the order does not hang on how a device adds up.
 
 fn l1(filter: &[f32]) -> f64 {
@@ -149,11 +162,11 @@ fn l2(filter: &[f32]) -> f64 {
         .sqrt()
 }
 
-fn distances(filters: &[&[f32]]) -> Vec<f64> {
+fn distances(filters: &[Vec<f32>]) -> Vec<f64> {
     let mut sums = vec![0.0; filters.len()];
     for (i, a) in filters.iter().enumerate() {
         for (j, b) in filters.iter().enumerate().skip(i + 1) {
-            let squares = a.iter().zip(*b).map(|(&a, &b)| f64::from(a - b).powi(2));
+            let squares = a.iter().zip(b).map(|(&a, &b)| f64::from(a - b).powi(2));
             let distance = squares.sum::<f64>().sqrt();
             sums[i] += distance;
             sums[j] += distance;

@@ -1,9 +1,11 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use burn::module::Module;
 use burn::tensor::TensorData;
 
 use super::{Ranking, keep_largest};
 use crate::Error;
-use crate::models::{Network, NetworkConfig, Parameters};
+use crate::models::{ChannelGroup, Network, NetworkConfig, Parameters};
 
 /// What [`prune`] returns.
 #[derive(Debug)]
@@ -32,9 +34,30 @@ pub fn prune<C: NetworkConfig>(
     ranking: Ranking,
 ) -> Result<Pruned<C>, Error> {
     let groups = network.channel_groups();
+    let mut parameters = Parameters::of(network);
+    let kept = kept_channels(C::NAME, &groups, &parameters, widths, ranking)?;
+    let smaller = config.resized(widths)?;
+    cut(&mut parameters, &groups, &kept)?;
+    let device = network.devices().into_iter().next().unwrap_or_default();
+    Ok(Pruned {
+        // A shape that does not fit by now is one that the channel groups leave out.
+        network: parameters.put_into(smaller.init(&device))?,
+        config: smaller,
+        kept,
+    })
+}
+
+/// The channels of each group that stay at these widths, one for each, ascending.
+pub(super) fn kept_channels(
+    network: &'static str,
+    groups: &[ChannelGroup],
+    parameters: &Parameters,
+    widths: &[usize],
+    ranking: Ranking,
+) -> Result<Vec<Vec<usize>>, Error> {
     if groups.len() != widths.len() {
         return Err(Error::Widths {
-            network: C::NAME,
+            network,
             expected: groups.len(),
             found: widths.to_vec(),
         });
@@ -48,28 +71,34 @@ pub fn prune<C: NetworkConfig>(
             });
         }
     }
-    let smaller = config.resized(widths)?;
+    let ranked = groups.iter().zip(widths);
+    ranked
+        .map(|(group, &width)| Ok(keep_largest(&ranking.scores(group, parameters)?, width)))
+        .collect()
+}
 
-    let mut parameters = Parameters::of(network);
-    let kept = groups
-        .iter()
-        .zip(widths)
-        .map(|(group, &width)| Ok(keep_largest(&ranking.scores(group, &parameters)?, width)))
-        .collect::<Result<Vec<_>, Error>>()?;
-    for (group, kept) in groups.iter().zip(&kept) {
-        for slice in &group.slices {
-            let selected = select(&parameters, &slice.path, slice.dim, kept)?;
-            parameters.insert(slice.path.clone(), selected);
+/// Takes out of every slice what belongs to no channel that stays. Several groups may share a dimension, concatenated.
+pub(super) fn cut(
+    parameters: &mut Parameters,
+    groups: &[ChannelGroup],
+    kept: &[Vec<usize>],
+) -> Result<(), Error> {
+    let mut gone: BTreeMap<(&str, usize), BTreeSet<usize>> = BTreeMap::new();
+    for (group, kept) in groups.iter().zip(kept) {
+        for channel in (0..group.channels).filter(|channel| kept.binary_search(channel).is_err()) {
+            for slice in &group.slices {
+                let gone = gone.entry((&slice.path, slice.dim)).or_default();
+                gone.extend(slice.indices(channel));
+            }
         }
     }
-
-    let device = network.devices().into_iter().next().unwrap_or_default();
-    Ok(Pruned {
-        // A shape that does not fit by now is one that the channel groups leave out.
-        network: parameters.put_into(smaller.init(&device))?,
-        config: smaller,
-        kept,
-    })
+    for ((path, dim), gone) in gone {
+        let size = parameters.get(path)?.shape()[dim];
+        let stay: Vec<usize> = (0..size).filter(|index| !gone.contains(index)).collect();
+        let selected = select(parameters, path, dim, &stay)?;
+        parameters.insert(path, selected);
+    }
+    Ok(())
 }
 
 /// The parameter at `path` with only `indices` of dimension `dim`.
