@@ -33,6 +33,8 @@ pub mod quant;
 #[cfg(feature = "train")]
 pub mod simulate;
 #[cfg(feature = "train")]
+mod trace;
+#[cfg(feature = "train")]
 pub mod train;
 
 #[cfg(feature = "train")]

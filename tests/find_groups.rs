@@ -15,8 +15,10 @@ use burn::nn::{
 use burn::tensor::activation::{relu, sigmoid, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use common::{assert_close, noise, tensor, values};
+use vwc_sdk::mapping::ConvLayer;
 use vwc_sdk::models::{
-    BlockOrder, ChannelGroup, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
+    BlockOrder, ChannelGroup, Cnn8, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config,
+    Vgg13Config, conv_layers,
 };
 use vwc_sdk::prune::{FoundGroups, Ranking, find_groups, prune};
 use vwc_sdk::quant::{Bits, WeightQuantizer};
@@ -581,6 +583,21 @@ fn our_own_networks_have_the_groups_that_they_declare() {
             .with_hidden([6, 7]);
         declared_are_found(&vgg13.with_quantized(quantized), &["hidden.0", "hidden.1"]);
     }
+}
+
+#[test]
+fn convolutions_are_found_for_the_mapper() {
+    let net = Cnn8Config::new().init(&device());
+    let found = conv_layers(&net, [1, 3, 40, 40], |net: &Cnn8, x: Tensor<4>| net.forward(x)).unwrap();
+    for ((found, expected), n) in found.iter().zip(net.conv_layers()).zip(0..) {
+        assert_eq!(found.name, format!("convs.{n}"));
+        let named = ConvLayer {
+            name: expected.name.clone(),
+            ..found.clone()
+        };
+        assert_eq!(named, expected);
+    }
+    assert_eq!(found.len(), 7);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod full_precision;
 mod parameters;
 mod resnet20;
 mod torch;
+mod traced;
 mod vgg13;
 
 use std::convert::Infallible;
@@ -26,6 +27,7 @@ pub use full_precision::FullPrecision;
 pub use parameters::Parameters;
 pub use resnet20::{BlockOrder, ResNet20, ResNet20Config, ResidualBlock, Shortcut};
 pub use torch::{TorchLayout, TorchName};
+pub use traced::conv_layers;
 pub use vgg13::{Vgg13, Vgg13Config};
 
 use crate::Error;

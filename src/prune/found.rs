@@ -3,14 +3,14 @@ use std::fmt;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use burn_ir::{FloatOperationIr, ModuleOperationIr, OperationIr, TensorId};
+use burn_ir::{FloatOperationIr, ModuleOperationIr, OperationIr};
 
 use super::Ranking;
-use super::labels::{Convolution, Labels};
+use super::labels::Labels;
 use super::rewrite::{cut, kept_channels};
-use super::trace::Trace;
 use crate::Error;
 use crate::models::{ChannelGroup, ChannelSlice, Parameters};
+use crate::trace::{Convolution, Trace};
 
 /// The channel groups of a module that nobody annotated: what [`find_groups`] makes. Displayed, as a list to read.
 #[derive(Clone, Debug)]
@@ -177,38 +177,17 @@ pub fn find_groups<M: Module, const D: usize, const E: usize>(
 /// The dimensions of parameters that channels come from: the outputs of convolutions and linear layers.
 fn producers(trace: &Trace) -> BTreeSet<(usize, usize)> {
     use ModuleOperationIr as M;
-    let parameters = trace.by_id();
-    // What a weight was before it was quantised: operations on one tensor alone lead back to it.
-    let mut origin: BTreeMap<TensorId, TensorId> = BTreeMap::new();
-    let mut found = Vec::new();
-    for operation in &trace.operations {
-        let mut add = |weight: TensorId, dim: usize| {
-            found.push((origin.get(&weight).copied().unwrap_or(weight), dim));
+    let of = |operation: &OperationIr| {
+        let (weight, dim) = match (Convolution::of(operation), operation) {
+            (Some(conv), _) => (conv.weight.id, usize::from(conv.transposed)),
+            (_, OperationIr::Module(M::Linear(op))) => (op.weight.id, 1),
+            (_, OperationIr::Module(M::Embedding(op))) => (op.weights.id, 1),
+            (_, OperationIr::Float(_, FloatOperationIr::Matmul(op))) => (op.rhs.id, 1),
+            _ => return None,
         };
-        if let Some(conv) = Convolution::of(operation) {
-            add(conv.weight.id, usize::from(conv.transposed));
-            continue;
-        }
-        match operation {
-            OperationIr::Module(M::Linear(op)) => add(op.weight.id, 1),
-            OperationIr::Module(M::Embedding(op)) => add(op.weights.id, 1),
-            OperationIr::Float(_, FloatOperationIr::Matmul(op)) => add(op.rhs.id, 1),
-            other => {
-                // Of operands of several shapes, the largest is the weight: its scale is smaller.
-                let largest = other.inputs().max_by_key(|input| input.shape.num_elements());
-                if let Some(input) = largest {
-                    let from = origin.get(&input.id).copied().unwrap_or(input.id);
-                    for out in other.outputs() {
-                        origin.insert(out.id, from);
-                    }
-                }
-            }
-        }
-    }
-    found
-        .into_iter()
-        .filter_map(|(weight, dim)| Some((*parameters.get(&weight)?, dim)))
-        .collect()
+        Some((trace.parameter(weight)?, dim))
+    };
+    trace.operations.iter().filter_map(of).collect()
 }
 
 impl FoundGroups {

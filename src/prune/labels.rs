@@ -11,52 +11,11 @@ use burn_ir::{
     ModuleOperationIr, NumericOperationIr, OperationIr, TensorId, TensorIr,
 };
 
-use super::trace::Trace;
 use crate::Error;
+use crate::trace::{Convolution, Trace};
 
 /// The labels along a dimension; none along one of which nothing can be cut, such as those of pictures.
 type Along = Option<Vec<usize>>;
-
-/// A convolution of any number of dimensions.
-pub(super) struct Convolution<'a> {
-    pub x: &'a TensorIr,
-    pub weight: &'a TensorIr,
-    bias: Option<&'a TensorIr>,
-    pub groups: usize,
-    out: &'a TensorIr,
-    /// The weight is `[inputs, outputs of a group, ...]` then, else `[outputs, inputs of a group, ...]`.
-    pub transposed: bool,
-}
-
-impl<'a> Convolution<'a> {
-    pub fn of(operation: &'a OperationIr) -> Option<Self> {
-        use ModuleOperationIr as M;
-        macro_rules! convolution {
-            ($op:ident, $transposed:literal) => {
-                Some(Self {
-                    x: &$op.x,
-                    weight: &$op.weight,
-                    bias: $op.bias.as_ref(),
-                    groups: $op.options.groups,
-                    out: &$op.out,
-                    transposed: $transposed,
-                })
-            };
-        }
-        let OperationIr::Module(op) = operation else {
-            return None;
-        };
-        match op {
-            M::Conv1d(op) => convolution!(op, false),
-            M::Conv2d(op) => convolution!(op, false),
-            M::Conv3d(op) => convolution!(op, false),
-            M::ConvTranspose1d(op) => convolution!(op, true),
-            M::ConvTranspose2d(op) => convolution!(op, true),
-            M::ConvTranspose3d(op) => convolution!(op, true),
-            _ => None,
-        }
-    }
-}
 
 /// Labels of every tensor, and which of them are one.
 pub(super) struct Labels {

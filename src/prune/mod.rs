@@ -32,7 +32,6 @@ mod labels;
 mod rank;
 mod ratio;
 mod rewrite;
-mod trace;
 
 pub use found::{FoundGroups, find_groups};
 pub use rank::{Ranking, keep_largest};

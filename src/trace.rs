@@ -1,23 +1,29 @@
+//! What a module computes, recorded by Burn's device that computes nothing.
+
 use std::collections::HashMap;
 
 use burn::backend::Capture;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
-use burn_ir::{OperationIr, TensorId};
+use burn_ir::{ModuleOperationIr, OperationIr, TensorId, TensorIr};
 
 use crate::Error;
 use crate::device::attempt;
 use crate::models::Parameters;
 
 /// What a module computes, operation by operation, and which tensors its parameters are.
-pub(super) struct Trace {
+pub(crate) struct Trace {
     pub operations: Vec<OperationIr>,
     /// In the order of the module's fields.
     pub parameters: Vec<Parameter>,
     pub output: TensorId,
+    /// Where each parameter stands in the list.
+    numbers: HashMap<TensorId, usize>,
+    /// What a tensor was computed from, the largest operand: behind a quantised weight, the latent one.
+    origins: HashMap<TensorId, TensorId>,
 }
 
-pub(super) struct Parameter {
+pub(crate) struct Parameter {
     pub path: String,
     pub id: TensorId,
     pub shape: Vec<usize>,
@@ -53,17 +59,30 @@ impl Trace {
             .map_err(|reason| refuse(format!("its forward pass cannot be recorded: {reason}")))?
             .map_err(|error| refuse(format!("its forward pass cannot be recorded: {error}")))?;
         let (parameters, output) = found.expect("the scope was completed");
+        let operations = captured.graph.operations;
+        let mut origins = HashMap::new();
+        for operation in &operations {
+            // Its scale is smaller than a weight.
+            let largest = operation.inputs().max_by_key(|input| input.shape.num_elements());
+            if let Some(input) = largest {
+                let from = origins.get(&input.id).copied().unwrap_or(input.id);
+                origins.extend(operation.outputs().map(|out| (out.id, from)));
+            }
+        }
+        let numbers = parameters.iter().enumerate();
         Ok(Self {
-            operations: captured.graph.operations,
+            operations,
+            numbers: numbers.map(|(n, parameter)| (parameter.id, n)).collect(),
             parameters,
             output,
+            origins,
         })
     }
 
-    /// The parameters by the tensors that they are.
-    pub fn by_id(&self) -> HashMap<TensorId, usize> {
-        let ids = self.parameters.iter().enumerate();
-        ids.map(|(n, parameter)| (parameter.id, n)).collect()
+    /// The parameter that a tensor is, or was before it was quantised.
+    pub fn parameter(&self, id: TensorId) -> Option<usize> {
+        let origin = self.origins.get(&id).unwrap_or(&id);
+        self.numbers.get(origin).copied()
     }
 }
 
@@ -94,5 +113,46 @@ impl ModuleVisitor for List {
             shape: tensor.dims().to_vec(),
             id: id(tensor),
         });
+    }
+}
+
+/// A convolution of any number of dimensions.
+pub(crate) struct Convolution<'a> {
+    pub x: &'a TensorIr,
+    pub weight: &'a TensorIr,
+    pub bias: Option<&'a TensorIr>,
+    pub groups: usize,
+    pub out: &'a TensorIr,
+    /// The weight is `[inputs, outputs of a group, ...]` then, else `[outputs, inputs of a group, ...]`.
+    pub transposed: bool,
+}
+
+impl<'a> Convolution<'a> {
+    pub fn of(operation: &'a OperationIr) -> Option<Self> {
+        use ModuleOperationIr as M;
+        macro_rules! convolution {
+            ($op:ident, $transposed:literal) => {
+                Some(Self {
+                    x: &$op.x,
+                    weight: &$op.weight,
+                    bias: $op.bias.as_ref(),
+                    groups: $op.options.groups,
+                    out: &$op.out,
+                    transposed: $transposed,
+                })
+            };
+        }
+        let OperationIr::Module(op) = operation else {
+            return None;
+        };
+        match op {
+            M::Conv1d(op) => convolution!(op, false),
+            M::Conv2d(op) => convolution!(op, false),
+            M::Conv3d(op) => convolution!(op, false),
+            M::ConvTranspose1d(op) => convolution!(op, true),
+            M::ConvTranspose2d(op) => convolution!(op, true),
+            M::ConvTranspose3d(op) => convolution!(op, true),
+            _ => None,
+        }
     }
 }
