@@ -163,7 +163,7 @@ pub enum Error {
         epoch: usize,
     },
     /// Training failed inside Burn.
-    #[error("{}: training failed: {reason}", dir.display())]
+    #[error("{}: training failed: {reason}; what was saved is whole, and `--resume` goes on from there", dir.display())]
     Training {
         /// The run folder.
         dir: PathBuf,

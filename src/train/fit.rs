@@ -228,7 +228,8 @@ pub fn fit<C: NetworkConfig>(
         if let Some(error) = result.error {
             return Err(Error::Training {
                 dir: dir.path().into(),
-                reason: error.to_string(),
+                // In one line: what stands in Burn's others is the cause.
+                reason: error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
             });
         }
         if let Some(error) = failure.lock().expect("no holder panics").take() {
