@@ -14,9 +14,8 @@ use std::time::Instant;
 use clap::Parser;
 use common::BareStep;
 use vwc_sdk::DeviceName;
-use vwc_sdk::cli::networks::NetworkKind;
-use vwc_sdk::models::{Cnn8Config, NetworkConfig, ResNet20Config, Vgg13Config};
-use vwc_sdk::quant::Bits;
+use vwc_sdk::cli::networks::{JobNetwork, NetworkArgs, NetworkKind};
+use vwc_sdk::models::{Cnn8Config, ResNet20Config, Vgg13Config};
 
 /// Steps between two waits.
 const STEPS: usize = 16;
@@ -28,9 +27,8 @@ struct Args {
     device: DeviceName,
     #[arg(long, value_enum, default_value = "cnn8")]
     network: NetworkKind,
-    /// Bits of weights and of activations
-    #[arg(long, num_args = 2, default_values_t = [Bits::ONE, Bits::ONE])]
-    bits: Vec<Bits>,
+    #[command(flatten)]
+    structure: NetworkArgs,
     #[arg(long, default_value_t = 512)]
     batch: usize,
     /// Measures at least so long, after two rounds to warm up
@@ -43,32 +41,17 @@ struct Args {
 
 fn main() {
     let args = Args::parse();
-    let (weight, activation) = (args.bits[0], args.bits[1]);
     match args.network {
-        NetworkKind::Cnn8 => measure(
-            &args,
-            &Cnn8Config::new()
-                .with_weight_bits(weight)
-                .with_activation_bits(activation),
-        ),
-        NetworkKind::ResNet20 => measure(
-            &args,
-            &ResNet20Config::new()
-                .with_weight_bits(weight)
-                .with_activation_bits(activation),
-        ),
-        NetworkKind::Vgg13 => measure(
-            &args,
-            &Vgg13Config::new()
-                .with_weight_bits(weight)
-                .with_activation_bits(activation),
-        ),
+        NetworkKind::Cnn8 => measure::<Cnn8Config>(&args),
+        NetworkKind::ResNet20 => measure::<ResNet20Config>(&args),
+        NetworkKind::Vgg13 => measure::<Vgg13Config>(&args),
     }
 }
 
-fn measure<C: NetworkConfig>(args: &Args, config: &C) {
+fn measure<C: JobNetwork>(args: &Args) {
+    let config = C::from_args(&args.structure, 10, false).unwrap_or_else(|error| panic!("{error}"));
     let device = args.device.init().unwrap_or_else(|error| panic!("{error}"));
-    let mut step = BareStep::new(config, args.batch, &device);
+    let mut step = BareStep::new(&config, args.batch, &device);
     let mut round = || {
         let started = Instant::now();
         (0..STEPS).for_each(|_| step.run());

@@ -58,7 +58,7 @@ for network in "cnn8 1 1" "resnet20 1 2"; do
     declare -A times=()
     for ((round = 0; round < PEER_ROUNDS; round++)); do
         for device in "${devices[@]}"; do
-            ms=$("$VWC_BIN/device" --device "$device" --network "$name" --bits "$weight" "$activation" | number ms)
+            ms=$("$VWC_BIN/device" --device "$device" --network "$name" --wb "$weight" --ab "$activation" | number ms)
             times[$device]+="$ms "
         done
         has_torch || continue

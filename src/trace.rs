@@ -9,9 +9,9 @@ use burn_ir::{ModuleOperationIr, OperationIr, TensorId, TensorIr};
 
 use crate::Error;
 use crate::device::attempt;
-use crate::models::Parameters;
 
 /// What a module computes, operation by operation, and which tensors its parameters are.
+#[derive(Clone, Debug)]
 pub(crate) struct Trace {
     pub operations: Vec<OperationIr>,
     /// In the order of the module's fields.
@@ -23,6 +23,7 @@ pub(crate) struct Trace {
     origins: HashMap<TensorId, TensorId>,
 }
 
+#[derive(Clone, Debug)]
 pub(crate) struct Parameter {
     pub path: String,
     pub id: TensorId,
@@ -37,14 +38,14 @@ impl Trace {
         forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
     ) -> Result<Self, Error> {
         let refuse = |reason: String| Error::Graph { reason };
-        // Lazy parameters are drawn before, on the device they are meant for.
-        let _ = Parameters::of(module);
+        // Draws lazy parameters too, on the device they are meant for.
+        let module = module.valid();
         let device = Device::capture();
         let x = Tensor::<D>::zeros(input, &Device::default());
         let mut found = None;
         let captured = attempt(|| {
             device.capture_scope(|scope| {
-                let module = module.valid().to_device(&device);
+                let module = module.to_device(&device);
                 let mut list = List::default();
                 module.visit(&mut list);
                 let x = x.to_device(&device);

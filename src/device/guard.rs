@@ -11,6 +11,11 @@ thread_local! {
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
+/// A message of several lines, as Burn and drivers have them, in one.
+pub(crate) fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
 /// What `work` returns, or the message of its panic.
 pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
@@ -34,8 +39,7 @@ pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
             .map(String::as_str)
             .or_else(|| payload.downcast_ref::<&str>().copied());
         match text {
-            // One line: what stands in the others is for those who wrote the driver.
-            Some(text) => text.lines().map(str::trim).collect::<Vec<_>>().join(" "),
+            Some(text) => one_line(text),
             None => format!("a panic at {}", PLACE.with_borrow(Clone::clone)),
         }
     })

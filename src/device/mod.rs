@@ -9,7 +9,7 @@ use std::str::FromStr;
 use burn::tensor::{Device, Tensor};
 
 pub use check::{CHECKS, Check, Verdict, check};
-pub(crate) use guard::attempt;
+pub(crate) use guard::{attempt, one_line};
 
 use crate::Error;
 

@@ -16,10 +16,12 @@ use crate::trace::{Convolution, Trace};
 #[derive(Clone, Debug)]
 pub struct FoundGroups {
     groups: Vec<ChannelGroup>,
-    /// Of each channel of each group, what it was called when it was found.
-    labels: Vec<Vec<usize>>,
+    /// Of each channel of each group, its label.
+    channels: Vec<Vec<usize>>,
     fixed: Vec<Fixed>,
     input: Vec<usize>,
+    trace: Trace,
+    labels: Labels,
 }
 
 /// Channels that have to stay.
@@ -134,43 +136,47 @@ pub fn find_groups<M: Module, const D: usize, const E: usize>(
         }
     }
     let path = |n: usize| trace.parameters[n].path.clone();
-    let groups = found.into_iter().map(|(signature, channels)| {
-        let slice = |&(n, dim, _): &(usize, usize, usize)| {
-            let positions: Vec<Vec<usize>> =
-                channels.iter().map(|places| places[&(n, dim)].clone()).collect();
-            ChannelSlice::at(path(n), dim, positions)
-        };
-        let slices: Vec<ChannelSlice> = signature.iter().map(slice).collect();
-        let of_producers = signature.iter().zip(&slices);
-        let ranked_by: Vec<ChannelSlice> = of_producers
-            .filter(|((n, dim, _), _)| producers.contains(&(*n, *dim)))
-            .map(|(_, slice)| slice.clone())
-            .collect();
-        let names: Vec<&str> = (ranked_by.iter())
-            .map(|slice| slice.path.strip_suffix(".weight").unwrap_or(&slice.path))
-            .collect();
-        ChannelGroup {
-            name: names.join(" + "),
-            channels: channels.len(),
-            ranked_by,
-            slices,
-        }
-    });
+    let groups: Vec<ChannelGroup> = found
+        .into_iter()
+        .map(|(signature, channels)| {
+            let slice = |&(n, dim, _): &(usize, usize, usize)| {
+                let positions: Vec<Vec<usize>> =
+                    channels.iter().map(|places| places[&(n, dim)].clone()).collect();
+                ChannelSlice::at(path(n), dim, positions)
+            };
+            let slices: Vec<ChannelSlice> = signature.iter().map(slice).collect();
+            let of_producers = signature.iter().zip(&slices);
+            let ranked_by: Vec<ChannelSlice> = of_producers
+                .filter(|((n, dim, _), _)| producers.contains(&(*n, *dim)))
+                .map(|(_, slice)| slice.clone())
+                .collect();
+            let names: Vec<&str> = (ranked_by.iter())
+                .map(|slice| slice.path.strip_suffix(".weight").unwrap_or(&slice.path))
+                .collect();
+            ChannelGroup {
+                name: names.join(" + "),
+                channels: channels.len(),
+                ranked_by,
+                slices,
+            }
+        })
+        .collect();
     let fixed = fixed.into_iter().filter(|((n, dim, _), _)| {
         producers.contains(&(*n, *dim)) || trace.parameters[*n].shape.len() > 1 && *dim < 2
     });
+    let fixed = fixed.map(|((n, dim, reason), indices)| Fixed {
+        path: path(n),
+        dim,
+        channels: indices.len(),
+        reason,
+    });
     Ok(FoundGroups {
-        groups: groups.collect(),
-        labels: names,
-        fixed: fixed
-            .map(|((n, dim, reason), indices)| Fixed {
-                path: path(n),
-                dim,
-                channels: indices.len(),
-                reason,
-            })
-            .collect(),
+        fixed: fixed.collect(),
+        groups,
+        channels: names,
         input: input.to_vec(),
+        trace,
+        labels,
     })
 }
 
@@ -209,8 +215,8 @@ impl FoundGroups {
     /// `module` with `widths[n]` channels in the n-th group, those that `ranking` puts first, in the parameters it has.
     ///
     /// `module` and `forward` are those that the groups were found in; `module` stays as it is. What comes back is on its
-    /// device, ready to be trained if that is one of autodiff, else as [`Module::valid`] leaves it. What is left is recorded once more, so that a module
-    /// which cannot compute with fewer channels is told at once.
+    /// device, ready to be trained if that is one of autodiff, else as [`Module::valid`] leaves it. What is left is recorded
+    /// once more, so that a module which cannot compute with fewer channels is told at once.
     ///
     /// # Errors
     ///
@@ -233,7 +239,7 @@ impl FoundGroups {
             module.valid()
         };
         let smaller = parameters.put_resized(copy)?;
-        self.check(module, &smaller, &kept, forward)?;
+        self.check(&smaller, &kept, forward)?;
         Ok(smaller)
     }
 
@@ -268,7 +274,6 @@ impl FoundGroups {
     /// Whether the smaller module does the same operations, each on as many channels as are left.
     fn check<M: Module, const D: usize, const E: usize>(
         &self,
-        module: &M,
         smaller: &M,
         kept: &[Vec<usize>],
         forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
@@ -291,13 +296,12 @@ impl FoundGroups {
                 ));
             }
         };
-        let before = Trace::record(module, input, &forward)?;
-        let after = match Trace::record(smaller, input, &forward) {
+        let (before, labels) = (&self.trace, &self.labels);
+        let after = match Trace::record(smaller, input, forward) {
             Ok(trace) => trace,
             Err(error) => return refuse(format!("it no longer computes ({error})")),
         };
-        let labels = Labels::follow(&before)?;
-        let gone: BTreeSet<usize> = (self.labels.iter().zip(kept))
+        let gone: BTreeSet<usize> = (self.channels.iter().zip(kept))
             .flat_map(|(labels, kept)| {
                 let channels = labels.iter().enumerate();
                 channels.filter_map(|(n, &label)| kept.binary_search(&n).is_err().then_some(label))

@@ -18,6 +18,7 @@ use crate::trace::{Convolution, Trace};
 type Along = Option<Vec<usize>>;
 
 /// Labels of every tensor, and which of them are one.
+#[derive(Clone, Debug)]
 pub(super) struct Labels {
     /// Which label each is the same as: a forest.
     same: Vec<usize>,

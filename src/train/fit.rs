@@ -18,6 +18,7 @@ use super::renderer::BarRenderer;
 use super::run_dir::{apply, load_record};
 use super::{Recipe, RunConfig, RunDir};
 use crate::data::{PictureLoader, Resize, Splits};
+use crate::device::one_line;
 use crate::models::{NetworkConfig, Parameters};
 use crate::{DeviceName, Error};
 
@@ -228,8 +229,7 @@ pub fn fit<C: NetworkConfig>(
         if let Some(error) = result.error {
             return Err(Error::Training {
                 dir: dir.path().into(),
-                // In one line: what stands in Burn's others is the cause.
-                reason: error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
+                reason: one_line(&error.to_string()),
             });
         }
         if let Some(error) = failure.lock().expect("no holder panics").take() {
