@@ -12,6 +12,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 devices=("${@:-cuda}")
 python=${PYTHON:-python3}
+if printf '%s\n' "${devices[@]}" | grep -qvE '^(wgpu|vulkan|metal|cuda)(:[0-9]+)?$'; then
+    echo "usage: benches/gpu.sh [wgpu|vulkan|metal|cuda][:INDEX]..." >&2
+    exit 2
+fi
 kinds=$(printf '%s\n' "${devices[@]}" | cut -d: -f1 | sort -u | paste -sd,)
 
 if [ -z "${VWC_BIN:-}" ]; then
@@ -58,14 +62,15 @@ for network in "cnn8 1 1" "resnet20 1 2"; do
     declare -A times=()
     for ((round = 0; round < PEER_ROUNDS; round++)); do
         for device in "${devices[@]}"; do
-            ms=$("$VWC_BIN/device" --device "$device" --network "$name" --wb "$weight" --ab "$activation" | number ms)
+            # One that fails has said why, and the others go on.
+            ms=$("$VWC_BIN/device" --device "$device" --network "$name" --wb "$weight" --ab "$activation" | number ms) || continue
             times[$device]+="$ms "
         done
         has_torch || continue
         for engine in eager compiled; do
             flags=(--device cuda --network "$name" --batch 512 --weight-bits "$weight" --activation-bits "$activation")
             [ $engine = compiled ] && flags+=(--compile)
-            s=$("$python" benches/peers/speed.py step "${flags[@]}" | number seconds)
+            s=$("$python" benches/peers/speed.py step "${flags[@]}" | number seconds) || continue
             times["PyTorch $engine"]+="$(awk "BEGIN { print 1000 * $s }") "
         done
     done
@@ -89,7 +94,7 @@ for device in "${devices[@]}"; do
     out=$(mktemp -d)
     started=$(date +%s)
     # shellcheck disable=SC2086
-    "$VWC_BIN/vwc-sdk" train $recipe --data-dir "$SVHN_DIR" --directory "$out/run" --device "$device" >/dev/null
+    "$VWC_BIN/vwc-sdk" train $recipe --data-dir "$SVHN_DIR" --directory "$out/run" --device "$device" >/dev/null || continue
     trained=$(date +%s)
     printf '\n%s: trained in %d s; pruned and fine-tuned in ' "$device" $((trained - started))
     table=$("$VWC_BIN/vwc-sdk" prune --directory "$out/run" --total_epochs 24 --batch_size 64 --search published --budget 100 \

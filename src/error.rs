@@ -162,6 +162,18 @@ pub enum Error {
         /// The last epoch that is complete; 0 where none is.
         epoch: usize,
     },
+    /// A training whose numbers left the range of floats.
+    #[error("{}: training diverged: in epoch {epoch} {what} is no number any more; start again with a smaller learning rate than {learning_rate:?} (--lr)", dir.display())]
+    Diverged {
+        /// The run folder.
+        dir: PathBuf,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// What is NaN or infinite.
+        what: &'static str,
+        /// The learning rate at its start.
+        learning_rate: f64,
+    },
     /// Training failed inside Burn.
     #[error("{}: training failed: {reason}; what was saved is whole, and `--resume` goes on from there", dir.display())]
     Training {

@@ -25,6 +25,8 @@ mod kernels;
 #[cfg(feature = "train")]
 pub mod models;
 #[cfg(feature = "train")]
+mod pickle;
+#[cfg(feature = "train")]
 pub mod prune;
 #[cfg(feature = "train")]
 pub mod pytorch;

@@ -44,6 +44,12 @@ enum Command {
     Devices(devices::DevicesArgs),
     #[cfg(feature = "remote")]
     Serve(serve::ServeArgs),
+    /// Lend this machine's device to other machines: in builds with `--features remote`
+    #[cfg(not(feature = "remote"))]
+    Serve {
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        _rest: Vec<std::ffi::OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -60,6 +66,8 @@ fn main() -> ExitCode {
         Command::Devices(args) => exit_code(devices::run(&args)),
         #[cfg(feature = "remote")]
         Command::Serve(args) => exit_code(serve::run(&args)),
+        #[cfg(not(feature = "remote"))]
+        Command::Serve { .. } => exit_code(Err("serve is not compiled in: build with `--features remote`")),
         #[cfg(feature = "train")]
         Command::Train(args) => exit_code(train::train(args)),
         #[cfg(feature = "train")]

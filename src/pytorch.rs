@@ -48,7 +48,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use burn::store::burn_pack::Tensor as PackTensor;
-use burn::store::pytorch_reader::{PickleValue, PytorchReader};
 use burn::store::{
     ModuleAdapter, ModuleContext, ModuleSnapshot, ModuleStore, PytorchStore, SafetensorsStore, bridge,
 };
@@ -59,6 +58,7 @@ use serde::de::DeserializeOwned;
 use crate::Error;
 use crate::files;
 use crate::models::{Network, NetworkConfig, Parameters, TorchLayout, TorchName};
+use crate::pickle;
 
 /// Where a file of ours keeps the name of its network, its structure, and which weights it holds.
 const NETWORK: &str = "vwc-sdk.network";
@@ -94,9 +94,9 @@ pub struct StateDict {
 impl StateDict {
     /// Reads a `.pt`, `.pth` or `.safetensors` file.
     ///
-    /// Nothing in a pickle is ever run: tensors and plain values are taken out of it. A `state_dict` that looks up
-    /// anything but what those are made of is refused, by the instruction that `torch.save` looks names up with even where
-    /// the result is dropped; a whole module that was saved names classes of its own, which are passed over.
+    /// Nothing in a pickle is ever run: tensors and plain values are taken out of it. One that looks up anything but what
+    /// those are made of is refused, even where the result is dropped: what is meant to run code, and a whole module that
+    /// was saved instead of its `state_dict`, which names classes of its own.
     ///
     /// # Errors
     ///
@@ -120,12 +120,11 @@ impl StateDict {
                         "this is no PyTorch file that can be read ({error}): save the network's state_dict() with torch.save"
                     ))
                 };
-                let value = PytorchReader::read_pickle_data(path, None).map_err(|error| damaged(&error))?;
-                let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-                if let Some(name) = calls(&value).map(str::to_owned).or_else(|| names(&bytes)) {
+                let names = pickle::names(path).map_err(|error| damaged(&error))?;
+                if let Some(name) = names.into_iter().find(|name| !harmless(name)) {
                     return Err(refuse(format!(
-                        "it asks for `{name}` to be called, and a state_dict calls nothing: it may be meant to run code, \
-                         so it is not read; save the network's state_dict() with torch.save"
+                        "it asks for `{name}`, and a state_dict asks for nothing but tensors: it may be meant to run code, so \
+                         it is not read; save the network's state_dict() with torch.save"
                     )));
                 }
                 // Indices of layers without parameters count too, as in PyTorch.
@@ -241,10 +240,13 @@ impl StateDict {
         };
         let groups = network.channel_groups();
         let widths = groups.iter().map(|group| {
-            let filters = shape(&group.ranked_by[0].path).and_then(|shape| shape.first().copied());
+            let path = &group.ranked_by[0].path;
+            let filters = shape(path).and_then(|shape| shape.first().copied());
             filters.ok_or_else(|| {
+                let name = names.iter().find(|name| name.path == *path);
                 self.refuse(format!(
-                    "it has no weight for {} of {}, so the widths of its layers are not known: is it that network?",
+                    "it holds no tensor {} ({} of {}), so the widths of its layers are not known: is it that network?",
+                    name.map_or(path, |name| &name.torch),
                     group.name,
                     C::NAME
                 ))
@@ -443,17 +445,18 @@ impl ModuleAdapter for ToTorch {
 }
 
 /// What a `state_dict` and what people save beside it is made of.
-const HARMLESS: [&str; 16] = [
-    "int",
-    "collections.OrderedDict",
-    "collections.defaultdict",
+const HARMLESS: [&str; 17] = [
     "argparse.Namespace",
     "builtins.set",
     "__builtin__.set",
+    "collections.OrderedDict",
+    "collections.defaultdict",
     "numpy.dtype",
     "numpy.ndarray",
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",
+    "torch.Size",
+    "torch.device",
     "torch._utils._rebuild_tensor",
     "torch._utils._rebuild_tensor_v2",
     "torch._utils._rebuild_parameter",
@@ -462,64 +465,32 @@ const HARMLESS: [&str; 16] = [
     "torch.storage.UntypedStorage",
 ];
 
-/// Types of PyTorch's own, `torch.float32` or `torch.FloatStorage`, and the names above.
+/// PyTorch's types of numbers.
+const DTYPES: [&str; 14] = [
+    "bfloat16",
+    "bool",
+    "complex64",
+    "complex128",
+    "float16",
+    "float32",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "qint8",
+    "quint8",
+];
+
+/// The names above, `torch.float32` and `torch.FloatStorage`.
 fn harmless(name: &str) -> bool {
-    let own = |name: &str| name.starts_with(|first: char| first.is_ascii_alphabetic()) && !name.contains('.');
-    HARMLESS.contains(&name) || name.strip_prefix("torch.").is_some_and(own)
-}
-
-/// The first Python name that stands for a value of a pickle and is not harmless.
-fn calls(value: &PickleValue) -> Option<&str> {
-    match value {
-        PickleValue::Unsupported(name) => (!harmless(name)).then_some(name),
-        PickleValue::List(values) => values.iter().find_map(calls),
-        PickleValue::Dict(values) => values.values().find_map(calls),
-        _ => None,
-    }
-}
-
-/// Pickled instructions come first in a file; behind them are numbers.
-const INSTRUCTIONS: usize = 1 << 20;
-
-/// The first name that the instructions of a pickle look up (`GLOBAL`), used for a value or not, and that is not harmless.
-/// A whole module names classes of its own, which are passed over.
-fn names(bytes: &[u8]) -> Option<String> {
-    let start = bytes
-        .windows(8)
-        .position(|name| name == b"data.pkl")
-        .map_or(0, |at| at + 8);
-    let bytes = &bytes[start..bytes.len().min(start + INSTRUCTIONS)];
-    let end = bytes
-        .windows(4)
-        .position(|mark| mark == b"PK\x07\x08" || mark == b"PK\x03\x04");
-    let bytes = &bytes[..end.unwrap_or(bytes.len())];
-    let word = |bytes: &[u8]| -> Option<String> {
-        let end = bytes.iter().position(|&byte| byte == b'\n')?;
-        let word = std::str::from_utf8(&bytes[..end]).ok()?;
-        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-        (end > 1 && word.chars().all(fits) && !word.starts_with(|c: char| c.is_ascii_digit()))
-            .then(|| word.to_owned())
-    };
-    let mut all = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let global = || {
-            let module = word(bytes[at..].strip_prefix(b"c")?)?;
-            let name = word(bytes.get(at + 2 + module.len()..)?)?;
-            Some((at + 3 + module.len() + name.len(), format!("{module}.{name}")))
-        };
-        match global() {
-            Some((end, name)) => {
-                all.push(name);
-                at = end;
-            }
-            None => at += 1,
-        }
-    }
-    if all.iter().any(|name| name.starts_with("torch.nn.modules.")) {
-        return None;
-    }
-    all.into_iter().find(|name| !harmless(name))
+    let own = name.strip_prefix("torch.").is_some_and(|name| {
+        let storage = name.strip_suffix("Storage");
+        DTYPES.contains(&name)
+            || storage.is_some_and(|kind| kind.chars().all(|char| char.is_ascii_alphabetic()))
+    });
+    own || HARMLESS.contains(&name)
 }
 
 fn metadata(path: &Path) -> Result<HashMap<String, String>, Box<dyn std::error::Error>> {

@@ -223,10 +223,22 @@ fn weights_come_from_pytorch() {
         error.contains("resnet20-checkpoint.pth") && error.contains("--network"),
         "{error}"
     );
-    let error = place.refused(&format!("import {file} --network vgg13 --directory x"), 1);
-    assert!(error.contains("no weight for conv2"), "{error}");
+    // Nothing in a file tells whether its weights are to be quantised, unless its shapes do.
+    let error = place.refused(&format!("import {file} --network resnet20 --directory x"), 1);
+    assert!(error.contains("give --wb and --ab, or --q 0"), "{error}");
+    let published = fixture("pytorch/resnet20-published.pth");
     let error = place.refused(
-        &format!("import {file} --network resnet20 --widths 3,4,6 --directory x"),
+        &format!(
+            "import {} --network resnet20 --wb 2 --ab 2 --directory x",
+            published.display()
+        ),
+        1,
+    );
+    assert!(error.contains("full precision, published: give --q 0"), "{error}");
+    let error = place.refused(&format!("import {file} --network vgg13 --wb 2 --directory x"), 1);
+    assert!(error.contains("no tensor conv2.weight"), "{error}");
+    let error = place.refused(
+        &format!("import {file} --network resnet20 --q 1 --widths 3,4,6 --directory x"),
         1,
     );
     assert!(
@@ -235,7 +247,7 @@ fn weights_come_from_pytorch() {
     );
     let code = fixture("pytorch/runs-code.pt");
     let error = place.refused(
-        &format!("import {} --network cnn8 --directory x", code.display()),
+        &format!("import {} --network cnn8 --wb 1 --directory x", code.display()),
         1,
     );
     assert!(error.contains("run code"), "{error}");

@@ -166,7 +166,15 @@ fn wrong_files_and_networks_are_named() {
     );
     let twice = "a,b,c,d,e,f,g,h,i,a";
     let error = refused(&["export", "run", "x.vwcp", "--classes", twice], path, 1);
-    assert!(error.contains("two of its classes are called `a`"), "{error}");
+    assert!(
+        error.contains("--classes") && error.contains("\"a\" stands there twice"),
+        "{error}"
+    );
+    let error = refused(&["run", "run", "white.png"], path, 1);
+    assert!(
+        error.contains("run:") && error.contains("`vwc-sdk export` wrote"),
+        "{error}"
+    );
     for (file, flag, fits) in [
         (
             "x.safetensors",

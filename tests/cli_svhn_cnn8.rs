@@ -319,7 +319,8 @@ fn pruning_goes_on_from_a_round_and_reports_them_all() {
     let flags = format!("--total_epochs 1 --budget 100 --search published {SMALL}");
     place.data(&format!("--mode train {flags}"));
     place.data(&format!("--mode prune --f 1 {flags}"));
-    let text = place.data(&format!("--mode prune --round 2 {flags}"));
+    // As many pictures and as large a batch as it was trained with.
+    let text = place.data("--mode prune --round 2 --total_epochs 1 --budget 100 --search published");
     for line in ["original", "RCP1", "RCP2", "1.38x", "winner: RCP2"] {
         assert!(text.contains(line), "{line} missing in\n{text}");
     }
@@ -340,7 +341,37 @@ fn a_loss_that_is_no_number_stops_the_training() {
         &format!("--q 0 --mode train --total_epochs 3 --lr 1e30 {SMALL}"),
         1,
     );
-    assert!(error.contains("smaller learning rate"), "{error}");
+    assert!(
+        error.contains("smaller learning rate than 1e30 (--lr)"),
+        "{error}"
+    );
+    // Nor where the training's own losses are numbers still.
+    let error = place.refused(&format!("--mode train --total_epochs 1 --lr 1e30 {SMALL}"), 1);
+    assert!(error.contains("(--lr)"), "{error}");
+}
+
+#[test]
+fn a_folder_takes_one_training_at_a_time() {
+    let place = svhn();
+    let flags = format!("--mode train --total_epochs 1 {SMALL}");
+    place.data(&flags);
+    let kept = fs::read(place.path("runs/svhn_cnn8/original/model.bpk")).unwrap();
+    let lock = fs::File::open(place.path("runs/svhn_cnn8/.lock")).unwrap();
+    lock.lock().unwrap();
+    for mode in ["train", "prune"] {
+        let error = place.refused(&format!("--mode {mode} --total_epochs 1 {SMALL}"), 1);
+        assert!(
+            error.contains("--directory runs/svhn_cnn8") && error.contains("another training is at work"),
+            "{error}"
+        );
+    }
+    assert_eq!(
+        fs::read(place.path("runs/svhn_cnn8/original/model.bpk")).unwrap(),
+        kept
+    );
+    place.data("--mode test");
+    drop(lock);
+    place.data(&flags);
 }
 
 /// Where Burn's dashboard has the terminal in raw mode.

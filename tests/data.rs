@@ -1084,6 +1084,13 @@ fn cifar_batches_that_are_cut_or_mislabelled_are_refused() {
             assert!(matches!(error, DataError::Truncated { found, .. } if found == length as u64));
             assert_says(&error.to_string(), &[expected, &format!("{length} bytes")]);
         }
+        if name == "data_batch_2.bin" {
+            // Between two pictures.
+            assert_says(
+                &refused(&whole[..3073]).to_string(),
+                &["6146", "3073 bytes", "2 pictures"],
+            );
+        }
         let mut wrong = whole.clone();
         wrong[3073] = 10;
         let error = refused(&wrong);

@@ -19,6 +19,9 @@ use vwc_sdk::models::{Cnn8Config, NetworkConfig, Vgg13Config};
 use vwc_sdk::train::{EpochMetrics, FitOptions, Interrupter, Recipe, RunDir, Schedule, fit, initial};
 use vwc_sdk::{DeviceName, Error};
 
+/// Devices draw their random numbers from one place in a process, so tests that make networks take turns.
+static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 fn vwc_sdk() -> Place {
     Place::of(env!("CARGO_BIN_EXE_vwc-sdk").into())
 }
@@ -73,6 +76,7 @@ fn vgg13() -> Vgg13Config {
 
 #[test]
 fn every_device_computes_what_the_cpu_does() {
+    let _turn = TURN.lock();
     for (kind, _) in devices() {
         let name: DeviceName = kind.parse().unwrap();
         for what in &CHECKS {
@@ -110,7 +114,7 @@ fn names_are_read_as_they_are_written() {
         ("", "expected auto"),
         ("cuda:x", "cuda:INDEX"),
         ("cuda:-1", "cuda:INDEX"),
-        ("auto:1", "auto:INDEX"),
+        ("auto:1", "auto alone"),
         ("remote", "remote:HOST:PORT"),
         ("remote:gpu", "remote:HOST:PORT"),
         ("remote:gpu:0", "remote:HOST:PORT"),
@@ -155,9 +159,6 @@ fn shares_of_a_batch_put_together_are_the_batch() {
         }
     }
 }
-
-/// Devices draw their random numbers from one place in a process, so tests that train take turns.
-static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 #[test]
 fn several_devices_train_as_one_does() {
@@ -241,6 +242,11 @@ fn devices_are_listed_and_tried() {
     let checks = rows[0]["checks"].as_array().unwrap();
     assert_eq!(checks.len(), CHECKS.len());
     assert!(checks.iter().all(|tried| tried["error"] == 0.0), "{json}");
+    // A GPU says what it is reached by: `.ci/run` sees to it that there is Vulkan.
+    if cfg!(target_os = "linux") && std::env::var("VWC_SDK_TEST_GPU").is_ok_and(|gpu| gpu == "wgpu") {
+        let text = place.data("devices wgpu");
+        assert!(text.contains("by Vulkan"), "{text}");
+    }
     // All kinds are in the list, compiled in or not.
     let all = place.run("devices --format markdown");
     let all = String::from_utf8(all.stdout).unwrap();
@@ -278,6 +284,8 @@ fn what_is_not_there_is_named() {
     }
     if cfg!(not(feature = "remote")) {
         let error = place.refused(&format!("{train} --device remote:127.0.0.1:7470"), 1);
+        assert!(error.contains("--features remote"), "{error}");
+        let error = place.refused("serve --device flex --bind 127.0.0.1:0", 1);
         assert!(error.contains("--features remote"), "{error}");
     }
     // The best there is, said aloud.

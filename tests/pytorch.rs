@@ -70,9 +70,9 @@ fn files_of_every_kind_hold_the_same_weights() {
     // A checkpoint with an optimiser's tensors beside it, behind two prefixes.
     let network = load("parity/resnet20.safetensors", &resnet20());
     same(&load("pytorch/resnet20-checkpoint.pth", &resnet20()), &network);
-    // A whole module, with layers that are never used.
+    // With layers that are never used.
     let network = load("parity/vgg13.safetensors", &vgg13());
-    same(&load("pytorch/vgg13-module.pth", &vgg13()), &network);
+    same(&load("pytorch/vgg13.pth", &vgg13()), &network);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn widths_are_those_of_the_file() {
     assert_eq!(file.fit(&Cnn8Config::new()).unwrap(), cnn8());
     let file = StateDict::read(&fixture("pytorch/resnet20-checkpoint.pth")).unwrap();
     assert_eq!(file.fit(&ResNet20Config::new()).unwrap(), resnet20());
-    let file = StateDict::read(&fixture("pytorch/vgg13-module.pth")).unwrap();
+    let file = StateDict::read(&fixture("pytorch/vgg13.pth")).unwrap();
     assert_eq!(
         file.fit(&Vgg13Config::new()).unwrap(),
         vgg13(),
@@ -90,7 +90,10 @@ fn widths_are_those_of_the_file() {
     let file = StateDict::read(&fixture("pytorch/resnet20-checkpoint.pth")).unwrap();
     refused(
         file.fit(&cnn8()),
-        &["resnet20-checkpoint.pth", "no weight for conv1 of CNN-8"],
+        &[
+            "resnet20-checkpoint.pth",
+            "no tensor layers.0.weight (conv1 of CNN-8)",
+        ],
     );
 }
 
@@ -160,10 +163,27 @@ fn a_pickle_that_calls_something_is_refused_and_not_run() {
         StateDict::read(&fixture("pytorch/runs-code.pt")),
         &["runs-code.pt", "system", "run code"],
     );
-    // Nor where the result of the call is dropped.
+    // Nor where the result of the call is dropped, however the name is looked up, nor one of PyTorch's own.
+    for (name, asked) in [
+        ("runs-code-unseen", "`posix.system`"),
+        ("runs-code-unseen-compressed", "`posix.system`"),
+        ("runs-code-unseen-by-texts", "`posix.system`"),
+        ("runs-code-torch", "`torch.load`"),
+    ] {
+        let name = format!("{name}.pt");
+        refused(
+            StateDict::read(&fixture(&format!("pytorch/{name}"))),
+            &[&name, asked, "run code"],
+        );
+    }
+    // A whole module is no state_dict.
     refused(
-        StateDict::read(&fixture("pytorch/runs-code-unseen.pt")),
-        &["runs-code-unseen.pt", "posix.system", "run code"],
+        StateDict::read(&fixture("pytorch/vgg13-module.pth")),
+        &[
+            "vgg13-module.pth",
+            "Vgg13WithUnused",
+            "save the network's state_dict()",
+        ],
     );
     assert!(!Path::new("hacked").exists());
 }

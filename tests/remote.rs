@@ -155,7 +155,11 @@ fn a_server_that_dies_costs_no_more_than_the_epoch() {
         .filter(|line| line.starts_with("error: "))
         .collect();
     assert_eq!(errors.len(), 1, "{stderr}");
-    assert!(errors[0].contains("--resume"), "{stderr}");
+    let device = format!("device remote:{}: it gave up", server.address);
+    assert!(
+        errors[0].contains(&device) && errors[0].contains("--resume"),
+        "{stderr}"
+    );
     assert!(!stderr.contains("panicked"), "{stderr}");
 
     // What was kept is whole, and the rest of the run is made on a server that takes its place.
@@ -176,7 +180,20 @@ fn a_server_that_refuses_or_is_not_there_is_named() {
     );
     let server = Server::start("--bind 127.0.0.1:0", Some("secret"));
     let error = place.refused(&format!("{train} --device remote:{}", server.address), 1);
-    assert!(error.contains("VWC_SDK_TOKEN"), "{error}");
+    assert!(
+        error.contains("asks for a token") && error.contains(TOKEN),
+        "{error}"
+    );
+    let wrong = place
+        .command(&format!("devices remote:{}", server.address))
+        .env(TOKEN, "guess")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(stderr.contains("another token"), "{stderr}");
+    let error = place.refused(&format!("{train} --device remote:no-such-host.invalid:7470"), 1);
+    assert!(error.contains("no such address"), "{error}");
     let listed = place
         .command(&format!("devices remote:{}", server.address))
         .env(TOKEN, "secret")
@@ -198,4 +215,48 @@ fn a_server_that_refuses_or_is_not_there_is_named() {
         "{error}"
     );
     place.refused("serve --bind nowhere", 2);
+}
+
+/// Waited for half a minute each, and side by side.
+#[test]
+#[cfg(unix)]
+fn a_server_that_says_nothing_is_not_waited_for_without_end() {
+    let place = vwc_sdk();
+    // One that takes connections and is no server of ours.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = listener.local_addr().unwrap();
+    let child = |args: &str| {
+        let mut command = place.command(args);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let waiting = child(&format!("devices remote:{silent}"));
+
+    // One that is stopped in the middle of a training.
+    let server = Server::start("--bind 127.0.0.1:0", None);
+    let training = child(&format!(
+        "train --network cnn8 --widths 4,4,4,6,6,6,12 --pictures 200 --batch_size 18 --total_epochs 2000 --directory r \
+         --device remote:{}",
+        server.address
+    ));
+    let started = Instant::now();
+    let metrics = place.path("r/original/metrics.csv");
+    while !metrics.is_file() && started.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let stop = Command::new("kill")
+        .args(["-STOP", &server.child.id().to_string()])
+        .status();
+    assert!(stop.unwrap().success());
+
+    for (child, said) in [
+        (waiting, "says nothing for 30 s"),
+        (training, "it has said nothing for 30 s"),
+    ] {
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+        assert!(started.elapsed() < Duration::from_secs(120));
+    }
 }

@@ -275,7 +275,7 @@ fn resuming_another_run_is_refused_and_harms_nothing() {
             recipe(1),
             "precision",
         ),
-        (small().with_activation_bits(one_bit), recipe(2), "recipe"),
+        (small().with_activation_bits(one_bit), recipe(2), "epochs is 1, asked for is 2"),
     ];
     for (config, recipe, what) in other {
         let error = train_on(&splits(), &config, &run, &recipe, true, Interrupter::new()).unwrap_err();

@@ -54,6 +54,8 @@ class Vgg13WithUnused(Vgg13):
 
 vgg = Vgg13WithUnused([3, 4, 4, 5, 5, 6, 6, 7, 7, 8], 2, 2, hidden=(6, 7))
 vgg.load_state_dict(weights("vgg13"), strict=False)
+torch.save(vgg.state_dict(), out / "vgg13.pth")
+# A whole module: names classes of its own.
 torch.save(vgg, out / "vgg13-module.pth")
 
 
@@ -72,15 +74,23 @@ class Command:
 
 
 torch.save({"conv1.weight": torch.zeros(1), "extra": Command()}, out / "runs-code.pt")
-# The result dropped from the stack before the weights come: `0` is POP.
+# The result dropped from the stack before the weights come (`0` is POP): by either instruction that looks names up, and
+# compressed.
 plain = io.BytesIO()
-torch.save(cnn8, plain)
-with zipfile.ZipFile(plain) as archive, zipfile.ZipFile(out / "runs-code-unseen.pt", "w") as hidden:
-    for name in archive.namelist():
-        data = archive.read(name)
-        if name.endswith("data.pkl"):
-            data = data[:2] + b"cposix\nsystem\n(X\x0c\x00\x00\x00touch hackedtR0" + data[2:]
-        hidden.writestr(name, data)
+torch.save({"conv1.weight": torch.zeros(1)}, plain)
+call = b"(X\x0c\x00\x00\x00touch hackedtR0"
+for name, how, start in [
+    ("unseen", zipfile.ZIP_STORED, b"cposix\nsystem\n"),
+    ("unseen-compressed", zipfile.ZIP_DEFLATED, b"cposix\nsystem\n"),
+    ("unseen-by-texts", zipfile.ZIP_STORED, b"\x8c\x05posix\x8c\x06system\x93"),
+    ("torch", zipfile.ZIP_STORED, b"ctorch\nload\n"),
+]:
+    with zipfile.ZipFile(plain) as archive, zipfile.ZipFile(out / f"runs-code-{name}.pt", "w", how) as hidden:
+        for member in archive.namelist():
+            data = archive.read(member)
+            if member.endswith("data.pkl"):
+                data = data[:2] + start + call + data[2:]
+            hidden.writestr(member, data)
 # Batch norms of two bit widths.
 two = cnn8 | {key.replace("bn_dict.1", "bn_dict.4"): tensor + 1 for key, tensor in cnn8.items() if "bn_dict" in key}
 torch.save(two, out / "cnn8-two-norms.pt")

@@ -157,6 +157,11 @@ fn look(name: &DeviceName, checks: &[Check]) -> Row {
     };
     match name.init() {
         Ok(device) => {
+            #[cfg(feature = "remote")]
+            name.watch(|error| {
+                eprintln!("error: {error}");
+                std::process::exit(1)
+            });
             row.found = true;
             row.name = name.describe(&device);
             for check in checks {

@@ -1,5 +1,6 @@
 //! `vwc-sdk export`: a trained network as one file, for this crate's packed inference, PyTorch or ONNX Runtime.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use burn::data::dataloader::batcher::Batcher;
@@ -97,6 +98,11 @@ pub enum ExportError {
         /// Its format.
         written: String,
     },
+    /// A class that cannot be called so.
+    #[error(
+        "--classes: {0:?} stands there twice or holds control characters: give every class a name of its own"
+    )]
+    Class(String),
     /// `--check` found another class than the trained network's.
     #[error(
         "the packed network gives {different} of {total} test pictures another class than the trained one; the first is \
@@ -150,6 +156,12 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
             file,
             written,
         });
+    }
+    let mut names = HashSet::new();
+    let double = args.classes.iter().find(|class| !names.insert(*class));
+    let control = |class: &&String| class.chars().any(char::is_control);
+    if let Some(class) = double.or_else(|| args.classes.iter().find(control)) {
+        return Err(ExportError::Class(class.clone()));
     }
     with_network!(NetworkKind::of_run(&args.run)?, C => {
         let (network, run) = RunDir::new(&args.run).load::<C>(&DeviceName::default().init()?)?;

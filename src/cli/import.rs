@@ -96,9 +96,30 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
             config
         }
         None => {
+            // Tensors are called alike and have the same shapes whether they are to be quantised or not.
+            if [asked.q.is_some(), asked.wb.is_some(), asked.ab.is_some()] == [false; 3] {
+                return refuse(
+                    "it does not say how many bits its network computes with: give --wb and --ab, or --q 0 where it \
+                     computes in full precision"
+                        .into(),
+                );
+            }
             // Classes, and whatever else no flag says, are those of the file.
             let config = C::from_args(asked, 10, false)?;
             let fitted = file.fit(&config)?;
+            if asked.q.is_none() && file.load_into(fitted.init(&device)).is_err() {
+                let plain = NetworkArgs {
+                    q: Some(0),
+                    ..asked.clone()
+                };
+                let plain = file.fit(&C::from_args(&plain, 10, false)?)?;
+                if file.load_into(plain.init(&device)).is_ok() {
+                    return refuse(format!(
+                        "its tensors are those of {}: give --q 0",
+                        plain.precision()
+                    ));
+                }
+            }
             if asked.full_precision.is_some() && fitted.full_precision() != config.full_precision() {
                 return refuse(format!(
                     "its tensors are those of {}: leave out --full-precision",

@@ -3,7 +3,7 @@
 //! An example of ours is a `main` that says which network; flags, folders and tables are here, what is particular to a
 //! network in [`networks`](super::networks), what is to a data set in [`pictures`](super::pictures).
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -93,7 +93,7 @@ pub struct JobFlags {
     #[arg(long, default_value_t = 0.001, value_parser = positive, allow_negative_numbers = true, help_heading = "Recipe")]
     pub lr: f64,
 
-    /// Pictures per step [default: 512, 128 for VGG-13; on the embedded digits 32]
+    /// Pictures per step [default: 512, 128 for VGG-13; on the embedded digits 32; in pruning, as it was trained]
     #[arg(long, alias = "batch_size", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
     pub batch_size: Option<usize>,
 
@@ -268,6 +268,9 @@ fn positive(text: &str) -> Result<f64, String> {
 /// What a job leaves beside its runs.
 const RESULTS: &str = "results.json";
 
+/// What a training that is at work holds locked.
+const LOCK: &str = ".lock";
+
 /// Folder of the network that was trained first.
 pub(super) const ORIGINAL: &str = "original";
 
@@ -297,7 +300,25 @@ pub struct Job<C: NetworkConfig> {
 /// Those of the steps: [`Job::new`], [`Job::train`], [`Job::kept`], [`Job::prune`] and [`Job::report`].
 pub fn run<C: JobNetwork>(args: JobArgs) -> Result<(), Error> {
     let job = Job::<C>::new(args)?;
-    job.name.guard(|| job.run())
+    let resumes = job.mode != Mode::Test;
+    #[cfg(feature = "remote")]
+    job.name.watch(move |error| {
+        eprintln!("error: {}", with_advice(error, resumes));
+        std::process::exit(1)
+    });
+    let done = job.name.guard(|| job.run());
+    done.map_err(|error| with_advice(error, resumes))
+}
+
+/// A device that gives up in a training leaves something to go on from.
+fn with_advice(error: Error, resumes: bool) -> Error {
+    match error {
+        Error::Device { device, reason } if resumes => Error::Device {
+            device,
+            reason: format!("{reason}; what was saved is whole, and `--resume` goes on from there"),
+        },
+        error => error,
+    }
 }
 
 impl<C: JobNetwork> Job<C> {
@@ -334,7 +355,7 @@ impl<C: JobNetwork> Job<C> {
             Mode::Prune | Mode::Test => Some(RunDir::new(directory.join(ORIGINAL)).config::<C>()?),
         };
         let data = match &kept {
-            Some(run) => args.data.clone().as_trained(&run.data),
+            Some(run) => args.data.clone().as_trained(run),
             None => args.data.clone(),
         };
         let (splits, embedded) = data.splits(C::DATA, C::INPUT, args.seed)?;
@@ -345,6 +366,10 @@ impl<C: JobNetwork> Job<C> {
             splits.valid.len(),
             splits.test.len()
         );
+        let mut defaults = if embedded { C::EMBEDDED } else { C::PUBLISHED };
+        if let Some(run) = kept.as_ref().filter(|run| !run.is_imported()) {
+            defaults.batch_size = run.recipe.batch_size;
+        }
         let config = match kept {
             None => C::from_args(&args.network, splits.train.classes(), embedded)?,
             Some(run) => {
@@ -383,7 +408,7 @@ impl<C: JobNetwork> Job<C> {
             name,
             devices,
             splits,
-            defaults: if embedded { C::EMBEDDED } else { C::PUBLISHED },
+            defaults,
             mapping,
             directory,
             interrupter: on_ctrl_c(),
@@ -456,6 +481,7 @@ impl<C: JobNetwork> Job<C> {
     /// Those of [`fit`].
     pub fn train(&self) -> Result<Round<C>, Error> {
         let (config, recipe) = (&self.config, self.training());
+        let _lock = self.lock()?;
         self.retire(0)?;
         let network = initial(config, recipe.seed, self.device())?;
         let label = self.label(0);
@@ -542,6 +568,7 @@ impl<C: JobNetwork> Job<C> {
         let start = networks.pop().expect("at least the original");
         let before = networks.len();
         self.can_prune(&start.network)?;
+        let _lock = self.lock()?;
         self.retire(before + 1)?;
         let pruned = rounds(start, before, &config, |round, config, network| {
             let label = self.label(round);
@@ -587,7 +614,7 @@ impl<C: JobNetwork> Job<C> {
         let first = &networks[0];
         Results {
             network: C::NAME,
-            precision: precision(first.config.bits()),
+            precision: first.config.precision(),
             data: self.splits.source.clone(),
             pictures: [&self.splits.train, &self.splits.valid, &self.splits.test].map(Dataset::len),
             seed: self.args.seed,
@@ -612,6 +639,22 @@ impl<C: JobNetwork> Job<C> {
                     layers: layer_rows(&round.layers, &round.mappings),
                 })
                 .collect(),
+        }
+    }
+
+    /// Keeps other trainings out of the folder for as long as the result lives.
+    fn lock(&self) -> Result<File, Error> {
+        let directory = &self.directory;
+        fs::create_dir_all(directory).map_err(Error::io(directory, "create the folder"))?;
+        let path = directory.join(LOCK);
+        let file = File::create(&path).map_err(Error::io(&path, "create"))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(Error::Recipe(format!(
+                "--directory {}: another training is at work there: wait for its end, or choose another folder",
+                directory.display()
+            ))),
+            // Where a file system knows no locks, trainings are told apart by whoever starts them.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
         }
     }
 

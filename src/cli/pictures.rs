@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::Error;
 use crate::data::{Augment, PictureDataset, Pictures, Splits, cifar10, download, folder, svhn, synthetic};
+use crate::train::RunConfig;
 
 /// A kind of data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -94,20 +95,15 @@ pub struct DataArgs {
     #[arg(long, conflicts_with_all = ["data", "data_dir", "download", "extra"], help_heading = "Data")]
     pub synthetic: bool,
 
-    /// How many embedded digits to draw for training; a quarter as many for testing
-    #[arg(long, value_name = "N", default_value_t = 8000, value_parser = clap::value_parser!(u32).range(20..=1_000_000), help_heading = "Data")]
-    pub pictures: u32,
+    /// How many embedded digits to draw for training; a quarter as many for testing [default: 8000; of a network that is
+    /// there already, as many as it was trained with]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(20..=1_000_000), help_heading = "Data")]
+    pub pictures: Option<u32>,
 
-    /// Share of the training pictures that is kept back to choose the best epoch on
-    #[arg(
-        long,
-        value_name = "SHARE",
-        default_value_t = 0.1,
-        value_parser = super::job::share,
-        allow_negative_numbers = true,
-        help_heading = "Data"
-    )]
-    pub valid: f64,
+    /// Share of the training pictures that is kept back to choose the best epoch on [default: 0.1; of a network that is
+    /// there already, what it was trained with]
+    #[arg(long, value_name = "SHARE", value_parser = super::job::share, allow_negative_numbers = true, help_heading = "Data")]
+    pub valid: Option<f64>,
 
     /// How training pictures are varied [default: flip-crop for CIFAR-10, none for the others]
     #[arg(long, value_enum, help_heading = "Data")]
@@ -116,6 +112,11 @@ pub struct DataArgs {
 
 type Loaded = ((Pictures, Pictures), Vec<String>);
 
+/// Embedded digits to train on.
+const PICTURES: u32 = 8000;
+/// Share of the training pictures to choose the best epoch on.
+const VALID: f64 = 0.1;
+
 /// What the embedded digits are called in every output.
 pub const SYNTHETIC: &str = "synthetic digits";
 
@@ -123,15 +124,22 @@ pub const SYNTHETIC: &str = "synthetic digits";
 const SYNTHETIC_SEEDS: [u64; 2] = [1, 2];
 
 impl DataArgs {
-    /// The pictures that a network was trained on, which its run calls `trained_on`, where no flag says otherwise.
-    pub fn as_trained(mut self, trained_on: &str) -> Self {
-        if self.asked_for() || self.synthetic {
+    /// The pictures that the network of `run` was trained on, where no flag says otherwise.
+    pub fn as_trained<C>(mut self, run: &RunConfig<C>) -> Self {
+        if run.is_imported() {
             return self;
         }
-        if trained_on == SYNTHETIC {
-            self.synthetic = true;
-        } else if let Some((set, dir)) = DataSet::named(trained_on) {
-            (self.data, self.data_dir) = (Some(set), Some(dir.into()));
+        if !(self.asked_for() || self.synthetic) {
+            if run.data == SYNTHETIC {
+                self.synthetic = true;
+            } else if let Some((set, dir)) = DataSet::named(&run.data) {
+                (self.data, self.data_dir) = (Some(set), Some(dir.into()));
+            }
+        }
+        self.valid = self.valid.or(Some(run.valid_share));
+        if run.data == SYNTHETIC {
+            let [train, valid, _] = run.pictures;
+            self.pictures = self.pictures.or(u32::try_from(train + valid).ok());
         }
         self
     }
@@ -167,10 +175,8 @@ impl DataArgs {
         let (source, (train, test), classes) = if embedded {
             let draw = |count: u32, seed: u64| synthetic::digits(count as usize, seed);
             let [train_seed, test_seed] = SYNTHETIC_SEEDS;
-            let (train, test) = (
-                draw(self.pictures, train_seed),
-                draw(self.pictures / 4, test_seed),
-            );
+            let count = self.pictures.unwrap_or(PICTURES);
+            let (train, test) = (draw(count, train_seed), draw(count / 4, test_seed));
             (SYNTHETIC.into(), (train, test), Vec::new())
         } else {
             let (pictures, classes) = self.load(set, &dir, input)?;
@@ -182,7 +188,7 @@ impl DataArgs {
             Some(Augmentation::Crop) => Augment { flip: false, pad: 4 },
             Some(Augmentation::FlipCrop) => Augment { flip: true, pad: 4 },
         };
-        let splits = Splits::carve(source, train, test, self.valid, seed)?;
+        let splits = Splits::carve(source, train, test, self.valid.unwrap_or(VALID), seed)?;
         Ok((splits.with_augment(augment).with_classes(classes), embedded))
     }
 

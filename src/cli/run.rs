@@ -84,6 +84,15 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
     for path in &args.pictures {
         let picture = model.read_picture(path)?;
         let shares = probabilities(session.logits(&picture));
+        if shares.iter().any(|share| !share.is_finite()) {
+            return Err(RunError::Model {
+                path: args.model.clone(),
+                source: PackedError::File(format!(
+                    "it computes no numbers for {}: its weights are out of range, export the network again",
+                    path.display()
+                )),
+            });
+        }
         let mut order: Vec<usize> = (0..classes.len()).collect();
         order.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]));
         results.push((path.display().to_string(), shares, order));

@@ -63,15 +63,15 @@ pub fn run(args: &ServeArgs) -> Result<(), Error> {
             ))
         })?);
     }
-    if !address.ip().is_loopback() {
-        eprintln!(
-            "{address} is open to the network: whoever reaches it can {}read all that is sent, for nothing is encrypted",
-            match token {
-                Some(_) => "",
-                None => "compute on this device and ",
-            }
-        );
-    }
+    let whoever = match address.ip().is_loopback() {
+        true => "open to this machine alone: every program that runs here",
+        false => "open to the network: whoever reaches it",
+    };
+    let compute = match token {
+        Some(_) => "",
+        None => "compute on this device and ",
+    };
+    eprintln!("{address} is {whoever} can {compute}read what is sent, for nothing is encrypted");
     // Otherwise Burn's server writes its log to standard output.
     let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

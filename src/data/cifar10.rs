@@ -111,8 +111,8 @@ fn unpack(dir: &Path) -> Result<(), DataError> {
 ///
 /// # Errors
 ///
-/// When a file is missing or cannot be read ([`DataError::Io`]), ends within a picture or is empty
-/// ([`DataError::Truncated`]), is longer than an official one ([`DataError::WrongFormat`]), or has a label over 9
+/// When a file is missing or cannot be read ([`DataError::Io`]), ends within a picture, is empty, or has fewer pictures
+/// than another of the five batches or, in the official set, of the six files ([`DataError::Truncated`]), is longer than an official one ([`DataError::WrongFormat`]), or has a label over 9
 /// ([`DataError::Label`]); when the archive is damaged, lacks a file, or has an entry that is no plain file inside
 /// of its folder ([`DataError::Damaged`], [`DataError::Archive`]).
 pub fn load(dir: &Path) -> Result<(Pictures, Pictures), DataError> {
@@ -124,16 +124,53 @@ pub fn load(dir: &Path) -> Result<(Pictures, Pictures), DataError> {
         let inside = dir.join(FOLDER);
         if inside.is_dir() { inside } else { dir.into() }
     });
-    let train = read(TRAIN.map(|name| folder.join(name)))?;
-    let test = read([folder.join(TEST)])?;
-    Ok((train, test))
+    let mut all = Vec::with_capacity(TRAIN.len() + 1);
+    for name in files() {
+        let path = folder.join(name);
+        let bytes = records(&path)?;
+        all.push((path, bytes));
+    }
+    same_length(&all)?;
+    let test = all.split_off(TRAIN.len());
+    Ok((read(all)?, read(test)?))
+}
+
+/// Refuses a file that ends between two pictures and too early: in the official set all six have 10,000, and in a smaller
+/// one of that layout the five batches have as many as each other.
+fn same_length(files: &[(PathBuf, Vec<u8>)]) -> Result<(), DataError> {
+    let longest = files
+        .iter()
+        .map(|(_, bytes)| bytes.len())
+        .max()
+        .unwrap_or_default();
+    let alike = if longest as u64 == MAX_FILE {
+        files
+    } else {
+        &files[..TRAIN.len()]
+    };
+    let longest = alike
+        .iter()
+        .map(|(_, bytes)| bytes.len())
+        .max()
+        .unwrap_or_default();
+    match alike.iter().find(|(_, bytes)| bytes.len() < longest) {
+        None => Ok(()),
+        Some((path, bytes)) => Err(DataError::Truncated {
+            path: path.clone(),
+            expected: format!(
+                "{longest} for {} pictures, as another file of the set has",
+                longest / RECORD
+            ),
+            found: bytes.len() as u64,
+        }),
+    }
 }
 
 /// The pictures of some files, one after the other.
-fn read(paths: impl IntoIterator<Item = PathBuf>) -> Result<Pictures, DataError> {
+fn read(files: Vec<(PathBuf, Vec<u8>)>) -> Result<Pictures, DataError> {
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    for path in paths {
-        for (index, record) in records(&path)?.chunks_exact(RECORD).enumerate() {
+    for (path, bytes) in files {
+        for (index, record) in bytes.chunks_exact(RECORD).enumerate() {
             if usize::from(record[0]) >= CLASSES.len() {
                 return Err(DataError::Label {
                     path,

@@ -2,6 +2,8 @@
 
 mod check;
 mod guard;
+#[cfg(feature = "remote")]
+mod remote;
 
 use std::fmt;
 use std::str::FromStr;
@@ -43,7 +45,7 @@ pub enum DeviceKind {
     Flex,
     /// The CPU, by the older ndarray backend: far slower in training
     Ndarray,
-    /// The GPU, by Vulkan, Metal or Direct3D, whichever is there
+    /// The GPU, by Vulkan, Metal or Direct3D 12, whichever is there; by OpenGL where none is
     Wgpu,
     /// The GPU, by Vulkan
     Vulkan,
@@ -174,7 +176,10 @@ impl FromStr for DeviceName {
         };
         match rest.map_or(Ok(0), str::parse) {
             Ok(index) if index == 0 || kind != DeviceKind::Auto => Ok(Self { kind, index }),
-            _ => refuse(&format!("{name}:INDEX, counted from 0, such as cuda:1")),
+            _ if kind == DeviceKind::Auto => {
+                refuse("auto alone, for the best device, or one by its name and index, such as cuda:1")
+            }
+            _ => refuse(&format!("{name}:INDEX, counted from 0, such as {name}:1")),
         }
     }
 }
@@ -249,7 +254,7 @@ impl DeviceName {
             #[allow(deprecated)]
             DeviceKind::Ndarray => Ok(Device::ndarray()),
             #[cfg(feature = "remote")]
-            DeviceKind::Remote(address) => self.connect(address),
+            DeviceKind::Remote(address) => remote::connect(self, address),
             kind => {
                 let mut devices = match attempt(|| local_devices(kind)) {
                     Ok(devices) => devices,
@@ -300,7 +305,8 @@ impl DeviceName {
     }
 
     /// What `work` returns, or an [`Error::Device`] where the device gives up in the middle of it: GPUs and servers say so
-    /// by a panic in Burn. On the CPU a panic is a mistake in a program, and stays one.
+    /// by a panic in Burn, or by one that Burn's training has caught. On the CPU a panic is a mistake in a program, and
+    /// stays one.
     ///
     /// # Errors
     ///
@@ -309,39 +315,14 @@ impl DeviceName {
         if self.kind.is_cpu() {
             return work();
         }
-        attempt(work).unwrap_or_else(|reason| {
-            Err(Error::Device {
-                device: self.to_string(),
-                reason: format!(
-                    "it gave up: {reason}; what was saved is whole, and `--resume` goes on from there"
-                ),
-            })
-        })
-    }
-
-    #[cfg(feature = "remote")]
-    fn connect(&self, address: &str) -> Result<Device, Error> {
-        use burn::remote::{ConnectError, RemoteHost};
-
-        let mut host = RemoteHost::websocket(&format!("ws://{address}"));
-        if let Ok(token) = std::env::var(TOKEN_VARIABLE) {
-            host = host.with_credential(token);
-        }
-        let device = Device::remote_options(&host).device_index(self.index).init();
-        device.map_err(|error| Error::Device {
+        let gave_up = |reason: String| Error::Device {
             device: self.to_string(),
-            reason: match error {
-                ConnectError::Unreachable { .. } => {
-                    format!("nobody answers there: start `vwc-sdk serve --bind {address}` on that machine")
-                }
-                ConnectError::Unauthorized => {
-                    format!(
-                        "the server asks for a token: put the one it was started with into {TOKEN_VARIABLE}"
-                    )
-                }
-                error => error.to_string(),
-            },
-        })
+            reason: format!("it gave up: {reason}"),
+        };
+        match attempt(work) {
+            Ok(Err(Error::Training { reason, .. })) | Err(reason) => Err(gave_up(reason)),
+            Ok(result) => result,
+        }
     }
 
     /// The part's own name, where the device tells one.
@@ -349,6 +330,10 @@ impl DeviceName {
         let _ = device;
         #[cfg(any(feature = "wgpu", feature = "cuda"))]
         if let Ok(Some(identity)) = attempt(|| device.identity()) {
+            #[cfg(feature = "wgpu")]
+            if self.kind == DeviceKind::Wgpu {
+                return format!("{}, by {}", identity.name, graphics_api());
+            }
             return identity.name;
         }
         match self.kind {
@@ -358,6 +343,18 @@ impl DeviceName {
             }
             _ => String::new(),
         }
+    }
+}
+
+/// The API that Burn reaches the GPU `wgpu` by.
+#[cfg(feature = "wgpu")]
+fn graphics_api() -> String {
+    use cubecl_wgpu::{AutoGraphicsApi, Backend, GraphicsApi};
+
+    match AutoGraphicsApi::backend() {
+        Backend::Dx12 => "Direct3D 12".into(),
+        Backend::Gl => "OpenGL".into(),
+        api => format!("{api:?}"),
     }
 }
 

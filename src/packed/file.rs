@@ -68,7 +68,13 @@ impl Model {
     /// computed.
     pub fn open(path: &Path) -> Result<Self, PackedError> {
         let file = File::open(path).map_err(PackedError::io(path, "open"))?;
-        let length = file.metadata().map_err(PackedError::io(path, "read"))?.len();
+        let metadata = file.metadata().map_err(PackedError::io(path, "read"))?;
+        if !metadata.is_file() {
+            return Err(PackedError::File(
+                "a folder or device is there: give the file that `vwc-sdk export` wrote".into(),
+            ));
+        }
+        let length = metadata.len();
         if length < HEADER as u64 {
             return Err(short(length as usize));
         }
@@ -167,7 +173,7 @@ fn read(bytes: &[u8], mapped: Option<&Arc<Mmap>>) -> Result<Model, PackedError> 
         });
     }
     if version == 0 {
-        return refuse("its layout has version 0, which there is not".into());
+        return refuse("its layout has version 0, which there is not: export the network again".into());
     }
     let length = u64_at(16);
     if length != bytes.len() as u64 {
@@ -187,17 +193,32 @@ fn read(bytes: &[u8], mapped: Option<&Arc<Mmap>>) -> Result<Model, PackedError> 
         .filter(|&plan| plan <= bytes.len() - HEADER);
     let Some(plan) = plan else {
         return refuse(format!(
-            "its plan is {} bytes long, more than the file",
+            "its plan is {} bytes long, more than the file: export the network again",
             u64_at(24)
         ));
     };
     let manifest: Manifest = match serde_json::from_slice(&bytes[HEADER..][..plan]) {
         Ok(manifest) => manifest,
-        Err(error) => return refuse(format!("its plan cannot be read: {error}")),
+        Err(error) => {
+            return refuse(format!(
+                "its plan cannot be read ({error}): export the network again"
+            ));
+        }
     };
     let begin = (HEADER + plan).next_multiple_of(ALIGN);
+    let mut places = Vec::with_capacity(manifest.tensors.len());
     let mut tensors = Vec::with_capacity(manifest.tensors.len());
-    let mut held = 0;
+    // No number is taken twice, so that the file's length bounds what its tensors take.
+    for (n, Entry { kind, start, len }) in manifest.tensors.iter().enumerate() {
+        let bytes = len.saturating_mul(kind.size());
+        places.push((*start, start.saturating_add(bytes), n));
+    }
+    places.sort_unstable();
+    if let Some([_, (start, _, n)]) = places.array_windows().find(|[before, next]| next.0 < before.1) {
+        return refuse(format!(
+            "tensor {n} begins at {start}, within another one: export the network again"
+        ));
+    }
     for (n, Entry { kind, start, len }) in manifest.tensors.into_iter().enumerate() {
         let within = || {
             let end = start.checked_add(len.checked_mul(kind.size())?)?;
@@ -205,15 +226,10 @@ fn read(bytes: &[u8], mapped: Option<&Arc<Mmap>>) -> Result<Model, PackedError> 
         };
         let (Some(numbers), true) = (within(), start.is_multiple_of(ALIGN)) else {
             return refuse(format!(
-                "tensor {n} begins at {start} and has {len} elements, which does not fit the file"
+                "tensor {n} begins at {start} and has {len} elements, which does not fit the file: export the network \
+                 again"
             ));
         };
-        held += numbers.len();
-        if held > bytes.len() {
-            return refuse(format!(
-                "tensor {n} lies where others do: together they are longer than the file"
-            ));
-        }
         tensors.push(match (kind, mapped) {
             (Kind::F32, _) => Tensor::F32(elements(numbers, f32::from_le_bytes)),
             (Kind::I32, _) => Tensor::I32(elements(numbers, i32::from_le_bytes)),

@@ -368,6 +368,16 @@ impl Model {
                 [r, g, b]
             )));
         }
+        // They are printed, and a terminal would do as they say.
+        let texts = [&plan.network, &plan.precision].into_iter();
+        let texts = texts
+            .chain(&plan.classes)
+            .chain(plan.steps.iter().map(|step| &step.name));
+        if let Some(text) = texts.into_iter().find(|text| text.chars().any(char::is_control)) {
+            return Err(general(format!(
+                "the name {text:?} holds control characters, which names have not"
+            )));
+        }
         let mut classes = HashSet::new();
         if let Some(class) = plan.classes.iter().find(|class| !classes.insert(*class)) {
             return Err(general(format!("two of its classes are called `{class}`")));

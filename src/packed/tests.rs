@@ -439,7 +439,7 @@ fn a_file_takes_no_more_memory_than_it_may() {
     overlapping.resize((32 + plan.len()).next_multiple_of(64), 0);
     overlapping.extend(&bytes[(32 + plan_len).next_multiple_of(64)..]);
     let message = refused(&sealed(overlapping)).to_string();
-    assert!(message.contains("lies where others do"), "{message}");
+    assert!(message.contains("within another one"), "{message}");
 
     // Little to keep, and a row of sums of 4 GiB.
     let mut case = Case::new(&mut Random(5));
@@ -493,6 +493,17 @@ fn classes_of_one_name_are_refused() {
     spec.plan.classes[0] = "1".into();
     let message = Model::new(spec).unwrap_err().to_string();
     assert!(message.contains("two of its classes are called `1`"), "{message}");
+}
+
+#[test]
+fn names_that_a_terminal_would_obey_are_refused() {
+    let mut spec = Case::new(&mut Random(7)).spec;
+    spec.plan.classes[0] = "\u{1b}[2Jcat".into();
+    let message = Model::new(spec).unwrap_err().to_string();
+    assert!(
+        message.contains("control characters") && !message.contains('\u{1b}'),
+        "{message}"
+    );
 }
 
 /// Numbers in place of others in a plan.

@@ -133,10 +133,17 @@ impl CheckpointingStrategy for EpochKeeper {
             seconds: self.started.elapsed().as_secs_f64(),
         };
         self.started = Instant::now();
-        if !row.train_loss.is_finite() || !row.valid_accuracy.is_finite() {
-            self.fail(Error::Training {
+        let measured = [
+            ("the training loss", row.train_loss),
+            ("the validation loss", row.valid_loss),
+            ("the validation accuracy", row.valid_accuracy),
+        ];
+        if let Some((what, _)) = measured.into_iter().find(|(_, value)| !value.is_finite()) {
+            self.fail(Error::Diverged {
                 dir: self.dir.path().into(),
-                reason: format!("the loss of epoch {epoch} is no number: choose a smaller learning rate"),
+                epoch,
+                what,
+                learning_rate: self.recipe.learning_rate,
             });
             return Vec::new();
         }

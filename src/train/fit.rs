@@ -10,6 +10,7 @@ use burn::train::{
     ExecutionStrategy, Interrupter, Learner, MultiDeviceOptim, SupervisedTraining, TrainingStrategy,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::checkpoint::{EpochKeeper, EpochPoints, WholeFiles, best, last_complete, part};
 use super::classifier::Classifier;
@@ -270,45 +271,39 @@ fn no_metrics(dir: &RunDir) -> Error {
     }
 }
 
+/// The first number or word in which two configurations differ, by the name it has there, which is `name` otherwise.
+fn difference(name: &str, saved: &Value, asked: &Value) -> Option<(String, String, String)> {
+    match (saved, asked) {
+        (Value::Object(saved), Value::Object(asked)) => saved
+            .iter()
+            .find_map(|(name, saved)| difference(name, saved, asked.get(name).unwrap_or(&Value::Null))),
+        (Value::Array(saved), Value::Array(asked)) if saved.len() == asked.len() => {
+            (saved.iter().zip(asked)).find_map(|(saved, asked)| difference(name, saved, asked))
+        }
+        _ => (saved != asked).then(|| (name.replace('_', " "), saved.to_string(), asked.to_string())),
+    }
+}
+
 /// Refuses to resume another run than the one that was started.
 fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>) -> Result<(), Error> {
     let saved = dir.config::<C>()?;
-    let differs = [
+    let widths = |run: &RunConfig<C>| format!("{:?}", run.structure.widths());
+    let pruning = |run: &RunConfig<C>| run.pruning.clone().unwrap_or_else(|| "none".into());
+    let in_words = [
         (
             "precision",
             saved.structure.precision(),
             run.structure.precision(),
         ),
-        (
-            "widths",
-            format!("{:?}", saved.structure.widths()),
-            format!("{:?}", run.structure.widths()),
-        ),
-        (
-            "structure",
-            format!("{:?}", saved.structure),
-            format!("{:?}", run.structure),
-        ),
-        (
-            "recipe",
-            format!("{:?}", saved.recipe),
-            format!("{:?}", run.recipe),
-        ),
+        ("widths", widths(&saved), widths(run)),
         ("data", saved.data(), run.data()),
-        (
-            "pruning",
-            saved.pruning.unwrap_or_else(|| "none".into()),
-            run.pruning.clone().unwrap_or_else(|| "none".into()),
-        ),
+        ("pruning", pruning(&saved), pruning(run)),
         ("augmentation", saved.augment.to_string(), run.augment.to_string()),
-        (
-            "normalisation",
-            format!("{:?}", saved.normalization),
-            format!("{:?}", run.normalization),
-        ),
-    ]
-    .into_iter()
-    .find(|(_, saved, asked)| saved != asked);
+    ];
+    let in_words = in_words.into_iter().find(|(_, saved, asked)| saved != asked);
+    let in_words = in_words.map(|(what, saved, asked)| (what.to_owned(), saved, asked));
+    let part = |run: &RunConfig<C>| json!([run.structure, run.recipe, run.normalization]);
+    let differs = in_words.or_else(|| difference("structure", &part(&saved), &part(run)));
     match differs {
         None => Ok(()),
         Some((what, saved, asked)) => Err(Error::Checkpoint {
