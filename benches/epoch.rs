@@ -14,7 +14,7 @@ use burn::tensor::Device;
 use common::BareStep;
 use vwc_sdk::data::{Splits, synthetic};
 use vwc_sdk::models::{Cnn8Config, NetworkConfig};
-use vwc_sdk::train::{FitOptions, Interrupter, Recipe, RunDir, fit};
+use vwc_sdk::train::{FitOptions, Recipe, RunDir, fit};
 
 /// Training and validation pictures: as many as the SVHN subset of the recorded runs.
 const PICTURES: usize = 4434;
@@ -48,16 +48,13 @@ fn epochs(splits: &Splits, config: &Cnn8Config, batch: usize) -> Vec<f64> {
     let device = Device::default();
     let dir = tempfile::tempdir().expect("a folder");
     let recipe = Recipe::original(2).with_batch_size(batch);
-    let options = FitOptions {
-        label: "bench",
+    let options = FitOptions::new(
         splits,
-        recipe: &recipe,
-        dir: RunDir::new(dir.path().join("run")),
-        resume: false,
-        interrupter: Interrupter::new(),
-        devices: std::slice::from_ref(&device),
-        pruning: None,
-    };
+        &recipe,
+        RunDir::new(dir.path().join("run")),
+        std::slice::from_ref(&device),
+    )
+    .with_label("bench");
     let run = options.dir.clone();
     fit(config.init(&device), config, options).expect("a training");
     let metrics = run.metrics().expect("a table");

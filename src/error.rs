@@ -18,6 +18,9 @@ pub enum Error {
     /// A data file that cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A network that cannot be packed, or a packed one that cannot be used.
+    #[error(transparent)]
+    Packed(#[from] crate::packed::PackedError),
     /// A device that is not in this build.
     #[error(
         "the device '{device}' is not compiled in: build with `--features {device}`, or choose one of: {available}"

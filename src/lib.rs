@@ -2,9 +2,12 @@
 #![cfg_attr(not(feature = "train"), allow(rustdoc::broken_intra_doc_links))]
 #![deny(missing_docs)]
 
+/// Flags, files and tables of the programs: for `main`s of this package, and no part of what versions promise.
+#[doc(hidden)]
 pub mod cli;
 pub mod crossbar;
 mod files;
+pub mod guide;
 pub mod mapping;
 #[cfg(feature = "onnx")]
 pub mod onnx;

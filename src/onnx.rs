@@ -59,6 +59,7 @@ const MAX_TENSOR_DIMENSION: i64 = 1 << 31;
 
 /// What was read from a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Import {
     /// The convolutions in the order of the file, which is one in which they can run. No width is free, as the
     /// file does not say which may change.

@@ -67,6 +67,7 @@ const WEIGHTS: &str = "vwc-sdk.weights";
 
 /// Which weights [`save_safetensors`] writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
 pub enum Weights {
     /// Those that training moves, for a network that quantises them itself
     Latent,

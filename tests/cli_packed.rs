@@ -13,7 +13,7 @@ use burn::tensor::Device;
 use vwc_sdk::data::{PictureBatcher, PictureDataset, PictureItem, Resize, Splits, synthetic};
 use vwc_sdk::models::{Cnn8Config, Network, NetworkConfig};
 use vwc_sdk::packed::{Model, Session};
-use vwc_sdk::train::{FitOptions, Interrupter, Recipe, RunDir, fit};
+use vwc_sdk::train::{FitOptions, Recipe, RunDir, fit};
 
 fn command(args: &[&str], dir: &Path) -> Output {
     Command::new(cargo_bin!("vwc-sdk"))
@@ -30,16 +30,8 @@ fn train(run: &Path, structure: &Cnn8Config) {
     let pictures = |count, seed| synthetic::digits(count, seed);
     let splits = Splits::carve("synthetic digits", pictures(90, 1), pictures(10, 2), 0.2, 0).unwrap();
     let recipe = Recipe::original(1).with_batch_size(24);
-    let options = FitOptions {
-        label: "test",
-        splits: &splits,
-        recipe: &recipe,
-        dir: RunDir::new(run),
-        resume: false,
-        interrupter: Interrupter::new(),
-        devices: std::slice::from_ref(&device),
-        pruning: None,
-    };
+    let options =
+        FitOptions::new(&splits, &recipe, RunDir::new(run), std::slice::from_ref(&device)).with_label("test");
     fit(structure.init(&device), structure, options).unwrap();
 }
 

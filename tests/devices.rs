@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use vwc_sdk::data::{PictureDataset, PictureLoader, Resize, Splits, synthetic};
 use vwc_sdk::device::{CHECKS, DeviceKind, check};
 use vwc_sdk::models::{Cnn8Config, NetworkConfig, Vgg13Config};
-use vwc_sdk::train::{EpochMetrics, FitOptions, Interrupter, Recipe, RunDir, Schedule, fit, initial};
+use vwc_sdk::train::{EpochMetrics, FitOptions, Recipe, RunDir, Schedule, fit, initial};
 use vwc_sdk::{DeviceName, Error};
 
 /// Devices draw their random numbers from one place in a process, so tests that make networks take turns.
@@ -35,16 +35,8 @@ fn splits() -> Splits {
 fn trained<C: NetworkConfig>(config: &C, devices: &[Device], dir: &Path) -> Result<Vec<EpochMetrics>, Error> {
     let network = initial(config, 3, &devices[0])?;
     let recipe = Recipe::new(2, Schedule::MultiStep(vec![2])).with_batch_size(32);
-    let options = FitOptions {
-        label: "test",
-        splits: &splits(),
-        recipe: &recipe,
-        dir: RunDir::new(dir),
-        resume: false,
-        interrupter: Interrupter::new(),
-        devices,
-        pruning: None,
-    };
+    let splits = splits();
+    let options = FitOptions::new(&splits, &recipe, RunDir::new(dir), devices).with_label("test");
     fit(network, config, options)?;
     RunDir::new(dir).metrics()
 }

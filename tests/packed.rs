@@ -64,10 +64,7 @@ fn compare<C: Freeze>(config: &C, seed: u64) {
         mean: [0.49, 0.48, 0.44],
         std: [0.2, 0.21, 0.19],
     };
-    let labels = Labels {
-        classes: Vec::new(),
-        normalization,
-    };
+    let labels = Labels::default().with_normalization(normalization);
     let model = config.freeze(&network, &labels).unwrap();
     let paths: Vec<String> = network.convolutions().into_iter().map(|(path, _)| path).collect();
     let what = format!("{} {}", C::NAME, config.precision());

@@ -81,16 +81,13 @@ fn trained(config: &Cnn8Config, name: &DeviceName) -> Result<Vec<EpochMetrics>, 
     let device = name.init()?;
     let network = initial(config, 3, &device)?;
     let (train, test) = (synthetic::digits(96, 1), synthetic::digits(40, 2));
-    let options = FitOptions {
-        label: "test",
-        splits: &Splits::carve("synthetic digits", train, test, 0.2, 0).unwrap(),
-        recipe: &Recipe::new(2, Schedule::MultiStep(vec![2])).with_batch_size(32),
-        dir: RunDir::new(dir.path().join("run")),
-        resume: false,
-        interrupter: Interrupter::new(),
-        devices: std::slice::from_ref(&device),
-        pruning: None,
-    };
+    let options = FitOptions::new(
+        &Splits::carve("synthetic digits", train, test, 0.2, 0).unwrap(),
+        &Recipe::new(2, Schedule::MultiStep(vec![2])).with_batch_size(32),
+        RunDir::new(dir.path().join("run")),
+        std::slice::from_ref(&device),
+    )
+    .with_label("test");
     fit(network, config, options)?;
     RunDir::new(dir.path().join("run")).metrics()
 }

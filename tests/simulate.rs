@@ -11,7 +11,7 @@ use vwc_sdk::mapping::{Accounting, MappingConfig, Method, PimArray};
 use vwc_sdk::models::{Cnn8, Cnn8Config, Network, NetworkConfig};
 use vwc_sdk::quant::Bits;
 use vwc_sdk::simulate::SimulatedNetwork;
-use vwc_sdk::train::{FitOptions, Interrupter, Recipe, RunDir, fit};
+use vwc_sdk::train::{FitOptions, Recipe, RunDir, fit};
 
 /// A narrow CNN-8 with pictures that light up its activations.
 fn network(weight_bits: u8, activation_bits: u8) -> (Cnn8, Tensor<4>) {
@@ -149,16 +149,8 @@ fn the_command_evaluates_what_a_training_left() {
     let splits = Splits::carve("synthetic digits", pictures(90, 1), pictures(10, 2), 0.2, 0).unwrap();
     let structure = Cnn8Config::new().with_widths([6, 7, 8, 9, 10, 10, 12]);
     let recipe = Recipe::original(1).with_batch_size(24);
-    let options = FitOptions {
-        label: "test",
-        splits: &splits,
-        recipe: &recipe,
-        dir: RunDir::new(&run),
-        resume: false,
-        interrupter: Interrupter::new(),
-        devices: std::slice::from_ref(&device),
-        pruning: None,
-    };
+    let options = FitOptions::new(&splits, &recipe, RunDir::new(&run), std::slice::from_ref(&device))
+        .with_label("test");
     fit(structure.init(&device), &structure, options).unwrap();
 
     let command = |args: &[&str]| {

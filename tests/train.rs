@@ -22,7 +22,7 @@ use vwc_sdk::models::{Cnn8, Cnn8Config, Network, NetworkConfig, Parameters, ResN
 use vwc_sdk::prune::{Ranking, prune};
 use vwc_sdk::train::{
     EpochMetrics, Fit, FitOptions, Interrupter, OptimizerKind, Recipe, Round, RoundsConfig, RunDir, Schedule,
-    StopReason, WidthChoice, evaluate, fit, rounds, run_network,
+    StopReason, evaluate, fit, rounds, run_network,
 };
 
 fn splits() -> Splits {
@@ -60,16 +60,10 @@ fn train_on(
 ) -> Result<Fit<Cnn8>, Error> {
     let device = Device::default();
     device.seed(recipe.seed);
-    let options = FitOptions {
-        label: "test",
-        splits,
-        recipe,
-        dir: RunDir::new(dir),
-        resume,
-        interrupter,
-        devices: std::slice::from_ref(&device),
-        pruning: None,
-    };
+    let options = FitOptions::new(splits, recipe, RunDir::new(dir), std::slice::from_ref(&device))
+        .with_label("test")
+        .with_resume(resume)
+        .with_interrupter(interrupter);
     fit(config.init(&device), config, options)
 }
 
@@ -197,16 +191,15 @@ fn a_pruned_resnet20_on_varied_pictures_resumes_to_the_same_end() {
     .unwrap();
     let tune = |name: &str, resume, interrupter| {
         let recipe = recipe(4);
-        let options = FitOptions {
-            label: "test",
-            splits: &splits,
-            recipe: &recipe,
-            dir: RunDir::new(dir.path().join(name)),
-            resume,
-            interrupter,
-            devices: std::slice::from_ref(&device),
-            pruning: None,
-        };
+        let options = FitOptions::new(
+            &splits,
+            &recipe,
+            RunDir::new(dir.path().join(name)),
+            std::slice::from_ref(&device),
+        )
+        .with_label("test")
+        .with_resume(resume)
+        .with_interrupter(interrupter);
         fit(pruned.network.clone(), &pruned.config, options)
     };
     tune("whole", false, Interrupter::new()).unwrap();
@@ -275,7 +268,11 @@ fn resuming_another_run_is_refused_and_harms_nothing() {
             recipe(1),
             "precision",
         ),
-        (small().with_activation_bits(one_bit), recipe(2), "epochs is 1, asked for is 2"),
+        (
+            small().with_activation_bits(one_bit),
+            recipe(2),
+            "epochs is 1, asked for is 2",
+        ),
     ];
     for (config, recipe, what) in other {
         let error = train_on(&splits(), &config, &run, &recipe, true, Interrupter::new()).unwrap_err();
@@ -618,14 +615,7 @@ fn rounds_with(
         .with_search(search);
     let config = Cnn8Config::new();
     let start = Round::new("original", config.clone(), config.init(&device), 90.0, &mapping).unwrap();
-    let settings = RoundsConfig {
-        widths: WidthChoice::Array,
-        ranking: Ranking::L1,
-        mapping,
-        max_rounds,
-        original_accuracy: 90.0,
-        budget: 1.0,
-    };
+    let settings = RoundsConfig::new(mapping, 90.0).with_max_rounds(max_rounds);
     let result = rounds(start, 0, &settings, |round, _, network| {
         Ok((network, accuracies[round - 1]))
     })

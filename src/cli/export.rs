@@ -178,7 +178,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
             return Ok(());
         }
         let classes = if args.classes.is_empty() { &run.classes } else { &args.classes };
-        let labels = Labels { classes: classes.clone(), normalization: run.normalization };
+        let labels = Labels::default().with_classes(classes.clone()).with_normalization(run.normalization);
         let model = run.structure.freeze(&network, &labels)?;
         if let Some(wanted) = args.check {
             check::<C>(args, wanted as usize, &network, &run, &model)?;

@@ -557,14 +557,11 @@ impl<C: JobNetwork> Job<C> {
     /// Where `networks` is empty.
     pub fn prune(&self, mut networks: Vec<Round<C>>) -> Result<Rounds<C>, Error> {
         let recipe = self.fine_tuning();
-        let config = RoundsConfig {
-            mapping: self.mapping,
-            max_rounds: self.max_rounds(),
-            original_accuracy: networks[0].valid_accuracy,
-            budget: self.args.budget,
-            widths: self.width_choice(),
-            ranking: self.args.ranking,
-        };
+        let config = RoundsConfig::new(self.mapping, networks[0].valid_accuracy)
+            .with_max_rounds(self.max_rounds())
+            .with_budget(self.args.budget)
+            .with_widths(self.width_choice())
+            .with_ranking(self.args.ranking);
         let start = networks.pop().expect("at least the original");
         let before = networks.len();
         self.can_prune(&start.network)?;
@@ -731,16 +728,11 @@ impl<C: JobNetwork> Job<C> {
     }
 
     fn options<'a>(&'a self, label: &'a str, recipe: &'a Recipe, round: usize) -> FitOptions<'a> {
-        FitOptions {
-            label,
-            splits: &self.splits,
-            recipe,
-            dir: self.dir(round),
-            resume: self.args.resume,
-            interrupter: self.interrupter.clone(),
-            devices: &self.devices,
-            pruning: (round > 0).then(|| self.pruning()),
-        }
+        FitOptions::new(&self.splits, recipe, self.dir(round), &self.devices)
+            .with_label(label)
+            .with_resume(self.args.resume)
+            .with_interrupter(self.interrupter.clone())
+            .with_pruning((round > 0).then(|| self.pruning()))
     }
 
     /// What chose the widths and channels of a round, in words.

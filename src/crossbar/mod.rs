@@ -47,6 +47,7 @@ use device::{DeviceArray, Pulses};
 
 /// What came out of the simulated array.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Run<T> {
     /// The layer's output, `[OC, OH, OW]`.
     pub outputs: Vec<T>,

@@ -5,6 +5,7 @@ use super::{Normalization, PictureItem};
 
 /// Pictures and classes on a device.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct PictureBatch {
     /// Normalised pictures, `[batch, 3, height, width]`.
     pub images: Tensor<4>,

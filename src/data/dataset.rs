@@ -80,6 +80,7 @@ impl Dataset<PictureItem> for PictureDataset {
 
 /// What a network is trained on, chosen by, and tested with.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Splits {
     /// Where the pictures come from, for every output of a run: `synthetic digits`, or the data set's folder.
     pub source: String,

@@ -20,6 +20,7 @@ const MAX_SPLIT_BYTES: usize = 16 << 30;
 
 /// A data set read from folders.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct FolderSet {
     /// Names of the classes, in order: the folders of `train`.
     pub classes: Vec<String>,

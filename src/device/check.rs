@@ -13,6 +13,7 @@ use crate::quant::{Activation, Bits, QuantConv2dConfig, WeightQuantizer};
 
 /// One thing that a device computes and that is set beside what the CPU computes.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Check {
     /// A heading for it.
     pub name: &'static str,
@@ -21,6 +22,7 @@ pub struct Check {
 
 /// How far a device is from the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Verdict {
     /// The largest difference, relative to the largest number.
     pub error: f64,

@@ -38,6 +38,7 @@ pub struct DeviceName {
 
 /// What a device is, or is reached by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum DeviceKind {
     /// The best that is compiled in and found
     Auto,

@@ -7,6 +7,7 @@ use super::{Accounting, PimArray};
 /// How VW-SDK picks a window from those that fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Search {
     /// The window with the fewest cycles; of a tie, the lowest, then the narrowest.
     #[default]

@@ -10,6 +10,7 @@ use super::{
 /// How a layer's weights are laid out on the array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Method {
     /// One kernel-sized patch a cycle, every filter unrolled into one column.
     Im2col,

@@ -25,6 +25,7 @@ impl fmt::Display for Window {
 /// Why VW-SDK laid a layer out with im2col.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Fallback {
     /// Not one input channel of the smallest window fits the array.
     Infeasible {

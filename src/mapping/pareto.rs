@@ -29,6 +29,7 @@ const MAX_STEPS: usize = 1 << 34;
 
 /// A network on the front.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ParetoPoint {
     /// The free widths, as [`Network::with_widths`] takes them.
     pub widths: Vec<usize>,

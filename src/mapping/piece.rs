@@ -26,6 +26,7 @@ pub struct Rect {
 /// Where a weight matrix that is larger than the array is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Cut {
     /// Between channels: an array holds whole input channels of the window and whole output channels.
     Channels,

@@ -113,6 +113,7 @@ impl Plan {
 
 /// What a network takes, over all its layers; each number as in [`Mapping`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Totals {
     /// Weights, without bias.
     pub params: u64,
@@ -136,6 +137,7 @@ pub struct Totals {
 
 /// One network, method and array of a sweep.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct SweepPoint {
     /// Name of the network.
     pub network: String,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// CNN-8 of VWC-SDK's scripts is its own twin; their ResNet-20 and VGG-13 are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum FullPrecision {
     /// The quantised network without its quantisers: all that is compared is precision
     Twin,

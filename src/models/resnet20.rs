@@ -21,6 +21,7 @@ const BLOCKS: usize = 3;
 /// Where a residual block normalises and activates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum BlockOrder {
     /// As in VWC-SDK: quantised, activation before each convolution and a batch norm after the addition; in full
     /// precision, the basic block of He et al. (CVPR 2016)

@@ -2,6 +2,7 @@
 
 /// A parameter of a network and its counterpart in a PyTorch `state_dict`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TorchName {
     /// The parameter's path in the Burn module, `norms.0.gamma` for instance.
     pub path: String,

@@ -21,11 +21,29 @@ use crate::quant::QuantConv2d;
 
 /// What a packed network is told besides its weights.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Labels {
     /// Names of the classes, in the order of the logits. None: they are numbered.
     pub classes: Vec<String>,
     /// What the bytes of a picture became in training.
     pub normalization: Normalization,
+}
+
+impl Labels {
+    /// Calls the classes so.
+    #[must_use]
+    pub fn with_classes(self, classes: Vec<String>) -> Self {
+        Self { classes, ..self }
+    }
+
+    /// As the pictures were normalised in training.
+    #[must_use]
+    pub fn with_normalization(self, normalization: Normalization) -> Self {
+        Self {
+            normalization,
+            ..self
+        }
+    }
 }
 
 /// A network that can be packed.

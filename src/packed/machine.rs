@@ -22,6 +22,7 @@ pub(super) const MOST_ROWS: usize = 8;
 
 /// Instructions that packed networks are computed with. All give the same results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Machine {
     /// AVX-512 with VPOPCNTDQ, which counts the bits of eight words in one instruction.
     Avx512,

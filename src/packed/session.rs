@@ -51,6 +51,7 @@ struct Workspace {
 
 /// What a step computed of one picture.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Feature<'a> {
     /// The path of the layer that the step comes from.
     pub layer: &'a str,

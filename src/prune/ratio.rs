@@ -9,6 +9,7 @@ use crate::models::{Network, Parameters};
 /// Where a [`Ratio`] is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Scope {
     /// Every group of channels loses the same part
     Layer,

@@ -9,6 +9,7 @@ use crate::models::{ChannelGroup, Network, NetworkConfig, Parameters};
 
 /// What [`prune`] returns.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Pruned<C: NetworkConfig> {
     /// The smaller structure.
     pub config: C,

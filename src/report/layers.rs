@@ -7,6 +7,7 @@ use crate::mapping::{ConvLayer, Mapping};
 
 /// One line of the layer table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct LayerRow {
     /// Name of the layer.
     pub name: String,

@@ -20,6 +20,7 @@ pub use sweep::{SweepRow, compare_table, front_csv, front_table, sweep_csv, swee
 
 /// What a table is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Look {
     /// A terminal.
     Terminal,

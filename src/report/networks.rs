@@ -6,6 +6,7 @@ use super::table;
 
 /// One line of the summary table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct NetworkRow {
     /// `original`, `RCP1`, ...
     pub name: String,

@@ -7,6 +7,7 @@ use crate::mapping::{Method, SweepPoint, Totals, pareto::ParetoPoint};
 
 /// One line of a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct SweepRow {
     /// Name of the network.
     pub network: String,

@@ -54,6 +54,7 @@ impl fmt::Display for EpochMetrics {
 
 /// Everything [`fit`] needs besides the network.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct FitOptions<'a> {
     /// What the training is called in its output: `original`, `RCP1`.
     pub label: &'a str,
@@ -74,8 +75,49 @@ pub struct FitOptions<'a> {
     pub pruning: Option<String>,
 }
 
+impl<'a> FitOptions<'a> {
+    /// From the start, called `training` in its output, with nobody to stop it.
+    pub fn new(splits: &'a Splits, recipe: &'a Recipe, dir: RunDir, devices: &'a [Device]) -> Self {
+        Self {
+            label: "training",
+            splits,
+            recipe,
+            dir,
+            resume: false,
+            interrupter: Interrupter::new(),
+            devices,
+            pruning: None,
+        }
+    }
+
+    /// Calls the training `label` in its output.
+    #[must_use]
+    pub fn with_label(self, label: &'a str) -> Self {
+        Self { label, ..self }
+    }
+
+    /// Goes on from the last checkpoint, if there is one and `resume` is set.
+    #[must_use]
+    pub fn with_resume(self, resume: bool) -> Self {
+        Self { resume, ..self }
+    }
+
+    /// Stops when `interrupter` is told to.
+    #[must_use]
+    pub fn with_interrupter(self, interrupter: Interrupter) -> Self {
+        Self { interrupter, ..self }
+    }
+
+    /// Notes how the network was pruned before, in words.
+    #[must_use]
+    pub fn with_pruning(self, pruning: Option<String>) -> Self {
+        Self { pruning, ..self }
+    }
+}
+
 /// A finished training.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Fit<N> {
     /// The network of the best epoch, ready for evaluation.
     pub network: N,

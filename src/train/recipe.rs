@@ -12,6 +12,7 @@ use crate::Error;
 /// What moves the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum OptimizerKind {
     /// Adam with its usual constants (betas 0.9 and 0.999, epsilon 1e-8), no weight decay
     Adam,
@@ -22,6 +23,7 @@ pub enum OptimizerKind {
 /// When the learning rate falls to a tenth. Epochs count from 1 and the rate falls after the epoch named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Schedule {
     /// After each of these epochs.
     MultiStep(Vec<usize>),

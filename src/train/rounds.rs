@@ -10,6 +10,7 @@ use crate::prune::{Ranking, Ratio, prune};
 
 /// How the prune-and-fine-tune rounds are run.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RoundsConfig {
     /// The array, accounting and search that widths are chosen for.
     pub mapping: MappingConfig,
@@ -27,6 +28,7 @@ pub struct RoundsConfig {
 
 /// What chooses the widths of a round.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum WidthChoice {
     /// The channel search for the array: residual channel pruning (RCP), as VWC-SDK does it.
     Array,
@@ -46,6 +48,7 @@ impl WidthChoice {
 
 /// A network, pruned or not, with its place on the array.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Round<C: NetworkConfig> {
     /// `original`, `RCP1`, `RCP2`, ..., or `ratio1`, ...
     pub name: String,
@@ -100,6 +103,7 @@ impl<C: NetworkConfig> Round<C> {
 /// Why no further round was run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum StopReason {
     /// There is nothing left to prune: every channel tile is full, or no channel is to spare.
     FixedPoint,
@@ -121,6 +125,7 @@ impl fmt::Display for StopReason {
 
 /// All rounds of a network.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Rounds<C: NetworkConfig> {
     /// The network that was started from first, then every round that was run.
     pub rounds: Vec<Round<C>>,
@@ -144,6 +149,43 @@ impl<C: NetworkConfig> Rounds<C> {
 }
 
 impl RoundsConfig {
+    /// Up to 20 rounds to the widths that the array of `mapping` wants, by L1, as long as no more than a point of
+    /// `original_accuracy`, in per cent, is lost.
+    pub fn new(mapping: MappingConfig, original_accuracy: f64) -> Self {
+        Self {
+            mapping,
+            max_rounds: 20,
+            original_accuracy,
+            budget: 1.0,
+            widths: WidthChoice::Array,
+            ranking: Ranking::L1,
+        }
+    }
+
+    /// Runs no more rounds than this.
+    #[must_use]
+    pub fn with_max_rounds(self, max_rounds: usize) -> Self {
+        Self { max_rounds, ..self }
+    }
+
+    /// Lets a pruned network lose so many points.
+    #[must_use]
+    pub fn with_budget(self, budget: f64) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// Chooses the widths otherwise.
+    #[must_use]
+    pub fn with_widths(self, widths: WidthChoice) -> Self {
+        Self { widths, ..self }
+    }
+
+    /// Ranks channels otherwise.
+    #[must_use]
+    pub fn with_ranking(self, ranking: Ranking) -> Self {
+        Self { ranking, ..self }
+    }
+
     fn least_accuracy(&self) -> f64 {
         self.original_accuracy - self.budget
     }

@@ -27,6 +27,7 @@ const METRICS_HEADER: [&str; 8] = [
 
 /// What a run was: enough to read its network and to repeat it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RunConfig<C> {
     /// The network's name.
     pub network: String,
