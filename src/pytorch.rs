@@ -446,7 +446,8 @@ impl ModuleAdapter for ToTorch {
 }
 
 /// What a `state_dict` and what people save beside it is made of.
-const HARMLESS: [&str; 17] = [
+const HARMLESS: [&str; 20] = [
+    "_codecs.encode",
     "argparse.Namespace",
     "builtins.set",
     "__builtin__.set",
@@ -454,6 +455,8 @@ const HARMLESS: [&str; 17] = [
     "collections.defaultdict",
     "numpy.dtype",
     "numpy.ndarray",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct",
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",
     "torch.Size",

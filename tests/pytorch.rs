@@ -70,6 +70,7 @@ fn files_of_every_kind_hold_the_same_weights() {
     // A checkpoint with an optimiser's tensors beside it, behind two prefixes.
     let network = load("parity/resnet20.safetensors", &resnet20());
     same(&load("pytorch/resnet20-checkpoint.pth", &resnet20()), &network);
+    same(&load("pytorch/resnet20-everything.pt", &resnet20()), &network);
     // With layers that are never used.
     let network = load("parity/vgg13.safetensors", &vgg13());
     same(&load("pytorch/vgg13.pth", &vgg13()), &network);

@@ -3,12 +3,14 @@
     python3 benches/peers/state_dicts.py tests/fixtures
 """
 
+import argparse
 import io
 import os
 import pathlib
 import sys
 import zipfile
 
+import numpy
 import torch
 import torch.nn as nn
 from safetensors.torch import load_file
@@ -40,6 +42,9 @@ torch.save(cnn8, out / "cnn8-legacy.pth", _use_new_zipfile_serialization=False)
 state = {f"module.{key}": tensor for key, tensor in weights("resnet20").items()}
 moments = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 0.001}]}
 torch.save({"epoch": 3, "state_dict": state, "optimizer": moments}, out / "resnet20-checkpoint.pth")
+# What else people keep beside it, by the later protocol.
+beside = {"best": numpy.float64(91.5), "dice": numpy.random.get_state(), "args": argparse.Namespace(lr=0.1), "on": torch.device("cpu")}
+torch.save(beside | {"model": state}, out / "resnet20-everything.pt", pickle_protocol=4)
 
 
 class Vgg13WithUnused(Vgg13):
