@@ -16,6 +16,7 @@ pub mod packed;
 #[cfg(any(feature = "train", feature = "packed"))]
 mod picture;
 pub mod report;
+mod text;
 
 #[cfg(feature = "train")]
 pub mod data;

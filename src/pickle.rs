@@ -29,6 +29,9 @@ pub(crate) fn names(path: &Path) -> Result<Vec<String>, String> {
         File::open(path)
             .and_then(|mut file| file.read_to_end(&mut bytes))
             .map_err(|error| failed(&error))?;
+        if bytes.starts_with(b"PK") {
+            return Err("its archive is cut short or damaged, copy it again".into());
+        }
         let old = bytes
             .windows(OLD_FORMAT.len())
             .take(16)

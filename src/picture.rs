@@ -43,9 +43,11 @@ pub(crate) fn read(path: &Path) -> Result<Rgb, ReadError> {
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    let picture = reader
-        .decode()
-        .map_err(|error| ReadError::Decode(format!("expected a png or jpg ({error})")))?;
+    let picture = reader.decode().map_err(|error| {
+        ReadError::Decode(format!(
+            "expected a png or jpg ({error}): convert it, or leave it out"
+        ))
+    })?;
     let picture = picture.into_rgb8();
     Ok(Rgb {
         size: [picture.height() as usize, picture.width() as usize],

@@ -235,10 +235,33 @@ fn weights_come_from_pytorch() {
         1,
     );
     assert!(error.contains("full precision, published: give --q 0"), "{error}");
-    let error = place.refused(&format!("import {file} --network vgg13 --wb 2 --directory x"), 1);
+    for half in ["--wb 2", "--ab 2", "--q 1"] {
+        let error = place.refused(
+            &format!("import {file} --network resnet20 {half} --directory x"),
+            1,
+        );
+        assert!(error.contains("give --wb and --ab"), "{half}: {error}");
+    }
+    let error = place.refused(
+        &format!("import {file} --network resnet20 --q 0 --wb 2 --directory x"),
+        1,
+    );
+    assert!(
+        error.contains("--q 0: a network in full precision has no bits"),
+        "{error}"
+    );
+    let error = place.refused("import resnet20.safetensors --network vgg13 --directory x", 1);
+    assert!(
+        error.contains("it holds ResNet-20: leave out --network"),
+        "{error}"
+    );
+    let error = place.refused(
+        &format!("import {file} --network vgg13 --wb 2 --ab 2 --directory x"),
+        1,
+    );
     assert!(error.contains("no tensor conv2.weight"), "{error}");
     let error = place.refused(
-        &format!("import {file} --network resnet20 --q 1 --widths 3,4,6 --directory x"),
+        &format!("import {file} --network resnet20 --wb 2 --ab 2 --widths 3,4,6 --directory x"),
         1,
     );
     assert!(
@@ -339,6 +362,20 @@ fn pictures_of_ones_own_are_trained_on() {
             }
         }
     }
+    // A name that a terminal would act on is refused, and not acted on in the error either.
+    let odd = place.path("mine/train/c\u{1b}[31mat");
+    fs::create_dir(&odd).unwrap();
+    let error = place.refused("train --network vgg13 --data folder --data-dir mine", 1);
+    assert!(
+        error.contains("rename it") && error.contains("c\\u{1b}[31mat"),
+        "{error}"
+    );
+    fs::remove_dir(&odd).unwrap();
+    // Pruning is not for `train`.
+    place.refused(
+        "train --network vgg13 --data folder --data-dir mine --ratio 0.5",
+        2,
+    );
     let train = "train --network vgg13 --widths 4,4,4,4,4,4,4,4,4,4 --data folder --data-dir mine --directory v \
                  --batch_size 9 --total_epochs 1";
     let text = place.data(train);

@@ -162,6 +162,15 @@ fn wrong_files_and_networks_are_named() {
         error.contains("--classes") && error.contains("\"a\" stands there twice"),
         "{error}"
     );
+    #[cfg(unix)]
+    {
+        let made = std::process::Command::new("mkfifo")
+            .arg(path.join("pipe.vwcp"))
+            .status();
+        assert!(made.unwrap().success());
+        let error = refused(&["run", "pipe.vwcp", "white.png"], path, 1);
+        assert!(error.contains("pipe.vwcp"), "{error}");
+    }
     let error = refused(&["run", "run", "white.png"], path, 1);
     assert!(
         error.contains("run:") && error.contains("`vwc-sdk export` wrote"),

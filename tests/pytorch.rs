@@ -216,6 +216,12 @@ fn bad_files_are_named() {
         fs::write(path(name), &bytes[..bytes.len() / 2]).unwrap();
         refused(StateDict::read(&path(name)), &[name]);
     }
+    let bytes = fs::read(fixture("pytorch/cnn8.pt")).unwrap();
+    fs::write(path("almost.pt"), &bytes[..bytes.len() - 1]).unwrap();
+    refused(
+        StateDict::read(&path("almost.pt")),
+        &["almost.pt", "cut short or damaged"],
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use vwc_sdk::data::{Splits, synthetic};
 use vwc_sdk::device::{CHECKS, check};
 use vwc_sdk::models::Cnn8Config;
-use vwc_sdk::train::{EpochMetrics, FitOptions, Interrupter, Recipe, RunDir, Schedule, fit, initial};
+use vwc_sdk::train::{EpochMetrics, FitOptions, Recipe, RunDir, Schedule, fit, initial};
 use vwc_sdk::{DeviceName, Error};
 
 const TOKEN: &str = "VWC_SDK_TOKEN";
@@ -81,13 +81,10 @@ fn trained(config: &Cnn8Config, name: &DeviceName) -> Result<Vec<EpochMetrics>, 
     let device = name.init()?;
     let network = initial(config, 3, &device)?;
     let (train, test) = (synthetic::digits(96, 1), synthetic::digits(40, 2));
-    let options = FitOptions::new(
-        &Splits::carve("synthetic digits", train, test, 0.2, 0).unwrap(),
-        &Recipe::new(2, Schedule::MultiStep(vec![2])).with_batch_size(32),
-        RunDir::new(dir.path().join("run")),
-        std::slice::from_ref(&device),
-    )
-    .with_label("test");
+    let splits = Splits::carve("synthetic digits", train, test, 0.2, 0).unwrap();
+    let recipe = Recipe::new(2, Schedule::MultiStep(vec![2])).with_batch_size(32);
+    let run = RunDir::new(dir.path().join("run"));
+    let options = FitOptions::new(&splits, &recipe, run, std::slice::from_ref(&device));
     fit(network, config, options)?;
     RunDir::new(dir.path().join("run")).metrics()
 }
@@ -152,7 +149,10 @@ fn a_server_that_dies_costs_no_more_than_the_epoch() {
         .filter(|line| line.starts_with("error: "))
         .collect();
     assert_eq!(errors.len(), 1, "{stderr}");
-    let device = format!("device remote:{}: it gave up", server.address);
+    let device = format!(
+        "device remote:{}: its server is gone: start it again",
+        server.address
+    );
     assert!(
         errors[0].contains(&device) && errors[0].contains("--resume"),
         "{stderr}"
@@ -164,6 +164,35 @@ fn a_server_that_dies_costs_no_more_than_the_epoch() {
     assert!(train.ends_with(&server.address));
     place.data(&format!("{train} --resume"));
     assert_eq!(rows(), 6);
+}
+
+#[test]
+fn a_server_that_dies_at_any_moment_is_named_in_one_line() {
+    let place = vwc_sdk();
+    place.data("train --network cnn8 --widths 4,4,4,6,6,6,12 --pictures 60 --batch_size 18 --total_epochs 1 --directory r");
+    for wait in [50, 100, 150, 200, 300, 400, 600] {
+        let mut server = Server::start("--bind 127.0.0.1:0", None);
+        let device = format!("remote:{}", server.address);
+        let mut command = place.command(&format!(
+            "prune --directory r --ratio 0.3 --total_epochs 400 --budget 100 --device {device}"
+        ));
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        server.stop();
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "after {wait} ms: {stderr}");
+        let errors: Vec<&str> = (stderr.lines())
+            .filter(|line| line.starts_with("error: "))
+            .collect();
+        assert_eq!(errors.len(), 1, "after {wait} ms: {stderr}");
+        assert!(errors[0].contains(&device), "after {wait} ms: {stderr}");
+        assert!(!stderr.contains("panicked"), "after {wait} ms: {stderr}");
+    }
 }
 
 #[test]

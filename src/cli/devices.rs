@@ -158,15 +158,18 @@ fn look(name: &DeviceName, checks: &[Check]) -> Row {
     match name.init() {
         Ok(device) => {
             #[cfg(feature = "remote")]
-            name.watch(|error| {
-                eprintln!("error: {error}");
-                std::process::exit(1)
-            });
+            name.watch(|error| super::fail(error));
             row.found = true;
             row.name = name.describe(&device);
             for check in checks {
                 eprintln!("{name}: {}", check.name);
-                row.checks.push(Tried::of(check, name));
+                let tried = Tried::of(check, name);
+                let failed = tried.problem.is_some();
+                row.checks.push(tried);
+                // One that gave up once is not asked again.
+                if failed {
+                    break;
+                }
             }
         }
         Err(error) => row.problem = Some(error.to_string()),

@@ -14,7 +14,7 @@ use crate::models::{Network, NetworkConfig as _};
 use crate::packed::{Freeze, Labels, Model, PackedError, Session};
 use crate::pytorch::{Weights, save_safetensors};
 use crate::train::{RunConfig, RunDir};
-use crate::{DeviceName, Error, files};
+use crate::{DeviceName, Error, files, text};
 
 /// Write a trained network as one file: packed bits, ONNX, or safetensors that a PyTorch module of the same structure
 /// loads.
@@ -159,9 +159,10 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
     }
     let mut names = HashSet::new();
     let double = args.classes.iter().find(|class| !names.insert(*class));
-    let control = |class: &&String| class.chars().any(char::is_control);
-    if let Some(class) = double.or_else(|| args.classes.iter().find(control)) {
-        return Err(ExportError::Class(class.clone()));
+    let double = double.map(|class| (class, "stands there twice".to_owned()));
+    let unfit = || (args.classes.iter()).find_map(|class| Some((class, text::unfit(class)?)));
+    if let Some((class, reason)) = double.or_else(unfit) {
+        return Err(ExportError::Class(format!("{class:?} {reason}")));
     }
     with_network!(NetworkKind::of_run(&args.run)?, C => {
         let (network, run) = RunDir::new(&args.run).load::<C>(&DeviceName::default().init()?)?;

@@ -55,6 +55,17 @@ pub fn import(args: &ImportArgs) -> Result<(), Error> {
         )));
     }
     let file = StateDict::read(&args.file)?;
+    if let (Some(asked), Some(found)) = (args.network, file.network().and_then(NetworkKind::named))
+        && asked != found
+    {
+        return Err(Error::StateDict {
+            path: args.file.clone(),
+            reason: format!(
+                "it holds {}: leave out --network",
+                file.network().unwrap_or_default()
+            ),
+        });
+    }
     let network = args
         .network
         .or_else(|| file.network().and_then(NetworkKind::named));
@@ -97,7 +108,7 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
         }
         None => {
             // Tensors are called alike and have the same shapes whether they are to be quantised or not.
-            if [asked.q.is_some(), asked.wb.is_some(), asked.ab.is_some()] == [false; 3] {
+            if asked.q != Some(0) && (asked.wb.is_none() || asked.ab.is_none()) {
                 return refuse(
                     "it does not say how many bits its network computes with: give --wb and --ab, or --q 0 where it \
                      computes in full precision"
@@ -110,6 +121,8 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
             if asked.q.is_none() && file.load_into(fitted.init(&device)).is_err() {
                 let plain = NetworkArgs {
                     q: Some(0),
+                    wb: None,
+                    ab: None,
                     ..asked.clone()
                 };
                 let plain = file.fit(&C::from_args(&plain, 10, false)?)?;

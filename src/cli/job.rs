@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use burn::data::dataset::Dataset;
 use burn::tensor::Device;
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use serde::Serialize;
 
 use super::networks::{Defaults, JobNetwork, NetworkArgs};
@@ -71,6 +71,10 @@ pub struct JobArgs {
     /// How.
     #[command(flatten)]
     pub flags: JobFlags,
+
+    /// How it is pruned.
+    #[command(flatten)]
+    pub rounds: RoundFlags,
 }
 
 /// The flags of the main job. Names with underscores work too.
@@ -84,10 +88,6 @@ pub struct JobFlags {
     /// for CNN-8, 200 and 80 for ResNet-20, 400 and 80 for VGG-13; on the embedded digits 12 and 5, or 8 and 4]
     #[arg(long, alias = "total_epochs", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
     pub total_epochs: Option<usize>,
-
-    /// Epochs of fine-tuning a round where training and pruning are asked for at once [default: as above]
-    #[arg(long, alias = "prune_epochs", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
-    pub prune_epochs: Option<usize>,
 
     /// Learning rate at the start
     #[arg(long, default_value_t = 0.001, value_parser = positive, allow_negative_numbers = true, help_heading = "Recipe")]
@@ -161,6 +161,37 @@ pub struct JobFlags {
     #[arg(long, value_enum, help_heading = "Mapping")]
     pub accounting: Option<Accounting>,
 
+    /// Folder that networks, metrics and logs are kept in. A run that is there already is moved aside, not overwritten
+    /// [default: runs/svhn_cnn8, runs/cifar10_resnet20 or runs/cifar10_vgg13]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub directory: Option<PathBuf>,
+
+    /// Go on where an earlier run of the same flags was stopped
+    #[arg(long, help_heading = "Output")]
+    pub resume: bool,
+
+    /// How the results are written
+    #[arg(long, value_enum, default_value = "table", help_heading = "Output")]
+    pub format: Format,
+
+    /// Device to compute on: flex or ndarray (the CPU), wgpu, vulkan, metal or cuda (a GPU, cuda:1 the second),
+    /// remote:HOST:PORT (see `vwc-sdk serve`), or auto, the best that is found. `vwc-sdk devices` lists them
+    #[arg(long, value_name = "DEVICE", default_value_t, help_heading = "Device")]
+    pub device: DeviceName,
+
+    /// Train on so many devices of that kind at once: each takes its share of every batch, normalises it by itself, and
+    /// their gradients are added up
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Device")]
+    pub devices: u32,
+}
+
+/// The flags of pruning, round by round.
+#[derive(Args, Clone, Debug)]
+pub struct RoundFlags {
+    /// Epochs of fine-tuning a round where training and pruning are asked for at once [default: as above]
+    #[arg(long, alias = "prune_epochs", value_name = "N", value_parser = at_least_one, help_heading = "Rounds")]
+    pub prune_epochs: Option<usize>,
+
     /// In pruning, the first round to run, from the network of the round before it [default: 1]; in testing, the round to
     /// test, 0 for the original [default: all there are]
     #[arg(long, value_name = "N", help_heading = "Rounds")]
@@ -212,29 +243,18 @@ pub struct JobFlags {
         help_heading = "Rounds"
     )]
     pub budget: f64,
+}
 
-    /// Folder that networks, metrics and logs are kept in. A run that is there already is moved aside, not overwritten
-    /// [default: runs/svhn_cnn8, runs/cifar10_resnet20 or runs/cifar10_vgg13]
-    #[arg(long, value_name = "DIR", help_heading = "Output")]
-    pub directory: Option<PathBuf>,
-
-    /// Go on where an earlier run of the same flags was stopped
-    #[arg(long, help_heading = "Output")]
-    pub resume: bool,
-
-    /// How the results are written
-    #[arg(long, value_enum, default_value = "table", help_heading = "Output")]
-    pub format: Format,
-
-    /// Device to compute on: flex or ndarray (the CPU), wgpu, vulkan, metal or cuda (a GPU, cuda:1 the second),
-    /// remote:HOST:PORT (see `vwc-sdk serve`), or auto, the best that is found. `vwc-sdk devices` lists them
-    #[arg(long, value_name = "DEVICE", default_value_t, help_heading = "Device")]
-    pub device: DeviceName,
-
-    /// Train on so many devices of that kind at once: each takes its share of every batch, normalises it by itself, and
-    /// their gradients are added up
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Device")]
-    pub devices: u32,
+impl Default for RoundFlags {
+    /// What stands there where no flag is given.
+    fn default() -> Self {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            rounds: RoundFlags,
+        }
+        Alone::parse_from([""]).rounds
+    }
 }
 
 fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
@@ -281,6 +301,7 @@ const ROUNDS: [&str; 2] = ["rcp", "ratio"];
 pub struct Job<C: NetworkConfig> {
     mode: Mode,
     args: JobFlags,
+    rounds: RoundFlags,
     config: C,
     /// What the devices are called.
     name: DeviceName,
@@ -300,20 +321,14 @@ pub struct Job<C: NetworkConfig> {
 /// Those of the steps: [`Job::new`], [`Job::train`], [`Job::kept`], [`Job::prune`] and [`Job::report`].
 pub fn run<C: JobNetwork>(args: JobArgs) -> Result<(), Error> {
     let job = Job::<C>::new(args)?;
-    let resumes = job.mode != Mode::Test;
-    #[cfg(feature = "remote")]
-    job.name.watch(move |error| {
-        eprintln!("error: {}", with_advice(error, resumes));
-        std::process::exit(1)
-    });
     let done = job.name.guard(|| job.run());
-    done.map_err(|error| with_advice(error, resumes))
+    done.map_err(|error| with_advice(error, job.mode))
 }
 
 /// A device that gives up in a training leaves something to go on from.
-fn with_advice(error: Error, resumes: bool) -> Error {
+fn with_advice(error: Error, mode: Mode) -> Error {
     match error {
-        Error::Device { device, reason } if resumes => Error::Device {
+        Error::Device { device, reason } if mode != Mode::Test => Error::Device {
             device,
             reason: format!("{reason}; what was saved is whole, and `--resume` goes on from there"),
         },
@@ -343,9 +358,15 @@ impl<C: JobNetwork> Job<C> {
     ///
     /// A device that is not compiled in, data that cannot be read, flags that do not fit the pictures or the network.
     pub fn new(args: JobArgs) -> Result<Self, Error> {
-        let JobArgs { mode, flags: args } = args;
+        let JobArgs {
+            mode,
+            flags: args,
+            rounds,
+        } = args;
         let name = args.device.found()?;
         let devices = name.init_many(args.devices as usize)?;
+        #[cfg(feature = "remote")]
+        name.watch(move |error| super::fail(with_advice(error, mode)));
         if name != args.device {
             eprintln!("device {}: {name} ({})", args.device, name.describe(&devices[0]));
         }
@@ -413,6 +434,7 @@ impl<C: JobNetwork> Job<C> {
             directory,
             interrupter: on_ctrl_c(),
             args,
+            rounds,
         };
         let batch_size = job.training().batch_size;
         if job.devices.len() > batch_size {
@@ -421,17 +443,20 @@ impl<C: JobNetwork> Job<C> {
                 job.devices.len()
             )));
         }
-        let network = job.config.init(job.device());
-        map_network(&network.conv_layers(), Method::VwSdk, &job.mapping)?;
         if matches!(mode, Mode::All | Mode::Train) {
             job.training().validate(job.splits.train.len())?;
         }
         if matches!(mode, Mode::All | Mode::Prune) {
             job.fine_tuning().validate(job.splits.train.len())?;
         }
-        if matches!(mode, Mode::All | Mode::Prune) {
-            job.can_prune(&network)?;
-        }
+        job.name.guard(|| {
+            let network = job.config.init(job.device());
+            map_network(&network.conv_layers(), Method::VwSdk, &job.mapping)?;
+            match mode {
+                Mode::All | Mode::Prune => job.can_prune(&network),
+                Mode::Train | Mode::Test => Ok(()),
+            }
+        })?;
         Ok(job)
     }
 
@@ -439,39 +464,39 @@ impl<C: JobNetwork> Job<C> {
     fn can_prune(&self, network: &C::Network) -> Result<(), Error> {
         let parameters = Parameters::of(network);
         for group in network.channel_groups() {
-            self.args.ranking.scores(&group, &parameters)?;
+            self.rounds.ranking.scores(&group, &parameters)?;
         }
         match self.width_choice() {
             WidthChoice::Array => {
                 network_rounds(&network.mapped().0, &self.mapping, self.max_rounds()).map(drop)?
             }
-            WidthChoice::Ratio(ratio) => ratio.widths(network, self.args.ranking).map(drop)?,
+            WidthChoice::Ratio(ratio) => ratio.widths(network, self.rounds.ranking).map(drop)?,
         }
         Ok(())
     }
 
     fn width_choice(&self) -> WidthChoice {
-        let args = &self.args;
+        let rounds = &self.rounds;
         // What is there is tested, whatever chose its widths.
         let there = |prefix: &str| self.directory.join(format!("{prefix}1")).is_dir();
         let [array, ratio] = ROUNDS.map(there);
-        let ratio = args
+        let ratio = rounds
             .ratio
             .or((self.mode == Mode::Test && ratio && !array).then_some(0.0));
         ratio.map_or(WidthChoice::Array, |ratio| {
             WidthChoice::Ratio(
                 Ratio::new(ratio)
-                    .with_scope(args.scope)
-                    .with_multiple(args.multiple)
-                    .with_minimum(args.minimum),
+                    .with_scope(rounds.scope)
+                    .with_multiple(rounds.multiple)
+                    .with_minimum(rounds.minimum),
             )
         })
     }
 
     fn max_rounds(&self) -> usize {
-        self.args
+        self.rounds
             .f
-            .unwrap_or(if self.args.ratio.is_some() { 1 } else { 20 })
+            .unwrap_or(if self.rounds.ratio.is_some() { 1 } else { 20 })
     }
 
     /// Trains the original network.
@@ -498,7 +523,7 @@ impl<C: JobNetwork> Job<C> {
     /// [`Error::NoModel`] where nothing was trained, [`Error::Checkpoint`] where it is another network, another
     /// precision, or, for pruning, was trained on other pictures.
     pub fn kept(&self) -> Result<Vec<Round<C>>, Error> {
-        let rounds: Vec<usize> = match (self.mode, self.args.round) {
+        let rounds: Vec<usize> = match (self.mode, self.rounds.round) {
             (Mode::Prune, round) => (0..round.unwrap_or(1).max(1)).collect(),
             (_, None) => std::iter::once(0)
                 .chain((1..).take_while(|&round| self.dir(round).is_complete()))
@@ -559,9 +584,9 @@ impl<C: JobNetwork> Job<C> {
         let recipe = self.fine_tuning();
         let config = RoundsConfig::new(self.mapping, networks[0].valid_accuracy)
             .with_max_rounds(self.max_rounds())
-            .with_budget(self.args.budget)
+            .with_budget(self.rounds.budget)
             .with_widths(self.width_choice())
-            .with_ranking(self.args.ranking);
+            .with_ranking(self.rounds.ranking);
         let start = networks.pop().expect("at least the original");
         let before = networks.len();
         self.can_prune(&start.network)?;
@@ -698,10 +723,9 @@ impl<C: JobNetwork> Job<C> {
     }
 
     fn fine_tuning(&self) -> Recipe {
-        let args = &self.args;
         let epochs = match self.mode {
-            Mode::Prune => args.total_epochs.or(args.prune_epochs),
-            _ => args.prune_epochs,
+            Mode::Prune => self.args.total_epochs.or(self.rounds.prune_epochs),
+            _ => self.rounds.prune_epochs,
         };
         self.recipe(
             self.defaults
@@ -737,9 +761,9 @@ impl<C: JobNetwork> Job<C> {
 
     /// What chose the widths and channels of a round, in words.
     fn pruning(&self) -> String {
-        let Self { args, mapping, .. } = self;
+        let Self { rounds, mapping, .. } = self;
         match self.width_choice() {
-            WidthChoice::Array => format!("to {} by {}", mapping.array, args.ranking),
+            WidthChoice::Array => format!("to {} by {}", mapping.array, rounds.ranking),
             WidthChoice::Ratio(ratio) => format!(
                 "{} of the {}, in multiples of {}, at least {}, by {}",
                 ratio.ratio,
@@ -749,7 +773,7 @@ impl<C: JobNetwork> Job<C> {
                 },
                 ratio.multiple,
                 ratio.minimum,
-                args.ranking
+                rounds.ranking
             ),
         }
     }

@@ -30,6 +30,8 @@ pub mod train;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::text;
+
 /// Writes `text` to standard output. A reader that stops early is not an error.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
@@ -44,8 +46,15 @@ pub fn exit_code(result: Result<(), impl std::fmt::Display>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", text::shown(&error.to_string()));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ends the program as [`exit_code`] does, from any thread.
+#[cfg(feature = "remote")]
+fn fail(error: crate::Error) {
+    let _ = exit_code(Err(error));
+    std::process::exit(1)
 }

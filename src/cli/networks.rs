@@ -163,6 +163,11 @@ pub trait JobNetwork: NetworkConfig {
 
 /// The network in full precision that is asked for, with `--q 0` alone.
 fn full_precision(args: &NetworkArgs) -> Result<FullPrecision, Error> {
+    if args.q == Some(0) && (args.wb.is_some() || args.ab.is_some()) {
+        return Err(Error::Recipe(
+            "--q 0: a network in full precision has no bits: leave out --wb and --ab, or --q 0".into(),
+        ));
+    }
     match args.full_precision {
         Some(_) if args.q != Some(0) => Err(Error::Recipe(
             "--full-precision: the network is quantised: add --q 0, or leave the flag out".into(),

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::job::{self, JobArgs, JobFlags, Mode};
+use super::job::{self, JobArgs, JobFlags, Mode, RoundFlags};
 use super::networks::{NetworkKind, with_network};
 use crate::Error;
 
@@ -61,6 +61,10 @@ pub struct KeptFlags {
     /// How.
     #[command(flatten)]
     pub flags: JobFlags,
+
+    /// How it is pruned.
+    #[command(flatten)]
+    pub rounds: RoundFlags,
 }
 
 /// Runs `vwc-sdk train`.
@@ -69,7 +73,7 @@ pub struct KeptFlags {
 ///
 /// Those of [`job::run`].
 pub fn train(args: TrainArgs) -> Result<(), Error> {
-    run(args.network, Mode::Train, args.flags)
+    run(args.network, Mode::Train, args.flags, RoundFlags::default())
 }
 
 /// Runs `vwc-sdk prune`.
@@ -101,9 +105,9 @@ fn kept(mode: Mode, args: KeptFlags) -> Result<(), Error> {
             ));
         }
     };
-    run(network, mode, args.flags)
+    run(network, mode, args.flags, args.rounds)
 }
 
-fn run(network: NetworkKind, mode: Mode, flags: JobFlags) -> Result<(), Error> {
-    with_network!(network, C => job::run::<C>(JobArgs { mode, flags }))
+fn run(network: NetworkKind, mode: Mode, flags: JobFlags, rounds: RoundFlags) -> Result<(), Error> {
+    with_network!(network, C => job::run::<C>(JobArgs { mode, flags, rounds }))
 }

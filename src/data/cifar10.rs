@@ -207,7 +207,7 @@ fn records(path: &Path) -> Result<Vec<u8>, DataError> {
         let pictures = bytes.len().div_ceil(RECORD).max(1);
         return Err(DataError::Truncated {
             path: path.into(),
-            expected: format!("{} for {pictures} pictures of {RECORD}", pictures * RECORD),
+            expected: format!("{}, {RECORD} for each of {pictures}", pictures * RECORD),
             found: bytes.len() as u64,
         });
     }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::error::{DataError, io_error};
 use super::{PictureItem, Pictures, Resize};
 use crate::picture::{self, ReadError, Rgb};
+use crate::text;
 
 /// Endings of the files read, in lower case; capitals are taken too.
 const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
@@ -97,6 +98,9 @@ fn names(path: &Path, keep: impl Fn(&Path) -> bool) -> Result<Vec<String>, DataE
             Ok(name) => name,
             Err(name) => return refuse(&path.join(name), "has a name that is no Unicode"),
         };
+        if let Some(reason) = text::unfit(&name) {
+            return refuse(&path.join(name), format!("has a name that {reason}: rename it"));
+        }
         if !name.starts_with('.') && keep(&entry.path()) {
             names.push(name);
         }

@@ -318,7 +318,13 @@ impl DeviceName {
         }
         let gave_up = |reason: String| Error::Device {
             device: self.to_string(),
-            reason: format!("it gave up: {reason}"),
+            reason: match self.kind() {
+                #[cfg(feature = "remote")]
+                DeviceKind::Remote(address) if !remote::answers(address) => {
+                    "its server is gone: start it again".into()
+                }
+                _ => format!("it gave up: {reason}"),
+            },
         };
         match attempt(work) {
             Ok(Err(Error::Training { reason, .. })) | Err(reason) => Err(gave_up(reason)),

@@ -12,10 +12,12 @@ use burn::tensor::Device;
 use super::{DeviceKind, DeviceName, TOKEN_VARIABLE};
 use crate::Error;
 
-/// How long a server has to say something. Burn tries for 16 s to reach one that is only starting.
+/// How long a server may say nothing. Burn tries for 16 s to reach one that is only starting.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is asked.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How long it has to answer once.
+const ANSWER: Duration = Duration::from_secs(15);
 
 /// The device `name`, lent at `address`.
 pub(super) fn connect(name: &DeviceName, address: &str) -> Result<Device, Error> {
@@ -84,13 +86,17 @@ impl DeviceName {
         };
         let device = self.to_string();
         thread::spawn(move || {
-            // Burn itself sees a server that dies, and names what it was at: so that is left the time to.
-            let mut answered = Instant::now();
-            while answered.elapsed() < PATIENCE {
-                if answers(&address) {
-                    answered = Instant::now();
-                }
+            // Burn itself sees a server that dies: so it is left the time to.
+            let mut silent = Duration::ZERO;
+            while silent < PATIENCE {
+                let asked = Instant::now();
+                let answered = answers(&address);
                 thread::sleep(PAUSE);
+                // A question counts for no more than it may take: this program may have been stopped meanwhile.
+                silent = match answered {
+                    true => Duration::ZERO,
+                    false => silent + asked.elapsed().min(ANSWER + PAUSE),
+                };
             }
             lost(Error::Device {
                 device,
@@ -104,14 +110,14 @@ impl DeviceName {
 }
 
 /// Whether the server says anything at all, if only that there is no such page.
-fn answers(address: &str) -> bool {
+pub(super) fn answers(address: &str) -> bool {
     let ask = || -> std::io::Result<bool> {
         let address = address
             .to_socket_addrs()?
             .next()
             .ok_or(std::io::ErrorKind::NotFound)?;
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
+        stream.set_read_timeout(Some(ANSWER))?;
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
         Ok(stream.read(&mut [0])? > 0)
     };

@@ -67,14 +67,15 @@ impl Model {
     /// [`PackedError::Version`] where it is of a later layout; [`PackedError::Step`] where it says what cannot be
     /// computed.
     pub fn open(path: &Path) -> Result<Self, PackedError> {
-        let file = File::open(path).map_err(PackedError::io(path, "open"))?;
-        let metadata = file.metadata().map_err(PackedError::io(path, "read"))?;
+        // Before it is opened: a pipe would be waited for.
+        let metadata = std::fs::metadata(path).map_err(PackedError::io(path, "open"))?;
         if !metadata.is_file() {
             return Err(PackedError::File(
-                "a folder or device is there: give the file that `vwc-sdk export` wrote".into(),
+                "a folder, pipe or device is there: give the file that `vwc-sdk export` wrote".into(),
             ));
         }
-        let length = metadata.len();
+        let file = File::open(path).map_err(PackedError::io(path, "open"))?;
+        let length = file.metadata().map_err(PackedError::io(path, "read"))?.len();
         if length < HEADER as u64 {
             return Err(short(length as usize));
         }

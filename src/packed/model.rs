@@ -6,6 +6,7 @@ use super::machine::{EIGHT, PANEL};
 use super::rows::{CodeRow, FloatReads, Reads, even_parts};
 use super::spec::{Act, AffineIds, Op, PackedThen, Plan, Spec, Step, TensorId, Then, ValueId, Window};
 use super::tensor::{Tensor, Words};
+use crate::text;
 
 /// The most bits of a packed weight or activation.
 pub(super) const MAX_BITS: u32 = 4;
@@ -369,14 +370,16 @@ impl Model {
             )));
         }
         // They are printed, and a terminal would do as they say.
-        let texts = [&plan.network, &plan.precision].into_iter();
-        let texts = texts
+        let steps = plan.steps.iter().map(|step| &step.name);
+        for name in [&plan.network, &plan.precision]
+            .into_iter()
             .chain(&plan.classes)
-            .chain(plan.steps.iter().map(|step| &step.name));
-        if let Some(text) = texts.into_iter().find(|text| text.chars().any(char::is_control)) {
-            return Err(general(format!(
-                "the name {text:?} holds control characters, which names have not"
-            )));
+            .chain(steps)
+        {
+            if let Some(reason) = text::unfit(name) {
+                let begin: String = name.chars().take(40).collect();
+                return Err(general(format!("the name {begin:?} {reason}")));
+            }
         }
         let mut classes = HashSet::new();
         if let Some(class) = plan.classes.iter().find(|class| !classes.insert(*class)) {

@@ -498,12 +498,16 @@ fn classes_of_one_name_are_refused() {
 #[test]
 fn names_that_a_terminal_would_obey_are_refused() {
     let mut spec = Case::new(&mut Random(7)).spec;
-    spec.plan.classes[0] = "\u{1b}[2Jcat".into();
-    let message = Model::new(spec).unwrap_err().to_string();
-    assert!(
-        message.contains("control characters") && !message.contains('\u{1b}'),
-        "{message}"
-    );
+    for (name, reason) in [
+        ("\u{1b}[2Jcat".to_owned(), "control characters"),
+        ("\u{202e}cat".to_owned(), "control characters"),
+        ("c".repeat(5000), "5000 bytes long"),
+    ] {
+        spec.plan.classes[0] = name;
+        let message = Model::new(spec.clone()).unwrap_err().to_string();
+        assert!(message.contains(reason) && message.len() < 200, "{message}");
+        assert!(!message.contains(['\u{1b}', '\u{202e}']), "{message}");
+    }
 }
 
 /// Numbers in place of others in a plan.

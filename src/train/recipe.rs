@@ -84,7 +84,7 @@ impl Recipe {
             "0 epochs train nothing: choose at least 1".into()
         } else if self.batch_size == 0 || self.batch_size > pictures {
             format!(
-                "a batch of {} does not fit {pictures} training pictures: choose 1 to {pictures}",
+                "a batch of {} does not fit {pictures} training pictures: choose 1 to {pictures} (--batch-size)",
                 self.batch_size
             )
         } else if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
