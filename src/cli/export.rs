@@ -99,9 +99,7 @@ pub enum ExportError {
         written: String,
     },
     /// A class that cannot be called so.
-    #[error(
-        "--classes: {0:?} stands there twice or holds control characters: give every class a name of its own"
-    )]
+    #[error("--classes: {0}: give every class a name of its own")]
     Class(String),
     /// `--check` found another class than the trained network's.
     #[error(
