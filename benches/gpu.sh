@@ -7,11 +7,13 @@
 # Arguments are devices as --device takes them; cuda alone where there is none. Needs Rust; PyTorch with CUDA where ratios
 # are wanted (PYTHON=python3). On a machine without Rust: VWC_BIN=FOLDER with the programs `vwc-sdk` and `device`, built
 # elsewhere by the commands below. SVHN_DIR=FOLDER has the SVHN files for the recipe, which is left out without; PEER_ROUNDS=3
-# is how often each side is measured, in turn.
+# is how often each side is measured, in turn, BATCH=512 how many pictures a step takes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 devices=("${@:-cuda}")
 python=${PYTHON:-python3}
+rounds=${PEER_ROUNDS:-3}
+batch=${BATCH:-512}
 if printf '%s\n' "${devices[@]}" | grep -qvE '^(wgpu|vulkan|metal|cuda)(:[0-9]+)?$'; then
     echo "usage: benches/gpu.sh [wgpu|vulkan|metal|cuda][:INDEX]..." >&2
     exit 2
@@ -49,9 +51,9 @@ END
 
 cat <<END
 
-## Training steps, batch 512
+## Training steps, batch $batch
 
-Forward, loss, backward and Adam; the device is waited for once in sixteen steps. Medians of ${PEER_ROUNDS:=3} rounds, all in
+Forward, loss, backward and Adam; the device is waited for once in sixteen steps. Medians of $rounds rounds, all in
 turn.
 
 | network | on | ms a step | pictures/s |
@@ -60,15 +62,16 @@ END
 for network in "cnn8 1 1" "resnet20 1 2"; do
     read -r name weight activation <<<"$network"
     declare -A times=()
-    for ((round = 0; round < PEER_ROUNDS; round++)); do
+    for ((round = 0; round < rounds; round++)); do
         for device in "${devices[@]}"; do
             # One that fails has said why, and the others go on.
-            ms=$("$VWC_BIN/device" --device "$device" --network "$name" --wb "$weight" --ab "$activation" | number ms) || continue
+            ms=$("$VWC_BIN/device" --device "$device" --network "$name" --wb "$weight" --ab "$activation" \
+                --batch "$batch" | number ms) || continue
             times[$device]+="$ms "
         done
         has_torch || continue
         for engine in eager compiled; do
-            flags=(--device cuda --network "$name" --batch 512 --weight-bits "$weight" --activation-bits "$activation")
+            flags=(--device cuda --network "$name" --batch "$batch" --weight-bits "$weight" --activation-bits "$activation")
             [ $engine = compiled ] && flags+=(--compile)
             s=$("$python" benches/peers/speed.py step "${flags[@]}" | number seconds) || continue
             times["PyTorch $engine"]+="$(awk "BEGIN { print 1000 * $s }") "
@@ -77,8 +80,8 @@ for network in "cnn8 1 1" "resnet20 1 2"; do
     for on in "${devices[@]}" "PyTorch eager" "PyTorch compiled"; do
         [ -n "${times[$on]:-}" ] || continue
         ms=$(tr ' ' '\n' <<<"${times[$on]}" | grep . | median)
-        awk -v ms="$ms" -v row="| $name W${weight}A$activation | $on" \
-            'BEGIN { printf "%s | %.2f | %.0f |\n", row, ms, 512000 / ms }'
+        awk -v ms="$ms" -v batch="$batch" -v row="| $name W${weight}A$activation | $on" \
+            'BEGIN { printf "%s | %.2f | %.0f |\n", row, ms, 1000 * batch / ms }'
     done
 done
 
