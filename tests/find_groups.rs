@@ -619,3 +619,20 @@ fn quantised_weights_are_followed_to_the_latent_ones() {
         assert_eq!(small.head.weight.val().dims(), [3, 4]);
     }
 }
+
+#[test]
+fn groups_are_of_the_module_that_they_were_found_in() {
+    let device = Device::default();
+    let conv = |channels| Conv2dConfig::new(channels, [3, 3]).init(&device);
+    let of = |width| vec![conv([3, width]), conv([width, 4])];
+    let forward = |convs: &Vec<Conv2d>, x: Tensor<4>| convs.iter().fold(x, |x, conv| conv.forward(x));
+    let groups = find_groups(&of(6), [1, 3, 8, 8], forward).unwrap();
+    for width in [5, 7] {
+        let error = groups.prune(&of(width), &[4], Ranking::L1, forward).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("0.bias") && error.contains("find those of this module"),
+            "{error}"
+        );
+    }
+}

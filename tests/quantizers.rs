@@ -317,3 +317,14 @@ fn a_quantised_module_lives_as_any_other() {
         assert!(found.len() <= 4, "{found:?}");
     }
 }
+
+#[test]
+fn a_clip_that_was_learned_away_computes_numbers_still() {
+    for (_, device) in devices() {
+        for clip in [0.0, -1.0] {
+            let act = PactConfig::new(Bits::TWO).with_clip(clip).init(&device);
+            let y = act.forward(Tensor::<1>::from_data([-1.0, 0.4, 9.0], &device));
+            assert!(values(&y).iter().all(|y| (0.0..1e-5).contains(y)), "{clip}");
+        }
+    }
+}

@@ -20,6 +20,8 @@ pub struct FoundGroups {
     channels: Vec<Vec<usize>>,
     fixed: Vec<Fixed>,
     input: Vec<usize>,
+    /// Of every parameter, as it was when they were found.
+    shapes: BTreeMap<String, Vec<usize>>,
     trace: Trace,
     labels: Labels,
 }
@@ -175,6 +177,9 @@ pub fn find_groups<M: Module, const D: usize, const E: usize>(
         groups,
         channels: names,
         input: input.to_vec(),
+        shapes: (Parameters::of(module).iter())
+            .map(|(path, data)| (path.to_owned(), data.shape().to_vec()))
+            .collect(),
         trace,
         labels,
     })
@@ -266,6 +271,17 @@ impl FoundGroups {
         ranking: Ranking,
     ) -> Result<(Parameters, Vec<Vec<usize>>), Error> {
         let mut parameters = Parameters::of(module);
+        for (path, expected) in &self.shapes {
+            let found = parameters.get(path)?.shape().to_vec();
+            if found != *expected {
+                return Err(Error::Parameter {
+                    path: path.clone(),
+                    reason: format!(
+                        "it is {found:?}, and was {expected:?} where these groups were found: find those of this module"
+                    ),
+                });
+            }
+        }
         let kept = kept_channels("the module", &self.groups, &parameters, widths, ranking)?;
         cut(&mut parameters, &self.groups, &kept)?;
         Ok((parameters, kept))

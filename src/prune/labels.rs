@@ -429,8 +429,7 @@ impl Labels {
         let name = format!("{operation:?}");
         Err(Error::Graph {
             reason: format!(
-                "the operation {} is not understood: compute it outside of what is pruned, or name the channel groups \
-                 yourself, with `ChannelGroup`",
+                "the operation {} is not understood: compute it outside of the `forward` that is followed",
                 operation_name(&name)
             ),
         })

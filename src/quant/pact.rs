@@ -16,6 +16,9 @@ pub struct PactConfig {
     pub clip: f64,
 }
 
+/// The least clip.
+const SMALLEST_CLIP: f32 = 1e-6;
+
 /// An activation whose clip is learned: `min(max(x, 0), clip)`, rounded to `2^k` equally spaced values. At 32 bits nothing
 /// is rounded.
 ///
@@ -52,7 +55,8 @@ impl PactConfig {
 impl Pact {
     /// Applies the function to every element. Any shape.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let clip = self.clip.val().reshape([1; D]);
+        // Above 0, or there is nothing to divide by.
+        let clip = self.clip.val().clamp_min(SMALLEST_CLIP).reshape([1; D]);
         let x = relu(x);
         // Twice, so that what is above the clip hands its gradient on to it.
         let clipped = x.clone() - relu(x - clip.clone());
