@@ -55,7 +55,8 @@ pub fn import(args: &ImportArgs) -> Result<(), Error> {
         )));
     }
     let file = StateDict::read(&args.file)?;
-    if let (Some(asked), Some(found)) = (args.network, file.network().and_then(NetworkKind::named))
+    let found = file.network().and_then(NetworkKind::named);
+    if let (Some(asked), Some(found)) = (args.network, found)
         && asked != found
     {
         return Err(Error::StateDict {
@@ -66,10 +67,7 @@ pub fn import(args: &ImportArgs) -> Result<(), Error> {
             ),
         });
     }
-    let network = args
-        .network
-        .or_else(|| file.network().and_then(NetworkKind::named));
-    let network = network.ok_or_else(|| Error::StateDict {
+    let network = args.network.or(found).ok_or_else(|| Error::StateDict {
         path: args.file.clone(),
         reason: "it does not say which network it holds: give --network cnn8, resnet20 or vgg13".into(),
     })?;

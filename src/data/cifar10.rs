@@ -112,9 +112,9 @@ fn unpack(dir: &Path) -> Result<(), DataError> {
 /// # Errors
 ///
 /// When a file is missing or cannot be read ([`DataError::Io`]), ends within a picture, is empty, or has fewer pictures
-/// than another of the five batches or, in the official set, of the six files ([`DataError::Truncated`]), is longer than an official one ([`DataError::WrongFormat`]), or has a label over 9
-/// ([`DataError::Label`]); when the archive is damaged, lacks a file, or has an entry that is no plain file inside
-/// of its folder ([`DataError::Damaged`], [`DataError::Archive`]).
+/// than another of the five batches or, in the official set, of the six files ([`DataError::Truncated`]), is longer than
+/// an official one ([`DataError::WrongFormat`]), or has a label over 9 ([`DataError::Label`]); when the archive is
+/// damaged, lacks a file, or has an entry that is no plain file inside of its folder ([`DataError::Damaged`], [`DataError::Archive`]).
 pub fn load(dir: &Path) -> Result<(Pictures, Pictures), DataError> {
     if folder(dir).is_none() && dir.join(ARCHIVE).is_file() {
         unpack(dir)?;
@@ -124,36 +124,25 @@ pub fn load(dir: &Path) -> Result<(Pictures, Pictures), DataError> {
         let inside = dir.join(FOLDER);
         if inside.is_dir() { inside } else { dir.into() }
     });
-    let mut all = Vec::with_capacity(TRAIN.len() + 1);
-    for name in files() {
-        let path = folder.join(name);
-        let bytes = records(&path)?;
-        all.push((path, bytes));
-    }
-    same_length(&all)?;
-    let test = all.split_off(TRAIN.len());
-    Ok((read(all)?, read(test)?))
+    let mut lengths = Vec::with_capacity(TRAIN.len() + 1);
+    let train = read(TRAIN.map(|name| folder.join(name)), &mut lengths)?;
+    let test = read([folder.join(TEST)], &mut lengths)?;
+    same_length(&lengths)?;
+    Ok((train, test))
 }
 
 /// Refuses a file that ends between two pictures and too early: in the official set all six have 10,000, and in a smaller
 /// one of that layout the five batches have as many as each other.
-fn same_length(files: &[(PathBuf, Vec<u8>)]) -> Result<(), DataError> {
-    let longest = files
-        .iter()
-        .map(|(_, bytes)| bytes.len())
-        .max()
-        .unwrap_or_default();
-    let alike = if longest as u64 == MAX_FILE {
+fn same_length(files: &[(PathBuf, usize)]) -> Result<(), DataError> {
+    let longest =
+        |files: &[(PathBuf, usize)]| files.iter().map(|(_, bytes)| *bytes).max().unwrap_or_default();
+    let alike = if longest(files) as u64 == MAX_FILE {
         files
     } else {
         &files[..TRAIN.len()]
     };
-    let longest = alike
-        .iter()
-        .map(|(_, bytes)| bytes.len())
-        .max()
-        .unwrap_or_default();
-    match alike.iter().find(|(_, bytes)| bytes.len() < longest) {
+    let longest = longest(alike);
+    match alike.iter().find(|(_, bytes)| *bytes < longest) {
         None => Ok(()),
         Some((path, bytes)) => Err(DataError::Truncated {
             path: path.clone(),
@@ -161,15 +150,19 @@ fn same_length(files: &[(PathBuf, Vec<u8>)]) -> Result<(), DataError> {
                 "{longest} for {} pictures, as another file of the set has",
                 longest / RECORD
             ),
-            found: bytes.len() as u64,
+            found: *bytes as u64,
         }),
     }
 }
 
-/// The pictures of some files, one after the other.
-fn read(files: Vec<(PathBuf, Vec<u8>)>) -> Result<Pictures, DataError> {
+/// The pictures of some files, one after the other; how many bytes each has is added to `lengths`.
+fn read(
+    paths: impl IntoIterator<Item = PathBuf>,
+    lengths: &mut Vec<(PathBuf, usize)>,
+) -> Result<Pictures, DataError> {
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    for (path, bytes) in files {
+    for path in paths {
+        let bytes = records(&path)?;
         for (index, record) in bytes.chunks_exact(RECORD).enumerate() {
             if usize::from(record[0]) >= CLASSES.len() {
                 return Err(DataError::Label {
@@ -185,6 +178,7 @@ fn read(files: Vec<(PathBuf, Vec<u8>)>) -> Result<Pictures, DataError> {
                 pixels.extend([red, green, blue]);
             }
         }
+        lengths.push((path, bytes.len()));
     }
     let pictures = Pictures::new(SIDE, SIDE, CLASSES.len(), pixels, labels)?;
     Ok(pictures.with_normalization(NORMALIZATION))

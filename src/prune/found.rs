@@ -20,8 +20,6 @@ pub struct FoundGroups {
     channels: Vec<Vec<usize>>,
     fixed: Vec<Fixed>,
     input: Vec<usize>,
-    /// Of every parameter, as it was when they were found.
-    shapes: BTreeMap<String, Vec<usize>>,
     trace: Trace,
     labels: Labels,
 }
@@ -177,9 +175,6 @@ pub fn find_groups<M: Module, const D: usize, const E: usize>(
         groups,
         channels: names,
         input: input.to_vec(),
-        shapes: (Parameters::of(module).iter())
-            .map(|(path, data)| (path.to_owned(), data.shape().to_vec()))
-            .collect(),
         trace,
         labels,
     })
@@ -271,7 +266,9 @@ impl FoundGroups {
         ranking: Ranking,
     ) -> Result<(Parameters, Vec<Vec<usize>>), Error> {
         let mut parameters = Parameters::of(module);
-        for (path, expected) in &self.shapes {
+        let recorded = self.trace.parameters.iter();
+        let recorded: BTreeMap<_, _> = recorded.map(|it| (&it.path, &it.shape)).collect();
+        for (path, expected) in recorded {
             let found = parameters.get(path)?.shape().to_vec();
             if found != *expected {
                 return Err(Error::Parameter {
