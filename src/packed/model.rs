@@ -217,6 +217,16 @@ impl PackedConv {
             _ => 1,
         }
     }
+
+    /// Panels of outputs.
+    pub fn panels(&self) -> usize {
+        self.padded / PANEL
+    }
+
+    /// Sums behind one row of the output.
+    pub fn sums(&self) -> usize {
+        self.lines().pow(2) * self.output[1] * self.padded
+    }
 }
 
 impl Affine {
@@ -230,7 +240,7 @@ impl Kernel {
     fn sums(&self) -> usize {
         match self {
             Self::Float(conv) => conv.lines().pow(2) * conv.output[1] * conv.padded,
-            Self::Packed(conv) => conv.lines().pow(2) * conv.output[1] * conv.padded,
+            Self::Packed(conv) => conv.sums(),
             _ => 0,
         }
     }

@@ -1,5 +1,6 @@
 //! Rows of a step's output, computed by one thread: the sums, and what follows them while they are at hand.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::layout::WORD;
@@ -120,6 +121,40 @@ pub(super) struct PackedRows<'a> {
     pub scratch: &'a mut Scratch,
 }
 
+/// The sums of one output row, `[line, position, padded output]`, of which these panels are computed: several threads
+/// share a row by splitting them.
+pub(super) struct Sums<'a> {
+    all: *mut i32,
+    len: usize,
+    panels: Range<usize>,
+    buffer: PhantomData<&'a mut [i32]>,
+}
+
+// SAFETY: it is a mutable borrow of its panels' sums, which no other has: `split_at` sees to it.
+unsafe impl Send for Sums<'_> {}
+
+impl<'a> Sums<'a> {
+    pub fn new(sums: &'a mut [i32], panels: usize) -> Self {
+        Self {
+            all: sums.as_mut_ptr(),
+            len: sums.len(),
+            panels: 0..panels,
+            buffer: PhantomData,
+        }
+    }
+
+    pub fn panels(&self) -> usize {
+        self.panels.len()
+    }
+
+    /// The first `count` panels, and the others.
+    pub fn split_at(self, count: usize) -> [Self; 2] {
+        let Range { start, end } = self.panels;
+        let middle = (start + count).min(end);
+        [start..middle, middle..end].map(|panels| Self { panels, ..self })
+    }
+}
+
 pub(super) struct FloatRows<'a> {
     pub conv: &'a FloatConv,
     pub rows: Range<usize>,
@@ -147,6 +182,8 @@ pub(super) struct MeanRows<'a> {
 }
 
 on_machine!(run_packed = packed_rows(job: PackedRows<'_>));
+on_machine!(run_sums = packed_sums(conv: &PackedConv, row: usize, x: &[u64], sums: Sums<'_>));
+on_machine!(run_end = packed_end(conv: &PackedConv, sums: &mut [i32], added: Option<&[f32]>, out: Out<'_>));
 on_machine!(run_float = float_rows(job: FloatRows<'_>));
 on_machine!(run_quantize = quantize_rows(job: QuantizeRows<'_>));
 on_machine!(run_mean = mean_rows(job: MeanRows<'_>));
@@ -167,69 +204,83 @@ fn packed_rows<M: Lanes>(job: PackedRows<'_>) {
         mut out,
         scratch,
     } = job;
-    let [_, width] = conv.output;
-    let (outputs, padded) = (conv.outputs, conv.padded);
-    let (lines, line) = (conv.lines(), conv.lines() * width * padded);
-    scratch.sums.resize(lines * line, 0);
+    scratch.sums.resize(conv.sums(), 0);
     let sums = &mut scratch.sums[..];
     for (n, row) in rows.enumerate() {
-        for (down, sums) in sums.chunks_exact_mut(line).enumerate() {
-            let x = &x[(row * lines + down) * conv.reads.row_step..];
-            sum_row::<M>(conv, x, lines * width, sums);
-        }
-        match (&conv.end, &mut out) {
-            (PackedEnd::Codes { thresholds, .. }, Out::Codes(to, row)) => {
-                let to = &mut to[n * row.len()..][..row.len()];
-                let levels = thresholds.len() / padded;
-                if lines == 2 {
-                    pool(sums, width, padded);
-                }
-                for first in (0..padded).step_by(PANEL) {
-                    for position in 0..width {
-                        let sums = &sums[lines * position * padded + first..][..PANEL];
-                        let mut codes = [0; PANEL];
-                        for level in 0..levels {
-                            let thresholds = &thresholds[level * padded + first..][..PANEL];
-                            for ((code, &sum), &threshold) in codes.iter_mut().zip(sums).zip(thresholds) {
-                                *code += i32::from(sum >= threshold);
-                            }
+        let floats = conv.output[1] * conv.outputs;
+        packed_sums::<M>(conv, row, x, Sums::new(sums, conv.panels()));
+        let added = added.map(|added| &added[n * floats..][..floats]);
+        let out = match &mut out {
+            Out::Codes(to, row) => Out::Codes(&mut to[n * row.len()..][..row.len()], *row),
+            Out::Floats(to) => Out::Floats(&mut to[n * floats..][..floats]),
+        };
+        packed_end::<M>(conv, sums, added, out);
+    }
+}
+
+/// The sums of one output row.
+#[inline(always)]
+fn packed_sums<M: Lanes>(conv: &PackedConv, row: usize, x: &[u64], mut sums: Sums<'_>) {
+    for down in 0..conv.lines() {
+        let x = &x[(row * conv.lines() + down) * conv.reads.row_step..];
+        sum_line::<M>(conv, x, down, &mut sums);
+    }
+}
+
+/// What follows the sums of one output row; `added` and `out` are that row's. A pool leaves its own in the sums.
+#[inline(always)]
+fn packed_end<M: Lanes>(conv: &PackedConv, sums: &mut [i32], added: Option<&[f32]>, out: Out<'_>) {
+    let [_, width] = conv.output;
+    let (lines, outputs, padded) = (conv.lines(), conv.outputs, conv.padded);
+    match (&conv.end, out) {
+        (PackedEnd::Codes { thresholds, .. }, Out::Codes(to, row)) => {
+            let levels = thresholds.len() / padded;
+            if lines == 2 {
+                pool(sums, width, padded);
+            }
+            for first in (0..padded).step_by(PANEL) {
+                for position in 0..width {
+                    let sums = &sums[lines * position * padded + first..][..PANEL];
+                    let mut codes = [0; PANEL];
+                    for level in 0..levels {
+                        let thresholds = &thresholds[level * padded + first..][..PANEL];
+                        for ((code, &sum), &threshold) in codes.iter_mut().zip(sums).zip(thresholds) {
+                            *code += i32::from(sum >= threshold);
                         }
-                        store_codes::<M>(&codes, first, first, *row, position, to);
                     }
+                    store_codes::<M>(&codes, first, first, row, position, to);
                 }
             }
-            (
-                PackedEnd::Floats {
-                    unit, affine, act, ..
-                },
-                Out::Floats(to),
-            ) => {
-                let to = &mut to[n * width * outputs..][..width * outputs];
-                let added = added.map(|added| &added[n * width * outputs..][..width * outputs]);
-                for (_, first) in parts(outputs) {
-                    let affine = affine_part::<M>(affine.as_ref(), first);
-                    // SAFETY: the instructions are here.
-                    let unit = unsafe { M::splat(*unit) };
-                    for position in 0..width {
-                        let sums = &sums[position * padded + first..][..PANEL];
-                        // SAFETY: sixteen sums; the instructions are here.
-                        let mut x = unsafe {
-                            let (a, b) = (M::converted(sums.as_ptr()), M::converted(sums.as_ptr().add(8)));
-                            [M::product(a, unit), M::product(b, unit)]
-                        };
-                        let pixel = position * outputs..(position + 1) * outputs;
-                        if let Some(added) = added {
-                            let [a, b] = part::<M>(&added[pixel.clone()], first);
-                            // SAFETY: the instructions are here.
-                            x = unsafe { [M::sum(x[0], a), M::sum(x[1], b)] };
-                        }
-                        let x = finish::<M>(x, affine, *act);
-                        store_part::<M>(x, &mut to[pixel], first);
+        }
+        (
+            PackedEnd::Floats {
+                unit, affine, act, ..
+            },
+            Out::Floats(to),
+        ) => {
+            for (_, first) in parts(outputs) {
+                let affine = affine_part::<M>(affine.as_ref(), first);
+                // SAFETY: the instructions are here.
+                let unit = unsafe { M::splat(*unit) };
+                for position in 0..width {
+                    let sums = &sums[position * padded + first..][..PANEL];
+                    // SAFETY: sixteen sums; the instructions are here.
+                    let mut x = unsafe {
+                        let (a, b) = (M::converted(sums.as_ptr()), M::converted(sums.as_ptr().add(8)));
+                        [M::product(a, unit), M::product(b, unit)]
+                    };
+                    let pixel = position * outputs..(position + 1) * outputs;
+                    if let Some(added) = added {
+                        let [a, b] = part::<M>(&added[pixel.clone()], first);
+                        // SAFETY: the instructions are here.
+                        x = unsafe { [M::sum(x[0], a), M::sum(x[1], b)] };
                     }
+                    let x = finish::<M>(x, affine, *act);
+                    store_part::<M>(x, &mut to[pixel], first);
                 }
             }
-            _ => unreachable!("the output is of the kind that the step ends with"),
         }
+        _ => unreachable!("the output is of the kind that the step ends with"),
     }
 }
 
@@ -305,16 +356,18 @@ fn store_part<M: Lanes>([a, b]: Part<M>, to: &mut [f32], first: usize) {
     }
 }
 
-/// `2 * P - L * A` for every position and output, where `P` is the sum of products of codes, `A` that of the activation
+/// `2 * P - L * A` for every position of one line and every output of the panels of `sums`, where `P` is the sum of products of codes, `A` that of the activation
 /// codes alone, and `L` the largest weight code: the sum of products with the signed weights.
 #[inline(always)]
-fn sum_row<M: Lanes>(conv: &PackedConv, x: &[u64], positions: usize, sums: &mut [i32]) {
+fn sum_line<M: Lanes>(conv: &PackedConv, x: &[u64], line: usize, sums: &mut Sums<'_>) {
     let reads = &conv.reads;
     let padded = conv.padded;
-    assert!(x.len() >= reads.reach(positions) && sums.len() == positions * padded);
+    let positions = conv.lines() * conv.output[1];
+    assert!(x.len() >= reads.reach(positions) && line < conv.lines());
+    assert!(sums.len == conv.sums() && sums.panels.end <= conv.panels());
     let weights: &[u64] = &conv.weights;
     let panel = conv.weight_planes * reads.taps * reads.run * PANEL;
-    assert!(weights.len() == padded / PANEL * panel);
+    assert!(weights.len() == conv.panels() * panel);
     for part in even_parts(positions, M::ROWS) {
         let x = &x[part.start * reads.step..];
         let mut ones = [0; MOST_ROWS];
@@ -329,9 +382,11 @@ fn sum_row<M: Lanes>(conv: &PackedConv, x: &[u64], positions: usize, sums: &mut 
         // SAFETY: as was asserted, `x` reaches as far as the positions of the part read.
         unsafe { ones!(1 2 3 4 5 6 7 8) }
         let starts = ones.map(|ones| -conv.weight_levels * ones);
-        for (n, weights) in weights.chunks_exact(panel).enumerate() {
-            let sums = &mut sums[part.start * padded + n * PANEL..];
-            let (x, weights, sums) = (x.as_ptr(), weights.as_ptr(), sums.as_mut_ptr());
+        for n in sums.panels.clone() {
+            let (x, weights) = (x.as_ptr(), weights[n * panel..].as_ptr());
+            let place = (line * positions + part.start) * padded + n * PANEL;
+            // SAFETY: as was asserted, the place is among the sums.
+            let sums = unsafe { sums.all.add(place) };
             let fours = (conv.outputs - n * PANEL).div_ceil(4).min(PANEL / 4);
             macro_rules! tiles {
                 ($($rows:literal)*) => {
@@ -347,8 +402,8 @@ fn sum_row<M: Lanes>(conv: &PackedConv, x: &[u64], positions: usize, sums: &mut 
                 };
             }
             // SAFETY: as was asserted, `x` reaches as far as the positions of the part read, and the weights are those
-            // of one panel; `sums` has a row of `padded` for each position from the first on, and a panel of `PANEL`
-            // ends within it. The instructions of `M` are here: `on_machine` has seen to it.
+            // of one panel; `sums` has a row of `padded` for each position from the first on, a panel of `PANEL` ends
+            // within it, and no other thread writes to that panel. The instructions of `M` are here: `on_machine` has seen to it.
             unsafe { tiles!(1 2 3 4 5 6 7 8) }
         }
     }
@@ -676,7 +731,7 @@ fn float_sum_row<M: Lanes>(conv: &FloatConv, x: &[f32], positions: usize, sums: 
         for first in (0..in_groups).step_by(2 * EIGHT) {
             let x = x[first..].as_ptr();
             let sums = sums[first * padded + group.first..].as_mut_ptr();
-            // SAFETY: as in `sum_row`: all lengths were asserted, and the instructions are here.
+            // SAFETY: as in `sum_line`: all lengths were asserted, and the instructions are here.
             unsafe {
                 match outputs {
                     1 => group_tile::<M, 1>(x, reads, start, weights, sums, padded),
@@ -711,7 +766,7 @@ fn float_sum_row<M: Lanes>(conv: &FloatConv, x: &[f32], positions: usize, sums: 
                     }
                 };
             }
-            // SAFETY: as in `sum_row`: all lengths were asserted, and the instructions are here.
+            // SAFETY: as in `sum_line`: all lengths were asserted, and the instructions are here.
             unsafe {
                 tiles!(1 1, 2 1, 3 1, 4 1, 5 1, 6 1, 7 1, 8 1, 1 2, 2 2, 3 2, 4 2, 5 2, 6 2, 1 3, 2 3, 3 3, 4 3);
             }

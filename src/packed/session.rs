@@ -4,19 +4,20 @@ use super::layout::gather;
 use super::machine::Machine;
 use super::model::{Gather, Kernel, Kind, Model, PackedConv, PackedEnd, Value};
 use super::rows::{
-    CodeRow, FloatRows, MeanRows, Out, PackedRows, QuantizeRows, Scratch, run_float, run_mean, run_packed,
-    run_quantize,
+    CodeRow, FloatRows, MeanRows, Out, PackedRows, QuantizeRows, Scratch, Sums, run_end, run_float, run_mean,
+    run_packed, run_quantize, run_sums,
 };
 
-/// Rows of a step go to several threads only where they are so much work, in words that are counted or numbers that
-/// are multiplied: below it, to hand them over takes longer.
-const WORTH_IT: usize = 1 << 16;
+/// A thread takes part in a step only where its share is so much work, in words that are counted or numbers that are
+/// multiplied: below it, to hand it over takes longer.
+const WORTH_IT: usize = 1 << 15;
 
 /// Computes with a [`Model`], in memory that it keeps: once it has seen as many pictures as it is given at a time, it
 /// allocates nothing.
 ///
 /// One thread, unless [`with_threads`](Self::with_threads) says otherwise. With threads, whole pictures go to each where
-/// there are enough of them; otherwise the threads share the rows of each step. The results are the same to the bit.
+/// there are enough of them; otherwise the threads share the rows of each step, and the output channels of a row where
+/// there are more threads than rows. The results are the same to the bit.
 ///
 /// ```no_run
 /// use vwc_sdk::packed::{Model, Session};
@@ -37,6 +38,8 @@ pub struct Session<'m> {
     /// One for each thread.
     workspaces: Vec<Workspace>,
     logits: Vec<f32>,
+    /// [`WORTH_IT`], but in tests.
+    pub(super) worth_it: usize,
 }
 
 /// What computing one picture takes.
@@ -118,6 +121,7 @@ impl<'m> Session<'m> {
             machine: Machine::detect(),
             workspaces: vec![Workspace::new(model, 1)],
             logits: Vec::new(),
+            worth_it: WORTH_IT,
         }
     }
 
@@ -166,20 +170,19 @@ impl<'m> Session<'m> {
         );
         let count = pictures.len() / picture;
         self.logits.resize(count * classes, 0.0);
-        let (model, machine) = (self.model, self.machine);
+        let (model, machine, worth_it) = (self.model, self.machine, self.worth_it);
         let Self {
             workspaces, logits, ..
         } = self;
         if count >= workspaces.len() {
             let run = |workspace: &mut Workspace, picture: &[u8], logits: &mut [f32]| {
-                workspace.run(model, machine, 1, picture, logits, None);
+                workspace.run(model, machine, usize::MAX, picture, logits, None);
             };
             share_pictures(workspaces, pictures, logits, [picture, classes], &run);
         } else {
-            let threads = workspaces.len();
             let pictures = pictures.chunks_exact(picture);
             for (picture, logits) in pictures.zip(logits.chunks_exact_mut(classes)) {
-                workspaces[0].run(model, machine, threads, picture, logits, None);
+                workspaces[0].run(model, machine, worth_it, picture, logits, None);
             }
         }
         &self.logits
@@ -203,9 +206,9 @@ impl<'m> Session<'m> {
             machine,
             workspaces,
             logits,
-            ..
+            worth_it,
         } = self;
-        workspaces[0].run(model, *machine, 1, picture, logits, Some(see));
+        workspaces[0].run(model, *machine, *worth_it, picture, logits, Some(see));
         &self.logits
     }
 }
@@ -238,29 +241,72 @@ fn share_pictures(
     );
 }
 
-/// Gives each thread, one for each scratch, its part of `rows` and of the output, `row` elements of it for each.
+/// Gives the threads, one for each scratch, their parts of `rows` and of the output, `row` elements of it for each. Where
+/// there are more threads than rows, several have a row together.
 fn share_rows<T: Send>(
     scratch: &mut [Scratch],
     rows: Range<usize>,
     out: &mut [T],
     row: usize,
-    run: &(impl Fn(Range<usize>, &mut [T], &mut Scratch) + Sync),
+    run: &(impl Fn(Range<usize>, &mut [T], &mut [Scratch]) + Sync),
 ) {
-    match scratch {
-        [] => {}
-        [scratch] => run(rows, out, scratch),
-        _ => {
-            let half = scratch.len() / 2;
-            let count = rows.len() * half / scratch.len();
-            let middle = rows.start + count;
-            let (first, rest) = scratch.split_at_mut(half);
-            let (out, other_out) = out.split_at_mut(count * row);
-            rayon::join(
-                || share_rows(first, rows.start..middle, out, row, run),
-                || share_rows(rest, middle..rows.end, other_out, row, run),
-            );
-        }
+    if scratch.len() < 2 || rows.len() < 2 {
+        return run(rows, out, scratch);
     }
+    let half = scratch.len() / 2;
+    let count = (rows.len() * half / scratch.len()).max(1);
+    let middle = rows.start + count;
+    let (first, rest) = scratch.split_at_mut(half);
+    let (out, other_out) = out.split_at_mut(count * row);
+    rayon::join(
+        || share_rows(first, rows.start..middle, out, row, run),
+        || share_rows(rest, middle..rows.end, other_out, row, run),
+    );
+}
+
+/// Gives `threads` threads their parts of a row's panels of outputs.
+fn share_outputs(threads: usize, sums: Sums<'_>, run: &(impl Fn(Sums<'_>) + Sync)) {
+    if threads < 2 || sums.panels() < 2 {
+        return run(sums);
+    }
+    let half = threads / 2;
+    let count = (sums.panels() * half / threads).max(1);
+    let [first, rest] = sums.split_at(count);
+    rayon::join(
+        || share_outputs(half, first, run),
+        || share_outputs(threads - half, rest, run),
+    );
+}
+
+/// Rows of a packed convolution, by one thread, or one row by all that have a scratch.
+fn packed(
+    machine: Machine,
+    conv: &PackedConv,
+    rows: Range<usize>,
+    x: &[u64],
+    added: Option<&[f32]>,
+    out: Out<'_>,
+    scratch: &mut [Scratch],
+) {
+    let threads = scratch.len();
+    let scratch = &mut scratch[0];
+    if threads == 1 || rows.len() != 1 {
+        let job = PackedRows {
+            conv,
+            rows,
+            x,
+            added,
+            out,
+            scratch,
+        };
+        return run_packed(machine, job);
+    }
+    scratch.sums.resize(conv.sums(), 0);
+    let sums = &mut scratch.sums[..];
+    share_outputs(threads, Sums::new(sums, conv.panels()), &|sums| {
+        run_sums(machine, conv, rows.start, x, sums);
+    });
+    run_end(machine, conv, sums, added, out);
 }
 
 impl Workspace {
@@ -274,12 +320,12 @@ impl Workspace {
         }
     }
 
-    /// Computes one picture. Its rows go to at most `threads` threads.
+    /// Computes one picture. Threads share in a step where each has work of `worth_it`.
     fn run(
         &mut self,
         model: &Model,
         machine: Machine,
-        threads: usize,
+        worth_it: usize,
         picture: &[u8],
         logits: &mut [f32],
         mut see: Option<&mut dyn FnMut(Feature<'_>)>,
@@ -288,11 +334,7 @@ impl Workspace {
         for (n, (step, kernel)) in model.spec.plan.steps.iter().zip(&model.kernels).enumerate() {
             let (input, value) = (model.values[step.input], model.values[n + 1]);
             let work = work(kernel) * value.size[0] * value.size[1];
-            let threads = if work >= WORTH_IT {
-                threads.min(value.size[0])
-            } else {
-                1
-            };
+            let threads = (work / worth_it).clamp(1, self.scratch.len());
             self.step(model, machine, threads, kernel, input, value);
             if let Some(see) = &mut see {
                 see(feature(&step.name, value, &self.words, &self.floats));
@@ -352,32 +394,21 @@ impl Workspace {
                     Kernel::Packed(conv) => {
                         let x = gathered(conv, &words[input.buffer], windows, scratch);
                         share_rows(scratch, rows, out, row.len(), &|rows, out, scratch| {
-                            let out = Out::Codes(out, row);
-                            let job = PackedRows {
-                                conv,
-                                rows,
-                                x,
-                                added: None,
-                                out,
-                                scratch,
-                            };
-                            run_packed(machine, job);
+                            packed(machine, conv, rows, x, None, Out::Codes(out, row), scratch);
                         });
                     }
                     Kernel::Float(conv) => {
                         let x = &floats[input.buffer][..];
                         share_rows(scratch, rows, out, row.len(), &|rows, out, scratch| {
-                            let out = Out::Codes(out, row);
-                            run_float(
-                                machine,
-                                FloatRows {
-                                    conv,
-                                    rows,
-                                    x,
-                                    out,
-                                    scratch,
-                                },
-                            );
+                            let (out, scratch) = (Out::Codes(out, row), &mut scratch[0]);
+                            let job = FloatRows {
+                                conv,
+                                rows,
+                                x,
+                                out,
+                                scratch,
+                            };
+                            run_float(machine, job);
                         });
                     }
                     Kernel::Quantize(quantize) => {
@@ -415,34 +446,21 @@ impl Workspace {
                         };
                         share_rows(scratch, rows, out, line, &|rows, out, scratch| {
                             let added = added.map(|added| &added[rows.start * line..rows.end * line]);
-                            let out = Out::Floats(out);
-                            run_packed(
-                                machine,
-                                PackedRows {
-                                    conv,
-                                    rows,
-                                    x,
-                                    added,
-                                    out,
-                                    scratch,
-                                },
-                            );
+                            packed(machine, conv, rows, x, added, Out::Floats(out), scratch);
                         });
                     }
                     Kernel::Float(conv) => {
                         let x = &floats[input.buffer][..];
                         share_rows(scratch, rows, out, line, &|rows, out, scratch| {
-                            let out = Out::Floats(out);
-                            run_float(
-                                machine,
-                                FloatRows {
-                                    conv,
-                                    rows,
-                                    x,
-                                    out,
-                                    scratch,
-                                },
-                            );
+                            let (out, scratch) = (Out::Floats(out), &mut scratch[0]);
+                            let job = FloatRows {
+                                conv,
+                                rows,
+                                x,
+                                out,
+                                scratch,
+                            };
+                            run_float(machine, job);
                         });
                     }
                     Kernel::Unpack(codes) => {

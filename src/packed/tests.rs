@@ -235,9 +235,8 @@ impl Maps {
 }
 
 /// What each step computes on a machine, and the logits.
-fn computed(model: &Model, machine: Machine, picture: &[u8]) -> (Vec<Maps>, Vec<f32>) {
+fn computed(mut session: Session<'_>, picture: &[u8]) -> (Vec<Maps>, Vec<f32>) {
     let mut maps = Vec::new();
-    let mut session = Session::new(model).with_machine(machine);
     let logits = session.observe(picture, &mut |feature| {
         let [height, width] = feature.size;
         let places = (0..height).flat_map(|y| (0..width).map(move |x| [y, x]));
@@ -266,7 +265,8 @@ fn every_machine_computes_a_million_random_sums_as_plain_numbers_do() {
         };
         let (weight, bias) = (weight.clone(), bias.clone());
         let model = Model::new(case.spec.clone()).unwrap();
-        let mut all = Machine::available().map(|machine| (machine, computed(&model, machine, &picture)));
+        let computed = |machine| computed(Session::new(&model).with_machine(machine), &picture);
+        let mut all = Machine::available().map(|machine| (machine, computed(machine)));
 
         // The first against plain numbers, the others against the first.
         let (machine, first) = all.next().unwrap();
@@ -334,12 +334,21 @@ fn threads_change_nothing() {
         let case = Case::new(&mut random);
         let model = Model::new(case.spec.clone()).unwrap();
         let pictures: Vec<u8> = (0..5).flat_map(|_| case.picture(&mut random)).collect();
+        let picture = pictures.len() / 5;
         let one = Session::new(&model).logits(&pictures).to_vec();
-        for threads in [2, 3, 7] {
-            let mut session = Session::new(&model).with_threads(threads);
-            assert_eq!(session.logits(&pictures), one);
-            let picture = pictures.len() / 5;
-            assert_eq!(session.logits(&pictures[..picture]), &one[..case.outputs]);
+        let steps = computed(Session::new(&model), &pictures[..picture]);
+        // Where hardly any work is worth it, all of seven threads and more have a row's outputs together in small maps.
+        for threads in [2, 3, 7, 40] {
+            for worth_it in [1 << 15, 1] {
+                let session = || {
+                    let mut session = Session::new(&model).with_threads(threads);
+                    session.worth_it = worth_it;
+                    session
+                };
+                assert_eq!(session().logits(&pictures), one);
+                assert_eq!(session().logits(&pictures[..picture]), &one[..case.outputs]);
+                assert!(computed(session(), &pictures[..picture]) == steps);
+            }
         }
     }
 }
