@@ -12,6 +12,10 @@ use super::rows::{
 /// multiplied: below it, to hand it over takes longer.
 const WORTH_IT: usize = 1 << 15;
 
+/// A picture goes to rayon's threads only where the steps that they would share are so many times [`WORTH_IT`]: the way
+/// there and back takes longer than a small network.
+const WORTH_THE_WAY: usize = 16;
+
 /// Computes with a [`Model`], in memory that it keeps: once it has seen as many pictures as it is given at a time, it
 /// allocates nothing.
 ///
@@ -180,9 +184,21 @@ impl<'m> Session<'m> {
             };
             share_pictures(workspaces, pictures, logits, [picture, classes], &run);
         } else {
+            let shared = (0..model.kernels.len()).map(|step| work(model, step));
+            let shared: usize = shared.filter(|work| work / worth_it > 1).sum();
+            let far = shared / worth_it >= WORTH_THE_WAY;
+            let worth_it = if far { worth_it } else { usize::MAX };
             let pictures = pictures.chunks_exact(picture);
-            for (picture, logits) in pictures.zip(logits.chunks_exact_mut(classes)) {
-                workspaces[0].run(model, machine, worth_it, picture, logits, None);
+            let run = || {
+                for (picture, logits) in pictures.zip(logits.chunks_exact_mut(classes)) {
+                    workspaces[0].run(model, machine, worth_it, picture, logits, None);
+                }
+            };
+            if far {
+                // By one of rayon's threads: from another, the way to them and back would be taken at every step.
+                rayon::join(run, || {});
+            } else {
+                run();
             }
         }
         &self.logits
@@ -333,8 +349,7 @@ impl Workspace {
         self.read_picture(model, picture);
         for (n, (step, kernel)) in model.spec.plan.steps.iter().zip(&model.kernels).enumerate() {
             let (input, value) = (model.values[step.input], model.values[n + 1]);
-            let work = work(kernel) * value.size[0] * value.size[1];
-            let threads = (work / worth_it).clamp(1, self.scratch.len());
+            let threads = (work(model, n) / worth_it).clamp(1, self.scratch.len());
             self.step(model, machine, threads, kernel, input, value);
             if let Some(see) = &mut see {
                 see(feature(&step.name, value, &self.words, &self.floats));
@@ -546,9 +561,10 @@ fn gathered<'a>(
     windows
 }
 
-/// Work for one position of the output, as [`WORTH_IT`] counts it.
-fn work(kernel: &Kernel) -> usize {
-    match kernel {
+/// Work of a step, as [`WORTH_IT`] counts it.
+fn work(model: &Model, step: usize) -> usize {
+    let [height, width] = model.values[step + 1].size;
+    let of_position = match &model.kernels[step] {
         Kernel::Float(conv) => conv.reads.filter() * conv.padded / 8 * conv.lines() * conv.lines(),
         Kernel::Packed(conv) => {
             let words = conv.reads.planes * conv.weight_planes * conv.reads.taps * conv.reads.run;
@@ -556,5 +572,6 @@ fn work(kernel: &Kernel) -> usize {
         }
         Kernel::Quantize(quantize) => quantize.channels / 8,
         Kernel::Unpack(_) | Kernel::Mean { .. } => 0,
-    }
+    };
+    of_position * height * width
 }
