@@ -6,21 +6,20 @@
 //! SVHN_DIR=datasets/svhn cargo bench --bench quantizers
 //! ```
 //!
-//! Hours on two cores. `EPOCHS` (60) and `SEEDS` (`0,1,2`) make it shorter.
+//! Hours on two cores. `EPOCHS` (60) and `SEEDS` (`0,1,2`) make it shorter, `FIRST` (0) leaves out the first rows.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::data::dataloader::DataLoader;
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use vwc_sdk::data::{PictureLoader, Resize, Splits, svhn};
 use vwc_sdk::quant::{
-    Activation, Bits, Pact, PactConfig, QuantConv2d, QuantConv2dConfig, WeightQuantizer, dropout,
-    norm_pool_act,
+    Activation, Bits, Pact, PactConfig, QuantConv2dConfig, WeightQuantizer, conv2d, dropout, norm_pool_act,
 };
 use vwc_sdk::train::{Adam, Recipe, evaluate_with};
 
@@ -46,7 +45,9 @@ enum Act {
 /// CNN-8 with plain weights.
 #[derive(Module, Debug)]
 struct Net {
-    convs: Vec<QuantConv2d>,
+    weights: Vec<Param<Tensor<4>>>,
+    /// Of the first convolution.
+    bias: Option<Param<Tensor<1>>>,
     norms: Vec<BatchNorm>,
     acts: Vec<Act>,
     dropout: Dropout,
@@ -70,11 +71,9 @@ enum Activations {
 impl Net {
     fn new(activations: Activations, device: &Device) -> Self {
         let mut inputs = 3;
-        let convs = STAGES.map(|(outputs, kernel, padding, norm, _)| {
+        let convs = STAGES.map(|(outputs, kernel, _, norm, _)| {
             let conv = QuantConv2dConfig::new([inputs, outputs], [kernel; 2])
-                .with_padding([padding; 2])
                 .with_bias(inputs == 3)
-                .with_quantizer(WeightQuantizer::Identity)
                 .init(device);
             inputs = outputs;
             (conv, norm.then(|| BatchNormConfig::new(outputs).init(device)))
@@ -87,8 +86,11 @@ impl Net {
             Activations::Pact(bits) => Act::Learned(PactConfig::new(bits).init(device)),
         };
         let (convs, norms): (Vec<_>, Vec<_>) = convs.into_iter().unzip();
+        let (weights, biases): (Vec<_>, Vec<_>) =
+            convs.into_iter().map(|conv| (conv.weight, conv.bias)).unzip();
         Self {
-            convs,
+            weights,
+            bias: biases.into_iter().flatten().next(),
             norms: norms.into_iter().flatten().collect(),
             acts: (0..=last).map(act).collect(),
             dropout: DropoutConfig::new(0.5).init(),
@@ -99,13 +101,14 @@ impl Net {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let mut norms = self.norms.iter();
         let mut x = images;
-        for (n, ((conv, act), (.., norm, pool))) in self.convs.iter().zip(&self.acts).zip(STAGES).enumerate()
-        {
+        let layers = self.weights.iter().zip(&self.acts).zip(STAGES);
+        for (n, ((weight, act), (.., padding, norm, pool))) in layers.enumerate() {
             if n + 1 == STAGES.len() {
                 x = dropout(x, &self.dropout);
             }
             let norm = if norm { norms.next() } else { None };
-            let y = conv.forward(x);
+            let bias = self.bias.as_ref().filter(|_| n == 0).map(Param::val);
+            let y = conv2d(x, weight.val(), bias, [1, 1], [padding; 2]);
             x = match act {
                 Act::Fixed(act) => norm_pool_act(y, norm, pool, act),
                 Act::Learned(act) => act.forward(norm_pool_act(y, norm, pool, &Activation::identity())),
@@ -123,7 +126,10 @@ fn accuracies(row: Row, splits: &Splits, epochs: usize, seed: u64) -> [f64; 2] {
     let net = Net::new(row.activations, &device);
     // All but the first convolution and the classifier.
     let quantized = row.weights.on(&net).inner();
-    let mut net = net.apply_reparameterization(quantized);
+    let mut net = match row.weights {
+        WeightQuantizer::Identity => net,
+        _ => quantized.apply(net).expect("it was planned for this network"),
+    };
     let recipe = Recipe::original(epochs);
     let train =
         PictureLoader::new(splits.train.clone(), Resize::new(INPUT), BATCH, &device).with_shuffle(seed, 1);
@@ -179,7 +185,8 @@ fn main() {
         ("2-bit LSQ", "2-bit PACT", W::lsq(two), Pact(two)),
     ];
     println!("| weights | activations | test, % | best validation, % |\n|---|---|---|---|");
-    for (weights, activations, quantizer, act) in rows {
+    let first: usize = flag("FIRST", "0").parse().expect("FIRST is a number");
+    for (weights, activations, quantizer, act) in rows.into_iter().skip(first) {
         let row = Row {
             weights: quantizer,
             activations: act,

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Device, Distribution, Tensor, activation::relu};
-use vwc_sdk::prune::{Ranking, find_groups};
+use vwc_sdk::prune::{Ranking, Ratio, find_groups};
 
 #[derive(Module, Debug)]
 struct Net {
@@ -48,7 +48,7 @@ fn main() -> Result<(), vwc_sdk::Error> {
     let groups = find_groups(&net, [1, 3, 4, 4], Net::forward)?;
     print!("{groups}");
     // The largest three quarters of every group stay.
-    let widths: Vec<usize> = groups.iter().map(|group| group.channels * 3 / 4).collect();
+    let widths = groups.widths(&net, &Ratio::new(0.25), Ranking::L1)?;
     let small = groups.prune(&net, &widths, Ranking::L1, Net::forward)?;
     let x = Tensor::random([2, 3, 4, 4], Distribution::Default, &device);
     let [left, all] = [small.num_params(), net.num_params()];

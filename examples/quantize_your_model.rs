@@ -38,7 +38,7 @@ fn main() -> Result<(), vwc_sdk::Error> {
     let quantized = WeightQuantizer::new(Bits::TWO).on(&net).inner();
     let quantized = quantized.with("convs.2", learned)?;
     print!("{quantized}");
-    let mut net = net.apply_reparameterization(quantized);
+    let mut net = quantized.apply(net)?;
     let digits = PictureDataset::new(synthetic::digits(256, 0).into());
     let items = digits.iter().map(|item| item.expect("it is in memory")).collect();
     let batch = PictureBatcher::new(Normalization::default()).batch(items, &device);

@@ -1,24 +1,42 @@
 use std::path::PathBuf;
 
 use crate::crossbar::CrossbarError;
-use crate::data::DataError;
 use crate::mapping::MappingError;
-use crate::quant::BitsError;
+use crate::report::PlanError;
+use crate::report::plot::PlotError;
 
-/// What can go wrong between a data file and a pruned network. Each message is a sentence a person can act on.
+/// What can go wrong between a data file and a pruned network on an array. Each message is a sentence a person can act on.
+///
+/// A module that knows fewer errors has an enum of its own, and `?` turns each into this one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A bit width that does not exist.
+    #[cfg(feature = "train")]
     #[error(transparent)]
-    Bits(#[from] BitsError),
+    Bits(#[from] crate::quant::BitsError),
     /// A layer or array that cannot be mapped.
     #[error(transparent)]
     Mapping(#[from] MappingError),
-    /// A data file that cannot be used.
+    /// A mapping that cannot be run on a simulated array.
     #[error(transparent)]
-    Data(#[from] DataError),
+    Array(#[from] CrossbarError),
+    /// A saved plan that cannot be used.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A picture that cannot be drawn.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
+    /// An ONNX file whose layers cannot be used.
+    #[cfg(feature = "onnx")]
+    #[error(transparent)]
+    Onnx(#[from] crate::onnx::OnnxError),
+    /// A data file that cannot be used.
+    #[cfg(feature = "train")]
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
     /// A network that cannot be packed, or a packed one that cannot be used.
+    #[cfg(feature = "packed")]
     #[error(transparent)]
     Packed(#[from] crate::packed::PackedError),
     /// A device that is not in this build.
@@ -93,8 +111,8 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// A module whose channels cannot be followed.
-    #[error("the module's channels cannot be followed: {reason}")]
+    /// A module whose forward pass cannot be followed.
+    #[error("the module cannot be followed: {reason}")]
     Graph {
         /// Which operation stands in the way, and what to do.
         reason: String,
@@ -187,6 +205,7 @@ pub enum Error {
     },
 }
 
+#[cfg(feature = "train")]
 impl Error {
     /// An [`Error::Io`] of doing `action` to `path`.
     pub(crate) fn io(path: impl Into<PathBuf>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {

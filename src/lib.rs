@@ -6,6 +6,7 @@
 #[doc(hidden)]
 pub mod cli;
 pub mod crossbar;
+mod error;
 mod files;
 pub mod guide;
 pub mod mapping;
@@ -22,8 +23,6 @@ mod text;
 pub mod data;
 #[cfg(feature = "train")]
 pub mod device;
-#[cfg(feature = "train")]
-mod error;
 #[cfg(feature = "flex")]
 mod kernels;
 #[cfg(feature = "train")]
@@ -45,5 +44,4 @@ pub mod train;
 
 #[cfg(feature = "train")]
 pub use device::DeviceName;
-#[cfg(feature = "train")]
 pub use error::Error;

@@ -1,6 +1,6 @@
 //! What a module computes, recorded by Burn's device that computes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use burn::backend::Capture;
 use burn::module::{Module, ModuleVisitor, Param};
@@ -9,6 +9,12 @@ use burn_ir::{ModuleOperationIr, OperationIr, TensorId, TensorIr};
 
 use crate::Error;
 use crate::device::attempt;
+
+/// What Burn calls the place of parameters that stand beside a weight.
+pub(crate) const REPARAMETERIZATION: &str = "Reparameterization";
+
+/// The most numbers of an input: they are kept in memory.
+const MOST_NUMBERS: usize = 1 << 28;
 
 /// What a module computes, operation by operation, and which tensors its parameters are.
 #[derive(Clone, Debug)]
@@ -28,6 +34,8 @@ pub(crate) struct Parameter {
     pub path: String,
     pub id: TensorId,
     pub shape: Vec<usize>,
+    /// Whether it stands beside a weight, in a reparameterization: a learned step, an adapter.
+    pub beside: bool,
 }
 
 impl Trace {
@@ -38,6 +46,20 @@ impl Trace {
         forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
     ) -> Result<Self, Error> {
         let refuse = |reason: String| Error::Graph { reason };
+        let numbers = input.iter().try_fold(1usize, |all, &size| all.checked_mul(size));
+        match numbers {
+            Some(0) => {
+                return Err(refuse(format!(
+                    "an input of {input:?} holds nothing: expected sizes of 1 and more"
+                )));
+            }
+            Some(numbers) if numbers <= MOST_NUMBERS => {}
+            _ => {
+                return Err(refuse(format!(
+                    "an input of {input:?} is larger than any network's: give a smaller one"
+                )));
+            }
+        }
         // Draws lazy parameters too, on the device they are meant for.
         let module = module.valid();
         let device = Device::capture();
@@ -62,9 +84,14 @@ impl Trace {
         let (parameters, output) = found.expect("the scope was completed");
         let operations = captured.graph.operations;
         let mut origins = HashMap::new();
+        let beside: HashSet<TensorId> = (parameters.iter().filter(|it| it.beside))
+            .map(|it| it.id)
+            .collect();
         for operation in &operations {
-            // Its scale is smaller than a weight.
-            let largest = operation.inputs().max_by_key(|input| input.shape.num_elements());
+            // A scale is smaller than its weight, and an adapter may be as large.
+            let origin = |input: &TensorIr| origins.get(&input.id).copied().unwrap_or(input.id);
+            let largest = (operation.inputs())
+                .max_by_key(|input| (!beside.contains(&origin(input)), input.shape.num_elements()));
             if let Some(input) = largest {
                 let from = origins.get(&input.id).copied().unwrap_or(input.id);
                 origins.extend(operation.outputs().map(|out| (out.id, from)));
@@ -95,15 +122,19 @@ fn id<const D: usize>(tensor: Tensor<D>) -> TensorId {
 #[derive(Default)]
 struct List {
     path: Vec<String>,
+    /// Above 0 within what stands beside a weight.
+    beside: usize,
     parameters: Vec<Parameter>,
 }
 
 impl ModuleVisitor for List {
-    fn enter_module(&mut self, name: &str, _container: &str) {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.beside += usize::from(container == REPARAMETERIZATION);
         self.path.push(name.into());
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.beside -= usize::from(container == REPARAMETERIZATION);
         self.path.pop();
     }
 
@@ -113,6 +144,7 @@ impl ModuleVisitor for List {
             path: self.path.join("."),
             shape: tensor.dims().to_vec(),
             id: id(tensor),
+            beside: self.beside > 0,
         });
     }
 }
@@ -129,6 +161,16 @@ pub(crate) struct Convolution<'a> {
 }
 
 impl<'a> Convolution<'a> {
+    /// Whether each group reads one channel.
+    pub fn depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.x.shape[1]
+    }
+
+    /// The dimension of the weight that counts the channels which come out, and for a depthwise one those that go in too.
+    pub fn output_dim(&self) -> usize {
+        usize::from(self.transposed && !self.depthwise())
+    }
+
     pub fn of(operation: &'a OperationIr) -> Option<Self> {
         use ModuleOperationIr as M;
         macro_rules! convolution {

@@ -958,7 +958,7 @@ fn axis(layer: &ConvLayer, axis: usize, accounting: Accounting) -> Option<(i64, 
         [layer.input, layer.kernel, layer.stride, padding].map(|pair| i64::try_from(pair[axis]).unwrap());
     let (output, stride) = match accounting {
         Accounting::ExactGeometry => ((i + 2 * p - k).div_euclid(s) + 1, s),
-        Accounting::AsPublished => ((i + s - 1) / s - k + 1, 1),
+        _ => ((i + s - 1) / s - k + 1, 1),
     };
     (output > 0).then_some((output, stride))
 }

@@ -51,6 +51,15 @@ fn check<C: Freeze>(config: &C) {
         let made = ALLOCATIONS.load(Ordering::SeqCst) - before;
         assert_eq!(made, 0, "{} on {machine}", C::NAME);
     }
+    // With threads what is handed over goes through rayon's queue, which grows by blocks of many.
+    let mut session = Session::new(&model).with_threads(2);
+    session.logits(&pictures);
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    for _ in 0..200 {
+        session.logits(&pictures[..picture]);
+    }
+    let made = ALLOCATIONS.load(Ordering::SeqCst) - before;
+    assert!(made <= 20, "{} on two threads: {made}", C::NAME);
 }
 
 // One test: another on a thread of its own would be counted too.

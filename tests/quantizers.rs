@@ -5,13 +5,13 @@
 mod common;
 
 use burn::module::{Module, Param};
-use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose2dConfig};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::store::ModuleRecord;
 use burn::tensor::{Device, Tensor};
 use common::{assert_close, devices, noise, tensor, tolerance, values};
-use vwc_sdk::quant::{Bits, FakeQuantized, PactConfig, QuantConv2dConfig, WeightQuantizer};
+use vwc_sdk::quant::{Bits, FakeQuantized, PactConfig, QuantConv2d, QuantConv2dConfig, WeightQuantizer};
 
 fn bits(bits: u8) -> Bits {
     Bits::new(bits).unwrap()
@@ -263,6 +263,122 @@ fn weights_are_chosen_by_path() {
             .contains("blocks.1.skip.weight 5x4x1x1 3-bit LSQ\n"),
         "{plan}"
     );
+}
+
+#[derive(Module, Debug)]
+struct Mixed {
+    ours: QuantConv2d,
+    theirs: Conv2d,
+    other: Conv2d,
+}
+
+impl Mixed {
+    fn new(device: &Device) -> Self {
+        let conv = |channels| Conv2dConfig::new(channels, [3, 3]).init(device);
+        Self {
+            ours: QuantConv2dConfig::new([3, 4], [3, 3])
+                .with_quantizer(WeightQuantizer::new(Bits::ONE))
+                .init(device),
+            theirs: conv([4, 5]),
+            other: conv([5, 6]),
+        }
+    }
+}
+
+#[test]
+fn what_is_quantised_already_is_left_to_what_quantises_it() {
+    let device = Device::default();
+    let net = Mixed::new(&device);
+    let plan = WeightQuantizer::new(Bits::TWO).on(&net);
+    assert_eq!(
+        plan.paths().collect::<Vec<_>>(),
+        ["theirs.weight", "other.weight"]
+    );
+    assert!(
+        plan.to_string()
+            .contains("ours.weight 4x3x3x3 left to its QuantConv2d\n"),
+        "{plan}"
+    );
+    let error = plan.clone().only("ours").unwrap_err().to_string();
+    assert!(
+        error.contains("ours.weight is left to its QuantConv2d"),
+        "{error}"
+    );
+    let net = plan.clone().only("theirs").unwrap().apply(net).unwrap();
+
+    // A second plan takes what is left, and says what is not. The first and last are the module's, whatever is left of it.
+    let second = WeightQuantizer::lsq(Bits::TWO).on(&net);
+    assert_eq!(second.paths().collect::<Vec<_>>(), ["other.weight"]);
+    assert_eq!(second.clone().inner().paths().count(), 0);
+    let fresh = WeightQuantizer::xnor().on(&Mixed::new(&device)).inner();
+    assert_eq!(fresh.paths().collect::<Vec<_>>(), ["theirs.weight"]);
+    let fresh = WeightQuantizer::xnor().on(&Mixed::new(&device)).inner_convs();
+    assert_eq!(fresh.paths().collect::<Vec<_>>(), ["theirs.weight"]);
+    let error = plan.clone().apply(net.clone()).unwrap_err().to_string();
+    assert!(
+        error.contains("theirs.weight: it is left to the reparameterization"),
+        "{error}"
+    );
+    let net = second.apply(net).unwrap();
+    let none = WeightQuantizer::xnor().on(&net);
+    assert_eq!(none.paths().count(), 0);
+    let error = none.apply(net).unwrap_err().to_string();
+    assert!(
+        error.contains("no weight is left") && error.contains("other.weight is left to the reparam"),
+        "{error}"
+    );
+
+    // Nothing chosen, and another module.
+    let net = Mixed::new(&device);
+    let error = plan.clone().except("*").unwrap().apply(net.clone()).unwrap_err();
+    assert!(error.to_string().contains("no weight is left"), "{error}");
+    let nothing = plan.clone().with("*", WeightQuantizer::Identity).unwrap();
+    let error = nothing.apply(net.clone()).unwrap_err();
+    assert!(error.to_string().contains("no weight is left"), "{error}");
+    let error = plan.clone().apply(net.theirs.clone()).unwrap_err().to_string();
+    assert!(
+        error.contains("theirs.weight: the module has no such weight"),
+        "{error}"
+    );
+    let mut wider = net.clone();
+    wider.other = Conv2dConfig::new([5, 7], [3, 3]).init(&device);
+    let error = plan.apply(wider).unwrap_err().to_string();
+    assert!(error.contains("other.weight: it is [7, 5, 3, 3]"), "{error}");
+
+    // Given to all weights at once, it takes the place of a layer's own quantiser, and nothing is quantised twice.
+    for input_bits in [None, Some(Bits::TWO)] {
+        let x = vwc_sdk::quant::quantize_activation(input(&device), Bits::TWO);
+        let mut net = net.clone();
+        net.ours.input_bits = input_bits;
+        let expected = WeightQuantizer::lsq(Bits::TWO).forward(net.ours.weight.val());
+        let net = net.apply_reparameterization(WeightQuantizer::lsq(Bits::TWO));
+        assert_eq!(values(&net.ours.quantized_weight()), values(&expected));
+        let mut plain = net.ours.clone();
+        plain.quantizer = WeightQuantizer::Identity;
+        assert_close(
+            &values(&net.ours.forward(x.clone())),
+            &values(&plain.forward(x)),
+            1e-6,
+            "once",
+        );
+    }
+}
+
+#[test]
+fn a_plan_scales_the_filters_of_transposed_convolutions_too() {
+    let device = Device::default();
+    let conv = ConvTranspose2dConfig::new([2, 3], [2, 2]).init(&device);
+    let latent = values(&conv.weight.val());
+    let conv = WeightQuantizer::xnor().on(&conv).apply(conv).unwrap();
+    let found = values(&conv.weight.val());
+    for output in 0..3 {
+        let of = |n: usize| n / 4 % 3 == output;
+        let magnitudes = (0..24).filter(|&n| of(n)).map(|n| latent[n].abs());
+        let mean = magnitudes.sum::<f64>() / 8.0;
+        for n in (0..24).filter(|&n| of(n)) {
+            assert!((found[n].abs() - mean).abs() < 1e-6, "{output}: {found:?}");
+        }
+    }
 }
 
 #[test]

@@ -11,9 +11,11 @@ thread_local! {
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// A message of several lines, as Burn and drivers have them, in one.
+/// A message of several lines, as Burn and drivers have them, in one, without the banner that Burn puts above.
 pub(crate) fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("==="));
+    lines.collect::<Vec<_>>().join(" ")
 }
 
 /// What `work` returns, or the message of its panic.
@@ -54,7 +56,7 @@ mod tests {
     #[test]
     fn a_panic_is_its_message_on_one_line() {
         assert_eq!(attempt(|| 3), Ok(3));
-        let failed: Result<(), _> = attempt(|| panic!("first\n  second {}", 2));
+        let failed: Result<(), _> = attempt(|| panic!("=== Error ===\nfirst\n\n  second {}", 2));
         assert_eq!(failed, Err("first second 2".to_owned()));
         let failed: Result<(), _> = attempt(|| panic::panic_any(3));
         assert!(failed.unwrap_err().contains("guard.rs"));

@@ -274,6 +274,7 @@ impl ConvLayer {
 /// How a layer's output positions are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Accounting {
     /// As the published tables count: padding is left out, and a strided layer is counted at
     /// stride 1 on an input of its size divided by the stride.

@@ -61,6 +61,7 @@ impl fmt::Display for Fallback {
 /// the window and the numbers that belong to it are those of the piece that takes the most cycles, and the
 /// totals are sums over all pieces.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Mapping {
     /// The method in use: [`Method::Im2col`] where VW-SDK was asked for and fell back to it, and the one that
     /// was found best under [`Method::Best`].

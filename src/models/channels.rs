@@ -4,6 +4,7 @@ use crate::mapping::Tie;
 ///
 /// Paths are those of the module's parameters, `norms.0.gamma` for instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ChannelGroup {
     /// What the group is called in tables and error messages, usually its producing convolution.
     pub name: String,
@@ -18,6 +19,7 @@ pub struct ChannelGroup {
 
 /// One dimension of one parameter that runs over the channels of a [`ChannelGroup`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ChannelSlice {
     /// The parameter's path in its module.
     pub path: String,

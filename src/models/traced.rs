@@ -34,6 +34,14 @@ pub fn conv_layers<M: Module, const D: usize, const E: usize>(
     forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
 ) -> Result<Vec<ConvLayer>, Error> {
     let trace = Trace::record(module, input, forward)?;
+    Ok(traced_layers(&trace)
+        .into_iter()
+        .map(|(_, layer)| layer)
+        .collect())
+}
+
+/// As [`conv_layers`], each with its weight's place among the parameters.
+pub(crate) fn traced_layers(trace: &Trace) -> Vec<(Option<usize>, ConvLayer)> {
     let layer = |(n, operation): (usize, &OperationIr)| {
         let OperationIr::Module(ModuleOperationIr::Conv2d(op)) = operation else {
             return None;
@@ -41,12 +49,13 @@ pub fn conv_layers<M: Module, const D: usize, const E: usize>(
         let Convolution {
             x, weight, groups, ..
         } = Convolution::of(operation)?;
-        let name = match trace.parameter(weight.id) {
+        let parameter = trace.parameter(weight.id);
+        let name = match parameter {
             Some(n) => trace.parameters[n].path.trim_end_matches(".weight").to_owned(),
             None => format!("operation {n}"),
         };
         let [(top, bottom), (left, right)] = op.options.padding;
-        Some(ConvLayer {
+        let layer = ConvLayer {
             name,
             input: [x.shape[2], x.shape[3]],
             kernel: [weight.shape[2], weight.shape[3]],
@@ -56,7 +65,8 @@ pub fn conv_layers<M: Module, const D: usize, const E: usize>(
             groups,
             in_channels: x.shape[1],
             out_channels: weight.shape[0],
-        })
+        };
+        Some((parameter, layer))
     };
-    Ok(trace.operations.iter().enumerate().filter_map(layer).collect())
+    trace.operations.iter().enumerate().filter_map(layer).collect()
 }

@@ -356,7 +356,8 @@ fn store_part<M: Lanes>([a, b]: Part<M>, to: &mut [f32], first: usize) {
     }
 }
 
-/// `2 * P - L * A` for every position of one line and every output of the panels of `sums`, where `P` is the sum of products of codes, `A` that of the activation
+/// For every position of one line, and every output of the panels of `sums`: `2 * P - L * A`, where `P` is the sum of products of
+/// codes, `A` that of the activation
 /// codes alone, and `L` the largest weight code: the sum of products with the signed weights.
 #[inline(always)]
 fn sum_line<M: Lanes>(conv: &PackedConv, x: &[u64], line: usize, sums: &mut Sums<'_>) {

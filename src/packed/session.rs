@@ -17,7 +17,7 @@ const WORTH_IT: usize = 1 << 15;
 const WORTH_THE_WAY: usize = 16;
 
 /// Computes with a [`Model`], in memory that it keeps: once it has seen as many pictures as it is given at a time, it
-/// allocates nothing.
+/// allocates nothing. With threads, rayon's queue takes a little memory now and then.
 ///
 /// One thread, unless [`with_threads`](Self::with_threads) says otherwise. With threads, whole pictures go to each where
 /// there are enough of them; otherwise the threads share the rows of each step, and the output channels of a row where

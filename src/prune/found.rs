@@ -1,15 +1,18 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use burn_ir::{FloatOperationIr, ModuleOperationIr, OperationIr};
+use burn_ir::{FloatOperationIr, ModuleOperationIr, OperationIr, TensorId};
 
-use super::Ranking;
+use super::check::difference;
 use super::labels::Labels;
 use super::rewrite::{cut, kept_channels};
+use super::{Ranking, Ratio};
 use crate::Error;
-use crate::models::{ChannelGroup, ChannelSlice, Parameters};
+use crate::mapping::channels::network_rounds;
+use crate::mapping::{MappingConfig, Network, Tie};
+use crate::models::{ChannelGroup, ChannelSlice, Parameters, traced_layers};
 use crate::trace::{Convolution, Trace};
 
 /// The channel groups of a module that nobody annotated: what [`find_groups`] makes. Displayed, as a list to read.
@@ -18,19 +21,24 @@ pub struct FoundGroups {
     groups: Vec<ChannelGroup>,
     /// Of each channel of each group, its label.
     channels: Vec<Vec<usize>>,
-    fixed: Vec<Fixed>,
+    fixed: Vec<FixedChannels>,
     input: Vec<usize>,
     trace: Trace,
     labels: Labels,
 }
 
 /// Channels that have to stay.
-#[derive(Clone, Debug)]
-struct Fixed {
-    path: String,
-    dim: usize,
-    channels: usize,
-    reason: &'static str,
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FixedChannels {
+    /// The parameter's path in its module.
+    pub path: String,
+    /// The dimension that runs over the channels.
+    pub dim: usize,
+    /// How many of them stay.
+    pub channels: usize,
+    /// What keeps them: `the output`, say.
+    pub reason: &'static str,
 }
 
 /// Finds which channels of `module` can be pruned and all that goes with them, by recording `forward` on an input of this
@@ -38,11 +46,13 @@ struct Fixed {
 ///
 /// Followed are convolutions (of groups, depthwise and transposed ones too), linear layers and products of matrices, batch,
 /// group and layer norms, everything that works element by element, additions and concatenations, equal parts as `chunk`
-/// makes them, reshapes, flattening, exchanged dimensions, pools, resizing and means. Channels that meet anything fixed stay:
-/// those of the input and of the output, a slice at a fixed place, a softmax or a maximum over channels.
+/// makes them, reshapes, flattening, pixel shuffles, exchanged dimensions, padding, pools, resizing and means. Channels that
+/// meet anything fixed stay: those of the input and of the output, a slice or selection at fixed places, a softmax, maximum
+/// or product over channels, a convolution or pool that goes along them.
 ///
 /// Recorded is what the module does in evaluation, for one shape of the input; what another shape or a random number would
-/// do differently is not seen.
+/// do differently is not seen. A module of several inputs or outputs is given as one of one: let `forward` make the others of
+/// its input, and concatenate, flattened, what comes out.
 ///
 /// # Errors
 ///
@@ -87,119 +97,220 @@ pub fn find_groups<M: Module, const D: usize, const E: usize>(
     input: [usize; D],
     forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
 ) -> Result<FoundGroups, Error> {
-    let trace = Trace::record(module, input, forward)?;
-    let labels = Labels::follow(&trace)?;
-    let producers = producers(&trace);
-
-    // Every channel, by its label, with where it stands: parameter, dimension and indices.
-    type Places = BTreeMap<(usize, usize), Vec<usize>>;
-    let mut channels: BTreeMap<usize, Places> = BTreeMap::new();
-    let mut fixed = BTreeMap::new();
-    let mut seen = BTreeSet::new();
-    for (n, parameter) in trace.parameters.iter().enumerate() {
-        if !seen.insert(parameter.id) {
+    let trace = Trace::record(module, input, &forward)?;
+    let mut found = FoundGroups::read(trace, &input, HashSet::new())?;
+    let splits = found.labels.splits().to_vec();
+    let mut all_fit = true;
+    for &split in &splits {
+        if found.fits(module, &[split], &forward) {
             continue;
         }
-        for (dim, along) in labels.of_id(parameter.id).iter().enumerate() {
-            for (index, &label) in along.iter().flatten().enumerate() {
-                match labels.fixed_by(label) {
-                    Some(reason) => fixed.entry((n, dim, reason)).or_insert_with(Vec::new).push(index),
-                    None => {
-                        let places = channels.entry(labels.root(label)).or_default();
-                        places.entry((n, dim)).or_default().push(index);
+        let mut outer = found.labels.outer().clone();
+        outer.insert(split);
+        let other = FoundGroups::read(found.trace.clone(), &input, outer)?;
+        if other.fits(module, &[split], &forward) {
+            found = other;
+        } else {
+            all_fit = false;
+        }
+    }
+    if !all_fit {
+        // Two that belong together may have to be read otherwise together.
+        let other = FoundGroups::read(found.trace.clone(), &input, splits.iter().copied().collect())?;
+        if other.fits(module, &splits, &forward) {
+            found = other;
+        }
+    }
+    Ok(found)
+}
+
+/// The dimensions of parameters that channels come from: the outputs of convolutions and linear layers.
+fn producers(trace: &Trace, labels: &Labels) -> BTreeSet<(usize, usize)> {
+    use ModuleOperationIr as M;
+    let weight = |id: TensorId| trace.parameter(id).filter(|&n| !trace.parameters[n].beside);
+    let of = |operation: &OperationIr| -> Vec<(usize, usize)> {
+        let (id, dim) = match (Convolution::of(operation), operation) {
+            (Some(conv), _) => (conv.weight.id, conv.output_dim()),
+            (_, OperationIr::Module(M::Linear(op))) => (op.weight.id, 1),
+            (_, OperationIr::Module(M::Embedding(op))) => (op.weights.id, 1),
+            (_, OperationIr::Float(_, FloatOperationIr::Matmul(op))) => {
+                // The weight may be on either side, and turned around: its dimension is the one of the result's labels.
+                let side = |(id, back): (TensorId, usize)| {
+                    let n = weight(id)?;
+                    let out = labels.roots(op.out.id, op.out.shape.num_dims().checked_sub(back)?)?;
+                    let parameter = &trace.parameters[n];
+                    let mut dims = 0..parameter.shape.len();
+                    let dim = dims.find(|&d| labels.roots(parameter.id, d).as_ref() == Some(&out))?;
+                    Some((n, dim))
+                };
+                return [(op.lhs.id, 2), (op.rhs.id, 1)]
+                    .into_iter()
+                    .filter_map(side)
+                    .collect();
+            }
+            _ => return Vec::new(),
+        };
+        weight(id).map(|n| (n, dim)).into_iter().collect()
+    };
+    trace.operations.iter().flat_map(of).collect()
+}
+
+impl FoundGroups {
+    /// The groups of what was recorded, where the reshapes of `outer` are read otherwise.
+    fn read(trace: Trace, input: &[usize], outer: HashSet<TensorId>) -> Result<Self, Error> {
+        let labels = Labels::follow(&trace, outer)?;
+        let producers = producers(&trace, &labels);
+
+        // Every channel, by its label, with where it stands: parameter, dimension and indices.
+        type Places = BTreeMap<(usize, usize), Vec<usize>>;
+        let mut channels: BTreeMap<usize, Places> = BTreeMap::new();
+        let mut fixed = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for (n, parameter) in trace.parameters.iter().enumerate() {
+            if !seen.insert(parameter.id) {
+                continue;
+            }
+            for (dim, along) in labels.of_id(parameter.id).iter().enumerate() {
+                for (index, &label) in along.iter().flatten().enumerate() {
+                    match labels.fixed_by(label) {
+                        Some(reason) => fixed.entry((n, dim, reason)).or_insert_with(Vec::new).push(index),
+                        None => {
+                            let places = channels.entry(labels.root(label)).or_default();
+                            places.entry((n, dim)).or_default().push(index);
+                        }
                     }
                 }
             }
         }
-    }
 
-    // Channels that stand in the same dimensions, as often in each, are of one group.
-    type Signature = Vec<(usize, usize, usize)>;
-    let mut found: Vec<(Signature, Vec<Places>)> = Vec::new();
-    let mut names: Vec<Vec<usize>> = Vec::new();
-    for (label, places) in channels {
-        if !places.keys().any(|place| producers.contains(place)) {
-            continue;
+        // Channels that stand in the same dimensions, as often in each, are of one group.
+        type Signature = Vec<(usize, usize, usize)>;
+        let mut found: Vec<(Signature, Vec<Places>)> = Vec::new();
+        let mut names: Vec<Vec<usize>> = Vec::new();
+        for (label, places) in channels {
+            if !places.keys().any(|place| producers.contains(place)) {
+                continue;
+            }
+            let signature: Signature = (places.iter())
+                .map(|(&(n, dim), indices)| (n, dim, indices.len()))
+                .collect();
+            match found.iter().position(|(other, _)| *other == signature) {
+                Some(group) => {
+                    found[group].1.push(places);
+                    names[group].push(label);
+                }
+                None => {
+                    found.push((signature, vec![places]));
+                    names.push(vec![label]);
+                }
+            }
         }
-        let signature: Signature = (places.iter())
-            .map(|(&(n, dim), indices)| (n, dim, indices.len()))
+        // One that is alone has to stay.
+        let mut number = 0..;
+        names.retain(|labels| {
+            let n = number.next().unwrap_or_default();
+            let alone = labels.len() == 1;
+            for (&(parameter, dim), indices) in found[n].1.iter().flatten().filter(|_| alone) {
+                let places = fixed.entry((parameter, dim, "being the only one of its group"));
+                places.or_insert_with(Vec::new).extend(indices);
+            }
+            !alone
+        });
+        found.retain(|(_, channels)| channels.len() > 1);
+        let path = |n: usize| trace.parameters[n].path.clone();
+        let groups: Vec<ChannelGroup> = found
+            .into_iter()
+            .map(|(signature, channels)| {
+                let slice = |&(n, dim, _): &(usize, usize, usize)| {
+                    let positions: Vec<Vec<usize>> =
+                        channels.iter().map(|places| places[&(n, dim)].clone()).collect();
+                    ChannelSlice::at(path(n), dim, positions)
+                };
+                let slices: Vec<ChannelSlice> = signature.iter().map(slice).collect();
+                let of_producers = signature.iter().zip(&slices);
+                let ranked_by: Vec<ChannelSlice> = of_producers
+                    .filter(|((n, dim, _), _)| producers.contains(&(*n, *dim)))
+                    .map(|(_, slice)| slice.clone())
+                    .collect();
+                let names: Vec<&str> = (ranked_by.iter())
+                    .map(|slice| slice.path.strip_suffix(".weight").unwrap_or(&slice.path))
+                    .collect();
+                ChannelGroup {
+                    name: names.join(" + "),
+                    channels: channels.len(),
+                    ranked_by,
+                    slices,
+                }
+            })
             .collect();
-        match found.iter().position(|(other, _)| *other == signature) {
-            Some(group) => {
-                found[group].1.push(places);
-                names[group].push(label);
-            }
-            None => {
-                found.push((signature, vec![places]));
-                names.push(vec![label]);
-            }
-        }
-    }
-    let path = |n: usize| trace.parameters[n].path.clone();
-    let groups: Vec<ChannelGroup> = found
-        .into_iter()
-        .map(|(signature, channels)| {
-            let slice = |&(n, dim, _): &(usize, usize, usize)| {
-                let positions: Vec<Vec<usize>> =
-                    channels.iter().map(|places| places[&(n, dim)].clone()).collect();
-                ChannelSlice::at(path(n), dim, positions)
-            };
-            let slices: Vec<ChannelSlice> = signature.iter().map(slice).collect();
-            let of_producers = signature.iter().zip(&slices);
-            let ranked_by: Vec<ChannelSlice> = of_producers
-                .filter(|((n, dim, _), _)| producers.contains(&(*n, *dim)))
-                .map(|(_, slice)| slice.clone())
-                .collect();
-            let names: Vec<&str> = (ranked_by.iter())
-                .map(|slice| slice.path.strip_suffix(".weight").unwrap_or(&slice.path))
-                .collect();
-            ChannelGroup {
-                name: names.join(" + "),
-                channels: channels.len(),
-                ranked_by,
-                slices,
-            }
+        let fixed = fixed.into_iter().filter(|((n, dim, _), _)| {
+            producers.contains(&(*n, *dim)) || trace.parameters[*n].shape.len() > 1 && *dim < 2
+        });
+        let fixed = fixed.map(|((n, dim, reason), indices)| FixedChannels {
+            path: path(n),
+            dim,
+            channels: indices.len(),
+            reason,
+        });
+        Ok(Self {
+            fixed: fixed.collect(),
+            groups,
+            channels: names,
+            input: input.to_vec(),
+            trace,
+            labels,
         })
-        .collect();
-    let fixed = fixed.into_iter().filter(|((n, dim, _), _)| {
-        producers.contains(&(*n, *dim)) || trace.parameters[*n].shape.len() > 1 && *dim < 2
-    });
-    let fixed = fixed.map(|((n, dim, reason), indices)| Fixed {
-        path: path(n),
-        dim,
-        channels: indices.len(),
-        reason,
-    });
-    Ok(FoundGroups {
-        fixed: fixed.collect(),
-        groups,
-        channels: names,
-        input: input.to_vec(),
-        trace,
-        labels,
-    })
-}
+    }
 
-/// The dimensions of parameters that channels come from: the outputs of convolutions and linear layers.
-fn producers(trace: &Trace) -> BTreeSet<(usize, usize)> {
-    use ModuleOperationIr as M;
-    let of = |operation: &OperationIr| {
-        let (weight, dim) = match (Convolution::of(operation), operation) {
-            (Some(conv), _) => (conv.weight.id, usize::from(conv.transposed)),
-            (_, OperationIr::Module(M::Linear(op))) => (op.weight.id, 1),
-            (_, OperationIr::Module(M::Embedding(op))) => (op.weights.id, 1),
-            (_, OperationIr::Float(_, FloatOperationIr::Matmul(op))) => (op.rhs.id, 1),
-            _ => return None,
-        };
-        Some((trace.parameter(weight)?, dim))
-    };
-    trace.operations.iter().filter_map(of).collect()
-}
+    /// Whether there are groups with channels in the results of these reshapes, and each of them can lose one.
+    fn fits<M: Module, const D: usize, const E: usize>(
+        &self,
+        module: &M,
+        splits: &[TensorId],
+        forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
+    ) -> bool {
+        let along = splits.iter().flat_map(|&split| self.labels.of_id(split));
+        let here: BTreeSet<usize> = (along.flatten().flatten())
+            .map(|&label| self.labels.root(label))
+            .collect();
+        let mut groups = (0..self.groups.len()).filter(|&group| here.contains(&self.channels[group][0]));
+        let mut met = false;
+        let can = groups.all(|group| {
+            met = true;
+            self.can_lose_one(module, group, &forward)
+        });
+        can && met
+    }
 
-impl FoundGroups {
-    /// The groups, in the order of their first producers.
+    /// Whether the module computes without the last channel of a group.
+    fn can_lose_one<M: Module, const D: usize, const E: usize>(
+        &self,
+        module: &M,
+        group: usize,
+        forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
+    ) -> bool {
+        let kept: Vec<Vec<usize>> = (self.groups.iter().enumerate())
+            .map(|(n, of)| (0..of.channels - usize::from(n == group)).collect())
+            .collect();
+        let mut parameters = Parameters::of(module);
+        let checked = cut(&mut parameters, &self.groups, &kept)
+            .and_then(|()| self.check(&parameters.put_resized(module.valid()), &kept, false, forward));
+        checked.is_ok()
+    }
+
+    /// The groups, in the order of their first producers: that of the widths which [`prune`](Self::prune) takes.
+    pub fn groups(&self) -> &[ChannelGroup] {
+        &self.groups
+    }
+
+    /// As [`groups`](Self::groups), one by one.
     pub fn iter(&self) -> impl Iterator<Item = &ChannelGroup> {
         self.groups.iter()
+    }
+
+    /// The channels that are made, or read, by some weight and that have to stay.
+    pub fn fixed(&self) -> &[FixedChannels] {
+        &self.fixed
     }
 
     /// How many there are.
@@ -212,17 +323,79 @@ impl FoundGroups {
         self.groups.is_empty()
     }
 
-    /// `module` with `widths[n]` channels in the n-th group, those that `ranking` puts first, in the parameters it has.
-    ///
-    /// `module` and `forward` are those that the groups were found in; `module` stays as it is. What comes back is on its
-    /// device, ready to be trained if that is one of autodiff, else as [`Module::valid`] leaves it. What is left is recorded
-    /// once more, so that a module which cannot compute with fewer channels is told at once.
+    /// The widths that `ratio` leaves of `module`, one for each group.
     ///
     /// # Errors
     ///
-    /// Those of [`prune`](super::prune), and [`Error::Graph`] where the module keeps a number of channels that it was made
-    /// with, as a depthwise convolution keeps its groups and a reshape to a fixed number: make a smaller one then, and fill
-    /// it with [`prune_into`](Self::prune_into).
+    /// As [`Ratio::widths`], and [`Error::Parameter`] where the groups are another module's.
+    pub fn widths<M: Module>(
+        &self,
+        module: &M,
+        ratio: &Ratio,
+        ranking: Ranking,
+    ) -> Result<Vec<usize>, Error> {
+        ratio.of_groups(&self.groups, &self.parameters(module)?, ranking)
+    }
+
+    /// The widths that one round of the channel search leaves, one for each group, by the rule of
+    /// [`network_rounds`]; `None` where nothing is left to prune.
+    ///
+    /// It chooses the widths of the groups that make up all that some 2-D convolution without groups reads; the others, of
+    /// concatenated channels for instance, stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`network_rounds`].
+    pub fn next_widths(&self, mapping: &MappingConfig) -> Result<Option<Vec<usize>>, Error> {
+        let layers = traced_layers(&self.trace);
+        let all_of = |n: usize, dim: usize| {
+            let (parameter, layer) = &layers[n];
+            let path = (*parameter).filter(|_| layer.groups == 1);
+            let path = &self.trace.parameters[path?].path;
+            let channels = [layer.out_channels, layer.in_channels][dim];
+            self.groups.iter().position(|group| {
+                let mut slices = group.slices.iter();
+                group.channels == channels && slices.any(|slice| slice.path == *path && slice.dim == dim)
+            })
+        };
+        let free: BTreeSet<usize> = (0..layers.len()).filter_map(|n| all_of(n, 1)).collect();
+        let free: Vec<usize> = free.into_iter().collect();
+        if free.is_empty() {
+            return Ok(None);
+        }
+        let number = |group: Option<usize>| free.binary_search(&group?).ok();
+        let ties = (0..layers.len()).map(|n| Tie {
+            input: number(all_of(n, 1)),
+            output: number(all_of(n, 0)),
+        });
+        let ties = ties.collect();
+        let layers = layers.iter().map(|(_, layer)| layer.clone()).collect();
+        let network = Network::tied("the module", layers, ties);
+        let Some(next) = network_rounds(&network, mapping, 1)?.pop() else {
+            return Ok(None);
+        };
+        let mut widths: Vec<usize> = self.groups.iter().map(|group| group.channels).collect();
+        for (group, width) in free.into_iter().zip(next.widths()?) {
+            widths[group] = width;
+        }
+        Ok(Some(widths))
+    }
+
+    /// `module` with `widths[n]` channels in the n-th group, those that `ranking` puts first, in the parameters it has.
+    ///
+    /// `module` and `forward` are those that the groups were found in; `module` stays as it is. What comes back is on its
+    /// device, ready to be trained if that is one of autodiff, else as [`Module::valid`] leaves it: by a new optimiser, since its
+    /// parameters have the names that they had and other shapes.
+    ///
+    /// What is left is recorded once more, and has to do the same operations, with the same numbers, on the channels that are
+    /// left. Means and sums over channels, and products of two feature maps, are taken over those: where a channel that is zero
+    /// everywhere would have counted, in a norm over channels say, the smaller module is not the larger one with zeros in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`prune`](super::prune), and [`Error::Graph`] where the module does otherwise with fewer channels: where it
+    /// keeps a number that it was made with, as a depthwise convolution its groups, or makes one of its channels, as an attention
+    /// that divides by the root of them. Make a smaller module then, and fill it with [`prune_into`](Self::prune_into).
     pub fn prune<M: Module, const D: usize, const E: usize>(
         &self,
         module: &M,
@@ -238,24 +411,50 @@ impl FoundGroups {
         } else {
             module.valid()
         };
-        let smaller = parameters.put_resized(copy)?;
-        self.check(&smaller, &kept, forward)?;
+        let smaller = parameters.put_resized(copy);
+        self.check(&smaller, &kept, false, forward)?;
         Ok(smaller)
     }
 
     /// `smaller`, a module of the same structure made for these widths, with the parameters of `module` that stay.
     ///
+    /// It has to do the same operations, on the channels that are left, with numbers of its own.
+    ///
     /// # Errors
     ///
-    /// Those of [`prune`](super::prune); [`Error::Parameter`] where `smaller` has another shape than these widths leave.
-    pub fn prune_into<M: Module>(
+    /// Those of [`prune`](super::prune); [`Error::Parameter`] where `smaller` has another shape than these widths leave, and
+    /// [`Error::Graph`] where it does other operations.
+    pub fn prune_into<M: Module, const D: usize, const E: usize>(
         &self,
         module: &M,
         smaller: M,
         widths: &[usize],
         ranking: Ranking,
+        forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
     ) -> Result<M, Error> {
-        self.cut(module, widths, ranking)?.0.put_into(smaller)
+        let (parameters, kept) = self.cut(module, widths, ranking)?;
+        let smaller = parameters.put_into(smaller)?;
+        self.check(&smaller, &kept, true, forward)?;
+        Ok(smaller)
+    }
+
+    /// The parameters of `module`, if the groups are its.
+    fn parameters<M: Module>(&self, module: &M) -> Result<Parameters, Error> {
+        let parameters = Parameters::of(module);
+        for recorded in &self.trace.parameters {
+            let refuse = |found: String| Error::Parameter {
+                path: recorded.path.clone(),
+                reason: format!("{found} where these groups were found: find those of this module"),
+            };
+            let found = parameters
+                .get(&recorded.path)
+                .map_err(|_| refuse("this module has it not, and it was there".into()))?;
+            let (found, expected) = (found.shape().to_vec(), &recorded.shape);
+            if found != *expected {
+                return Err(refuse(format!("it is {found:?}, and was {expected:?}")));
+            }
+        }
+        Ok(parameters)
     }
 
     /// The parameters that stay, and of each group the channels.
@@ -265,133 +464,121 @@ impl FoundGroups {
         widths: &[usize],
         ranking: Ranking,
     ) -> Result<(Parameters, Vec<Vec<usize>>), Error> {
-        let mut parameters = Parameters::of(module);
-        let recorded = self.trace.parameters.iter();
-        let recorded: BTreeMap<_, _> = recorded.map(|it| (&it.path, &it.shape)).collect();
-        for (path, expected) in recorded {
-            let found = parameters.get(path)?.shape().to_vec();
-            if found != *expected {
-                return Err(Error::Parameter {
-                    path: path.clone(),
-                    reason: format!(
-                        "it is {found:?}, and was {expected:?} where these groups were found: find those of this module"
-                    ),
-                });
-            }
-        }
+        let mut parameters = self.parameters(module)?;
         let kept = kept_channels("the module", &self.groups, &parameters, widths, ranking)?;
         cut(&mut parameters, &self.groups, &kept)?;
         Ok((parameters, kept))
     }
 
-    /// Whether the smaller module does the same operations, each on as many channels as are left.
+    /// Whether the smaller module does the same as the one that was followed, on as many channels as are left; with numbers
+    /// that are `its_own`, or with the same.
     fn check<M: Module, const D: usize, const E: usize>(
         &self,
         smaller: &M,
         kept: &[Vec<usize>],
+        its_own: bool,
         forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
     ) -> Result<(), Error> {
-        let widths: Vec<usize> = kept.iter().map(Vec::len).collect();
-        let refuse = |reason: String| {
-            Err(Error::Graph {
-                reason: format!(
-                    "with widths {widths:?} {reason}: make a smaller module and fill it with `prune_into`, or leave that \
-                     group as it is"
-                ),
-            })
-        };
-        let input: [usize; D] = match self.input.as_slice().try_into() {
-            Ok(input) => input,
-            Err(_) => {
-                return refuse(format!(
-                    "its input has {D} dimensions, recorded was {:?}",
-                    self.input
-                ));
-            }
-        };
-        let (before, labels) = (&self.trace, &self.labels);
-        let after = match Trace::record(smaller, input, forward) {
-            Ok(trace) => trace,
-            Err(error) => return refuse(format!("it no longer computes ({error})")),
-        };
+        let refuse = |reason: String| Error::Graph { reason };
+        let input: [usize; D] = self.input.as_slice().try_into().map_err(|_| {
+            refuse(format!(
+                "its groups were found with an input of {:?}: give the same `forward`",
+                self.input
+            ))
+        })?;
         let gone: BTreeSet<usize> = (self.channels.iter().zip(kept))
             .flat_map(|(labels, kept)| {
                 let channels = labels.iter().enumerate();
                 channels.filter_map(|(n, &label)| kept.binary_search(&n).is_err().then_some(label))
             })
             .collect();
-        if before.operations.len() != after.operations.len() {
-            return refuse("it does other operations than before".into());
-        }
-        for (was, is) in before.operations.iter().zip(&after.operations) {
-            for (was_out, is_out) in was.outputs().zip(is.outputs()) {
-                let along = labels.of_id(was_out.id);
-                let expected: Vec<usize> = (was_out.shape.to_vec().iter().enumerate())
-                    .map(|(d, &size)| match along.get(d).and_then(Option::as_ref) {
-                        Some(along) => along
-                            .iter()
-                            .filter(|&&label| !gone.contains(&labels.root(label)))
-                            .count(),
-                        None => size,
-                    })
-                    .collect();
-                // What no parameter has reached may be merged with what one has: only its number of dimensions is known.
-                let known = along.iter().any(Option::is_some);
-                if known && is_out.shape.to_vec() != expected {
-                    let found = is_out.shape.to_vec();
-                    return refuse(format!(
-                        "an operation gives {found:?} where {expected:?} are left of {:?}",
-                        was_out.shape.to_vec()
-                    ));
-                }
-            }
-            if let Some(Convolution {
-                x, weight, groups, ..
-            }) = Convolution::of(is).filter(|conv| !conv.transposed)
-                && x.shape[1] != weight.shape[1] * groups
-            {
-                return refuse(format!(
-                    "a convolution has {groups} groups and {} channels to read",
-                    x.shape[1]
-                ));
-            }
-        }
-        Ok(())
+        let difference = match Trace::record(smaller, input, forward) {
+            Ok(after) => difference(&self.trace, &self.labels, &gone, &after, its_own),
+            Err(Error::Graph { reason }) => Some(reason),
+            Err(error) => return Err(error),
+        };
+        let Some(difference) = difference else {
+            return Ok(());
+        };
+        let widths: Vec<usize> = kept.iter().map(Vec::len).collect();
+        let advice = if its_own {
+            "give one that is made as the first was, for these widths, and the same `forward`"
+        } else {
+            "make a smaller module and fill it with `prune_into`, or leave that group as it is"
+        };
+        Err(refuse(format!("with widths {widths:?} {difference}: {advice}")))
     }
+}
+
+impl<'a> IntoIterator for &'a FoundGroups {
+    type Item = &'a ChannelGroup;
+    type IntoIter = std::slice::Iter<'a, ChannelGroup>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.groups.iter()
+    }
+}
+
+/// The dimension, and where they are not the channels' own which of its indices: all, or those of the first channels.
+fn places(slice: &ChannelSlice, channels: usize) -> String {
+    let dim = slice.dim;
+    let Some(positions) = &slice.positions else {
+        return dim.to_string();
+    };
+    let (first, each) = (positions[0][0], positions[0].len());
+    let last = first + channels * each;
+    let side_by_side = positions.iter().flatten().copied().eq(first..last);
+    match (side_by_side, each) {
+        (true, 1) => format!("{dim}: {first}..{last}"),
+        (true, _) => format!("{dim}: {first}..{last}, {each} each"),
+        (false, _) => {
+            let of_channel = |indices: &Vec<usize>| {
+                let shown: Vec<String> = indices.iter().take(3).map(usize::to_string).collect();
+                let more = if each > 3 { "+.." } else { "" };
+                format!("{}{more}", shown.join("+"))
+            };
+            let shown: Vec<String> = positions.iter().take(2).map(of_channel).collect();
+            let more = if channels > 2 { ", .." } else { "" };
+            format!("{dim}: {}{more}", shown.join(", "))
+        }
+    }
+}
+
+fn counted(channels: usize) -> String {
+    let plural = if channels == 1 { "" } else { "s" };
+    format!("{channels} channel{plural}")
 }
 
 impl fmt::Display for FoundGroups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for group in &self.groups {
-            writeln!(f, "{}: {} channels", group.name, group.channels)?;
+            writeln!(f, "{}: {}", group.name, counted(group.channels))?;
             let mut by_path: Vec<(&str, Vec<String>)> = Vec::new();
             for slice in &group.slices {
-                let each = slice.indices(0).len();
-                let dim = if each == 1 {
-                    format!("{}", slice.dim)
-                } else {
-                    format!("{} x{each}", slice.dim)
-                };
+                let dim = places(slice, group.channels);
                 match by_path.iter_mut().find(|(path, _)| *path == slice.path) {
                     Some((_, dims)) => dims.push(dim),
                     None => by_path.push((&slice.path, vec![dim])),
                 }
             }
             for (path, dims) in by_path {
-                writeln!(f, "    {path} [{}]", dims.join(", "))?;
+                writeln!(f, "    {path} [{}]", dims.join("] ["))?;
             }
+        }
+        if self.groups.is_empty() {
+            writeln!(f, "no channels can be pruned")?;
         }
         if !self.fixed.is_empty() {
             writeln!(f, "fixed:")?;
         }
-        for Fixed {
+        for FixedChannels {
             path,
             dim,
             channels,
             reason,
         } in &self.fixed
         {
-            writeln!(f, "    {path} [{dim}]: {channels} channels, by {reason}")?;
+            writeln!(f, "    {path} [{dim}]: {}, by {reason}", counted(*channels))?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! cannot do with a channel on one side alone: an addition those of its operands, a convolution those of its input and
 //! of its weight's second dimension. What is left are the channels: labels that stand and fall together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use burn_ir::{
     ActivationOperationIr, BaseOperationIr, BoolOperationIr, FloatOperationIr, IntOperationIr,
@@ -25,19 +25,31 @@ pub(super) struct Labels {
     /// Of a root: what fixes it, if anything does.
     fixed: HashMap<usize, &'static str>,
     tensors: HashMap<TensorId, Vec<Along>>,
+    /// Tensors of one number all over, as many as are asked for: they go with any channels.
+    uniform: HashSet<TensorId>,
+    /// Reshapes that split channels, by their results: which dimension is the channels' they do not say.
+    splits: Vec<TensorId>,
+    /// Those of them that are read as though the first dimension was it; of the others it is the last.
+    outer: HashSet<TensorId>,
 }
 
 impl Labels {
     /// Follows the labels of the parameters through all that was recorded.
     ///
+    /// A reshape that splits channels is read with the channels in the last dimension, as a norm of groups and the heads of an
+    /// attention have them, but for those of `outer`, which have them in the first, as a pixel shuffle has.
+    ///
     /// # Errors
     ///
     /// [`Error::Graph`] names an operation that is not understood.
-    pub fn follow(trace: &Trace) -> Result<Self, Error> {
+    pub fn follow(trace: &Trace, outer: HashSet<TensorId>) -> Result<Self, Error> {
         let mut labels = Self {
             same: Vec::new(),
             fixed: HashMap::new(),
             tensors: HashMap::new(),
+            uniform: HashSet::new(),
+            splits: Vec::new(),
+            outer,
         };
         for parameter in &trace.parameters {
             if labels.tensors.contains_key(&parameter.id) {
@@ -57,6 +69,16 @@ impl Labels {
         Ok(labels)
     }
 
+    /// The reshapes that may be read otherwise, by their results.
+    pub fn splits(&self) -> &[TensorId] {
+        &self.splits
+    }
+
+    /// Those of them that are.
+    pub fn outer(&self) -> &HashSet<TensorId> {
+        &self.outer
+    }
+
     /// The labels along each dimension of a tensor.
     pub fn of_id(&self, id: TensorId) -> &[Along] {
         self.tensors.get(&id).map_or(&[], Vec::as_slice)
@@ -68,6 +90,12 @@ impl Labels {
             label = self.same[label];
         }
         label
+    }
+
+    /// The roots along dimension `d` of a tensor; none where nothing can be cut.
+    pub fn roots(&self, id: TensorId, d: usize) -> Option<Vec<usize>> {
+        let along = self.of_id(id).get(d)?.as_ref()?;
+        Some(along.iter().map(|&label| self.root(label)).collect())
     }
 
     /// What keeps a label from being cut.
@@ -134,6 +162,12 @@ impl Labels {
         let shape = sizes(out);
         let mut result: Vec<Along> = vec![None; shape.len()];
         let mut seen = vec![false; shape.len()];
+        let operands: Vec<&TensorIr> = (operands.iter().copied())
+            .filter(|operand| !self.uniform.contains(&operand.id))
+            .collect();
+        if operands.is_empty() {
+            self.uniform.insert(out.id);
+        }
         for operand in operands {
             let (along, sizes) = (self.of(operand), sizes(operand));
             let before = shape.len() - sizes.len();
@@ -178,9 +212,17 @@ impl Labels {
         }
     }
 
+    /// Labels that stand where an operation has its places: it goes over them in their order.
+    fn places(&mut self, along: &[Along]) {
+        for labels in along.iter().skip(2).flatten() {
+            self.fix(labels, "a convolution or pool along them");
+        }
+    }
+
     /// Pools and the like: pictures and channels stay, places do not.
     fn per_channel(&mut self, x: &TensorIr, outs: &[&TensorIr]) {
         let along = self.of(x);
+        self.places(&along);
         for out in outs {
             let mut result = vec![None; along.len()];
             result[..2].clone_from_slice(&along[..2]);
@@ -197,18 +239,26 @@ impl Labels {
             out,
             transposed,
         } = conv;
+        self.places(&self.of(x));
         let input = self.of(x)[1].clone();
         let weights = self.of(weight);
         let channels = sizes(x)[1];
         let each = channels / groups;
         let output = if transposed {
             let input = self.tie(&input, &weights[0], "the input");
-            if groups > 1
-                && let Some(input) = &input
-            {
-                self.same_in_groups(input, groups);
+            match input {
+                // A group is one channel: it goes with all that it becomes.
+                Some(input) if conv.depthwise() => {
+                    let multiple = sizes(weight)[1];
+                    Some(input.iter().flat_map(|&label| vec![label; multiple]).collect())
+                }
+                _ => {
+                    if let (Some(input), true) = (&input, groups > 1) {
+                        self.same_in_groups(input, groups);
+                    }
+                    weights[1].as_ref().map(|labels| labels.repeat(groups))
+                }
             }
-            weights[1].as_ref().map(|labels| labels.repeat(groups))
         } else {
             match (&input, &weights[1]) {
                 (Some(input), Some(inputs)) if groups > 1 && each > 1 => {
@@ -225,9 +275,9 @@ impl Labels {
         };
         if let Some(output) = &output
             && groups > 1
+            && !transposed
         {
-            if each == 1 && !transposed {
-                // A group is one channel: it goes with all that it becomes.
+            if conv.depthwise() {
                 let multiple = output.len() / groups;
                 for (n, &label) in output.iter().enumerate() {
                     match &input {
@@ -267,11 +317,7 @@ impl Labels {
     fn matmul(&mut self, lhs: &TensorIr, rhs: &TensorIr, out: &TensorIr) {
         let (a, b) = (self.of(lhs), self.of(rhs));
         let (rank_a, rank_b) = (a.len(), b.len());
-        self.tie(
-            &a[rank_a - 1],
-            &b[rank_b - 2],
-            "a product with what is no parameter",
-        );
+        self.tie(&a[rank_a - 1], &b[rank_b - 2], "the input");
         let mut result = vec![None; out.shape.num_dims()];
         let rank = result.len();
         for back in 3..=rank {
@@ -280,7 +326,7 @@ impl Labels {
             let of_b = of_b.map(|d| (sizes(rhs)[d], b[d].clone()));
             result[rank - back] = match (of_a, of_b) {
                 (Some((1, _)), Some((_, along))) | (Some((_, along)), Some((1, _))) => along,
-                (Some((_, a)), Some((_, b))) => self.tie(&a, &b, "a product with what is no parameter"),
+                (Some((_, a)), Some((_, b))) => self.tie(&a, &b, "the input"),
                 (Some((_, along)), None) | (None, Some((_, along))) => along,
                 (None, None) => None,
             };
@@ -318,13 +364,21 @@ impl Labels {
                 &along[begin_i..i],
                 &to[begin_j..j],
                 &mut result[begin_j..j],
+                out.id,
             );
         }
         self.set(out, result);
     }
 
     /// Dimensions that become others, which hold the same numbers in the same order.
-    fn regroup(&mut self, from: &[usize], along: &[Along], to: &[usize], result: &mut [Along]) {
+    fn regroup(
+        &mut self,
+        from: &[usize],
+        along: &[Along],
+        to: &[usize],
+        result: &mut [Along],
+        out: TensorId,
+    ) {
         let labelled: Vec<usize> = (0..from.len())
             .filter(|&d| along[d].is_some() && from[d] > 1)
             .collect();
@@ -342,7 +396,7 @@ impl Labels {
         let count = outer * labels.len() * inner;
         let label = |n: usize| labels[n / inner % labels.len()];
         // Every index of a dimension of the result takes some labels in. It is the dimension for them where no label is
-        // taken in by two indices; else where as few as possible have to become one, the last of such dimensions.
+        // taken in by two indices; else labels have to become one.
         let mut strides = vec![1; to.len()];
         for d in (0..to.len().saturating_sub(1)).rev() {
             strides[d] = strides[d + 1] * to[d + 1];
@@ -357,7 +411,15 @@ impl Labels {
             }
         } else if let Some(d) = (0..to.len()).find(|&d| fits(d)) {
             result[d] = Some((0..to[d]).map(|n| label(n * strides[d])).collect());
-        } else if let Some(d) = (0..to.len()).rev().find(|&d| to[d] > 1) {
+        } else {
+            self.splits.push(out);
+            let mut dims = (0..to.len()).filter(|&d| to[d] > 1);
+            let first = dims.next().unwrap_or_default();
+            let d = if self.outer.contains(&out) {
+                first
+            } else {
+                dims.next_back().unwrap_or(first)
+            };
             let (size, stride) = (to[d], strides[d]);
             for n in 0..count {
                 self.unite(label(n / stride % size * stride), label(n));
@@ -378,12 +440,13 @@ impl Labels {
                 result.push(None);
                 continue;
             };
-            if left == size {
-                result.push(Some(labels));
-                continue;
-            }
             let start = ranges.get(d).map_or(0, |slice| slice.to_range(size).start);
             let step = ranges.get(d).map_or(1, |slice| slice.step);
+            if left == size && step.abs() == 1 {
+                let turned = labels.iter().rev().copied();
+                result.push(Some(if step == 1 { labels } else { turned.collect() }));
+                continue;
+            }
             if step == 1 && size.is_multiple_of(left) && start.is_multiple_of(left) {
                 self.same_in_groups(&labels, size / left);
                 result.push(Some(labels[start..start + left].to_vec()));
@@ -408,7 +471,15 @@ impl Labels {
             for (tensor, along) in tensors.iter().zip(all) {
                 labels.extend(along[dim].clone().unwrap_or_else(|| {
                     let fresh = self.fresh(sizes(tensor)[dim]);
-                    self.fix(&fresh, "the input");
+                    let constant = self.uniform.contains(&tensor.id);
+                    self.fix(
+                        &fresh,
+                        if constant {
+                            "constants beside them"
+                        } else {
+                            "the input"
+                        },
+                    );
                     fresh
                 }));
             }
@@ -466,9 +537,8 @@ impl Labels {
                 | N::ClampMax(op) => self.elementwise(&[&op.lhs], &op.out),
                 N::Abs(op) | N::Neg(op) | N::Sign(op) => self.elementwise(&[&op.input], &op.out),
                 N::Clamp(op) => self.elementwise(&[&op.tensor], &op.out),
-                N::MeanDim(op) | N::SumDim(op) | N::ProdDim(op) => {
-                    self.reduced(&op.input, &op.out, &[op.axis]);
-                }
+                N::MeanDim(op) | N::SumDim(op) => self.reduced(&op.input, &op.out, &[op.axis]),
+                N::ProdDim(op) => self.ordered(&op.input, &[&op.out], op.axis, "a product over channels"),
                 N::SumDims(op) => self.reduced(&op.input, &op.out, &op.axes),
                 N::MaxDim(op) | N::MinDim(op) | N::MaxAbsDim(op) | N::ArgMax(op) | N::ArgMin(op) => {
                     self.ordered(&op.input, &[&op.out], op.axis, "a maximum over channels");
@@ -480,15 +550,27 @@ impl Labels {
                 N::CumSum(op) | N::CumProd(op) | N::CumMin(op) | N::CumMax(op) => {
                     self.ordered(&op.input, &[&op.out], op.axis, "a cumulative sum over channels");
                 }
-                // One number, or numbers of nobody's.
-                N::Mean(_)
-                | N::Sum(_)
-                | N::Prod(_)
-                | N::Max(_)
-                | N::Min(_)
-                | N::MaxAbs(_)
-                | N::Full(_)
-                | N::IntRandom(_) => {}
+                N::Prod(op) => {
+                    for labels in self.of(&op.input).iter().flatten() {
+                        self.fix(labels, "a product over channels");
+                    }
+                }
+                N::Pad(op) => {
+                    let mut along = self.of(&op.input);
+                    for (along, &(before, after)) in along.iter_mut().zip(&op.padding) {
+                        if before + after > 0
+                            && let Some(labels) = along.take()
+                        {
+                            self.fix(&labels, "padding of channels");
+                        }
+                    }
+                    self.set(&op.out, along);
+                }
+                N::Full(op) => {
+                    self.uniform.insert(op.out.id);
+                }
+                // One number of all that is left, as a quantiser scales by, or numbers of nobody's.
+                N::Mean(_) | N::Sum(_) | N::Max(_) | N::Min(_) | N::MaxAbs(_) | N::IntRandom(_) => {}
                 _ => self.unknown(operation)?,
             },
             OperationIr::Float(_, op) => self.float(op, operation)?,
@@ -526,6 +608,25 @@ impl Labels {
 
     fn base(&mut self, op: &BaseOperationIr, operation: &OperationIr) -> Result<(), Error> {
         use BaseOperationIr as B;
+        let rearranges = matches!(
+            op,
+            B::Reshape(_)
+                | B::SwapDims(_)
+                | B::Permute(_)
+                | B::Flip(_)
+                | B::Slice(_)
+                | B::Select(_)
+                | B::RepeatDim(_)
+        );
+        if rearranges
+            && operation
+                .inputs()
+                .next()
+                .is_some_and(|input| self.uniform.contains(&input.id))
+        {
+            self.uniform.extend(operation.outputs().map(|out| out.id));
+            return Ok(());
+        }
         match op {
             B::Reshape(op) => self.reshape(&op.input, &op.out),
             B::SwapDims(op) => {
@@ -549,6 +650,13 @@ impl Labels {
             }
             B::Expand(op) => self.elementwise(&[&op.input], &op.out),
             B::Slice(op) => self.slice(&op.tensor, &op.ranges, &op.out),
+            B::Select(op) => {
+                let mut along = self.of(&op.tensor);
+                if let Some(labels) = along[op.dim].take() {
+                    self.fix(&labels, "a selection at fixed places");
+                }
+                self.set(&op.out, along);
+            }
             B::Cat(op) => self.cat(&op.tensors, op.dim, &op.out),
             B::RepeatDim(op) => {
                 let mut along = self.of(&op.tensor);
@@ -562,7 +670,10 @@ impl Labels {
             B::Equal(op) | B::NotEqual(op) => self.elementwise(&[&op.lhs, &op.rhs], &op.out),
             B::EqualElem(op) | B::NotEqualElem(op) => self.elementwise(&[&op.lhs], &op.out),
             B::Cast(op) => self.elementwise(&[&op.input], &op.out),
-            B::Empty(_) | B::Ones(_) | B::Zeros(_) | B::All(_) | B::Any(_) => {}
+            B::Empty(op) | B::Ones(op) | B::Zeros(op) => {
+                self.uniform.insert(op.out.id);
+            }
+            B::All(_) | B::Any(_) => {}
             _ => self.unknown(operation)?,
         }
         Ok(())
@@ -674,7 +785,7 @@ impl Labels {
 }
 
 /// `Module(Attention(..` as "Attention".
-fn operation_name(debug: &str) -> &str {
+pub(super) fn operation_name(debug: &str) -> &str {
     let mut words = debug
         .split(|c: char| !c.is_alphanumeric() && c != '_')
         .filter(|word| !word.is_empty());

@@ -27,13 +27,14 @@
 //! # }
 //! ```
 
+mod check;
 mod found;
 mod labels;
 mod rank;
 mod ratio;
 mod rewrite;
 
-pub use found::{FoundGroups, find_groups};
+pub use found::{FixedChannels, FoundGroups, find_groups};
 pub use rank::{Ranking, keep_largest};
 pub use ratio::{Ratio, Scope};
 pub use rewrite::{Pruned, prune};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Ranking;
 use crate::Error;
-use crate::models::{Network, Parameters};
+use crate::models::{ChannelGroup, Network, Parameters};
 
 /// Where a [`Ratio`] is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -56,6 +56,16 @@ impl Ratio {
     /// A ratio outside its range, a multiple or minimum of 0, and those of [`Ranking::scores`], which the scope of the
     /// whole network asks for.
     pub fn widths<N: Network>(&self, network: &N, ranking: Ranking) -> Result<Vec<usize>, Error> {
+        self.of_groups(&network.channel_groups(), &Parameters::of(network), ranking)
+    }
+
+    /// As [`widths`](Self::widths), of these groups of a module of these parameters.
+    pub(super) fn of_groups(
+        &self,
+        groups: &[ChannelGroup],
+        parameters: &Parameters,
+        ranking: Ranking,
+    ) -> Result<Vec<usize>, Error> {
         if !(0.0..1.0).contains(&self.ratio) {
             return Err(Error::Recipe(format!(
                 "a pruning ratio of {}: expected a part from 0 to below 1",
@@ -68,7 +78,6 @@ impl Ratio {
                     .into(),
             ));
         }
-        let groups = network.channel_groups();
         let channels: Vec<usize> = groups.iter().map(|group| group.channels).collect();
         let least = |group: usize| self.minimum.min(channels[group]);
         let mut kept = match self.scope {
@@ -76,10 +85,9 @@ impl Ratio {
                 .map(|&channels| channels - part(channels, self.ratio))
                 .collect(),
             Scope::Network => {
-                let parameters = Parameters::of(network);
                 let mut scores = Vec::new();
                 for (index, group) in groups.iter().enumerate() {
-                    let of_group = ranking.scores(group, &parameters)?;
+                    let of_group = ranking.scores(group, parameters)?;
                     let mean = of_group.iter().sum::<f64>() / of_group.len() as f64;
                     // All-zero scores have no scale, and need none.
                     let scale = if mean > 0.0 { mean } else { 1.0 };

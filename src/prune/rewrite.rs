@@ -74,7 +74,18 @@ pub(super) fn kept_channels(
     }
     let ranked = groups.iter().zip(widths);
     ranked
-        .map(|(group, &width)| Ok(keep_largest(&ranking.scores(group, parameters)?, width)))
+        .map(|(group, &width)| {
+            let scores = ranking.scores(group, parameters)?;
+            if scores.iter().any(|score| score.is_nan()) {
+                return Err(Error::Ranking {
+                    group: group.name.clone(),
+                    ranking: ranking.name(),
+                    reason: "their weights hold what is no number; train anew with a smaller learning rate"
+                        .into(),
+                });
+            }
+            Ok(keep_largest(&scores, width))
+        })
         .collect()
 }
 

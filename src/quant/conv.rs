@@ -3,6 +3,8 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 
 #[cfg(feature = "flex")]
+use super::FakeQuantized;
+#[cfg(feature = "flex")]
 use super::composed::SMALLEST_PEAK;
 use super::{Bits, WeightQuantizer, conv2d};
 
@@ -35,6 +37,9 @@ pub struct QuantConv2dConfig {
 }
 
 /// A 2-D convolution whose weights are quantised on the way to use.
+///
+/// Its `weight` stays the latent one under Burn's `materialize()`: [`quantized_weight`](Self::quantized_weight) gives what is
+/// computed with.
 #[derive(Module, Debug)]
 pub struct QuantConv2d {
     /// Latent weights, `[channels_out, channels_in, kernel_height, kernel_width]`.
@@ -86,6 +91,7 @@ impl QuantConv2d {
         if let (WeightQuantizer::Dorefa(weight_bits), Some(input_bits), None) =
             (self.quantizer, self.input_bits, &self.bias)
             && let (Some(weight), Some(input_levels)) = (weight_bits.levels(), input_bits.levels())
+            && self.weight.reparameterization::<FakeQuantized>().is_none()
             && crate::kernels::apply_to(&input)
         {
             let levels = crate::kernels::Levels {
@@ -112,6 +118,6 @@ impl QuantConv2d {
 
     /// The weights that are computed with, `[channels_out, channels_in, kernel_height, kernel_width]`.
     pub fn quantized_weight(&self) -> Tensor<4> {
-        self.quantizer.forward(self.weight.val())
+        self.quantizer.of(&self.weight)
     }
 }

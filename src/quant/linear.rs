@@ -62,6 +62,6 @@ impl QuantLinear {
 
     /// The weights that are computed with, `[d_input, d_output]`.
     pub fn quantized_weight(&self) -> Tensor<2> {
-        self.quantizer.forward(self.weight.val())
+        self.quantizer.of(&self.weight)
     }
 }

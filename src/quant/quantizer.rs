@@ -1,10 +1,10 @@
 use std::fmt;
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::reparameterize::QuantizeWeights;
+use super::reparameterize::{FakeQuantized, QuantizeWeights, filters};
 use super::ste::straight_through;
 use super::{Bits, quantize_weight};
 
@@ -35,7 +35,9 @@ pub enum WeightQuantizer {
     Identity,
     /// [`quantize_weight`] at the given width. 32 bits scale and squash the weights but do not round them.
     Dorefa(Bits),
-    /// One bit: the sign, times the mean magnitude of each filter's weights. Zero counts as positive.
+    /// One bit: the sign, times the mean magnitude of each filter's weights. Zero counts as positive. Filters are along the
+    /// last dimension of a matrix, and along the first of anything else; of transposed convolutions, which
+    /// [`on`](Self::on) knows, along the second.
     ///
     /// The gradient goes through the sign as 1 where the weight is between -1 and 1, its ends included, and as 0
     /// elsewhere, and through the mean as it is. XNOR-Net (Rastegari et al., 2016, arXiv 1603.05279), sections 3.1 and
@@ -75,8 +77,7 @@ impl WeightQuantizer {
         Self::Lsq(bits)
     }
 
-    /// This for every weight of `module`, to be narrowed down and then given to
-    /// [`apply_reparameterization`](Module::apply_reparameterization).
+    /// This for every weight of `module`, to be narrowed down and then [applied](QuantizeWeights::apply).
     pub fn on<M: Module>(self, module: &M) -> QuantizeWeights {
         QuantizeWeights::new(self, module)
     }
@@ -85,7 +86,15 @@ impl WeightQuantizer {
     /// as Burn's `Linear` has them, and along the first of anything else.
     pub fn forward<const D: usize>(&self, weight: Tensor<D>) -> Tensor<D> {
         let step = self.first_step(&weight);
-        self.with_step(weight, step)
+        self.with_step(weight, step, filters(D))
+    }
+
+    /// The weights to compute with, of a layer's parameter: one that has a quantiser beside it is not quantised once more.
+    pub(super) fn of<const D: usize>(&self, weight: &Param<Tensor<D>>) -> Tensor<D> {
+        match weight.reparameterization::<FakeQuantized>() {
+            Some(_) => weight.val(),
+            None => self.forward(weight.val()),
+        }
     }
 
     /// What [`WeightQuantizer::Lsq`] starts from, `[1]`; none for the others.
@@ -95,13 +104,17 @@ impl WeightQuantizer {
         Some((mean.reshape([1]) * (2.0 / highest.max(1.0).sqrt())).detach())
     }
 
-    /// As [`forward`](Self::forward), with what was learned.
-    pub(super) fn with_step<const D: usize>(&self, weight: Tensor<D>, step: Option<Tensor<1>>) -> Tensor<D> {
+    /// As [`forward`](Self::forward), with what was learned, and with filters along this dimension.
+    pub(super) fn with_step<const D: usize>(
+        &self,
+        weight: Tensor<D>,
+        step: Option<Tensor<1>>,
+        filters: usize,
+    ) -> Tensor<D> {
         match (self, self.range(), step) {
             (Self::Dorefa(bits), ..) => quantize_weight(weight, *bits),
             (Self::Xnor, ..) => {
                 let mut scale = weight.clone().abs();
-                let filters = if D == 2 { 1 } else { 0 };
                 for d in (0..D).filter(|&d| d != filters) {
                     scale = scale.mean_dim(d);
                 }
@@ -129,11 +142,14 @@ impl WeightQuantizer {
 const SMALLEST_STEP: f32 = 1e-12;
 
 fn multiples<const D: usize>(weight: Tensor<D>, step: Tensor<1>, [lowest, highest]: [f32; 2]) -> Tensor<D> {
-    let count = weight.shape().num_elements() as f32;
-    let share = 1.0 / (count * highest.max(1.0)).sqrt();
-    // The step itself, with a gradient that is so much smaller.
-    let step = step.abs().clamp_min(SMALLEST_STEP);
-    let step = straight_through(step.clone() * share, step).reshape([1; D]);
+    let mut step = step.abs().clamp_min(SMALLEST_STEP);
+    if step.is_autodiff() {
+        let count = weight.shape().num_elements() as f32;
+        let share = 1.0 / (count * highest.max(1.0)).sqrt();
+        // The step itself, with a gradient that is so much smaller.
+        step = straight_through(step.clone() * share, step);
+    }
+    let step = step.reshape([1; D]);
     let unit = weight / step.clone();
     let whole = if lowest == -1.0 && highest == 1.0 {
         sign(unit)

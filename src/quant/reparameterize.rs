@@ -7,21 +7,31 @@ use burn::tensor::Tensor;
 
 use super::WeightQuantizer;
 use crate::Error;
+use crate::trace::REPARAMETERIZATION;
 
 /// A weight that is quantised on the way to use: the state that Burn keeps beside the latent weight.
 #[derive(Module, Debug)]
+#[non_exhaustive]
 pub struct FakeQuantized {
     /// How.
     #[module(skip)]
     pub quantizer: WeightQuantizer,
+    /// The dimension that runs over the filters, which [`WeightQuantizer::Xnor`] scales one by one.
+    #[module(skip)]
+    pub filters: usize,
     /// The step that [`WeightQuantizer::Lsq`] learns, `[1]`.
     pub step: Option<Param<Tensor<1>>>,
 }
 
 impl FakeQuantized {
-    fn new<const D: usize>(quantizer: WeightQuantizer, weight: &Param<Tensor<D>>) -> Option<Self> {
+    fn new<const D: usize>(
+        quantizer: WeightQuantizer,
+        filters: usize,
+        weight: &Param<Tensor<D>>,
+    ) -> Option<Self> {
         (quantizer != WeightQuantizer::Identity).then(|| Self {
             quantizer,
+            filters,
             step: quantizer.first_step(&weight.base()).map(Param::from_tensor),
         })
     }
@@ -31,11 +41,13 @@ impl Reparameterization for FakeQuantized {
     const NAME: &'static str = "quantizer";
 
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        self.quantizer.with_step(base, self.step.as_ref().map(Param::val))
+        let step = self.step.as_ref().map(Param::val);
+        self.quantizer.with_step(base, step, self.filters)
     }
 }
 
-/// Every weight of two dimensions and more: of convolutions and linear layers, not biases and batch norms.
+/// Every weight of two dimensions and more: of convolutions and linear layers, not biases and batch norms. One that has a
+/// reparameterization keeps the one that it has. [`WeightQuantizer::on`] says what is quantised, and chooses.
 impl Reparameterizer for WeightQuantizer {
     type Reparam = FakeQuantized;
 
@@ -45,7 +57,7 @@ impl Reparameterizer for WeightQuantizer {
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<FakeQuantized>) {
         let state = if D > 1 {
-            FakeQuantized::new(*self, &param)
+            FakeQuantized::new(*self, filters(D), &param)
         } else {
             None
         };
@@ -55,6 +67,10 @@ impl Reparameterizer for WeightQuantizer {
 
 /// Which weights of a module are quantised, and how: what [`WeightQuantizer::on`] makes, at first all of two dimensions and
 /// more. Displayed, a line for each.
+///
+/// Left out, and displayed as such, are weights of [`QuantConv2d`](super::QuantConv2d)s and
+/// [`QuantLinear`](super::QuantLinear)s, whose quantiser is their own, known by these names, and weights that have a
+/// reparameterization already: a quantiser, or an adapter.
 ///
 /// A *pattern* is the path of a weight (`blocks.2.conv.weight`), or its beginning up to a dot (`blocks.2`); in it, `*` stands
 /// for anything.
@@ -85,7 +101,7 @@ impl Reparameterizer for WeightQuantizer {
 ///     .inner()
 ///     .with("body.1", WeightQuantizer::lsq(Bits::new(4)?))?;
 /// assert_eq!(quantized.to_string(), "body.0.weight 8x8x3x3 1-bit DoReFa\nbody.1.weight 8x8x3x3 4-bit LSQ\n");
-/// let net = net.apply_reparameterization(quantized);
+/// let net = quantized.apply(net)?;
 /// # let _ = net;
 /// # Ok(())
 /// # }
@@ -93,41 +109,114 @@ impl Reparameterizer for WeightQuantizer {
 #[derive(Clone, Debug)]
 pub struct QuantizeWeights {
     weights: Vec<Weight>,
+    /// The first and the last weight of the module, by their places, and those of its convolutions.
+    ends: [[usize; 2]; 2],
+    /// Weights that are left to something else, and to what.
+    taken: Vec<(Weight, &'static str)>,
 }
 
 #[derive(Clone, Debug)]
 struct Weight {
     path: String,
+    /// Among all weights of the module.
+    place: usize,
     shape: Vec<usize>,
+    /// The dimension that runs over the filters.
+    filters: usize,
     quantizer: WeightQuantizer,
+}
+
+impl Weight {
+    fn is_conv(&self) -> bool {
+        self.shape.len() > 2
+    }
 }
 
 impl QuantizeWeights {
     pub(super) fn new<M: Module>(quantizer: WeightQuantizer, module: &M) -> Self {
         let mut list = List {
             path: Vec::new(),
+            ours: None,
+            transposed: false,
+            beside: 0,
             quantizer,
             weights: Vec::new(),
+            taken: Vec::new(),
         };
         module.visit(&mut list);
+        let List { weights, taken, .. } = list;
+        let all = || weights.iter().chain(taken.iter().map(|(weight, _)| weight));
+        let ends = |convs: bool| {
+            let places = || {
+                all()
+                    .filter(|weight| weight.is_conv() || !convs)
+                    .map(|weight| weight.place)
+            };
+            [places().min(), places().max()].map(Option::unwrap_or_default)
+        };
         Self {
-            weights: list.weights,
+            ends: [ends(false), ends(true)],
+            weights,
+            taken,
         }
     }
 
-    /// All but the first and the last, in the order of the module's fields: networks of few bits keep these two in full
+    /// `module`, the one that this was made of or one like it, with these weights quantised: Burn's
+    /// [`apply_reparameterization`](Module::apply_reparameterization), where it does what is planned here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] where no weight is left to quantise, or where `module` has not one of the weights, has it in
+    /// another shape, or quantises it already.
+    pub fn apply<M: Module>(self, module: M) -> Result<M, Error> {
+        let refuse = |path: &str, reason: String| {
+            let path = path.to_owned();
+            Err(Error::Parameter { path, reason })
+        };
+        if (self.weights.iter()).all(|weight| weight.quantizer == WeightQuantizer::Identity) {
+            let mut reason = "no weight is left to quantise".to_owned();
+            for (weight, by) in &self.taken {
+                reason = format!("{reason}; {} is left to {by}", weight.path);
+            }
+            return refuse("the module", reason);
+        }
+        let there = Self::new(WeightQuantizer::Identity, &module);
+        for weight in &self.weights {
+            let path = &weight.path;
+            if let Some((_, by)) = there.taken.iter().find(|(other, _)| other.path == *path) {
+                return refuse(path, format!("it is left to {by}"));
+            }
+            match there.weights.iter().find(|other| other.path == *path) {
+                None => return refuse(path, "the module has no such weight: plan for this module".into()),
+                Some(other) if other.shape != weight.shape => {
+                    let reason = format!(
+                        "it is {:?}, and was {:?} in the module that was planned for",
+                        other.shape, weight.shape
+                    );
+                    return refuse(path, reason);
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(module.apply_reparameterization(self))
+    }
+
+    /// All but the module's first and last, in the order of its fields: networks of few bits keep these two in full
     /// precision.
     #[must_use]
     pub fn inner(mut self) -> Self {
-        self.leave(|n, last, _| n > 0 && n < last);
+        let [ends, _] = self.ends;
+        self.weights.retain(|weight| !ends.contains(&weight.place));
         self
     }
 
-    /// The convolutions alone, by their weights of three dimensions and more, without the first and the last of them.
+    /// The convolutions alone, by their weights of three dimensions and more, without the module's first and last of them.
     #[must_use]
     pub fn inner_convs(mut self) -> Self {
-        self.leave(|_, _, weight| weight.shape.len() > 2);
-        self.inner()
+        let [_, ends] = self.ends;
+        self.weights
+            .retain(|weight| weight.is_conv() && !ends.contains(&weight.place));
+        self
     }
 
     /// Those that fit `pattern` alone.
@@ -137,7 +226,7 @@ impl QuantizeWeights {
     /// [`Error::Parameter`] where none does.
     pub fn only(mut self, pattern: &str) -> Result<Self, Error> {
         self.check(pattern)?;
-        self.leave(|_, _, weight| fits(pattern, &weight.path));
+        self.weights.retain(|weight| fits(pattern, &weight.path));
         Ok(self)
     }
 
@@ -148,7 +237,7 @@ impl QuantizeWeights {
     /// [`Error::Parameter`] where all stay.
     pub fn except(mut self, pattern: &str) -> Result<Self, Error> {
         self.check(pattern)?;
-        self.leave(|_, _, weight| !fits(pattern, &weight.path));
+        self.weights.retain(|weight| !fits(pattern, &weight.path));
         Ok(self)
     }
 
@@ -170,39 +259,42 @@ impl QuantizeWeights {
         self.weights.iter().map(|weight| weight.path.as_str())
     }
 
-    fn leave(&mut self, keep: impl Fn(usize, usize, &Weight) -> bool) {
-        let last = self.weights.len().saturating_sub(1);
-        let mut n = 0;
-        self.weights.retain(|weight| {
-            n += 1;
-            keep(n - 1, last, weight)
-        });
-    }
-
     fn check(&self, pattern: &str) -> Result<(), Error> {
         if self.weights.iter().any(|weight| fits(pattern, &weight.path)) {
             return Ok(());
         }
-        let paths: Vec<&str> = self.paths().collect();
+        let taken = self.taken.iter().find(|(weight, _)| fits(pattern, &weight.path));
+        let reason = match taken {
+            Some((weight, by)) => format!("{} is left to {by}", weight.path),
+            None => {
+                let paths: Vec<&str> = self.paths().collect();
+                format!("no weight fits it: expected some of {}", paths.join(", "))
+            }
+        };
         Err(Error::Parameter {
-            path: pattern.into(),
-            reason: format!("no weight fits it: expected some of {}", paths.join(", ")),
+            path: format!("{pattern:?}"),
+            reason,
         })
     }
 }
 
 impl fmt::Display for QuantizeWeights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Weight {
-            path,
-            shape,
-            quantizer,
-        } in &self.weights
-        {
-            let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
-            writeln!(f, "{path} {} {quantizer}", shape.join("x"))?;
+        for weight in &self.weights {
+            writeln!(f, "{weight} {}", weight.quantizer)?;
+        }
+        for (weight, by) in &self.taken {
+            writeln!(f, "{weight} left to {by}")?;
         }
         Ok(())
+    }
+}
+
+/// Path and shape.
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shape: Vec<String> = self.shape.iter().map(usize::to_string).collect();
+        write!(f, "{} {}", self.path, shape.join("x"))
     }
 }
 
@@ -215,34 +307,69 @@ impl Reparameterizer for QuantizeWeights {
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<FakeQuantized>) {
         let found = self.weights.iter().find(|weight| weight.path == path);
-        let state = found.and_then(|weight| FakeQuantized::new(weight.quantizer, &param));
+        let state = found.and_then(|weight| FakeQuantized::new(weight.quantizer, weight.filters, &param));
         (param, state)
     }
+}
+
+/// The dimension of a weight that runs over filters: of a matrix as Burn's `Linear` has it the last, of anything else the first.
+pub(super) fn filters(dimensions: usize) -> usize {
+    usize::from(dimensions == 2)
 }
 
 /// The weights of a module.
 struct List {
     path: Vec<String>,
+    /// The layer of ours that is being visited.
+    ours: Option<&'static str>,
+    /// Whether it is a transposed convolution.
+    transposed: bool,
+    /// Above 0 within what stands beside a weight.
+    beside: usize,
     quantizer: WeightQuantizer,
     weights: Vec<Weight>,
+    taken: Vec<(Weight, &'static str)>,
 }
 
 impl ModuleVisitor for List {
-    fn enter_module(&mut self, name: &str, _container: &str) {
+    fn enter_module(&mut self, name: &str, container: &str) {
         self.path.push(name.into());
+        self.ours = match container {
+            "Struct:QuantConv2d" => Some("its QuantConv2d"),
+            "Struct:QuantLinear" => Some("its QuantLinear"),
+            _ => None,
+        };
+        self.transposed = container.starts_with("Struct:ConvTranspose");
+        if container == REPARAMETERIZATION {
+            self.beside += 1;
+            // It is visited after its weight, below the weight's path.
+            let path = self.path[..self.path.len() - 1].join(".");
+            if let Some(weight) = self.weights.pop_if(|weight| weight.path == path) {
+                self.taken.push((weight, "the reparameterization that it has"));
+            }
+        }
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        if container == REPARAMETERIZATION {
+            self.beside -= 1;
+        }
         self.path.pop();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if D > 1 {
-            self.weights.push(Weight {
+        if D > 1 && self.beside == 0 {
+            let weight = Weight {
                 path: self.path.join("."),
+                place: self.weights.len() + self.taken.len(),
                 shape: param.lazy_shape().to_vec(),
+                filters: if self.transposed { 1 } else { filters(D) },
                 quantizer: self.quantizer,
-            });
+            };
+            match self.ours {
+                Some(layer) => self.taken.push((weight, layer)),
+                None => self.weights.push(weight),
+            }
         }
     }
 }
