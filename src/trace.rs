@@ -1,10 +1,11 @@
 //! What a module computes, recorded by Burn's device that computes nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 
 use burn::backend::Capture;
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use burn_ir::{ModuleOperationIr, OperationIr, TensorId, TensorIr};
 
 use crate::Error;
@@ -23,6 +24,8 @@ pub(crate) struct Trace {
     /// In the order of the module's fields.
     pub parameters: Vec<Parameter>,
     pub output: TensorId,
+    /// Tensors that `forward` made of numbers.
+    pub constants: BTreeMap<TensorId, TensorData>,
     /// Where each parameter stands in the list.
     numbers: HashMap<TensorId, usize>,
     /// What a tensor was computed from, the largest operand: behind a quantised weight, the latent one.
@@ -60,6 +63,7 @@ impl Trace {
                 )));
             }
         }
+        let size = input;
         // Draws lazy parameters too, on the device they are meant for.
         let module = module.valid();
         let device = Device::capture();
@@ -74,14 +78,23 @@ impl Trace {
                 let (input, y) = (id(x.clone()), forward(&module, x));
                 let output = id(y.clone());
                 let complete = scope.complete([input], [output]);
-                found = Some((list.parameters, output));
+                found = Some((list.parameters, input, output));
                 complete
             })
         });
+        let not_recorded = |reason: &dyn fmt::Display| {
+            refuse(format!(
+                "its forward pass cannot be recorded: {reason}: expected a `forward` that takes an input of {size:?}, makes \
+                 its tensors on the input's device, and decides nothing by what they hold"
+            ))
+        };
         let captured = captured
-            .map_err(|reason| refuse(format!("its forward pass cannot be recorded: {reason}")))?
-            .map_err(|error| refuse(format!("its forward pass cannot be recorded: {error}")))?;
-        let (parameters, output) = found.expect("the scope was completed");
+            .map_err(|reason| not_recorded(&reason.trim_end_matches(['.', ' '])))?
+            .map_err(|error| not_recorded(&error))?;
+        let (parameters, input, output) = found.expect("the scope was completed");
+        let of_module: HashSet<TensorId> = parameters.iter().map(|it| it.id).chain([input]).collect();
+        let constants = captured.values.into_iter();
+        let constants = constants.filter(|(id, _)| !of_module.contains(id)).collect();
         let operations = captured.graph.operations;
         let mut origins = HashMap::new();
         let beside: HashSet<TensorId> = (parameters.iter().filter(|it| it.beside))
@@ -102,9 +115,15 @@ impl Trace {
             operations,
             numbers: numbers.map(|(n, parameter)| (parameter.id, n)).collect(),
             parameters,
+            constants,
             output,
             origins,
         })
+    }
+
+    /// The parameter that a tensor is.
+    pub fn number(&self, id: TensorId) -> Option<usize> {
+        self.numbers.get(&id).copied()
     }
 
     /// The parameter that a tensor is, or was before it was quantised.

@@ -13,7 +13,8 @@ use burn::nn::{
     LayerNormConfig, Linear, LinearConfig, PaddingConfig2d,
 };
 use burn::tensor::activation::{relu, sigmoid, softmax};
-use burn::tensor::ops::PadMode;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::{ConvOptions, PadMode};
 use burn::tensor::{Device, Int, Tensor, TensorData, s};
 use common::{assert_close, noise, tensor, values};
 use vwc_sdk::mapping::{ConvLayer, MappingConfig, PimArray};
@@ -754,6 +755,189 @@ fn grouped_transposed_convolutions_lose_as_many_channels_in_each_group() {
 }
 
 #[derive(Module, Debug)]
+struct Blurred {
+    first: Conv2d,
+    #[module(skip)]
+    blur: Blur,
+    last: Conv2d,
+    aux: Conv2d,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Blur {
+    /// Made for so many channels.
+    Kept(usize),
+    Uniform,
+    Repeated,
+}
+
+impl Blurred {
+    fn new(width: usize, blur: Blur) -> Self {
+        Self {
+            first: conv(3, width, 3),
+            blur,
+            last: conv(width, 2, 1),
+            aux: conv(width, 4, 1),
+        }
+    }
+
+    /// A depthwise convolution whose kernel is no parameter; a head that only training has; a gate that is spread out.
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let gate = sigmoid(x.clone().mean_dim(1));
+        let x = relu(self.first.forward(x));
+        let (device, [batch, channels, height, width]) = (x.device(), x.dims());
+        let row = Tensor::<4>::from_data([[[[1.0, 2.0, 1.0]]]], &device);
+        let kernel = match self.blur {
+            Blur::Kept(channels) => Tensor::from_data(
+                TensorData::new(vec![0.5f32; 3 * channels], [channels, 1, 1, 3]),
+                &device,
+            ),
+            Blur::Uniform => Tensor::ones([channels, 1, 1, 3], &device) / 3.0,
+            Blur::Repeated => row.repeat_dim(0, channels),
+        };
+        let options = ConvOptions::new([1, 1], [0, 1], [1, 1], channels);
+        let x = conv2d(x, kernel, None, options);
+        self.last
+            .forward(x * gate.expand([batch, channels, height, width]))
+    }
+}
+
+#[test]
+fn kernels_that_are_no_parameters_and_what_is_repeated_are_followed() {
+    for blur in [Blur::Uniform, Blur::Repeated] {
+        let expected = [("first", 6)];
+        for width in [4, 1] {
+            let small = pruned(
+                Blurred::new(6, blur),
+                [1, 3, 4, 4],
+                Blurred::forward,
+                &expected,
+                &[width],
+            );
+            assert_eq!(small.last.weight.dims(), [2, width, 1, 1]);
+        }
+    }
+    let net = Blurred::new(6, Blur::Kept(6));
+    let groups = find_groups(&net, [1, 3, 4, 4], Blurred::forward).unwrap();
+    let text = groups.to_string();
+    assert!(groups.is_empty(), "{text}");
+    assert!(
+        text.contains("first.weight [0]: 6 channels, by a kernel that is no parameter"),
+        "{text}"
+    );
+    assert!(
+        text.contains("aux.weight [0]: 4 channels, by a `forward` that does not reach them"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_smaller_module_has_to_do_the_same() {
+    // One channel is left of a depthwise convolution.
+    let net = filled(Separable::new(5, 2, 6));
+    let groups = find_groups(&net, [1, 3, 8, 8], Separable::forward).unwrap();
+    let small = groups
+        .prune_into(
+            &net,
+            Separable::new(1, 2, 6),
+            &[1, 6],
+            Ranking::L1,
+            Separable::forward,
+        )
+        .unwrap();
+    let x = tensor::<4>(&noise(9, 3 * 64), [1, 3, 8, 8], &device());
+    let expected = masked(&net, &groups, &[1, 6]).forward(x.clone());
+    assert_close(
+        &values(&small.forward(x)),
+        &values(&expected),
+        1e-5,
+        "one channel",
+    );
+    // Its kernel is wider apart.
+    let mut other = Separable::new(3, 2, 6);
+    other.depthwise = Conv2dConfig::new([3, 6], [3, 3])
+        .with_padding(PaddingConfig2d::Explicit(2, 2, 2, 2))
+        .with_dilation([2, 2])
+        .with_groups(3)
+        .init(&device());
+    let error = groups
+        .prune_into(&net, other, &[3, 6], Ranking::L1, Separable::forward)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("Conv2d is done in another way, at `depthwise.weight`"),
+        "{error}"
+    );
+
+    // Tensors of numbers that are made of the channels, and constants that are counted.
+    type Forward = fn(&Vec<Conv2d>, Tensor<4>) -> Tensor<4>;
+    let divided: Forward = |net, x| {
+        let x = net[0].forward(x);
+        let root = Tensor::<1>::from_data([x.dims()[1] as f32], &x.device()).sqrt();
+        net[1].forward(x / root.reshape([1, 1, 1, 1]))
+    };
+    let counted: Forward = |net, x| {
+        let x = net[0].forward(x);
+        let ones = Tensor::<4>::ones([1, x.dims()[1], 1, 1], &x.device());
+        net[1].forward(x / ones.sum_dim(1))
+    };
+    for (forward, message) in [
+        (divided, "a tensor that it makes of its channels"),
+        (counted, "constants of [1, 4, 1, 1] are added up"),
+    ] {
+        let net = vec![conv(3, 6, 1), conv(6, 2, 1)];
+        let groups = find_groups(&net, [1, 3, 4, 4], forward).unwrap();
+        let error = groups.prune(&net, &[4], Ranking::L1, forward).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+#[derive(Module, Debug)]
+struct TwoShuffles {
+    stem: Conv2d,
+    norm: GroupNorm,
+    wide: [Conv2d; 2],
+    last: Conv2d,
+}
+
+impl TwoShuffles {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = self.norm.forward(self.stem.forward(x));
+        let [x, y] = [0, 1].map(|n| {
+            let x = self.wide[n].forward(x.clone());
+            let [batch, channels, height, width] = x.dims();
+            let x = x.reshape([batch, channels / 4, 2, 2, height, width]);
+            let x = x.permute([0, 1, 4, 2, 5, 3]);
+            x.reshape([batch, channels / 4, 2 * height, 2 * width])
+        });
+        self.last.forward(relu(x + y))
+    }
+}
+
+#[test]
+fn reshapes_that_share_channels_are_read_alike() {
+    let net = TwoShuffles {
+        stem: conv(3, 8, 3),
+        norm: GroupNormConfig::new(2, 8).init(&device()),
+        wide: [conv(8, 5 * 4, 3), conv(8, 5 * 4, 3)],
+        last: conv(5, 2, 1),
+    };
+    let expected = [("stem", 4), ("wide.0 + wide.1", 5)];
+    let small = pruned(net, [1, 3, 4, 4], TwoShuffles::forward, &expected, &[4, 3]);
+    assert_eq!(small.wide[1].weight.dims(), [12, 8, 3, 3]);
+    // Channels in the middle.
+    let forward = |net: &Vec<Linear>, x: Tensor<3>| {
+        let x = net[0].forward(x);
+        let [batch, length, width] = x.dims();
+        let parts = x.reshape([batch, length, 2, width / 6, 3]);
+        net[1].forward(parts.sum_dim(4).sum_dim(2).reshape([batch, length, width / 6]))
+    };
+    let net = vec![linear(3, 24), linear(4, 2)];
+    let small = pruned(net, [1, 5, 3], forward, &[("0", 4)], &[3]);
+    assert_eq!(small[0].weight.dims(), [3, 18]);
+}
+
+#[derive(Module, Debug)]
 struct Products {
     first: Param<Tensor<2>>,
     second: Param<Tensor<2>>,
@@ -855,8 +1039,15 @@ fn numbers_that_a_module_makes_of_its_channels_are_its_own() {
         let third = x.dims()[1] / 3;
         net[1].forward(x.narrow(1, 2, third))
     };
+    let reads: Forward = |net, x| {
+        let (x, y) = (net[0].forward(x.clone()), net[0].forward(sigmoid(x)));
+        let wide = x.dims()[1] >= 6;
+        let [x, y] = [relu(x), relu(y)];
+        net[1].forward(if wide { x - y } else { y - x })
+    };
     for (forward, width, message) in [
         (chooses, 6, "it does Sigmoid where it did Relu"),
+        (reads, 6, "Sub is done in another way"),
         (slices, 2, "a slice begins at 2 where 1 is left of 2"),
     ] {
         let net = vec![conv(3, 6, 1), conv(width, 2, 1)];

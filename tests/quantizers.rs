@@ -11,7 +11,9 @@ use burn::optim::{GradientsParams, SgdConfig};
 use burn::store::ModuleRecord;
 use burn::tensor::{Device, Tensor};
 use common::{assert_close, devices, noise, tensor, tolerance, values};
-use vwc_sdk::quant::{Bits, FakeQuantized, PactConfig, QuantConv2d, QuantConv2dConfig, WeightQuantizer};
+use vwc_sdk::quant::{
+    Bits, FakeQuantized, PactConfig, QuantConv2d, QuantConv2dConfig, QuantLinearConfig, WeightQuantizer,
+};
 
 fn bits(bits: u8) -> Bits {
     Bits::new(bits).unwrap()
@@ -362,6 +364,59 @@ fn what_is_quantised_already_is_left_to_what_quantises_it() {
             "once",
         );
     }
+}
+
+#[test]
+fn layers_of_ours_learn_the_step_of_lsq() {
+    let device = Device::default().autodiff();
+    let quantizer = WeightQuantizer::lsq(Bits::TWO);
+    let conv = QuantConv2dConfig::new([3, 4], [3, 3]).with_quantizer(quantizer);
+    let conv = conv.init(&device);
+    let linear = QuantLinearConfig::new(3, 4)
+        .with_quantizer(quantizer)
+        .init(&device);
+    assert_eq!(conv.num_params(), 4 * 27 + 1);
+    assert_eq!(linear.num_params(), 3 * 4 + 4 + 1);
+    let step = |conv: &QuantConv2d| {
+        let state = conv.weight.reparameterization::<FakeQuantized>().unwrap();
+        values(&state.step.as_ref().unwrap().val())[0]
+    };
+    let mut optimizer = SgdConfig::new().init();
+    let gradients = conv.forward(input(&device)).powi_scalar(2).sum().backward();
+    let moved = optimizer.step(0.01, conv.clone(), GradientsParams::from_grads(gradients, &conv));
+    assert_ne!(step(&moved), step(&conv));
+    // And what is left in the end is quantised, once.
+    let quantized = values(&moved.quantized_weight());
+    let plain = moved.valid().materialize();
+    assert_eq!(values(&plain.weight.val()), quantized);
+    assert_eq!(values(&plain.quantized_weight()), quantized);
+}
+
+#[derive(Module, Debug)]
+struct Embedded {
+    stem: Conv2d,
+    body: Conv2d,
+    last: Conv2d,
+    head: Linear,
+    places: Param<Tensor<3>>,
+}
+
+#[test]
+fn ends_are_those_of_what_is_there_to_be_quantised() {
+    let device = Device::default();
+    let conv = |channels| Conv2dConfig::new(channels, [3, 3]).init(&device);
+    let net = Embedded {
+        stem: conv([3, 4]),
+        body: conv([4, 4]),
+        last: conv([4, 4]),
+        head: LinearConfig::new(4, 2).init(&device),
+        places: Param::from_tensor(Tensor::ones([1, 4, 4], &device)),
+    };
+    let plan = WeightQuantizer::xnor().on(&net);
+    let paths = |plan: &vwc_sdk::quant::QuantizeWeights| plan.paths().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(paths(&plan.clone().inner_convs()), ["body.weight"]);
+    let weights = plan.except("places").unwrap().inner();
+    assert_eq!(paths(&weights), ["body.weight", "last.weight"]);
 }
 
 #[test]

@@ -145,7 +145,9 @@ impl ModuleMapper for Put {
             }
             Some(data) => {
                 let [found, expected] = [data.shape(), &param.shape()].map(|shape| shape.to_vec());
-                format!("it is {found:?}, and {expected:?} in the module that is to take it")
+                format!(
+                    "it is {found:?}, and {expected:?} in the module that is to take it: make that of the same widths"
+                )
             }
             None if self.resize => return param,
             None => "there is no value for it".into(),

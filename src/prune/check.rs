@@ -1,10 +1,11 @@
 //! Whether a smaller module does what the one did that was followed, each operation on the channels that are left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use burn::tensor::Slice;
+use burn::tensor::{Slice, TensorData};
 use burn_ir::{
-    BaseOperationIr, IrVisitorMut, OperationIr, ScalarIr, SliceOpIr, TensorId, TensorIr, TensorStatus,
+    BaseOperationIr, IrVisitorMut, ModuleOperationIr, NumericOperationIr, OperationIr, ScalarIr, SliceOpIr,
+    TensorId, TensorIr, TensorStatus,
 };
 
 use super::labels::{Labels, operation_name};
@@ -26,52 +27,129 @@ pub(super) fn difference(
             before.operations.len()
         ));
     }
-    let operations = before.operations.iter().zip(&after.operations);
-    let mut differences = operations.filter_map(|(was, is)| {
-        let [name, other] = [was, is].map(|operation| operation_name(&format!("{operation:?}")).to_owned());
-        if name != other {
-            return Some(format!("it does {other} where it did {name}"));
+    let (mut old, mut new) = (Numbers::of(before), Numbers::of(after));
+    // The layer that is nearest, to name it.
+    let mut near = "the input";
+    for (was, is) in before.operations.iter().zip(&after.operations) {
+        if let Some(n) = was.inputs().find_map(|input| before.number(input.id)) {
+            near = &before.parameters[n].path;
         }
-        // Its number of groups goes with its channels.
-        let depthwise = |operation| Convolution::of(operation).is_some_and(|conv| conv.depthwise());
-        if !(depthwise(was) && depthwise(is)) {
-            if plain(was, false) != plain(is, false) {
-                return Some(format!("{name} is done in another way"));
-            }
-            if !its_own && plain(was, true) != plain(is, true) {
-                return Some(format!(
-                    "{name} computes with another number, which the module makes of its channels"
-                ));
-            }
-        }
-        starts_differ(was, is, labels, gone).or_else(|| shapes_differ(was, is, labels, gone))
-    });
-    differences.next()
-}
-
-/// An operation but for the tensors and places that it is done with, and `with_numbers` or without.
-fn plain(operation: &OperationIr, with_numbers: bool) -> OperationIr {
-    struct Plain(bool);
-    impl IrVisitorMut for Plain {
-        fn visit_tensor_mut(&mut self, tensor: &mut TensorIr) {
-            tensor.id = TensorId::new(0);
-            tensor.shape = [0; 0].into();
-            tensor.status = TensorStatus::ReadOnly;
-        }
-
-        fn visit_scalar_mut(&mut self, scalar: &mut ScalarIr) {
-            if !self.0 {
-                *scalar = ScalarIr::Bool(false);
-            }
-        }
-
-        fn visit_range_mut(&mut self, range: &mut Slice) {
-            *range = Slice::full();
+        let difference = done_otherwise([was, is], [&mut old, &mut new], its_own)
+            .or_else(|| starts_differ(was, is, labels, gone))
+            .or_else(|| shapes_differ(was, is, labels, gone));
+        if let Some(difference) = difference {
+            return Some(format!("{difference}, at `{near}` or after it"));
         }
     }
-    let mut operation = operation.clone();
-    operation.visit_mut(&mut Plain(with_numbers));
-    operation
+    let constants = |trace: &Trace, numbers: &Numbers| -> BTreeMap<u64, TensorData> {
+        let values = trace.constants.iter();
+        values
+            .filter_map(|(id, data)| Some((*numbers.0.get(id)?, data.clone())))
+            .collect()
+    };
+    if !its_own && constants(before, &old) != constants(after, &new) {
+        return Some("a tensor that it makes of its channels has other numbers".to_owned());
+    }
+    None
+}
+
+/// Operations of another kind, on other tensors or with other settings; and, where they are not `its_own`, with other numbers.
+fn done_otherwise(
+    [was, is]: [&OperationIr; 2],
+    [old, new]: [&mut Numbers; 2],
+    its_own: bool,
+) -> Option<String> {
+    let name = |operation| operation_name(&format!("{operation:?}")).to_owned();
+    if let (Some(was), Some(is)) = (Convolution::of(was), Convolution::of(is)) {
+        let expected = if was.depthwise() {
+            is.x.shape[1]
+        } else {
+            was.groups
+        };
+        if is.groups != expected {
+            return Some(format!(
+                "a convolution has {} groups where it is to have {expected}",
+                is.groups
+            ));
+        }
+    }
+    let [mut was_plain, mut is_plain] = [old.plain(was), new.plain(is)];
+    let same_numbers = was_plain == is_plain;
+    for operation in [&mut was_plain, &mut is_plain] {
+        operation.visit_mut(&mut WithoutScalars);
+    }
+    if was_plain != is_plain {
+        let [was, is] = [name(was), name(is)];
+        return Some(if was == is {
+            format!("{is} is done in another way")
+        } else {
+            format!("it does {is} where it did {was}")
+        });
+    }
+    if !its_own && !same_numbers {
+        return Some(format!(
+            "{} computes with another number, which the module makes of its channels",
+            name(is)
+        ));
+    }
+    None
+}
+
+/// A number for each tensor, in the order in which they are met: what reads the same tensors has the same numbers.
+struct Numbers(HashMap<TensorId, u64>);
+
+impl Numbers {
+    fn of(trace: &Trace) -> Self {
+        let parameters = trace.parameters.iter().zip(0..);
+        Self(parameters.map(|(parameter, n)| (parameter.id, n)).collect())
+    }
+
+    /// An operation with these numbers for its tensors, whatever their shapes, wherever it slices, in however many groups, and
+    /// however often it repeats what is alone.
+    fn plain(&mut self, operation: &OperationIr) -> OperationIr {
+        use BaseOperationIr::RepeatDim;
+        use ModuleOperationIr as M;
+        let mut operation = operation.clone();
+        match &mut operation {
+            OperationIr::Module(M::Conv1d(op)) => op.options.groups = 0,
+            OperationIr::Module(M::Conv2d(op)) => op.options.groups = 0,
+            OperationIr::Module(M::Conv3d(op)) => op.options.groups = 0,
+            OperationIr::Module(M::ConvTranspose1d(op)) => op.options.groups = 0,
+            OperationIr::Module(M::ConvTranspose2d(op)) => op.options.groups = 0,
+            OperationIr::Module(M::ConvTranspose3d(op)) => op.options.groups = 0,
+            OperationIr::BaseFloat(RepeatDim(op))
+            | OperationIr::BaseInt(RepeatDim(op))
+            | OperationIr::BaseBool(RepeatDim(op))
+                if op.tensor.shape[op.dim] == 1 =>
+            {
+                op.times = 0;
+            }
+            _ => {}
+        }
+        operation.visit_mut(self);
+        operation
+    }
+}
+
+impl IrVisitorMut for Numbers {
+    fn visit_tensor_mut(&mut self, tensor: &mut TensorIr) {
+        let next = self.0.len() as u64;
+        tensor.id = TensorId::new(*self.0.entry(tensor.id).or_insert(next));
+        tensor.shape = [0; 0].into();
+        tensor.status = TensorStatus::ReadOnly;
+    }
+
+    fn visit_range_mut(&mut self, range: &mut Slice) {
+        *range = Slice::full();
+    }
+}
+
+struct WithoutScalars;
+
+impl IrVisitorMut for WithoutScalars {
+    fn visit_scalar_mut(&mut self, scalar: &mut ScalarIr) {
+        *scalar = ScalarIr::Bool(false);
+    }
 }
 
 /// How many of the first `count` labels along dimension `d` of a tensor are left; `count` where nothing can be cut there.
@@ -123,18 +201,40 @@ fn shapes_differ(
     labels: &Labels,
     gone: &BTreeSet<usize>,
 ) -> Option<String> {
+    use NumericOperationIr as N;
+    let unknown = |id: TensorId| labels.of_id(id).iter().all(Option::is_none);
+    // What is repeated as often as is asked for may be so another number of times, unless it is counted.
+    let resized = was.inputs().zip(is.inputs());
+    let mut resized = resized.filter(|(old, new)| {
+        let mut dims = 0..old.shape.num_dims();
+        unknown(old.id) && old.shape != new.shape && dims.any(|d| labels.any_size(old.id, d))
+    });
+    let counts = matches!(
+        was,
+        OperationIr::NumericFloat(_, N::Sum(_) | N::SumDim(_) | N::SumDims(_))
+            | OperationIr::NumericInt(_, N::Sum(_) | N::SumDim(_) | N::SumDims(_))
+    );
+    if counts && let Some((old, new)) = resized.next() {
+        return Some(format!(
+            "constants of {:?} are added up where they were {:?}",
+            new.shape.to_vec(),
+            old.shape.to_vec()
+        ));
+    }
+    let of_nobody = was.inputs().all(|input| unknown(input.id));
     let mut outputs = was.outputs().zip(is.outputs());
     outputs.find_map(|(was, is)| {
         // What no parameter has reached may be merged with what one has: only its number of dimensions is known.
-        if labels.of_id(was.id).iter().all(Option::is_none) {
+        if unknown(was.id) && !of_nobody {
             return None;
         }
-        let sizes = was.shape.to_vec();
-        let expected = sizes.iter().enumerate();
-        let expected: Vec<usize> = expected
-            .map(|(d, &size)| left(labels, gone, was.id, d, size))
+        let (sizes, found) = (was.shape.to_vec(), is.shape.to_vec());
+        let expected: Vec<usize> = (sizes.iter().enumerate())
+            .map(|(d, &size)| match found.get(d) {
+                Some(&found) if labels.any_size(was.id, d) => found,
+                _ => left(labels, gone, was.id, d, size),
+            })
             .collect();
-        let found = is.shape.to_vec();
         (found != expected)
             .then(|| format!("an operation gives {found:?} where {expected:?} are left of {sizes:?}"))
     })

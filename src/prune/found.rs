@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use burn::module::Module;
@@ -51,7 +51,8 @@ pub struct FixedChannels {
 /// or product over channels, a convolution or pool that goes along them.
 ///
 /// Recorded is what the module does in evaluation, for one shape of the input; what another shape or a random number would
-/// do differently is not seen. A module of several inputs or outputs is given as one of one: let `forward` make the others of
+/// do differently is not seen. A small input will do: time goes with its size where reshapes split channels. What `forward`
+/// does not reach, such as a head for training alone, is listed as fixed and stays as wide as it is. A module of several inputs or outputs is given as one of one: let `forward` make the others of
 /// its input, and concatenate, flattened, what comes out.
 ///
 /// # Errors
@@ -98,26 +99,26 @@ pub fn find_groups<M: Module, const D: usize, const E: usize>(
     forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
 ) -> Result<FoundGroups, Error> {
     let trace = Trace::record(module, input, &forward)?;
-    let mut found = FoundGroups::read(trace, &input, HashSet::new())?;
-    let splits = found.labels.splits().to_vec();
-    let mut all_fit = true;
-    for &split in &splits {
+    let mut found = FoundGroups::read(trace, &input, HashMap::new())?;
+    let read_with = |found: &FoundGroups, splits: &[TensorId], choice: usize| {
+        let mut choices = found.labels.choices().clone();
+        choices.extend(splits.iter().map(|&split| (split, choice)));
+        let other = FoundGroups::read(found.trace.clone(), &input, choices).ok()?;
+        other.fits(module, splits, &forward).then_some(other)
+    };
+    let mut unfit = Vec::new();
+    for (split, ways) in found.labels.splits().to_vec() {
         if found.fits(module, &[split], &forward) {
             continue;
         }
-        let mut outer = found.labels.outer().clone();
-        outer.insert(split);
-        let other = FoundGroups::read(found.trace.clone(), &input, outer)?;
-        if other.fits(module, &[split], &forward) {
-            found = other;
-        } else {
-            all_fit = false;
+        match (0..ways - 1).find_map(|choice| read_with(&found, &[split], choice)) {
+            Some(other) => found = other,
+            None => unfit.push(split),
         }
     }
-    if !all_fit {
-        // Two that belong together may have to be read otherwise together.
-        let other = FoundGroups::read(found.trace.clone(), &input, splits.iter().copied().collect())?;
-        if other.fits(module, &splits, &forward) {
+    // Those that have channels in common may have to be read otherwise together.
+    for tied in found.tied(&unfit) {
+        if let Some(other) = read_with(&found, &tied, 0).filter(|_| tied.len() > 1) {
             found = other;
         }
     }
@@ -156,9 +157,9 @@ fn producers(trace: &Trace, labels: &Labels) -> BTreeSet<(usize, usize)> {
 }
 
 impl FoundGroups {
-    /// The groups of what was recorded, where the reshapes of `outer` are read otherwise.
-    fn read(trace: Trace, input: &[usize], outer: HashSet<TensorId>) -> Result<Self, Error> {
-        let labels = Labels::follow(&trace, outer)?;
+    /// The groups of what was recorded, with reshapes read as `choices` says.
+    fn read(trace: Trace, input: &[usize], choices: HashMap<TensorId, usize>) -> Result<Self, Error> {
+        let labels = Labels::follow(&trace, choices)?;
         let producers = producers(&trace, &labels);
 
         // Every channel, by its label, with where it stands: parameter, dimension and indices.
@@ -180,6 +181,17 @@ impl FoundGroups {
                         }
                     }
                 }
+            }
+        }
+
+        let read: HashSet<TensorId> = (trace.operations.iter())
+            .flat_map(OperationIr::inputs)
+            .map(|it| it.id)
+            .collect();
+        for (n, parameter) in trace.parameters.iter().enumerate() {
+            if !read.contains(&parameter.id) && parameter.shape.len() > 1 {
+                let indices = (0..parameter.shape[0]).collect();
+                fixed.insert((n, 0, "a `forward` that does not reach them"), indices);
             }
         }
 
@@ -262,6 +274,30 @@ impl FoundGroups {
         })
     }
 
+    /// The channels in the result of a reshape.
+    fn channels_in(&self, split: TensorId) -> BTreeSet<usize> {
+        let along = self.labels.of_id(split).iter().flatten().flatten();
+        along.map(|&label| self.labels.root(label)).collect()
+    }
+
+    /// These reshapes, those together that have channels in common.
+    fn tied(&self, splits: &[TensorId]) -> Vec<Vec<TensorId>> {
+        let mut sets: Vec<(BTreeSet<usize>, Vec<TensorId>)> = Vec::new();
+        for &split in splits {
+            let mut own = (self.channels_in(split), vec![split]);
+            let (common, others) =
+                (sets.into_iter()).partition(|(channels, _)| !channels.is_disjoint(&own.0));
+            sets = others;
+            let common: Vec<(BTreeSet<usize>, Vec<TensorId>)> = common;
+            for (channels, splits) in common {
+                own.0.extend(channels);
+                own.1.extend(splits);
+            }
+            sets.push(own);
+        }
+        sets.into_iter().map(|(_, splits)| splits).collect()
+    }
+
     /// Whether there are groups with channels in the results of these reshapes, and each of them can lose one.
     fn fits<M: Module, const D: usize, const E: usize>(
         &self,
@@ -269,10 +305,7 @@ impl FoundGroups {
         splits: &[TensorId],
         forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
     ) -> bool {
-        let along = splits.iter().flat_map(|&split| self.labels.of_id(split));
-        let here: BTreeSet<usize> = (along.flatten().flatten())
-            .map(|&label| self.labels.root(label))
-            .collect();
+        let here: BTreeSet<usize> = splits.iter().flat_map(|&split| self.channels_in(split)).collect();
         let mut groups = (0..self.groups.len()).filter(|&group| here.contains(&self.channels[group][0]));
         let mut met = false;
         let can = groups.all(|group| {
@@ -388,8 +421,9 @@ impl FoundGroups {
     /// parameters have the names that they had and other shapes.
     ///
     /// What is left is recorded once more, and has to do the same operations, with the same numbers, on the channels that are
-    /// left. Means and sums over channels, and products of two feature maps, are taken over those: where a channel that is zero
-    /// everywhere would have counted, in a norm over channels say, the smaller module is not the larger one with zeros in it.
+    /// left. Means and sums over channels, products of two feature maps, and the maximum of a whole map are taken over those:
+    /// where a channel that is zero everywhere would have counted, in a norm over channels say, the smaller module is not the
+    /// larger one with zeros in it.
     ///
     /// # Errors
     ///
@@ -504,7 +538,8 @@ impl FoundGroups {
         let advice = if its_own {
             "give one that is made as the first was, for these widths, and the same `forward`"
         } else {
-            "make a smaller module and fill it with `prune_into`, or leave that group as it is"
+            "make a smaller module and fill it with `prune_into`, leave the group as it is, or give the `forward` that the \
+             groups were found with"
         };
         Err(refuse(format!("with widths {widths:?} {difference}: {advice}")))
     }

@@ -27,29 +27,32 @@ pub(super) struct Labels {
     tensors: HashMap<TensorId, Vec<Along>>,
     /// Tensors of one number all over, as many as are asked for: they go with any channels.
     uniform: HashSet<TensorId>,
-    /// Reshapes that split channels, by their results: which dimension is the channels' they do not say.
-    splits: Vec<TensorId>,
-    /// Those of them that are read as though the first dimension was it; of the others it is the last.
-    outer: HashSet<TensorId>,
+    /// Dimensions that one number was repeated along, as often as was asked for: they go with any channels too.
+    grown: HashSet<(TensorId, usize)>,
+    /// Reshapes that split channels, by their results, and among how many dimensions: which is the channels' they do not say.
+    splits: Vec<(TensorId, usize)>,
+    /// Which of them is taken; the last where nothing is said.
+    choices: HashMap<TensorId, usize>,
 }
 
 impl Labels {
     /// Follows the labels of the parameters through all that was recorded.
     ///
     /// A reshape that splits channels is read with the channels in the last dimension, as a norm of groups and the heads of an
-    /// attention have them, but for those of `outer`, which have them in the first, as a pixel shuffle has.
+    /// attention have them, unless `choices` says otherwise: a pixel shuffle has them in the first.
     ///
     /// # Errors
     ///
     /// [`Error::Graph`] names an operation that is not understood.
-    pub fn follow(trace: &Trace, outer: HashSet<TensorId>) -> Result<Self, Error> {
+    pub fn follow(trace: &Trace, choices: HashMap<TensorId, usize>) -> Result<Self, Error> {
         let mut labels = Self {
             same: Vec::new(),
             fixed: HashMap::new(),
             tensors: HashMap::new(),
             uniform: HashSet::new(),
+            grown: HashSet::new(),
             splits: Vec::new(),
-            outer,
+            choices,
         };
         for parameter in &trace.parameters {
             if labels.tensors.contains_key(&parameter.id) {
@@ -69,14 +72,19 @@ impl Labels {
         Ok(labels)
     }
 
-    /// The reshapes that may be read otherwise, by their results.
-    pub fn splits(&self) -> &[TensorId] {
+    /// The reshapes that may be read in several ways, by their results, and in how many.
+    pub fn splits(&self) -> &[(TensorId, usize)] {
         &self.splits
     }
 
-    /// Those of them that are.
-    pub fn outer(&self) -> &HashSet<TensorId> {
-        &self.outer
+    /// How they are read, where it is not the last way.
+    pub fn choices(&self) -> &HashMap<TensorId, usize> {
+        &self.choices
+    }
+
+    /// Whether a dimension has the size that is asked for, of numbers that are all the same along it.
+    pub fn any_size(&self, id: TensorId, d: usize) -> bool {
+        self.uniform.contains(&id) || self.grown.contains(&(id, d))
     }
 
     /// The labels along each dimension of a tensor.
@@ -162,6 +170,7 @@ impl Labels {
         let shape = sizes(out);
         let mut result: Vec<Along> = vec![None; shape.len()];
         let mut seen = vec![false; shape.len()];
+        let mut grown = Vec::new();
         let operands: Vec<&TensorIr> = (operands.iter().copied())
             .filter(|operand| !self.uniform.contains(&operand.id))
             .collect();
@@ -171,9 +180,13 @@ impl Labels {
         for operand in operands {
             let (along, sizes) = (self.of(operand), sizes(operand));
             let before = shape.len() - sizes.len();
-            for (d, (along, size)) in along.iter().zip(sizes).enumerate() {
-                let d = before + d;
+            for (at, (along, size)) in along.iter().zip(sizes).enumerate() {
+                let d = before + at;
                 if size != shape[d] || size == 1 && along.is_none() {
+                    continue;
+                }
+                if self.grown.contains(&(operand.id, at)) {
+                    grown.push(d);
                     continue;
                 }
                 result[d] = if seen[d] {
@@ -184,6 +197,8 @@ impl Labels {
                 seen[d] = true;
             }
         }
+        let grown = grown.into_iter().filter(|&d| !seen[d]);
+        self.grown.extend(grown.map(|d| (out.id, d)));
         self.set(out, result);
     }
 
@@ -271,7 +286,19 @@ impl Labels {
                 (None, Some(inputs)) => self.fix(inputs, "the input"),
                 _ => {}
             }
-            weights[0].clone()
+            match &weights[0] {
+                Some(output) => Some(output.clone()),
+                // Each channel comes out by the same numbers.
+                None if conv.depthwise() && sizes(weight)[0] == channels && self.any_size(weight.id, 0) => {
+                    input.clone()
+                }
+                None => {
+                    if let Some(input) = &input {
+                        self.fix(input, "a kernel that is no parameter");
+                    }
+                    None
+                }
+            }
         };
         if let Some(output) = &output
             && groups > 1
@@ -412,14 +439,10 @@ impl Labels {
         } else if let Some(d) = (0..to.len()).find(|&d| fits(d)) {
             result[d] = Some((0..to[d]).map(|n| label(n * strides[d])).collect());
         } else {
-            self.splits.push(out);
-            let mut dims = (0..to.len()).filter(|&d| to[d] > 1);
-            let first = dims.next().unwrap_or_default();
-            let d = if self.outer.contains(&out) {
-                first
-            } else {
-                dims.next_back().unwrap_or(first)
-            };
+            let dims: Vec<usize> = (0..to.len()).filter(|&d| to[d] > 1).collect();
+            let last = dims.len() - 1;
+            self.splits.push((out, dims.len()));
+            let d = dims[self.choices.get(&out).map_or(last, |&choice| choice.min(last))];
             let (size, stride) = (to[d], strides[d]);
             for n in 0..count {
                 self.unite(label(n / stride % size * stride), label(n));
@@ -648,7 +671,16 @@ impl Labels {
                 }
                 self.set(&op.out, along);
             }
-            B::Expand(op) => self.elementwise(&[&op.input], &op.out),
+            B::Expand(op) => {
+                self.elementwise(&[&op.input], &op.out);
+                let (from, to) = (sizes(&op.input), sizes(&op.out));
+                let before = to.len() - from.len();
+                for d in 0..to.len() {
+                    if to[d] > 1 && (d < before || from[d - before] == 1) {
+                        self.grown.insert((op.out.id, d));
+                    }
+                }
+            }
             B::Slice(op) => self.slice(&op.tensor, &op.ranges, &op.out),
             B::Select(op) => {
                 let mut along = self.of(&op.tensor);
@@ -660,6 +692,10 @@ impl Labels {
             B::Cat(op) => self.cat(&op.tensors, op.dim, &op.out),
             B::RepeatDim(op) => {
                 let mut along = self.of(&op.tensor);
+                if sizes(&op.tensor)[op.dim] == 1 {
+                    along[op.dim] = None;
+                    self.grown.insert((op.out.id, op.dim));
+                }
                 if let Some(labels) = &mut along[op.dim] {
                     *labels = labels.repeat(op.times);
                 }

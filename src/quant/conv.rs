@@ -39,7 +39,8 @@ pub struct QuantConv2dConfig {
 /// A 2-D convolution whose weights are quantised on the way to use.
 ///
 /// Its `weight` stays the latent one under Burn's `materialize()`: [`quantized_weight`](Self::quantized_weight) gives what is
-/// computed with.
+/// computed with. The exception is [`WeightQuantizer::Lsq`], whose step is learned: it is a reparameterization of the weight, and the
+/// layer's own `quantizer` is [`Identity`](WeightQuantizer::Identity).
 #[derive(Module, Debug)]
 pub struct QuantConv2d {
     /// Latent weights, `[channels_out, channels_in, kernel_height, kernel_width]`.
@@ -66,16 +67,17 @@ impl QuantConv2dConfig {
         let fan_in = Some(inputs * kernel_h * kernel_w);
         let fan_out = Some(outputs * kernel_h * kernel_w);
         let init = &self.initializer;
-        QuantConv2d {
+        let layer = QuantConv2d {
             weight: init.init_with([outputs, inputs, kernel_h, kernel_w], fan_in, fan_out, device),
             bias: self
                 .bias
                 .then(|| init.init_with([outputs], fan_in, fan_out, device)),
             stride: self.stride,
             padding: self.padding,
-            quantizer: self.quantizer,
+            quantizer: self.quantizer.kept_by_layer(),
             input_bits: self.input_bits,
-        }
+        };
+        self.quantizer.beside_weight(layer)
     }
 }
 

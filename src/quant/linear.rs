@@ -39,13 +39,14 @@ impl QuantLinearConfig {
     pub fn init(&self, device: &Device) -> QuantLinear {
         let (fan_in, fan_out) = (Some(self.d_input), Some(self.d_output));
         let init = &self.initializer;
-        QuantLinear {
+        let layer = QuantLinear {
             weight: init.init_with([self.d_input, self.d_output], fan_in, fan_out, device),
             bias: self
                 .bias
                 .then(|| init.init_with([self.d_output], fan_in, fan_out, device)),
-            quantizer: self.quantizer,
-        }
+            quantizer: self.quantizer.kept_by_layer(),
+        };
+        self.quantizer.beside_weight(layer)
     }
 }
 

@@ -23,7 +23,8 @@ const SMALLEST_CLIP: f32 = 1e-6;
 /// is rounded.
 ///
 /// The gradient is 1 between 0 and the clip and 0 outside; that of the clip is the sum of those of all inputs above it.
-/// PACT (Choi et al., 2018, arXiv 1805.06085), equations 1 to 3.
+/// PACT (Choi et al., 2018, arXiv 1805.06085), equations 1 to 3. A clip that training has brought to 0 or below counts as 1e-6, and
+/// no gradient brings it back: train with a smaller rate for it.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};

@@ -49,10 +49,9 @@ pub enum WeightQuantizer {
     /// The gradient of a weight is 1 within the range and 0 outside; that of the step is `round(v) - v` within, with
     /// `v = w / step`, and the range's end outside, times `1 / sqrt(weights * (2^(k-1) - 1))`. It starts from
     /// `2 * mean|W| / sqrt(2^(k-1) - 1)`. LSQ (Esser et al., 2020, arXiv 1902.08153), equations 1 to 3 and section 2.2; of
-    /// one bit it does not speak.
+    /// one bit, where 1 stands for `2^(k-1) - 1`, it does not speak.
     ///
-    /// A step is learned on any module through its reparameterization; in a [`QuantConv2d`](super::QuantConv2d) of its own
-    /// it is the one that learning would start from.
+    /// The step is kept beside the weight by Burn's reparameterization, in any module and in layers of ours.
     Lsq(Bits),
 }
 
@@ -87,6 +86,22 @@ impl WeightQuantizer {
     pub fn forward<const D: usize>(&self, weight: Tensor<D>) -> Tensor<D> {
         let step = self.first_step(&weight);
         self.with_step(weight, step, filters(D))
+    }
+
+    /// What a layer of ours keeps of it; that of a learned step stands beside the weight.
+    pub(super) fn kept_by_layer(self) -> Self {
+        match self {
+            Self::Lsq(_) => Self::Identity,
+            other => other,
+        }
+    }
+
+    /// `layer`, one of ours, with this beside its weight where a step is learned.
+    pub(super) fn beside_weight<M: Module>(self, layer: M) -> M {
+        match self {
+            Self::Lsq(_) => layer.apply_reparameterization(self),
+            _ => layer,
+        }
     }
 
     /// The weights to compute with, of a layer's parameter: one that has a quantiser beside it is not quantised once more.

@@ -47,7 +47,8 @@ impl Reparameterization for FakeQuantized {
 }
 
 /// Every weight of two dimensions and more: of convolutions and linear layers, not biases and batch norms. One that has a
-/// reparameterization keeps the one that it has. [`WeightQuantizer::on`] says what is quantised, and chooses.
+/// reparameterization keeps the one that it has; filters are taken to be where [`WeightQuantizer::forward`] has them, in transposed
+/// convolutions too. [`WeightQuantizer::on`] knows those, says what is quantised, and chooses.
 impl Reparameterizer for WeightQuantizer {
     type Reparam = FakeQuantized;
 
@@ -109,8 +110,8 @@ impl Reparameterizer for WeightQuantizer {
 #[derive(Clone, Debug)]
 pub struct QuantizeWeights {
     weights: Vec<Weight>,
-    /// The first and the last weight of the module, by their places, and those of its convolutions.
-    ends: [[usize; 2]; 2],
+    /// The weights that have a first and a last, by their places, and whether they are convolutions'.
+    all: Vec<(usize, bool)>,
     /// Weights that are left to something else, and to what.
     taken: Vec<(Weight, &'static str)>,
 }
@@ -127,8 +128,9 @@ struct Weight {
 }
 
 impl Weight {
+    /// Of three dimensions and more, and called a weight: a position embedding is not.
     fn is_conv(&self) -> bool {
-        self.shape.len() > 2
+        self.shape.len() > 2 && self.path.rsplit('.').next() == Some("weight")
     }
 }
 
@@ -145,17 +147,9 @@ impl QuantizeWeights {
         };
         module.visit(&mut list);
         let List { weights, taken, .. } = list;
-        let all = || weights.iter().chain(taken.iter().map(|(weight, _)| weight));
-        let ends = |convs: bool| {
-            let places = || {
-                all()
-                    .filter(|weight| weight.is_conv() || !convs)
-                    .map(|weight| weight.place)
-            };
-            [places().min(), places().max()].map(Option::unwrap_or_default)
-        };
+        let all = weights.iter().chain(taken.iter().map(|(weight, _)| weight));
         Self {
-            ends: [ends(false), ends(true)],
+            all: all.map(|weight| (weight.place, weight.is_conv())).collect(),
             weights,
             taken,
         }
@@ -202,21 +196,33 @@ impl QuantizeWeights {
     }
 
     /// All but the module's first and last, in the order of its fields: networks of few bits keep these two in full
-    /// precision.
+    /// precision. Counted is what is left to others too, and not what was taken out by [`except`](Self::except).
     #[must_use]
     pub fn inner(mut self) -> Self {
-        let [ends, _] = self.ends;
+        let ends = self.ends(false);
         self.weights.retain(|weight| !ends.contains(&weight.place));
         self
     }
 
-    /// The convolutions alone, by their weights of three dimensions and more, without the module's first and last of them.
+    /// The convolutions alone, by their parameters `weight` of three dimensions and more, without the module's first and last of
+    /// them. Counted as by [`inner`](Self::inner).
     #[must_use]
     pub fn inner_convs(mut self) -> Self {
-        let [_, ends] = self.ends;
+        let ends = self.ends(true);
         self.weights
             .retain(|weight| weight.is_conv() && !ends.contains(&weight.place));
         self
+    }
+
+    /// The places of the first and the last.
+    fn ends(&self, convs: bool) -> Vec<usize> {
+        let places = || {
+            self.all
+                .iter()
+                .filter(|(_, conv)| *conv || !convs)
+                .map(|(place, _)| *place)
+        };
+        places().min().into_iter().chain(places().max()).collect()
     }
 
     /// Those that fit `pattern` alone.
@@ -237,7 +243,12 @@ impl QuantizeWeights {
     /// [`Error::Parameter`] where all stay.
     pub fn except(mut self, pattern: &str) -> Result<Self, Error> {
         self.check(pattern)?;
-        self.weights.retain(|weight| !fits(pattern, &weight.path));
+        let gone: Vec<usize> = (self.weights.iter())
+            .filter(|weight| fits(pattern, &weight.path))
+            .map(|weight| weight.place)
+            .collect();
+        self.weights.retain(|weight| !gone.contains(&weight.place));
+        self.all.retain(|(place, _)| !gone.contains(place));
         Ok(self)
     }
 
