@@ -5,7 +5,7 @@ use std::fmt;
 
 use burn::backend::Capture;
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use burn_ir::{ModuleOperationIr, OperationIr, TensorId, TensorIr};
 
 use crate::Error;
@@ -24,8 +24,8 @@ pub(crate) struct Trace {
     /// In the order of the module's fields.
     pub parameters: Vec<Parameter>,
     pub output: TensorId,
-    /// Tensors that `forward` made of numbers.
-    pub constants: BTreeMap<TensorId, TensorData>,
+    /// The bytes of tensors that `forward` made of numbers.
+    pub constants: BTreeMap<TensorId, Vec<u8>>,
     /// Where each parameter stands in the list.
     numbers: HashMap<TensorId, usize>,
     /// What a tensor was computed from, the largest operand: behind a quantised weight, the latent one.
@@ -94,7 +94,10 @@ impl Trace {
         let (parameters, input, output) = found.expect("the scope was completed");
         let of_module: HashSet<TensorId> = parameters.iter().map(|it| it.id).chain([input]).collect();
         let constants = captured.values.into_iter();
-        let constants = constants.filter(|(id, _)| !of_module.contains(id)).collect();
+        let constants = constants.filter(|(id, _)| !of_module.contains(id));
+        let constants = constants
+            .map(|(id, data)| (id, data.as_bytes().to_vec()))
+            .collect();
         let operations = captured.graph.operations;
         let mut origins = HashMap::new();
         let beside: HashSet<TensorId> = (parameters.iter().filter(|it| it.beside))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use burn::tensor::{Slice, TensorData};
+use burn::tensor::Slice;
 use burn_ir::{
     BaseOperationIr, IrVisitorMut, ModuleOperationIr, NumericOperationIr, OperationIr, ScalarIr, SliceOpIr,
     TensorId, TensorIr, TensorStatus,
@@ -41,13 +41,7 @@ pub(super) fn difference(
             return Some(format!("{difference}, at `{near}` or after it"));
         }
     }
-    let constants = |trace: &Trace, numbers: &Numbers| -> BTreeMap<u64, TensorData> {
-        let values = trace.constants.iter();
-        values
-            .filter_map(|(id, data)| Some((*numbers.0.get(id)?, data.clone())))
-            .collect()
-    };
-    if !its_own && constants(before, &old) != constants(after, &new) {
+    if !its_own && old.constants(before) != new.constants(after) {
         return Some("a tensor that it makes of its channels has other numbers".to_owned());
     }
     None
@@ -102,6 +96,14 @@ impl Numbers {
     fn of(trace: &Trace) -> Self {
         let parameters = trace.parameters.iter().zip(0..);
         Self(parameters.map(|(parameter, n)| (parameter.id, n)).collect())
+    }
+
+    /// The tensors that were made of numbers and are read.
+    fn constants<'a>(&self, trace: &'a Trace) -> BTreeMap<u64, &'a [u8]> {
+        let constants = trace.constants.iter();
+        constants
+            .filter_map(|(id, bytes)| Some((*self.0.get(id)?, &bytes[..])))
+            .collect()
     }
 
     /// An operation with these numbers for its tensors, whatever their shapes, wherever it slices, in however many groups, and
