@@ -51,9 +51,10 @@ pub struct FixedChannels {
 /// or product over channels, a convolution or pool that goes along them.
 ///
 /// Recorded is what the module does in evaluation, for one shape of the input; what another shape or a random number would
-/// do differently is not seen. A small input will do: time goes with its size where reshapes split channels. What `forward`
-/// does not reach, such as a head for training alone, is listed as fixed and stays as wide as it is. A module of several inputs or outputs is given as one of one: let `forward` make the others of
-/// its input, and concatenate, flattened, what comes out.
+/// do differently is not seen. The smallest input that the module takes will do: time goes with its size where reshapes split
+/// channels, as in norms of groups. What `forward` does not reach, such as a head for training alone, is listed as fixed and
+/// stays as wide as it is. A module of several inputs or outputs is given as one of one: let `forward` make the others of its
+/// input, and concatenate, flattened, what comes out.
 ///
 /// # Errors
 ///

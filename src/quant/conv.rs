@@ -39,8 +39,8 @@ pub struct QuantConv2dConfig {
 /// A 2-D convolution whose weights are quantised on the way to use.
 ///
 /// Its `weight` stays the latent one under Burn's `materialize()`: [`quantized_weight`](Self::quantized_weight) gives what is
-/// computed with. The exception is [`WeightQuantizer::Lsq`], whose step is learned: it is a reparameterization of the weight, and the
-/// layer's own `quantizer` is [`Identity`](WeightQuantizer::Identity).
+/// computed with. The exception is [`WeightQuantizer::Lsq`], whose step is learned: it is a reparameterization of the weight,
+/// and the layer's own `quantizer` is [`Identity`](WeightQuantizer::Identity).
 #[derive(Module, Debug)]
 pub struct QuantConv2d {
     /// Latent weights, `[channels_out, channels_in, kernel_height, kernel_width]`.
