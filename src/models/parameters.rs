@@ -72,8 +72,21 @@ impl Parameters {
     ///
     /// [`Error::Parameter`] where a parameter of the module is missing here or has another shape.
     pub fn put_into<M: Module>(self, module: M) -> Result<M, Error> {
+        self.put(module, false)
+    }
+
+    /// As [`put_into`](Self::put_into), whatever the shapes were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] where a parameter of the module is missing here.
+    pub(crate) fn put_resized<M: Module>(self, module: M) -> Result<M, Error> {
+        self.put(module, true)
+    }
+
+    fn put<M: Module>(self, module: M, resize: bool) -> Result<M, Error> {
         let mut put = Put {
-            resize: false,
+            resize,
             parameters: self,
             path: Vec::new(),
             misfit: None,
@@ -83,17 +96,6 @@ impl Parameters {
             Some((path, reason)) => Err(Error::Parameter { path, reason }),
             None => Ok(module),
         }
-    }
-
-    /// `module` with these values, whatever the shapes were, and the others as they are.
-    pub(crate) fn put_resized<M: Module>(self, module: M) -> M {
-        let mut put = Put {
-            resize: true,
-            parameters: self,
-            path: Vec::new(),
-            misfit: None,
-        };
-        module.map(&mut put)
     }
 }
 
@@ -149,7 +151,6 @@ impl ModuleMapper for Put {
                     "it is {found:?}, and {expected:?} in the module that is to take it: make that of the same widths"
                 )
             }
-            None if self.resize => return param,
             None => "there is no value for it".into(),
         };
         self.misfit.get_or_insert((path, reason));

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use super::layout::gather;
 use super::machine::Machine;
-use super::model::{Gather, Kernel, Kind, Model, PackedConv, PackedEnd, Value};
+use super::model::{FloatConv, Gather, Kernel, Kind, Model, PackedConv, PackedEnd, Value};
 use super::rows::{
     CodeRow, FloatRows, MeanRows, Out, PackedRows, QuantizeRows, Scratch, Sums, run_end, run_float, run_mean,
     run_packed, run_quantize, run_sums,
@@ -325,6 +325,25 @@ fn packed(
     run_end(machine, conv, sums, added, out);
 }
 
+/// Rows of a convolution in full precision, by one thread.
+fn float(
+    machine: Machine,
+    conv: &FloatConv,
+    rows: Range<usize>,
+    x: &[f32],
+    out: Out<'_>,
+    scratch: &mut Scratch,
+) {
+    let job = FloatRows {
+        conv,
+        rows,
+        x,
+        out,
+        scratch,
+    };
+    run_float(machine, job);
+}
+
 impl Workspace {
     fn new(model: &Model, threads: usize) -> Self {
         let buffers = &model.buffers;
@@ -415,15 +434,7 @@ impl Workspace {
                     Kernel::Float(conv) => {
                         let x = &floats[input.buffer][..];
                         share_rows(scratch, rows, out, row.len(), &|rows, out, scratch| {
-                            let (out, scratch) = (Out::Codes(out, row), &mut scratch[0]);
-                            let job = FloatRows {
-                                conv,
-                                rows,
-                                x,
-                                out,
-                                scratch,
-                            };
-                            run_float(machine, job);
+                            float(machine, conv, rows, x, Out::Codes(out, row), &mut scratch[0]);
                         });
                     }
                     Kernel::Quantize(quantize) => {
@@ -467,15 +478,7 @@ impl Workspace {
                     Kernel::Float(conv) => {
                         let x = &floats[input.buffer][..];
                         share_rows(scratch, rows, out, line, &|rows, out, scratch| {
-                            let (out, scratch) = (Out::Floats(out), &mut scratch[0]);
-                            let job = FloatRows {
-                                conv,
-                                rows,
-                                x,
-                                out,
-                                scratch,
-                            };
-                            run_float(machine, job);
+                            float(machine, conv, rows, x, Out::Floats(out), &mut scratch[0]);
                         });
                     }
                     Kernel::Unpack(codes) => {

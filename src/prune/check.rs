@@ -11,15 +11,9 @@ use burn_ir::{
 use super::labels::{Labels, operation_name};
 use crate::trace::{Convolution, Trace};
 
-/// What a smaller module does otherwise than `before`, if anything, when the channels of the labels `gone` are gone. Numbers that
-/// it computes with may be others where they are `its_own`.
-pub(super) fn difference(
-    before: &Trace,
-    labels: &Labels,
-    gone: &BTreeSet<usize>,
-    after: &Trace,
-    its_own: bool,
-) -> Option<String> {
+/// What a smaller module does otherwise than `before`, if anything, on the channels that are left. Numbers that it computes
+/// with may be others where they are `its_own`.
+pub(super) fn difference(before: &Trace, left: Left<'_>, after: &Trace, its_own: bool) -> Option<String> {
     if before.operations.len() != after.operations.len() {
         return Some(format!(
             "it does {} operations where it did {}",
@@ -35,8 +29,9 @@ pub(super) fn difference(
             near = &before.parameters[n].path;
         }
         let difference = done_otherwise([was, is], [&mut old, &mut new], its_own)
-            .or_else(|| starts_differ(was, is, labels, gone))
-            .or_else(|| shapes_differ(was, is, labels, gone));
+            .or_else(|| starts_differ(was, is, left))
+            .or_else(|| counts_differ(was, is, left))
+            .or_else(|| shapes_differ(was, is, left));
         if let Some(difference) = difference {
             return Some(format!("{difference}, at `{near}` or after it"));
         }
@@ -53,7 +48,6 @@ fn done_otherwise(
     [old, new]: [&mut Numbers; 2],
     its_own: bool,
 ) -> Option<String> {
-    let name = |operation| operation_name(&format!("{operation:?}")).to_owned();
     if let (Some(was), Some(is)) = (Convolution::of(was), Convolution::of(is)) {
         let expected = if was.depthwise() {
             is.x.shape[1]
@@ -73,7 +67,7 @@ fn done_otherwise(
         operation.visit_mut(&mut WithoutScalars);
     }
     if was_plain != is_plain {
-        let [was, is] = [name(was), name(is)];
+        let [was, is] = [was, is].map(operation_name);
         return Some(if was == is {
             format!("{is} is done in another way")
         } else {
@@ -83,7 +77,7 @@ fn done_otherwise(
     if !its_own && !same_numbers {
         return Some(format!(
             "{} computes with another number, which the module makes of its channels",
-            name(is)
+            operation_name(is)
         ));
     }
     None
@@ -154,13 +148,27 @@ impl IrVisitorMut for WithoutScalars {
     }
 }
 
-/// How many of the first `count` labels along dimension `d` of a tensor are left; `count` where nothing can be cut there.
-fn left(labels: &Labels, gone: &BTreeSet<usize>, id: TensorId, d: usize, count: usize) -> usize {
-    match labels.of_id(id).get(d).and_then(Option::as_ref) {
-        Some(along) => (along[..count].iter())
-            .filter(|&&label| !gone.contains(&labels.root(label)))
-            .count(),
-        None => count,
+/// The channels that are left: all but those of the labels that are `gone`.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    pub labels: &'a Labels,
+    pub gone: &'a BTreeSet<usize>,
+}
+
+impl Left<'_> {
+    /// How many of the first `count` along dimension `d` of a tensor; all where nothing can be cut there.
+    fn of(self, id: TensorId, d: usize, count: usize) -> usize {
+        match self.labels.of_id(id).get(d).and_then(Option::as_ref) {
+            Some(along) => (along[..count].iter())
+                .filter(|&&label| !self.gone.contains(&self.labels.root(label)))
+                .count(),
+            None => count,
+        }
+    }
+
+    /// Whether nothing can be cut along any dimension of a tensor.
+    fn is_unknown(self, id: TensorId) -> bool {
+        self.labels.of_id(id).iter().all(Option::is_none)
     }
 }
 
@@ -174,15 +182,10 @@ fn slice(operation: &OperationIr) -> Option<&SliceOpIr> {
 }
 
 /// Slices that do not begin with the channels that they began with.
-fn starts_differ(
-    was: &OperationIr,
-    is: &OperationIr,
-    labels: &Labels,
-    gone: &BTreeSet<usize>,
-) -> Option<String> {
+fn starts_differ(was: &OperationIr, is: &OperationIr, left: Left<'_>) -> Option<String> {
     let (was, is) = (slice(was)?, slice(is)?);
-    let ranges = was.ranges.iter().zip(&is.ranges).enumerate();
-    let mut differences = ranges.filter_map(|(d, (old, new))| {
+    let mut ranges = was.ranges.iter().zip(&is.ranges).enumerate();
+    ranges.find_map(|(d, (old, new))| {
         if old.step != new.step {
             return Some(format!(
                 "a slice goes in steps of {} where it went in steps of {}",
@@ -190,51 +193,44 @@ fn starts_differ(
             ));
         }
         let [old, new] = [(old, was), (new, is)].map(|(slice, op)| slice.to_range(op.tensor.shape[d]).start);
-        let expected = left(labels, gone, was.tensor.id, d, old);
+        let expected = left.of(was.tensor.id, d, old);
         (new != expected).then(|| format!("a slice begins at {new} where {expected} is left of {old}"))
-    });
-    differences.next()
+    })
+}
+
+/// Sums of constants that are repeated as often as is asked for, and are so another number of times.
+fn counts_differ(was: &OperationIr, is: &OperationIr, left: Left<'_>) -> Option<String> {
+    use NumericOperationIr as N;
+    let (OperationIr::NumericFloat(_, N::Sum(_) | N::SumDim(_) | N::SumDims(_))
+    | OperationIr::NumericInt(_, N::Sum(_) | N::SumDim(_) | N::SumDims(_))) = was
+    else {
+        return None;
+    };
+    let mut inputs = was.inputs().zip(is.inputs());
+    let (old, new) = inputs.find(|(old, new)| {
+        let mut dims = 0..old.shape.num_dims();
+        left.is_unknown(old.id) && old.shape != new.shape && dims.any(|d| left.labels.any_size(old.id, d))
+    })?;
+    let [old, new] = [old, new].map(|tensor| tensor.shape.to_vec());
+    Some(format!(
+        "constants of {new:?} are added up where they were {old:?}"
+    ))
 }
 
 /// Results of other shapes than are left.
-fn shapes_differ(
-    was: &OperationIr,
-    is: &OperationIr,
-    labels: &Labels,
-    gone: &BTreeSet<usize>,
-) -> Option<String> {
-    use NumericOperationIr as N;
-    let unknown = |id: TensorId| labels.of_id(id).iter().all(Option::is_none);
-    // What is repeated as often as is asked for may be so another number of times, unless it is counted.
-    let resized = was.inputs().zip(is.inputs());
-    let mut resized = resized.filter(|(old, new)| {
-        let mut dims = 0..old.shape.num_dims();
-        unknown(old.id) && old.shape != new.shape && dims.any(|d| labels.any_size(old.id, d))
-    });
-    let counts = matches!(
-        was,
-        OperationIr::NumericFloat(_, N::Sum(_) | N::SumDim(_) | N::SumDims(_))
-            | OperationIr::NumericInt(_, N::Sum(_) | N::SumDim(_) | N::SumDims(_))
-    );
-    if counts && let Some((old, new)) = resized.next() {
-        return Some(format!(
-            "constants of {:?} are added up where they were {:?}",
-            new.shape.to_vec(),
-            old.shape.to_vec()
-        ));
-    }
-    let of_nobody = was.inputs().all(|input| unknown(input.id));
+fn shapes_differ(was: &OperationIr, is: &OperationIr, left: Left<'_>) -> Option<String> {
+    let of_nobody = was.inputs().all(|input| left.is_unknown(input.id));
     let mut outputs = was.outputs().zip(is.outputs());
     outputs.find_map(|(was, is)| {
         // What no parameter has reached may be merged with what one has: only its number of dimensions is known.
-        if unknown(was.id) && !of_nobody {
+        if left.is_unknown(was.id) && !of_nobody {
             return None;
         }
         let (sizes, found) = (was.shape.to_vec(), is.shape.to_vec());
         let expected: Vec<usize> = (sizes.iter().enumerate())
             .map(|(d, &size)| match found.get(d) {
-                Some(&found) if labels.any_size(was.id, d) => found,
-                _ => left(labels, gone, was.id, d, size),
+                Some(&found) if left.labels.any_size(was.id, d) => found,
+                _ => left.of(was.id, d, size),
             })
             .collect();
         (found != expected)

@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use burn_ir::{FloatOperationIr, ModuleOperationIr, OperationIr, TensorId};
 
-use super::check::difference;
+use super::check::{Left, difference};
 use super::labels::Labels;
 use super::rewrite::{cut, kept_channels};
 use super::{Ranking, Ratio};
@@ -101,15 +101,20 @@ pub fn find_groups<M: Module, const D: usize, const E: usize>(
 ) -> Result<FoundGroups, Error> {
     let trace = Trace::record(module, input, &forward)?;
     let mut found = FoundGroups::read(trace, &input, HashMap::new())?;
+    let splits = found.labels.splits().to_vec();
+    if splits.is_empty() {
+        return Ok(found);
+    }
+    let parameters = Parameters::of(module);
     let read_with = |found: &FoundGroups, splits: &[TensorId], choice: usize| {
         let mut choices = found.labels.choices().clone();
         choices.extend(splits.iter().map(|&split| (split, choice)));
         let other = FoundGroups::read(found.trace.clone(), &input, choices).ok()?;
-        other.fits(module, splits, &forward).then_some(other)
+        other.fits(module, &parameters, splits, &forward).then_some(other)
     };
     let mut unfit = Vec::new();
-    for (split, ways) in found.labels.splits().to_vec() {
-        if found.fits(module, &[split], &forward) {
+    for (split, ways) in splits {
+        if found.fits(module, &parameters, &[split], &forward) {
             continue;
         }
         match (0..ways - 1).find_map(|choice| read_with(&found, &[split], choice)) {
@@ -198,8 +203,7 @@ impl FoundGroups {
 
         // Channels that stand in the same dimensions, as often in each, are of one group.
         type Signature = Vec<(usize, usize, usize)>;
-        let mut found: Vec<(Signature, Vec<Places>)> = Vec::new();
-        let mut names: Vec<Vec<usize>> = Vec::new();
+        let mut found: Vec<(Signature, Vec<(usize, Places)>)> = Vec::new();
         for (label, places) in channels {
             if !places.keys().any(|place| producers.contains(place)) {
                 continue;
@@ -208,35 +212,35 @@ impl FoundGroups {
                 .map(|(&(n, dim), indices)| (n, dim, indices.len()))
                 .collect();
             match found.iter().position(|(other, _)| *other == signature) {
-                Some(group) => {
-                    found[group].1.push(places);
-                    names[group].push(label);
-                }
-                None => {
-                    found.push((signature, vec![places]));
-                    names.push(vec![label]);
-                }
+                Some(group) => found[group].1.push((label, places)),
+                None => found.push((signature, vec![(label, places)])),
             }
         }
         // One that is alone has to stay.
-        let mut number = 0..;
-        names.retain(|labels| {
-            let n = number.next().unwrap_or_default();
-            let alone = labels.len() == 1;
-            for (&(parameter, dim), indices) in found[n].1.iter().flatten().filter(|_| alone) {
+        found.retain(|(_, channels)| {
+            let [(_, alone)] = &channels[..] else {
+                return true;
+            };
+            for (&(parameter, dim), indices) in alone {
                 let places = fixed.entry((parameter, dim, "being the only one of its group"));
                 places.or_insert_with(Vec::new).extend(indices);
             }
-            !alone
+            false
         });
-        found.retain(|(_, channels)| channels.len() > 1);
+        let labels_of = |(_, channels): &(Signature, Vec<(usize, Places)>)| {
+            let labels = channels.iter().map(|(label, _)| *label);
+            labels.collect()
+        };
+        let channel_labels: Vec<Vec<usize>> = found.iter().map(labels_of).collect();
         let path = |n: usize| trace.parameters[n].path.clone();
         let groups: Vec<ChannelGroup> = found
             .into_iter()
             .map(|(signature, channels)| {
                 let slice = |&(n, dim, _): &(usize, usize, usize)| {
-                    let positions: Vec<Vec<usize>> =
-                        channels.iter().map(|places| places[&(n, dim)].clone()).collect();
+                    let positions: Vec<Vec<usize>> = channels
+                        .iter()
+                        .map(|(_, places)| places[&(n, dim)].clone())
+                        .collect();
                     ChannelSlice::at(path(n), dim, positions)
                 };
                 let slices: Vec<ChannelSlice> = signature.iter().map(slice).collect();
@@ -268,7 +272,7 @@ impl FoundGroups {
         Ok(Self {
             fixed: fixed.collect(),
             groups,
-            channels: names,
+            channels: channel_labels,
             input: input.to_vec(),
             trace,
             labels,
@@ -303,6 +307,7 @@ impl FoundGroups {
     fn fits<M: Module, const D: usize, const E: usize>(
         &self,
         module: &M,
+        parameters: &Parameters,
         splits: &[TensorId],
         forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
     ) -> bool {
@@ -311,7 +316,7 @@ impl FoundGroups {
         let mut met = false;
         let can = groups.all(|group| {
             met = true;
-            self.can_lose_one(module, group, &forward)
+            self.can_lose_one(module, parameters, group, &forward)
         });
         can && met
     }
@@ -320,16 +325,18 @@ impl FoundGroups {
     fn can_lose_one<M: Module, const D: usize, const E: usize>(
         &self,
         module: &M,
+        parameters: &Parameters,
         group: usize,
         forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
     ) -> bool {
         let kept: Vec<Vec<usize>> = (self.groups.iter().enumerate())
             .map(|(n, of)| (0..of.channels - usize::from(n == group)).collect())
             .collect();
-        let mut parameters = Parameters::of(module);
-        let checked = cut(&mut parameters, &self.groups, &kept)
-            .and_then(|()| self.check(&parameters.put_resized(module.valid()), &kept, false, forward));
-        checked.is_ok()
+        let mut parameters = parameters.clone();
+        cut(&mut parameters, &self.groups, &kept)
+            .and_then(|()| parameters.put_resized(module.valid()))
+            .and_then(|smaller| self.check(&smaller, &kept, false, forward))
+            .is_ok()
     }
 
     /// The groups, in the order of their first producers: that of the widths which [`prune`](Self::prune) takes.
@@ -446,7 +453,7 @@ impl FoundGroups {
         } else {
             module.valid()
         };
-        let smaller = parameters.put_resized(copy);
+        let smaller = parameters.put_resized(copy)?;
         self.check(&smaller, &kept, false, forward)?;
         Ok(smaller)
     }
@@ -528,7 +535,13 @@ impl FoundGroups {
             })
             .collect();
         let difference = match Trace::record(smaller, input, forward) {
-            Ok(after) => difference(&self.trace, &self.labels, &gone, &after, its_own),
+            Ok(after) => {
+                let left = Left {
+                    labels: &self.labels,
+                    gone: &gone,
+                };
+                difference(&self.trace, left, &after, its_own)
+            }
             Err(Error::Graph { reason }) => Some(reason),
             Err(error) => return Err(error),
         };

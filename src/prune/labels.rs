@@ -520,11 +520,10 @@ impl Labels {
         if !reads {
             return Ok(());
         }
-        let name = format!("{operation:?}");
         Err(Error::Graph {
             reason: format!(
                 "the operation {} is not understood: compute it outside of the `forward` that is followed",
-                operation_name(&name)
+                operation_name(operation)
             ),
         })
     }
@@ -821,15 +820,15 @@ impl Labels {
 }
 
 /// `Module(Attention(..` as "Attention".
-pub(super) fn operation_name(debug: &str) -> &str {
+pub(super) fn operation_name(operation: &OperationIr) -> String {
+    let debug = format!("{operation:?}");
     let mut words = debug
         .split(|c: char| !c.is_alphanumeric() && c != '_')
         .filter(|word| !word.is_empty());
-    let first = words.next().unwrap_or(debug);
+    let first = words.next().unwrap_or(&debug);
     // `NumericFloat(F32, Sort(..`: the second word may be a type.
-    words
-        .find(|word| word.chars().any(char::is_lowercase))
-        .unwrap_or(first)
+    let name = words.find(|word| word.chars().any(char::is_lowercase));
+    name.unwrap_or(first).to_owned()
 }
 
 fn sizes(tensor: &TensorIr) -> Vec<usize> {
