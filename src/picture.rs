@@ -4,11 +4,15 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
 
-use image::{ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 
 mod bilinear;
 
 pub(crate) use bilinear::resize;
+
+/// Endings of the files that are taken for pictures in folders, in small letters. What a file is, its contents say.
+#[cfg(feature = "train")]
+pub(crate) const ENDINGS: [&str; 8] = ["png", "jpg", "jpeg", "jfif", "webp", "bmp", "ppm", "pgm"];
 
 /// No picture is wider or higher, in pixels.
 const MAX_SIDE: u32 = 16_384;
@@ -29,28 +33,41 @@ pub(crate) enum ReadError {
     Decode(String),
 }
 
-/// Decodes a png or jpg by what is in the file: a JPEG that is called `.png` is read all the same.
+/// What is read, for messages.
+const KINDS: &str = "a png, jpg, webp, bmp, ppm or pgm";
+
+/// Decodes a picture by what is in the file: a JPEG that is called `.png` is read all the same. It is turned as its EXIF
+/// orientation says, so that it stands upright: telephones store pictures as the sensor lay, and how it lay.
 pub(crate) fn read(path: &Path) -> Result<Rgb, ReadError> {
     if path.is_dir() {
-        return Err(ReadError::Decode("expected a png or jpg (it is a folder)".into()));
+        return Err(ReadError::Decode(format!("expected {KINDS} (it is a folder)")));
     }
     let file = File::open(path).map_err(|error| ReadError::Io("open", error))?;
-    let mut reader = ImageReader::new(BufReader::new(file))
+    let reader = ImageReader::new(BufReader::new(file))
         .with_guessed_format()
         .map_err(|error| ReadError::Io("read", error))?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_BYTES);
-    reader.limits(limits);
-    let picture = reader.decode().map_err(|error| {
-        ReadError::Decode(format!(
-            "expected a png or jpg ({error}): convert it, or leave it out"
-        ))
+    let picture = upright(reader).map_err(|error| {
+        ReadError::Decode(format!("expected {KINDS} ({error}): convert it, or leave it out"))
     })?;
     let picture = picture.into_rgb8();
     Ok(Rgb {
         size: [picture.height() as usize, picture.width() as usize],
         pixels: picture.into_raw(),
     })
+}
+
+fn upright(mut reader: ImageReader<BufReader<File>>) -> image::ImageResult<DynamicImage> {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits.clone());
+    let mut decoder = reader.into_decoder()?;
+    // What the picture itself takes is not counted by the decoder.
+    limits.reserve(decoder.total_bytes())?;
+    decoder.set_limits(limits)?;
+    let orientation = decoder.orientation()?;
+    let mut picture = DynamicImage::from_decoder(decoder)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
 }

@@ -27,6 +27,7 @@
 //!
 //! ```
 //! use burn::tensor::Device;
+//! use vwc_sdk::data::PictureSpec;
 //! use vwc_sdk::models::{NetworkConfig, Vgg13Config};
 //! use vwc_sdk::pytorch::{StateDict, Weights, save_safetensors};
 //!
@@ -35,10 +36,13 @@
 //! # std::fs::create_dir_all(&dir).unwrap();
 //! let config = Vgg13Config::new().with_widths([4; 10]).with_hidden([4, 4]);
 //! let path = dir.join("vgg13.safetensors");
-//! save_safetensors::<Vgg13Config>(&config.init(&Device::default()), &config, &path, Weights::Latent)?;
+//! let network = config.init(&Device::default());
+//! let input = PictureSpec::new([32, 32], ('a'..='j').map(String::from));
+//! save_safetensors(&network, &config, &input, &path, Weights::Latent)?;
 //!
 //! let file = StateDict::read(&path)?;
 //! let network = file.load_into(config.init(&Device::default()))?;
+//! assert_eq!(file.input()?, Some(input));
 //! # let _ = network;
 //! # Ok(())
 //! # }
@@ -56,6 +60,7 @@ use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
+use crate::data::PictureSpec;
 use crate::files;
 use crate::models::{Network, NetworkConfig, Parameters, TorchLayout, TorchName};
 use crate::pickle;
@@ -64,6 +69,8 @@ use crate::pickle;
 const NETWORK: &str = "vwc-sdk.network";
 const STRUCTURE: &str = "vwc-sdk.structure";
 const WEIGHTS: &str = "vwc-sdk.weights";
+/// Where it keeps what the network reads and tells apart.
+const INPUT: &str = "vwc-sdk.input";
 
 /// Which weights [`save_safetensors`] writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -224,6 +231,19 @@ impl StateDict {
         Ok(Some(config))
     }
 
+    /// What the network of a file written by [`save_safetensors`] reads and tells apart. Files of version 0.3 or earlier, and of
+    /// others, do not say.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StateDict`] where what stands there is no [`PictureSpec`].
+    pub fn input(&self) -> Result<Option<PictureSpec>, Error> {
+        let text = self.metadata.get(INPUT);
+        text.map(|text| serde_json::from_str(text))
+            .transpose()
+            .map_err(|error| self.refuse(format!("its metadata is not what a network reads: {error}")))
+    }
+
     /// `config` as wide as the file's tensors are, pruned or not, with their classes.
     ///
     /// # Errors
@@ -370,8 +390,9 @@ impl StateDict {
     }
 }
 
-/// Writes `network`, which `config` describes, as safetensors under PyTorch's names, all in 32-bit floats. Its name and
-/// structure go into the metadata, so that [`StateDict::structure`] needs no flags.
+/// Writes `network`, which `config` describes, as safetensors under PyTorch's names, all in 32-bit floats. Its name, its
+/// structure and what it reads, `input`, go into the metadata, so that [`StateDict::structure`] and [`StateDict::input`]
+/// need no flags.
 ///
 /// ```python
 /// from safetensors.torch import load_file
@@ -380,22 +401,32 @@ impl StateDict {
 ///
 /// # Errors
 ///
-/// [`Error::Io`] where the file cannot be written; what was there is left as it was then.
+/// [`Error::Structure`] where `input` does not fit the network; [`Error::Io`] where the file cannot be written; what was there
+/// is left as it was then.
 pub fn save_safetensors<C: NetworkConfig>(
     network: &C::Network,
     config: &C,
+    input: &PictureSpec,
     path: &Path,
     weights: Weights,
 ) -> Result<(), Error> {
+    input
+        .validate(C::INPUT, config.classes())
+        .map_err(|reason| Error::Structure {
+            network: C::NAME,
+            reason,
+        })?;
     let names = network.torch_names();
     let network = match weights {
         Weights::Latent => network.clone(),
         Weights::Quantized => quantized(network.clone())?,
     };
     let structure = serde_json::to_string(config).expect("a configuration is plain data");
+    let input = serde_json::to_string(input).expect("a specification is plain data");
     let mut store = SafetensorsStore::from_bytes(None)
         .metadata(NETWORK, C::NAME)
         .metadata(STRUCTURE, structure)
+        .metadata(INPUT, input)
         .metadata(WEIGHTS, weights.name())
         .with_full_paths(names.iter().map(|name| name.torch.clone()))
         .with_to_adapter(ToTorch(

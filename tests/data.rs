@@ -1157,7 +1157,8 @@ fn folders() -> TempDir {
 fn folders_are_read_in_order_of_their_names() {
     let dir = folders();
     let set = folder::load(dir.path(), [4, 6]).unwrap();
-    assert_eq!(set.classes, ["cat", "dog"]);
+    assert_eq!(set.train.class_names(), ["cat", "dog"]);
+    assert_eq!(set.test.class_names(), ["cat", "dog"]);
     assert_eq!(set.train.labels(), [0, 0, 1, 1]);
     assert_eq!(set.test.labels(), [1]);
     assert_eq!(set.train.normalization(), Normalization::default());

@@ -8,9 +8,9 @@ use std::convert::Infallible;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use common::noise;
-use vwc_sdk::data::{Normalization, PictureBatcher, PictureItem};
+use vwc_sdk::data::{Normalization, PictureBatcher, PictureItem, PictureSpec};
 use vwc_sdk::models::{BlockOrder, Cnn8Config, Network, Parameters, ResNet20Config, Vgg13Config};
-use vwc_sdk::packed::{Freeze, Labels, Machine, Session};
+use vwc_sdk::packed::{Freeze, Machine, Session};
 use vwc_sdk::quant::Bits;
 
 /// The largest difference of two logits, as a part of the largest: the last layers add up floats in another order.
@@ -64,8 +64,8 @@ fn compare<C: Freeze>(config: &C, seed: u64) {
         mean: [0.49, 0.48, 0.44],
         std: [0.2, 0.21, 0.19],
     };
-    let labels = Labels::default().with_normalization(normalization);
-    let model = config.freeze(&network, &labels).unwrap();
+    let input = PictureSpec::numbered(C::INPUT, config.classes()).with_normalization(normalization);
+    let model = config.freeze(&network, &input).unwrap();
     let paths: Vec<String> = network.convolutions().into_iter().map(|(path, _)| path).collect();
     let what = format!("{} {}", C::NAME, config.precision());
     for pixels in pictures(2, C::INPUT, seed) {
@@ -171,7 +171,8 @@ fn compare_with_onnx_runtime<C: Freeze>(config: &C, seed: u64) {
     let device = Device::flex();
     device.seed(seed);
     let network = with_random_norms(config.init(&device), seed);
-    let model = config.freeze(&network, &Labels::default()).unwrap();
+    let input = PictureSpec::numbered(C::INPUT, config.classes());
+    let model = config.freeze(&network, &input).unwrap();
     let pictures = pictures(PICTURES, C::INPUT, seed).concat();
     let ours = Session::new(&model).logits(&pictures).to_vec();
     let dir = tempfile::tempdir().unwrap();

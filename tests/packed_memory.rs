@@ -6,8 +6,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Device;
+use vwc_sdk::data::PictureSpec;
 use vwc_sdk::models::{Cnn8Config, ResNet20Config, Vgg13Config};
-use vwc_sdk::packed::{Freeze, Labels, Machine, Session};
+use vwc_sdk::packed::{Freeze, Machine, Session};
 
 /// The system's allocator, with a count of what it was asked for.
 struct Counting;
@@ -36,7 +37,8 @@ static COUNTING: Counting = Counting;
 
 fn check<C: Freeze>(config: &C) {
     let network = config.init(&Device::default());
-    let model = config.freeze(&network, &Labels::default()).unwrap();
+    let input = PictureSpec::numbered(C::INPUT, config.classes());
+    let model = config.freeze(&network, &input).unwrap();
     let [height, width] = C::INPUT;
     let picture = height * width * 3;
     let pictures: Vec<u8> = (0..3 * picture).map(|n| (n * 7 % 251) as u8).collect();

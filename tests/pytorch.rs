@@ -12,6 +12,7 @@ use burn::tensor::{Device, TensorData};
 use common::{assert_close, noise, tensor, values};
 use proptest::prelude::*;
 use tempfile::TempDir;
+use vwc_sdk::data::PictureSpec;
 use vwc_sdk::models::{
     BlockOrder, Cnn8Config, FullPrecision, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
 };
@@ -59,6 +60,11 @@ fn refused<T: std::fmt::Debug>(result: Result<T, vwc_sdk::Error>, parts: &[&str]
     for part in parts {
         assert!(error.contains(part), "{part} missing in: {error}");
     }
+}
+
+/// What a network of this structure reads, of classes without names.
+fn digits<C: NetworkConfig>(config: &C) -> PictureSpec {
+    PictureSpec::numbered(C::INPUT, config.classes())
 }
 
 #[test]
@@ -243,7 +249,7 @@ fn numbers_that_cannot_be_are_named() {
         numbers[3] = number;
         parameters.insert(vector, TensorData::new(numbers, [7]));
         let network = parameters.put_into(network).unwrap();
-        save_safetensors(&network, &cnn8(), &path, Weights::Latent).unwrap();
+        save_safetensors(&network, &cnn8(), &digits(&cnn8()), &path, Weights::Latent).unwrap();
         refused(StateDict::read(&path), &["odd.safetensors", torch, reason]);
     }
 }
@@ -262,7 +268,14 @@ fn a_pruned_network_comes_back_with_no_other_information() {
         Ranking::L1,
     )
     .unwrap();
-    save_safetensors(&pruned.network, &pruned.config, &path, Weights::Latent).unwrap();
+    save_safetensors(
+        &pruned.network,
+        &pruned.config,
+        &digits(&pruned.config),
+        &path,
+        Weights::Latent,
+    )
+    .unwrap();
 
     let file = StateDict::read(&path).unwrap();
     assert_eq!(file.network(), Some("ResNet-20"));
@@ -287,7 +300,7 @@ fn quantised_weights_compute_the_same_in_plain_layers() {
     let device = Device::default();
     let config = vgg13().with_weight_bits(Bits::ONE);
     let network = load("parity/vgg13.safetensors", &config);
-    save_safetensors(&network, &config, &path, Weights::Quantized).unwrap();
+    save_safetensors(&network, &config, &digits(&config), &path, Weights::Quantized).unwrap();
     let plain = config.clone().with_quantized(false);
     let back = StateDict::read(&path)
         .unwrap()
@@ -338,7 +351,7 @@ print(*net.eval()(x).flatten().tolist())
     for weights in [Weights::Latent, Weights::Quantized] {
         let name = format!("{weights:?}");
         let path = dir.path().join(format!("{name}.safetensors"));
-        save_safetensors(&network, &resnet20(), &path, weights).unwrap();
+        save_safetensors(&network, &resnet20(), &digits(&resnet20()), &path, weights).unwrap();
         let output = Command::new("python3")
             .args(["-c", script])
             .args([path.as_os_str(), name.as_ref()])

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{
     networks::{JobNetwork, NetworkKind, with_network},
     options::{Format, adc_bits, deviation, plot_path, share},
-    pictures::test_pictures,
+    pictures::TestPictureArgs,
 };
 use crate::crossbar::Device;
 use crate::mapping::{MappingConfig, Method, PimArray};
@@ -27,7 +27,9 @@ use crate::{DeviceName, Error};
 ///
 /// The first line of the table is the network as it was trained, without an array. Every following line is an array:
 /// each number of converter bits with each variation. Where converters are exact and cells do not vary, the accuracy is
-/// the network's own. Convolutions in full precision and the classifier are computed beside the array.
+/// the network's own. Convolutions in full precision and the classifier are computed beside the array. Pictures are read as the
+/// network was trained: normalised in the same way, with classes matched by name. The interval holds the accuracy on all
+/// pictures of the kind with a confidence of 95 %.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvaluateArgs {
@@ -87,14 +89,13 @@ pub struct EvaluateArgs {
     #[arg(long, default_value_t = 0, help_heading = "Faults")]
     pub seed: u64,
 
-    /// Test pictures, from the first.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Test pictures to draw, from each class its share; all where there are no more.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Data")]
     pub pictures: u32,
 
-    /// Folder of the data set [default: where it was when the network was trained, or the embedded digits where it was
-    /// trained on those].
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    /// Which.
+    #[command(flatten)]
+    pub data: TestPictureArgs,
 
     /// What to print.
     #[arg(long, value_enum, default_value_t)]
@@ -139,6 +140,8 @@ struct Row {
     evaluation: Evaluation,
     /// In per cent.
     accuracy: f64,
+    /// Of 95 % confidence, in per cent.
+    interval: [f64; 2],
     /// Part of the conversions that were clipped.
     clipped: f64,
 }
@@ -156,7 +159,8 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs) -> Result<(), EvaluateError> 
     let device = DeviceName::default().init()?;
     let (network, run) = RunDir::new(&args.run).load::<C>(&device)?;
     let wanted = args.pictures as usize;
-    let (source, pictures) = test_pictures(&run.data, C::DATA, args.data_dir.as_deref(), C::INPUT, wanted)?;
+    let test = args.data.draw(C::DATA, &run, wanted)?;
+    let (described, pictures) = (test.describe(args.data.draw_seed), test.drawn);
     let config = MappingConfig::new(args.array.with_cell_bits(args.cell_bits));
     let settings: Vec<(u32, f64)> = args
         .adc_bits
@@ -169,13 +173,14 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs) -> Result<(), EvaluateError> 
         adc_bits: None,
         variation: None,
         accuracy: own.accuracy(),
+        interval: own.interval(),
         evaluation: own,
         clipped: 0.0,
     }];
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} arrays, {eta} left")
         .expect("a template that is right once is right always");
     let bar = ProgressBar::new(settings.len() as u64).with_style(style);
-    bar.set_message(format!("{} pictures of {source}", pictures.len()));
+    bar.set_message(format!("{} pictures", pictures.len()));
     for (adc_bits, variation) in settings {
         let faults = Device {
             pulse_bits: args.pulse_bits.unwrap_or(u32::MAX),
@@ -192,6 +197,7 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs) -> Result<(), EvaluateError> 
             adc_bits: Some(adc_bits),
             variation: Some(variation),
             accuracy: evaluation.accuracy(),
+            interval: evaluation.interval(),
             evaluation,
             clipped: simulated.clipped(),
         });
@@ -199,10 +205,9 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs) -> Result<(), EvaluateError> 
     }
     bar.finish_and_clear();
     eprintln!(
-        "{} {}, {} pictures of {source}, {} on {}",
+        "{} {}, {described}; {} on {}",
         C::NAME,
         run.structure.precision(),
-        pictures.len(),
         args.method,
         args.array
     );
@@ -221,7 +226,15 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs) -> Result<(), EvaluateError> 
     Ok(())
 }
 
-const HEADER: [&str; 6] = ["ADC bits", "variation", "right", "of", "accuracy %", "clipped %"];
+const HEADER: [&str; 7] = [
+    "ADC bits",
+    "variation",
+    "right",
+    "of",
+    "accuracy %",
+    "95 % interval",
+    "clipped %",
+];
 
 fn cells(row: &Row) -> Vec<String> {
     let bits = match row.adc_bits {
@@ -236,6 +249,7 @@ fn cells(row: &Row) -> Vec<String> {
         row.evaluation.correct.to_string(),
         row.evaluation.total.to_string(),
         format!("{:.2}", row.accuracy),
+        format!("{:.1} to {:.1}", row.interval[0], row.interval[1]),
         format!("{:.2}", 100.0 * row.clipped),
     ]
 }

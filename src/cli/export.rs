@@ -1,6 +1,5 @@
 //! `vwc-sdk export`: a trained network as one file, for this crate's packed inference, PyTorch or ONNX Runtime.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use burn::data::dataloader::batcher::Batcher;
@@ -8,18 +7,18 @@ use burn::data::dataset::{Dataset, transform::Mapper};
 use clap::{Args, ValueEnum};
 
 use super::networks::{JobNetwork, NetworkKind, with_network};
-use super::pictures::test_pictures;
-use crate::data::{PictureBatcher, Resize};
+use super::pictures::TestPictureArgs;
+use crate::data::{PictureBatcher, PictureSpec, Resize, check_names};
 use crate::models::{Network, NetworkConfig as _};
-use crate::packed::{Freeze, Labels, Model, PackedError, Session};
+use crate::packed::{Freeze, Model, PackedError, Session};
 use crate::pytorch::{Weights, save_safetensors};
-use crate::train::{RunConfig, RunDir};
-use crate::{DeviceName, Error, files, text};
+use crate::train::{Evaluation, RunConfig, RunDir};
+use crate::{DeviceName, Error, files};
 
 /// Write a trained network as one file: packed bits, ONNX, or safetensors that a PyTorch module of the same structure
 /// loads.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = EXPORT)]
+#[command(after_help = EXPORT, mut_group("TestPictureArgs", |group| group.requires("check")))]
 pub struct ExportArgs {
     /// Folder of a trained network, as runs/cifar10_resnet20/original
     pub run: PathBuf,
@@ -35,20 +34,19 @@ pub struct ExportArgs {
     #[arg(long, value_enum)]
     pub weights: Option<Weights>,
 
-    /// Names of the classes, in their order, with commas between them, for a packed network and ONNX [default: those that
-    /// the network was trained on, numbers where they had no names]
+    /// Names of the classes, in their order, with commas between them [default: those that the network was trained on,
+    /// numbers where they had no names]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub classes: Vec<String>,
 
-    /// Before a packed network is written, compare its classes with the trained network's on so many test pictures,
-    /// from the first; all that there are, if there are fewer
+    /// Before a packed network is written, compare its classes with the trained network's on so many test pictures, drawn
+    /// from each class by its share; on all that there are, if there are fewer
     #[arg(long, value_name = "PICTURES", value_parser = clap::value_parser!(u32).range(1..))]
     pub check: Option<u32>,
 
-    /// Folder of the data set for --check [default: where it was when the network was trained, or the embedded digits
-    /// where it was trained on those]
-    #[arg(long, value_name = "DIR", requires = "check")]
-    pub data_dir: Option<PathBuf>,
+    /// Pictures for --check.
+    #[command(flatten)]
+    pub data: TestPictureArgs,
 }
 
 /// What a trained network is written as.
@@ -99,7 +97,7 @@ pub enum ExportError {
         written: String,
     },
     /// A class that cannot be called so.
-    #[error("--classes: {0}: give every class a name of its own")]
+    #[error("--classes: {0}")]
     Class(String),
     /// `--check` found another class than the trained network's.
     #[error(
@@ -133,7 +131,6 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
     let pytorch = format == ExportFormat::Pytorch;
     let foreign = [
         ("--check", !pytorch, args.check.is_some()),
-        ("--classes", !pytorch, !args.classes.is_empty()),
         ("--weights", pytorch, args.weights.is_some()),
     ];
     if let Some((flag, ..)) = foreign.into_iter().find(|&(_, fits, given)| given && !fits) {
@@ -155,18 +152,18 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
             written,
         });
     }
-    let mut names = HashSet::new();
-    let double = args.classes.iter().find(|class| !names.insert(*class));
-    let double = double.map(|class| (class, "stands there twice".to_owned()));
-    let unfit = || (args.classes.iter()).find_map(|class| Some((class, text::unfit(class)?)));
-    if let Some((class, reason)) = double.or_else(unfit) {
-        return Err(ExportError::Class(format!("{class:?} {reason}")));
-    }
+    check_names(&args.classes).map_err(ExportError::Class)?;
     with_network!(NetworkKind::of_run(&args.run)?, C => {
         let (network, run) = RunDir::new(&args.run).load::<C>(&DeviceName::default().init()?)?;
+        let mut input = run.input.clone();
+        if !args.classes.is_empty() {
+            input.classes.clone_from(&args.classes);
+            let fits = input.validate(C::INPUT, run.structure.classes());
+            fits.map_err(ExportError::Class)?;
+        }
         if pytorch {
             let weights = args.weights.unwrap_or(Weights::Latent);
-            save_safetensors(&network, &run.structure, &args.file, weights)?;
+            save_safetensors(&network, &run.structure, &input, &args.file, weights)?;
             eprintln!(
                 "{} {} in {}: {} parameters as floats under PyTorch's names",
                 C::NAME,
@@ -176,9 +173,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
             );
             return Ok(());
         }
-        let classes = if args.classes.is_empty() { &run.classes } else { &args.classes };
-        let labels = Labels::default().with_classes(classes.clone()).with_normalization(run.normalization);
-        let model = run.structure.freeze(&network, &labels)?;
+        let model = run.structure.freeze(&network, &input)?;
         if let Some(wanted) = args.check {
             check::<C>(args, wanted as usize, &network, &run, &model)?;
         }
@@ -209,9 +204,17 @@ fn check<C: JobNetwork>(
 ) -> Result<(), ExportError> {
     /// Pictures at a time.
     const BATCH: usize = 256;
-    let (source, pictures) = test_pictures(&run.data, C::DATA, args.data_dir.as_deref(), C::INPUT, wanted)?;
+    let test = args.data.draw(C::DATA, run, wanted)?;
+    let described = test.describe(args.data.draw_seed);
+    let pictures = test.drawn;
     let device = DeviceName::default().init()?;
-    let (resize, batcher) = (Resize::new(C::INPUT), PictureBatcher::new(run.normalization));
+    let PictureSpec {
+        normalization,
+        channels,
+        ..
+    } = run.input;
+    let resize = Resize::new(C::INPUT);
+    let batcher = PictureBatcher::new(normalization).with_channels(channels);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut session = Session::new(model).with_threads(threads);
     let total = pictures.len();
@@ -250,9 +253,14 @@ fn check<C: JobNetwork>(
             trained,
         });
     }
+    let evaluation = Evaluation {
+        correct: right,
+        total,
+    };
+    let [low, high] = evaluation.interval();
     eprintln!(
-        "the same class as the trained network on all {total} test pictures, {source}; {:.2} % are right",
-        100.0 * right as f64 / total as f64
+        "the same class as the trained network on all of {described}; {:.2} % are right (95 % interval {low:.1} to {high:.1})",
+        evaluation.accuracy()
     );
     Ok(())
 }

@@ -6,6 +6,8 @@ use clap::Args;
 
 use super::job::{ORIGINAL, agrees};
 use super::networks::{JobNetwork, NetworkArgs, NetworkKind, with_network};
+use super::said;
+use crate::data::{ChannelOrder, Normalization, PictureSpec, published_classes};
 use crate::models::Network;
 use crate::pytorch::StateDict;
 use crate::train::RunDir;
@@ -30,6 +32,21 @@ pub struct ImportArgs {
     /// Structure that the file does not tell.
     #[command(flatten)]
     pub structure: NetworkArgs,
+
+    /// What the bytes of its pictures became in training: half (-1 to 1), cifar10, imagenet, or three means and three
+    /// deviations, R,G,B/R,G,B [default: what a file of `vwc-sdk export` says, else that of the data set which the network
+    /// was published on]
+    #[arg(long, value_name = "NORMALIZATION", help_heading = "Pictures")]
+    pub normalization: Option<Normalization>,
+
+    /// The order of their channels [default: what a file of `vwc-sdk export` says, else rgb]
+    #[arg(long, value_enum, value_name = "ORDER", help_heading = "Pictures")]
+    pub channels: Option<ChannelOrder>,
+
+    /// Names of its classes, in the order of its outputs, with commas between them [default: what a file of `vwc-sdk export`
+    /// says, else those of the data set which the network was published on, or numbers]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Pictures")]
+    pub classes: Vec<String>,
 
     /// New folder to keep it in, as though it had been trained there
     #[arg(long, value_name = "DIR")]
@@ -152,9 +169,10 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
         ));
     }
     let network = file.load_into(config.init(&device))?;
+    let input = input(args, file, &config)?;
     let dir = args.directory.join(ORIGINAL);
     let source = format!("imported from {}", args.file.display());
-    RunDir::new(&dir).import(&network, &config, &source)?;
+    RunDir::new(&dir).import(&network, &config, &input, &source)?;
     eprintln!(
         "{} {}, widths {:?}, {} parameters: kept in {}",
         C::NAME,
@@ -164,4 +182,57 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
         dir.display()
     );
     Ok(())
+}
+
+/// What the network reads: by the flags, else as the file says, else as its published data set has it. What nobody said is said
+/// on standard error.
+fn input<C: JobNetwork>(args: &ImportArgs, file: &StateDict, config: &C) -> Result<PictureSpec, Error> {
+    let found = file.input()?;
+    let usual = PictureSpec::new(C::INPUT, published_classes(C::DATA, config.classes()))
+        .with_normalization(C::DATA.normalization());
+    let mut input = found.clone().unwrap_or(usual);
+    if found.is_none() {
+        let mut assumed = Vec::new();
+        if args.normalization.is_none() {
+            assumed.push(format!(
+                "pictures normalised as {}'s ({}; --normalization)",
+                C::DATA.name(),
+                input.normalization
+            ));
+        }
+        if args.channels.is_none() {
+            assumed.push("their channels in the order rgb (--channels)".into());
+        }
+        if args.classes.is_empty() {
+            assumed.push(format!("classes called {} (--classes)", input.classes.join(", ")));
+        }
+        if !assumed.is_empty() {
+            eprintln!(
+                "the file does not say what its network reads. Taken for granted: {}",
+                assumed.join("; ")
+            );
+        }
+    }
+    let kept = found.as_ref();
+    input.normalization = said(
+        "--normalization",
+        args.normalization,
+        kept.map(|input| input.normalization),
+        input.normalization,
+    );
+    if let Some(channels) = args.channels {
+        input.channels = channels;
+    }
+    if !args.classes.is_empty() {
+        input.classes.clone_from(&args.classes);
+    }
+    input
+        .validate(C::INPUT, config.classes())
+        .map_err(|reason| Error::StateDict {
+            path: args.file.clone(),
+            reason: format!(
+                "the network and what it reads do not fit: {reason} (see --classes and --normalization)"
+            ),
+        })?;
+    Ok(input)
 }

@@ -3,6 +3,7 @@
 //! An example of ours is a `main` that says which network; flags, folders and tables are here, what is particular to a
 //! network in [`networks`](super::networks), what is to a data set in [`pictures`](super::pictures).
 
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -14,7 +15,8 @@ use serde::Serialize;
 
 use super::networks::{Defaults, JobNetwork, NetworkArgs};
 use super::pictures::DataArgs;
-use crate::data::Splits;
+use super::said;
+use crate::data::{DataSource, Splits};
 use crate::mapping::channels::network_rounds;
 use crate::mapping::{Accounting, MappingConfig, Method, PimArray, Search, map_network};
 use crate::models::{Network, NetworkConfig, Parameters, precision};
@@ -89,75 +91,65 @@ pub struct JobFlags {
     #[arg(long, alias = "total_epochs", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
     pub total_epochs: Option<usize>,
 
-    /// Learning rate at the start
-    #[arg(long, default_value_t = 0.001, value_parser = positive, allow_negative_numbers = true, help_heading = "Recipe")]
-    pub lr: f64,
+    /// Learning rate at the start [default: 0.001; in pruning, as it was trained]
+    #[arg(long, value_parser = positive, allow_negative_numbers = true, help_heading = "Recipe")]
+    pub lr: Option<f64>,
 
     /// Pictures per step [default: 512, 128 for VGG-13; on the embedded digits 32; in pruning, as it was trained]
     #[arg(long, alias = "batch_size", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
     pub batch_size: Option<usize>,
 
-    /// What moves the weights
-    #[arg(
-        long,
-        value_enum,
-        ignore_case = true,
-        default_value = "adam",
-        help_heading = "Recipe"
-    )]
-    pub optim: OptimizerKind,
+    /// What moves the weights [default: adam; in pruning, as it was trained]
+    #[arg(long, value_enum, ignore_case = true, help_heading = "Recipe")]
+    pub optim: Option<OptimizerKind>,
 
-    /// When the learning rate falls to a tenth
-    #[arg(
-        long,
-        value_enum,
-        ignore_case = true,
-        default_value = "multi-step",
-        help_heading = "Recipe"
-    )]
-    pub scheduler: SchedulerKind,
+    /// When the learning rate falls to a tenth [default: multi-step; in pruning, as it was trained]
+    #[arg(long, value_enum, ignore_case = true, help_heading = "Recipe")]
+    pub scheduler: Option<SchedulerKind>,
 
-    /// Epochs between two falls with --scheduler step
+    /// Epochs between two falls with --scheduler step [default: 40; in pruning, as it was trained]
     #[arg(
         long,
         alias = "step_size",
         value_name = "N",
         value_parser = at_least_one,
-        default_value_t = 40,
         help_heading = "Recipe"
     )]
-    pub step_size: usize,
+    pub step_size: Option<usize>,
 
-    /// Seed of initial weights, order of pictures, dropout and the validation split
-    #[arg(long, default_value_t = 0, help_heading = "Recipe")]
-    pub seed: u64,
+    /// Seed of initial weights, order of pictures and dropout; of a new network also of the validation split [default: 0; of
+    /// a network that is there already, what it was trained with]
+    #[arg(long, help_heading = "Recipe")]
+    pub seed: Option<u64>,
 
     /// The pictures.
     #[command(flatten)]
     pub data: DataArgs,
 
     /// PIM array that channels are searched for, rows x columns [default: as published, 256x512 for CNN-8, 512x256 for the
-    /// others]
+    /// others; of a network that is there already, what it was trained or pruned for]
     #[arg(long, help_heading = "Mapping")]
     pub array: Option<PimArray>,
 
-    /// Bits that a cell of the array holds; a weight of more bits takes several columns
+    /// Bits that a cell of the array holds; a weight of more bits takes several columns [default: 1; of a network that is
+    /// there already, as with --array]
     #[arg(
         long,
         alias = "cell_bits",
         value_name = "BITS",
-        default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..=32),
         help_heading = "Mapping"
     )]
-    pub cell_bits: u32,
+    pub cell_bits: Option<u32>,
 
-    /// Window search: `exact` takes the true optimum, `published` repeats the original's scan, which misses some
-    #[arg(long, value_enum, default_value = "exact", help_heading = "Mapping")]
-    pub search: Search,
+    /// Window search: `exact` takes the true optimum, `published` repeats the original's scan, which misses some [default:
+    /// exact; of a network that is there already, as with --array]
+    #[arg(long, value_enum, help_heading = "Mapping")]
+    pub search: Option<Search>,
 
     /// Feature map sizes: as the published tables count them, without padding, or as the network computes them
-    /// [default: as-published; exact-geometry for VGG-13, for which there is no table]
+    /// [default: as-published; exact-geometry for VGG-13, for which there is no table; of a network that is there already,
+    /// as with --array]
     #[arg(long, value_enum, help_heading = "Mapping")]
     pub accounting: Option<Accounting>,
 
@@ -267,11 +259,6 @@ fn part(text: &str) -> Result<f64, String> {
     number(text, |x| (0.0..1.0).contains(&x), "a part from 0 to below 1")
 }
 
-/// A part of a whole, neither nothing nor all.
-pub(super) fn share(text: &str) -> Result<f64, String> {
-    number(text, |x| x > 0.0 && x < 1.0, "a share between 0 and 1")
-}
-
 fn zero_or_more(text: &str) -> Result<f64, String> {
     number(text, |x| x.is_finite() && x >= 0.0, "a number from 0 up")
 }
@@ -309,6 +296,7 @@ pub struct Job<C: NetworkConfig> {
     devices: Vec<Device>,
     splits: Splits,
     defaults: Defaults,
+    recipe: RecipeBase,
     mapping: MappingConfig,
     directory: PathBuf,
     interrupter: Interrupter,
@@ -323,6 +311,145 @@ pub fn run<C: JobNetwork>(args: JobArgs) -> Result<(), Error> {
     let job = Job::<C>::new(args)?;
     let done = job.name.guard(|| job.run());
     done.map_err(|error| with_advice(error, job.mode))
+}
+
+/// What chooses the widths of the rounds. What is there is tested, whatever chose its widths.
+fn width_choice(directory: &Path, mode: Mode, rounds: &RoundFlags) -> WidthChoice {
+    let there = |prefix: &str| directory.join(format!("{prefix}1")).is_dir();
+    let [array, ratio] = ROUNDS.map(there);
+    let ratio = rounds
+        .ratio
+        .or((mode == Mode::Test && ratio && !array).then_some(0.0));
+    ratio.map_or(WidthChoice::Array, |ratio| {
+        WidthChoice::Ratio(
+            Ratio::new(ratio)
+                .with_scope(rounds.scope)
+                .with_multiple(rounds.multiple)
+                .with_minimum(rounds.minimum),
+        )
+    })
+}
+
+/// The folder of round `round` in `directory`.
+fn round_dir(directory: &Path, choice: &WidthChoice, round: usize) -> RunDir {
+    RunDir::new(directory.join(round_name(choice, round).to_lowercase()))
+}
+
+/// What round `round` is called, 0 being the network that was trained first.
+fn round_name(choice: &WidthChoice, round: usize) -> String {
+    match round {
+        0 => ORIGINAL.into(),
+        round => choice.name(round),
+    }
+}
+
+/// The rounds to load, by their numbers: for pruning every one before the first to run, for testing the original and what
+/// `--round` asks for, or all that are there.
+fn rounds_to_load(directory: &Path, mode: Mode, rounds: &RoundFlags) -> Vec<usize> {
+    let choice = width_choice(directory, mode, rounds);
+    let there = |round: &usize| round_dir(directory, &choice, *round).is_complete();
+    match (mode, rounds.round) {
+        (Mode::Prune, round) => (0..round.unwrap_or(1).max(1)).collect(),
+        (_, None) => std::iter::once(0).chain((1..).take_while(there)).collect(),
+        (_, Some(0)) => vec![0],
+        (_, Some(round)) => vec![0, round],
+    }
+}
+
+/// The array, accounting and search that the last of the networks to load was trained or pruned for.
+fn last_mapping<C: JobNetwork>(
+    directory: &Path,
+    mode: Mode,
+    rounds: &RoundFlags,
+) -> Result<Option<MappingConfig>, Error> {
+    let choice = width_choice(directory, mode, rounds);
+    let last = rounds_to_load(directory, mode, rounds).pop().unwrap_or(0);
+    Ok(round_dir(directory, &choice, last).config::<C>()?.mapping)
+}
+
+/// The array, accounting and search that the flags ask for, else those of `kept`, else the published ones.
+fn mapping<C: JobNetwork>(
+    args: &JobFlags,
+    kept: Option<MappingConfig>,
+    config: &C,
+) -> Result<MappingConfig, Error> {
+    let [rows, cols] = C::ARRAY;
+    // Cells are a flag of their own: an array is shown and compared without their bits.
+    let kept_array = kept.map(|mapping| mapping.array.with_cell_bits(1));
+    let array = said("--array", args.array, kept_array, PimArray::new(rows, cols)?);
+    let cell_bits = said(
+        "--cell-bits",
+        args.cell_bits,
+        kept.map(|mapping| mapping.array.cell_bits),
+        1,
+    );
+    let accounting = said(
+        "--accounting",
+        args.accounting,
+        kept.map(|mapping| mapping.accounting),
+        C::ACCOUNTING,
+    );
+    let search = said(
+        "--search",
+        args.search,
+        kept.map(|mapping| mapping.search),
+        Search::Exact,
+    );
+    let weight_bits = config.bits().map_or(Bits::FULL, |[weight, _]| weight);
+    Ok(MappingConfig::new(array.with_cell_bits(cell_bits))
+        .with_weight_bits(weight_bits.get().into())
+        .with_accounting(accounting)
+        .with_search(search))
+}
+
+/// The part of a recipe that is the same for training and fine-tuning.
+struct RecipeBase {
+    learning_rate: f64,
+    optimizer: OptimizerKind,
+    /// Epochs between two falls of the learning rate; `None` for milestones.
+    step: Option<usize>,
+    seed: u64,
+}
+
+impl RecipeBase {
+    /// By the flags, and where they say nothing as the network was trained, or as published.
+    fn new(args: &JobFlags, kept: Option<&Recipe>) -> Self {
+        let kept_step = kept.map(|recipe| match recipe.schedule {
+            Schedule::Step(every) => Step(Some(every)),
+            _ => Step(None),
+        });
+        let given = match (args.scheduler, args.step_size) {
+            (Some(SchedulerKind::MultiStep), _) => Some(Step(None)),
+            (Some(SchedulerKind::Step), every) => Some(Step(Some(every.unwrap_or(40)))),
+            // The flag alone changes the steps of a schedule in steps.
+            (None, Some(every)) if matches!(kept_step, Some(Step(Some(_)))) => Some(Step(Some(every))),
+            (None, _) => None,
+        };
+        Self {
+            learning_rate: said("--lr", args.lr, kept.map(|recipe| recipe.learning_rate), 0.001),
+            optimizer: said(
+                "--optim",
+                args.optim,
+                kept.map(|recipe| recipe.optimizer),
+                OptimizerKind::Adam,
+            ),
+            step: said("--scheduler", given, kept_step, Step(None)).0,
+            seed: said("--seed", args.seed, kept.map(|recipe| recipe.seed), 0),
+        }
+    }
+}
+
+/// A schedule in words.
+#[derive(PartialEq)]
+struct Step(Option<usize>);
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("multi-step"),
+            Some(every) => write!(f, "step, every {every} epochs"),
+        }
+    }
 }
 
 /// A device that gives up in a training leaves something to go on from.
@@ -371,15 +498,14 @@ impl<C: JobNetwork> Job<C> {
             eprintln!("device {}: {name} ({})", args.device, name.describe(&devices[0]));
         }
         let directory = args.directory.clone().unwrap_or_else(|| C::DIRECTORY.into());
-        let kept = match mode {
+        let mut kept = match mode {
             Mode::All | Mode::Train => None,
             Mode::Prune | Mode::Test => Some(RunDir::new(directory.join(ORIGINAL)).config::<C>()?),
         };
-        let data = match &kept {
-            Some(run) => args.data.clone().as_trained(run),
-            None => args.data.clone(),
-        };
-        let (splits, embedded) = data.splits(C::DATA, C::INPUT, args.seed)?;
+        // A split is drawn once: later seeds are those of the training alone.
+        let trained = kept.as_ref().filter(|run| !run.is_imported());
+        let split_seed = trained.map(|run| run.split_seed).or(args.seed).unwrap_or(0);
+        let splits = args.data.splits(C::DATA, C::INPUT, kept.as_ref(), split_seed)?;
         eprintln!(
             "{}: {} training, {} validation, {} test pictures",
             splits.source,
@@ -387,42 +513,28 @@ impl<C: JobNetwork> Job<C> {
             splits.valid.len(),
             splits.test.len()
         );
+        let embedded = matches!(splits.origin, Some(DataSource::Synthetic { .. }));
         let mut defaults = if embedded { C::EMBEDDED } else { C::PUBLISHED };
-        if let Some(run) = kept.as_ref().filter(|run| !run.is_imported()) {
+        if let Some(run) = trained {
             defaults.batch_size = run.recipe.batch_size;
         }
-        let config = match kept {
+        let recipe = RecipeBase::new(&args, trained.map(|run| &run.recipe));
+        let config = match &kept {
             None => C::from_args(&args.network, splits.train.classes(), embedded)?,
             Some(run) => {
                 agrees(&run.structure, &args.network, &directory)?;
-                if run.structure.classes() != splits.train.classes() {
-                    return Err(Error::Recipe(format!(
-                        "the network in {} tells {} classes apart, {} has {}: give the flags for the data it was trained on",
-                        directory.display(),
-                        run.structure.classes(),
-                        splits.source,
-                        splits.train.classes()
-                    )));
-                }
-                if mode == Mode::Test && run.data() != splits.to_string() {
+                if mode == Mode::Test && (run.is_imported() || !run.is_trained_on(&splits)) {
                     let origin = if run.is_imported() { "" } else { "trained on " };
                     eprintln!("{origin}{}, tested on {}", run.data(), splits.source);
                 }
-                run.structure
+                run.structure.clone()
             }
         };
-        let [rows, cols] = C::ARRAY;
-        let array = args.array.map_or_else(|| PimArray::new(rows, cols), Ok)?;
-        let mapping = MappingConfig::new(array.with_cell_bits(args.cell_bits))
-            .with_weight_bits(
-                config
-                    .bits()
-                    .map_or(Bits::FULL, |[weight, _]| weight)
-                    .get()
-                    .into(),
-            )
-            .with_accounting(args.accounting.unwrap_or(C::ACCOUNTING))
-            .with_search(args.search);
+        let kept_mapping = match kept.take() {
+            None => None,
+            Some(run) => last_mapping::<C>(&directory, mode, &rounds)?.or(run.mapping),
+        };
+        let mapping = mapping::<C>(&args, kept_mapping, &config)?;
         let job = Self {
             mode,
             config,
@@ -430,6 +542,7 @@ impl<C: JobNetwork> Job<C> {
             devices,
             splits,
             defaults,
+            recipe,
             mapping,
             directory,
             interrupter: on_ctrl_c(),
@@ -476,21 +589,7 @@ impl<C: JobNetwork> Job<C> {
     }
 
     fn width_choice(&self) -> WidthChoice {
-        let rounds = &self.rounds;
-        // What is there is tested, whatever chose its widths.
-        let there = |prefix: &str| self.directory.join(format!("{prefix}1")).is_dir();
-        let [array, ratio] = ROUNDS.map(there);
-        let ratio = rounds
-            .ratio
-            .or((self.mode == Mode::Test && ratio && !array).then_some(0.0));
-        ratio.map_or(WidthChoice::Array, |ratio| {
-            WidthChoice::Ratio(
-                Ratio::new(ratio)
-                    .with_scope(rounds.scope)
-                    .with_multiple(rounds.multiple)
-                    .with_minimum(rounds.minimum),
-            )
-        })
+        width_choice(&self.directory, self.mode, &self.rounds)
     }
 
     fn max_rounds(&self) -> usize {
@@ -523,14 +622,7 @@ impl<C: JobNetwork> Job<C> {
     /// [`Error::NoModel`] where nothing was trained, [`Error::Checkpoint`] where it is another network, another
     /// precision, or, for pruning, was trained on other pictures.
     pub fn kept(&self) -> Result<Vec<Round<C>>, Error> {
-        let rounds: Vec<usize> = match (self.mode, self.rounds.round) {
-            (Mode::Prune, round) => (0..round.unwrap_or(1).max(1)).collect(),
-            (_, None) => std::iter::once(0)
-                .chain((1..).take_while(|&round| self.dir(round).is_complete()))
-                .collect(),
-            (_, Some(0)) => vec![0],
-            (_, Some(round)) => vec![0, round],
-        };
+        let rounds = rounds_to_load(&self.directory, self.mode, &self.rounds);
         rounds.into_iter().map(|round| self.load(round)).collect()
     }
 
@@ -555,12 +647,25 @@ impl<C: JobNetwork> Job<C> {
                 precision(asked)
             ));
         }
-        let (found, asked) = (run.data(), self.splits.to_string());
-        if self.mode == Mode::Prune && found != asked && !run.is_imported() {
+        if self.mode == Mode::Prune && !run.is_imported() && !run.is_trained_on(&self.splits) {
+            let (found, asked) = (run.data(), self.splits.to_string());
+            let others = if found == asked {
+                " with other contents"
+            } else {
+                ""
+            };
             return refuse(format!(
-                "this network was trained on {found}, asked for is {asked}: give the flags for data and seed it was \
-                 trained with, or accuracies cannot be compared"
+                "this network was trained on {found}, asked for is {asked}{others}: give the data it was trained on, or \
+                 accuracies cannot be compared"
             ));
+        }
+        if let Some(mapping) = run.mapping.filter(|mapping| *mapping != self.mapping) {
+            eprintln!(
+                "{} was trained for {}; it is counted on {}",
+                self.name(round),
+                in_words(&mapping),
+                in_words(&self.mapping)
+            );
         }
         let accuracy = if run.is_imported() {
             evaluate::<C>(&network, &self.splits.valid, self.device())?.accuracy()
@@ -592,14 +697,39 @@ impl<C: JobNetwork> Job<C> {
         self.can_prune(&start.network)?;
         let _lock = self.lock()?;
         self.retire(before + 1)?;
+        let mut widths = start.config.widths();
         let pruned = rounds(start, before, &config, |round, config, network| {
             let label = self.label(round);
             eprintln!("{label}: widths {:?}", config.widths());
+            self.say_kept(&label, config, &mut widths);
             let fit = fit(network, config, self.options(&label, &recipe, round))?;
             Ok((fit.network, fit.best.valid_accuracy))
         })?;
         networks.extend(pruned.rounds);
         Ok(Rounds::new(networks, pruned.stopped, &config))
+    }
+
+    /// Says which groups a round by ratio left as they were, `widths` being those before it.
+    fn say_kept(&self, label: &str, network: &C, widths: &mut Vec<usize>) {
+        let after = network.widths();
+        if let WidthChoice::Ratio(ratio) = self.width_choice() {
+            let kept: Vec<String> = (after.iter().zip(&*widths).enumerate())
+                .filter(|(_, (after, before))| after == before)
+                .map(|(group, (_, before))| format!("{} ({before} channels)", group + 1))
+                .collect();
+            if !kept.is_empty() {
+                eprintln!(
+                    "{label}: {} of channels that are kept in multiples of {} leaves {} of {} widths as they were, by \
+                     their place: {}",
+                    ratio.ratio,
+                    ratio.multiple,
+                    kept.len(),
+                    after.len(),
+                    kept.join(", ")
+                );
+            }
+        }
+        *widths = after;
     }
 
     /// Looks at the test split, once per network, and prints the tables; what was trained or pruned leaves them in
@@ -639,7 +769,7 @@ impl<C: JobNetwork> Job<C> {
             precision: first.config.precision(),
             data: self.splits.source.clone(),
             pictures: [&self.splits.train, &self.splits.valid, &self.splits.test].map(Dataset::len),
-            seed: self.args.seed,
+            seed: self.recipe.seed,
             mapping: self.mapping,
             winner: ended.map(|(winner, _)| networks[winner].name.clone()),
             stopped: ended.map(|(_, reason)| reason),
@@ -734,16 +864,13 @@ impl<C: JobNetwork> Job<C> {
     }
 
     fn recipe(&self, recipe: Recipe) -> Recipe {
-        let args = &self.args;
-        let schedule = match args.scheduler {
-            SchedulerKind::MultiStep => recipe.schedule,
-            SchedulerKind::Step => Schedule::Step(args.step_size),
-        };
+        let base = &self.recipe;
+        let schedule = base.step.map_or(recipe.schedule, Schedule::Step);
         Recipe::new(recipe.epochs, schedule)
-            .with_batch_size(args.batch_size.unwrap_or(self.defaults.batch_size))
-            .with_learning_rate(args.lr)
-            .with_optimizer(args.optim)
-            .with_seed(args.seed)
+            .with_batch_size(self.args.batch_size.unwrap_or(self.defaults.batch_size))
+            .with_learning_rate(base.learning_rate)
+            .with_optimizer(base.optimizer)
+            .with_seed(base.seed)
     }
 
     /// The device that does everything but train.
@@ -757,6 +884,7 @@ impl<C: JobNetwork> Job<C> {
             .with_resume(self.args.resume)
             .with_interrupter(self.interrupter.clone())
             .with_pruning((round > 0).then(|| self.pruning()))
+            .with_mapping(Some(self.mapping))
     }
 
     /// What chose the widths and channels of a round, in words.
@@ -785,15 +913,20 @@ impl<C: JobNetwork> Job<C> {
 
     /// What a round is called.
     fn name(&self, round: usize) -> String {
-        match round {
-            0 => ORIGINAL.into(),
-            round => self.width_choice().name(round),
-        }
+        round_name(&self.width_choice(), round)
     }
 
     fn dir(&self, round: usize) -> RunDir {
-        RunDir::new(self.directory.join(self.name(round).to_lowercase()))
+        round_dir(&self.directory, &self.width_choice(), round)
     }
+}
+
+/// An array, with how layers are counted on it.
+fn in_words(mapping: &MappingConfig) -> String {
+    format!(
+        "{} with cells of {} bits, accounting {}, search {}",
+        mapping.array, mapping.array.cell_bits, mapping.accounting, mapping.search
+    )
 }
 
 /// Refuses flags for a structure that a network which is there already, in `place`, has not.

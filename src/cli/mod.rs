@@ -41,6 +41,20 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// The setting of a run: what a flag gives, else what the run had, else what is usual. A flag that changes what the run had
+/// is said on standard error.
+#[cfg(feature = "train")]
+fn said<T: PartialEq + std::fmt::Display>(flag: &str, given: Option<T>, kept: Option<T>, usual: T) -> T {
+    match (given, kept) {
+        (Some(given), Some(kept)) if given != kept => {
+            eprintln!("{flag} is {given}, and was {kept} where the network comes from");
+            given
+        }
+        (Some(chosen), _) | (None, Some(chosen)) => chosen,
+        (None, None) => usual,
+    }
+}
+
 /// What a `main` returns: 0, or 1 and the error on standard error. (Wrong usage has ended with 2 before.)
 pub fn exit_code(result: Result<(), impl std::fmt::Display>) -> ExitCode {
     match result {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use clap::{Args, ValueEnum};
 
-use super::pictures::DataSet;
 use crate::Error;
+use crate::data::DataKind;
 use crate::mapping::Accounting;
 use crate::models::{BlockOrder, Cnn8Config, FullPrecision, NetworkConfig, ResNet20Config, Vgg13Config};
 use crate::quant::Bits;
@@ -135,7 +135,7 @@ impl Defaults {
 /// A network that the main job can train.
 pub trait JobNetwork: NetworkConfig {
     /// What it was published on.
-    const DATA: DataSet;
+    const DATA: DataKind;
     /// The array it was published on, rows and columns.
     const ARRAY: [usize; 2];
     /// How its feature maps are counted unless a flag says otherwise: as the published tables do where there are any.
@@ -198,7 +198,7 @@ fn resized<C: NetworkConfig>(config: C, args: &NetworkArgs) -> Result<C, Error> 
 }
 
 impl JobNetwork for Cnn8Config {
-    const DATA: DataSet = DataSet::Svhn;
+    const DATA: DataKind = DataKind::Svhn;
     const ARRAY: [usize; 2] = [256, 512];
     const ACCOUNTING: Accounting = Accounting::AsPublished;
     const DIRECTORY: &'static str = "runs/svhn_cnn8";
@@ -229,7 +229,7 @@ impl JobNetwork for Cnn8Config {
 }
 
 impl JobNetwork for ResNet20Config {
-    const DATA: DataSet = DataSet::Cifar10;
+    const DATA: DataKind = DataKind::Cifar10;
     const ARRAY: [usize; 2] = [512, 256];
     const ACCOUNTING: Accounting = Accounting::AsPublished;
     const DIRECTORY: &'static str = "runs/cifar10_resnet20";
@@ -269,7 +269,7 @@ impl JobNetwork for ResNet20Config {
 }
 
 impl JobNetwork for Vgg13Config {
-    const DATA: DataSet = DataSet::Cifar10;
+    const DATA: DataKind = DataKind::Cifar10;
     const ARRAY: [usize; 2] = [512, 256];
     const ACCOUNTING: Accounting = Accounting::ExactGeometry;
     const DIRECTORY: &'static str = "runs/cifar10_vgg13";

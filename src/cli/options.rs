@@ -85,6 +85,16 @@ pub(crate) fn adc_bits(text: &str) -> Result<u32, String> {
     bits.ok_or_else(|| "expected 0 for exact converters, or 2 to 32 bits".to_owned())
 }
 
+/// A share of a whole, neither nothing nor all.
+#[cfg(feature = "train")]
+pub(crate) fn inner_share(text: &str) -> Result<f64, String> {
+    let share = text
+        .parse()
+        .ok()
+        .filter(|&share: &f64| share > 0.0 && share < 1.0);
+    share.ok_or_else(|| "expected a share between 0 and 1".to_owned())
+}
+
 /// A share.
 pub(crate) fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));

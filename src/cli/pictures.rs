@@ -6,60 +6,11 @@ use burn::data::dataset::Dataset;
 use clap::{Args, ValueEnum};
 
 use crate::Error;
-use crate::data::{Augment, PictureDataset, Pictures, Splits, cifar10, download, folder, svhn, synthetic};
+use crate::data::{
+    Augment, ClassMatch, DataKind, DataSource, Loaded, PictureDataset, PictureSpec, Pictures, Splits,
+    cifar10, download, folder, svhn,
+};
 use crate::train::RunConfig;
-
-/// A kind of data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DataSet {
-    /// SVHN's train_32x32.mat and test_32x32.mat
-    Svhn,
-    /// CIFAR-10's binary files, or its archive
-    Cifar10,
-    /// Pictures of one's own, in train/CLASS/ and test/CLASS/, as .png or .jpg
-    Folder,
-}
-
-impl DataSet {
-    /// Where it is looked for, and downloaded to, unless a flag says otherwise.
-    fn dir(self) -> Option<&'static str> {
-        match self {
-            Self::Svhn => Some("datasets/svhn"),
-            Self::Cifar10 => Some("datasets/cifar10"),
-            Self::Folder => None,
-        }
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Svhn => "SVHN",
-            Self::Cifar10 => "CIFAR-10",
-            Self::Folder => "pictures",
-        }
-    }
-
-    /// The data set, and its folder, that a run calls `source`.
-    fn named(source: &str) -> Option<(Self, &str)> {
-        [Self::Svhn, Self::Cifar10, Self::Folder]
-            .into_iter()
-            .find_map(|set| Some((set, source.strip_prefix(set.name())?.strip_prefix(" in ")?)))
-    }
-
-    /// What its pictures in `dir` are called in every output.
-    fn source(self, dir: &Path) -> String {
-        format!("{} in {}", self.name(), dir.display())
-    }
-
-    fn present(self, dir: &Path) -> bool {
-        match self {
-            Self::Svhn => [svhn::Split::Train, svhn::Split::Test]
-                .iter()
-                .any(|split| split.path(dir).exists()),
-            Self::Cifar10 => cifar10::present(dir),
-            Self::Folder => true,
-        }
-    }
-}
 
 /// How training pictures are varied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -72,16 +23,166 @@ pub enum Augmentation {
     FlipCrop,
 }
 
-/// Flags for data.
-#[derive(Args, Clone, Debug)]
-pub struct DataArgs {
-    /// What the pictures are [default: svhn for CNN-8, cifar10 for the others]
-    #[arg(long, value_enum, help_heading = "Data")]
-    pub data: Option<DataSet>,
+impl From<Augmentation> for Augment {
+    fn from(augmentation: Augmentation) -> Self {
+        match augmentation {
+            Augmentation::None => Self::none(),
+            Augmentation::Crop => Self { flip: false, pad: 4 },
+            Augmentation::FlipCrop => Self { flip: true, pad: 4 },
+        }
+    }
+}
 
-    /// Folder of the data set [default: datasets/svhn or datasets/cifar10, and the embedded digits where it is not there]
+/// Flags for the place of a data set.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SourceArgs {
+    /// What the pictures are [default: those that the network was trained on; for a new one svhn for CNN-8, cifar10 for the
+    /// others]
+    #[arg(long, value_enum, help_heading = "Data")]
+    pub data: Option<DataKind>,
+
+    /// Folder of the data set [default: where it was for the training; for a new network datasets/svhn or datasets/cifar10,
+    /// and the embedded digits where it is not there]
     #[arg(long, alias = "data_dir", value_name = "DIR", help_heading = "Data")]
     pub data_dir: Option<PathBuf>,
+
+    /// Of pictures that lie in DIR/CLASS/ and not in DIR/train/CLASS/ and DIR/test/CLASS/: keep this share of each class
+    /// back to test with
+    #[arg(long, value_name = "SHARE", value_parser = super::options::inner_share, allow_negative_numbers = true, help_heading = "Data")]
+    pub test_share: Option<f64>,
+
+    /// Take the first class of the pictures for the first of the network, and so on, whatever they are called. Without it
+    /// classes are matched by their names
+    #[arg(long, help_heading = "Data")]
+    pub classes_by_place: bool,
+}
+
+impl SourceArgs {
+    fn asked_for(&self) -> bool {
+        self.data.is_some() || self.data_dir.is_some() || self.test_share.is_some()
+    }
+
+    /// The data set that the flags ask for: else `kept`, that of a network which is there already, else `published` in its
+    /// usual folder. It need not be there where it is to be `fetched`.
+    fn source(
+        &self,
+        published: DataKind,
+        kept: Option<&DataSource>,
+        fetched: bool,
+    ) -> Result<DataSource, Error> {
+        let given = self.data.or(kept.map(DataSource::kind));
+        // A folder makes no sense for digits that are drawn: then it is one of what the network was published on.
+        let given = given
+            .filter(|&kind| kind != DataKind::Synthetic || self.data.is_some() || self.data_dir.is_none());
+        let kind = given.unwrap_or(published);
+        let kept = kept.filter(|source| source.kind() == kind);
+        let absolute = |dir: &Path| std::path::absolute(dir).map_err(Error::io(dir, "make absolute"));
+        let dir = match (&self.data_dir, kept.and_then(DataSource::dir), kind.dir()) {
+            (Some(dir), ..) => absolute(dir)?,
+            (None, Some(dir), _) => dir.into(),
+            (None, None, Some(dir)) => absolute(Path::new(dir))?,
+            (None, None, None) if kind == DataKind::Synthetic => PathBuf::new(),
+            (None, None, None) => {
+                return Err(Error::Recipe(
+                    "--data folder: give the folder of the pictures with --data-dir DIR".into(),
+                ));
+            }
+        };
+        let source = match (kept, kind) {
+            (Some(kept), _) => kept.clone().with_dir(dir),
+            (None, DataKind::Svhn) => DataSource::Svhn { dir, extra: false },
+            (None, DataKind::Cifar10) => DataSource::Cifar10 { dir },
+            (None, DataKind::Folder) => DataSource::Folder {
+                dir,
+                test_share: None,
+            },
+            (None, DataKind::Synthetic) => DataSource::Synthetic { pictures: PICTURES },
+        };
+        let source = match (source, self.test_share) {
+            (DataSource::Folder { dir, test_share }, share) => DataSource::Folder {
+                dir,
+                test_share: share.or(test_share),
+            },
+            (source, None) => source,
+            (source, Some(_)) => {
+                return Err(Error::Recipe(format!(
+                    "--test-share: {source} has test pictures of its own; the flag is for --data folder"
+                )));
+            }
+        };
+        if !fetched {
+            self.found(&source, kept.is_some())?;
+        }
+        Ok(source)
+    }
+
+    /// Says what to do where a data set is not where it is looked for.
+    fn found(&self, source: &DataSource, kept: bool) -> Result<(), Error> {
+        let Some(dir) = source.dir().filter(|_| !source.is_present()) else {
+            return Ok(());
+        };
+        if kept && self.data_dir.is_none() {
+            return Err(Error::Recipe(format!(
+                "the network was trained on {source}, and {} is not there any more: give the place where it is now with \
+                 --data-dir DIR",
+                source.kind().name()
+            )));
+        }
+        if self.data.is_none() && folder::has_pictures(dir) {
+            return Err(Error::Recipe(format!(
+                "--data-dir {}: it holds no {}, but folders of pictures: add --data folder to take those",
+                dir.display(),
+                source.kind().name()
+            )));
+        }
+        Ok(())
+    }
+
+    /// `pictures` as the network of `spec` reads them. What is matched in another way than name by name is said.
+    fn read_by(&self, spec: &PictureSpec, pictures: Pictures) -> Result<Pictures, Error> {
+        let by = if self.classes_by_place {
+            ClassMatch::Place
+        } else {
+            ClassMatch::Name
+        };
+        Ok(pictures.read_by(spec, by)?)
+    }
+
+    fn say_classes(&self, spec: &PictureSpec, found: &[String]) {
+        if found == spec.classes {
+            return;
+        }
+        if self.classes_by_place {
+            let pairs = found.iter().zip(&spec.classes);
+            let pairs: Vec<_> = pairs
+                .map(|(found, class)| format!("{found} as {class}"))
+                .collect();
+            eprintln!("classes are matched by their places: {}", pairs.join(", "));
+            return;
+        }
+        let missing: Vec<_> = spec
+            .classes
+            .iter()
+            .filter(|class| !found.contains(class))
+            .collect();
+        let order =
+            "the classes of the pictures stand in another order than the network's: they are matched by name";
+        match missing.len() {
+            0 => eprintln!("{order}"),
+            count => eprintln!(
+                "the network tells {} classes apart, and the pictures lack {count} of them: {missing:?}",
+                spec.classes.len()
+            ),
+        }
+    }
+}
+
+/// Flags for data to train on.
+#[derive(Args, Clone, Debug)]
+pub struct DataArgs {
+    /// Where.
+    #[command(flatten)]
+    pub source: SourceArgs,
 
     /// Download the data set into its folder first (SVHN 0.25 GB, with --extra 1.6 GB; CIFAR-10 0.17 GB)
     #[arg(long, help_heading = "Data")]
@@ -92,7 +193,7 @@ pub struct DataArgs {
     pub extra: bool,
 
     /// Use the embedded digits even where the data set is there
-    #[arg(long, conflicts_with_all = ["data", "data_dir", "download", "extra"], help_heading = "Data")]
+    #[arg(long, conflicts_with_all = ["data", "data_dir", "download", "extra", "test_share"], help_heading = "Data")]
     pub synthetic: bool,
 
     /// How many embedded digits to draw for training; a quarter as many for testing [default: 8000; of a network that is
@@ -102,165 +203,194 @@ pub struct DataArgs {
 
     /// Share of the training pictures that is kept back to choose the best epoch on [default: 0.1; of a network that is
     /// there already, what it was trained with]
-    #[arg(long, value_name = "SHARE", value_parser = super::job::share, allow_negative_numbers = true, help_heading = "Data")]
+    #[arg(long, value_name = "SHARE", value_parser = super::options::inner_share, allow_negative_numbers = true, help_heading = "Data")]
     pub valid: Option<f64>,
 
-    /// How training pictures are varied [default: flip-crop for CIFAR-10, none for the others]
+    /// How training pictures are varied [default: flip-crop for CIFAR-10, none for the others; of a network that is there
+    /// already, as it was trained]
     #[arg(long, value_enum, help_heading = "Data")]
     pub augment: Option<Augmentation>,
 }
 
-type Loaded = ((Pictures, Pictures), Vec<String>);
-
 /// Embedded digits to train on.
-const PICTURES: u32 = 8000;
+const PICTURES: usize = 8000;
 /// Share of the training pictures to choose the best epoch on.
 const VALID: f64 = 0.1;
 
-/// What the embedded digits are called in every output.
-pub const SYNTHETIC: &str = "synthetic digits";
-
-/// Seeds of the embedded digits: the same pictures whatever the seed of the training.
-const SYNTHETIC_SEEDS: [u64; 2] = [1, 2];
-
 impl DataArgs {
-    /// The pictures that the network of `run` was trained on, where no flag says otherwise.
-    pub fn as_trained<C>(mut self, run: &RunConfig<C>) -> Self {
-        if run.is_imported() {
-            return self;
+    /// The data set that the flags ask for, that of the network of `kept` where there is one and they do not say, else
+    /// `published`, or the embedded digits where that is not there.
+    fn source<C>(&self, published: DataKind, kept: Option<&RunConfig<C>>) -> Result<DataSource, Error> {
+        let kept = kept.and_then(|run| run.source.as_ref());
+        let flags = SourceArgs {
+            data: if self.synthetic {
+                Some(DataKind::Synthetic)
+            } else if (self.download || self.extra)
+                && kept.is_none_or(|kept| kept.kind() == DataKind::Synthetic)
+            {
+                self.source.data.or(Some(published))
+            } else {
+                self.source.data
+            },
+            ..self.source.clone()
+        };
+        let mut source = flags.source(published, kept, self.download)?;
+        let asked_for = flags.asked_for() || self.download || self.extra;
+        if kept.is_none() && !asked_for && !source.is_present() {
+            source = DataSource::Synthetic { pictures: PICTURES };
         }
-        if !(self.asked_for() || self.synthetic) {
-            if run.data == SYNTHETIC {
-                self.synthetic = true;
-            } else if let Some((set, dir)) = DataSet::named(&run.data) {
-                (self.data, self.data_dir) = (Some(set), Some(dir.into()));
+        match &mut source {
+            DataSource::Svhn { extra, .. } => *extra |= self.extra,
+            _ if self.extra => return Err(Error::Recipe("--extra: only SVHN has an extra split".into())),
+            _ => {}
+        }
+        match (&mut source, self.pictures) {
+            (DataSource::Synthetic { pictures }, Some(count)) => *pictures = count as usize,
+            (source, Some(_)) => {
+                return Err(Error::Recipe(format!(
+                    "--pictures: it is for the embedded digits, and these are {source}: leave it out, or add --synthetic"
+                )));
             }
+            (_, None) => {}
         }
-        self.valid = self.valid.or(Some(run.valid_share));
-        if run.data == SYNTHETIC {
-            let [train, valid, _] = run.pictures;
-            self.pictures = self.pictures.or(u32::try_from(train + valid).ok());
-        }
-        self
+        Ok(source)
     }
 
-    fn asked_for(&self) -> bool {
-        self.data.is_some() || self.data_dir.is_some() || self.download || self.extra
-    }
-
-    /// Reads or draws the pictures for a network that was published on `published` and reads pictures of `input` height
-    /// and width; validation is carved off with `seed`. Says whether they are the embedded digits.
+    /// Reads or draws the pictures for a network that was published on `published` and reads pictures of `size`, height
+    /// and width; validation is carved off with `seed`. Those of a network that is there already, in `kept`, are read as it
+    /// was trained.
     ///
     /// # Errors
     ///
-    /// Data that cannot be read, and flags that do not fit it.
-    pub fn splits(&self, published: DataSet, input: [usize; 2], seed: u64) -> Result<(Splits, bool), Error> {
-        let set = self.data.unwrap_or(published);
-        let dir = match (&self.data_dir, set.dir()) {
-            (Some(dir), _) => dir.clone(),
-            (None, Some(dir)) => dir.into(),
-            (None, None) => {
-                return Err(Error::Recipe(
-                    "--data folder: give the folder of the pictures with --data-dir DIR".into(),
-                ));
-            }
-        };
-        if self.extra && set != DataSet::Svhn {
-            return Err(Error::Recipe("--extra: only SVHN has an extra split".into()));
-        }
+    /// Data that cannot be read, flags that do not fit it, and classes that are not the network's.
+    pub fn splits<C>(
+        &self,
+        published: DataKind,
+        size: [usize; 2],
+        kept: Option<&RunConfig<C>>,
+        seed: u64,
+    ) -> Result<Splits, Error> {
+        let source = self.source(published, kept)?;
         if self.download {
-            self.fetch(set, &dir)?;
+            fetch(&source)?;
         }
-        let embedded = self.synthetic || !(self.asked_for() || set.present(&dir));
-        let (source, (train, test), classes) = if embedded {
-            let draw = |count: u32, seed: u64| synthetic::digits(count as usize, seed);
-            let [train_seed, test_seed] = SYNTHETIC_SEEDS;
-            let count = self.pictures.unwrap_or(PICTURES);
-            let (train, test) = (draw(count, train_seed), draw(count / 4, test_seed));
-            (SYNTHETIC.into(), (train, test), Vec::new())
-        } else {
-            let (pictures, classes) = self.load(set, &dir, input)?;
-            (set.source(&dir), pictures, classes)
-        };
-        let augment = match self.augment {
-            None if !embedded && set == DataSet::Cifar10 => cifar10::AUGMENT,
-            None | Some(Augmentation::None) => Augment::none(),
-            Some(Augmentation::Crop) => Augment { flip: false, pad: 4 },
-            Some(Augmentation::FlipCrop) => Augment { flip: true, pad: 4 },
-        };
-        let splits = Splits::carve(source, train, test, self.valid.unwrap_or(VALID), seed)?;
-        Ok((splits.with_augment(augment).with_classes(classes), embedded))
-    }
-
-    fn fetch(&self, set: DataSet, dir: &Path) -> Result<(), Error> {
-        match set {
-            DataSet::Svhn => {
-                let wanted = if self.extra { 3 } else { 2 };
-                for split in &svhn::Split::ALL[..wanted] {
-                    download::fetch(split.url(), &split.path(dir), split.md5(), true)?;
-                }
-            }
-            DataSet::Cifar10 => cifar10::fetch(dir, true)?,
-            DataSet::Folder => {
-                return Err(Error::Recipe(
-                    "--download: only SVHN and CIFAR-10 are fetched, not pictures of one's own".into(),
-                ));
-            }
+        let Loaded {
+            mut train,
+            mut test,
+            passed_over,
+        } = source.load(size)?;
+        passed_over.iter().for_each(|files| eprintln!("{files}"));
+        if let Some(run) = kept {
+            self.source.say_classes(&run.input, train.class_names());
+            train = self.source.read_by(&run.input, train)?;
+            test = self.source.read_by(&run.input, test)?;
         }
-        Ok(())
-    }
-
-    /// Pictures to train on and to test with, and the names of their classes where they have some.
-    fn load(&self, set: DataSet, dir: &Path, input: [usize; 2]) -> Result<Loaded, Error> {
-        Ok(match set {
-            DataSet::Svhn => {
-                let load = |split: svhn::Split| svhn::load(&split.path(dir));
-                let mut train = load(svhn::Split::Train)?;
-                if self.extra {
-                    train.append(load(svhn::Split::Extra)?)?;
-                }
-                ((train, load(svhn::Split::Test)?), Vec::new())
-            }
-            DataSet::Cifar10 => (cifar10::load(dir)?, cifar10::CLASSES.map(str::to_owned).to_vec()),
-            DataSet::Folder => {
-                let set = folder::load(dir, input)?;
-                ((set.train, set.test), set.classes)
-            }
-        })
+        let trained = kept.filter(|run| !run.is_imported());
+        let usual = match source.kind() {
+            DataKind::Cifar10 => cifar10::AUGMENT,
+            _ => Augment::none(),
+        };
+        let augment = super::said(
+            "--augment",
+            self.augment.map(Augment::from),
+            trained.map(|run| run.augment),
+            usual,
+        );
+        let valid = self.valid.or(trained.map(|run| run.valid_share)).unwrap_or(VALID);
+        let splits = Splits::carve(source.to_string(), train, test, valid, seed)?;
+        Ok(splits.with_augment(augment).with_origin(source))
     }
 }
 
-/// The first `wanted` test pictures of the kind that a network was trained on, which its run calls `trained_on`, and where
-/// they come from. They are looked for in `dir`, or where they were for the training. A network that was not trained here
-/// gets those it was `published` on.
-///
-/// # Errors
-///
-/// Data that cannot be read.
-pub fn test_pictures(
-    trained_on: &str,
-    published: DataSet,
-    dir: Option<&Path>,
-    input: [usize; 2],
-    wanted: usize,
-) -> Result<(String, PictureDataset), Error> {
-    let (source, pictures) = if trained_on == SYNTHETIC && dir.is_none() {
-        (
-            SYNTHETIC.to_owned(),
-            synthetic::digits(wanted, SYNTHETIC_SEEDS[1]),
-        )
-    } else {
-        let otherwise = (published, published.dir().unwrap_or_default());
-        let (set, place) = DataSet::named(trained_on).unwrap_or(otherwise);
-        let dir = dir.unwrap_or(Path::new(place));
-        let pictures = match set {
-            DataSet::Svhn => svhn::load(&svhn::Split::Test.path(dir))?,
-            DataSet::Cifar10 => cifar10::load(dir)?.1,
-            DataSet::Folder => folder::load(dir, input)?.test,
+fn fetch(source: &DataSource) -> Result<(), Error> {
+    match source {
+        DataSource::Svhn { dir, extra } => {
+            let wanted = if *extra { 3 } else { 2 };
+            for split in &svhn::Split::ALL[..wanted] {
+                download::fetch(split.url(), &split.path(dir), split.md5(), true)?;
+            }
+        }
+        DataSource::Cifar10 { dir } => cifar10::fetch(dir, true)?,
+        _ => {
+            return Err(Error::Recipe(
+                "--download: only SVHN and CIFAR-10 are fetched, not pictures of one's own".into(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Flags for test pictures of a trained network.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TestPictureArgs {
+    /// Where.
+    #[command(flatten)]
+    pub source: SourceArgs,
+
+    /// Seed that the test pictures are drawn with, from each class its share
+    #[arg(long, value_name = "SEED", default_value_t = 0, help_heading = "Data")]
+    pub draw_seed: u64,
+}
+
+/// Test pictures of a trained network, and where they come from.
+pub struct TestPictures {
+    /// The data set in words.
+    pub source: String,
+    /// Those that were drawn, as the network reads them.
+    pub drawn: PictureDataset,
+    /// How many there are to draw from.
+    pub total: usize,
+}
+
+impl TestPictures {
+    /// How many they are, and of which classes: `200 of 2000 test pictures of synthetic digits, 18 to 23 of each of 10
+    /// classes, drawn with seed 0`.
+    pub fn describe(&self, seed: u64) -> String {
+        let Self { source, drawn, total } = self;
+        let counts = drawn.class_counts();
+        let [least, most] = [counts.iter().min(), counts.iter().max()].map(|n| n.copied().unwrap_or(0));
+        let each = if least == most {
+            format!("{least}")
+        } else {
+            format!("{least} to {most}")
         };
-        (set.source(dir), pictures)
-    };
-    let all = PictureDataset::new(pictures.into());
-    let end = wanted.min(all.len());
-    Ok((source, all.slice(0, end)))
+        let drawn_with = if drawn.len() < *total {
+            format!(", drawn with seed {seed}")
+        } else {
+            String::new()
+        };
+        format!(
+            "{} of {total} test pictures of {source}, {each} of each of {} classes{drawn_with}",
+            drawn.len(),
+            counts.len()
+        )
+    }
+}
+
+impl TestPictureArgs {
+    /// `wanted` of the test pictures that the flags ask for, else of those that the network of `run` was trained with, else,
+    /// for a network that was not trained here, of those that it was `published` on; all where there are no more. They are
+    /// read as the network was trained.
+    ///
+    /// # Errors
+    ///
+    /// Data that cannot be read, and classes that are not the network's.
+    pub fn draw<C>(
+        &self,
+        published: DataKind,
+        run: &RunConfig<C>,
+        wanted: usize,
+    ) -> Result<TestPictures, Error> {
+        let source = self.source.source(published, run.source.as_ref(), false)?;
+        let (pictures, passed_over) = source.load_test(run.input.size)?;
+        passed_over.iter().for_each(|files| eprintln!("{files}"));
+        self.source.say_classes(&run.input, pictures.class_names());
+        let pictures = self.source.read_by(&run.input, pictures)?;
+        let all = PictureDataset::new(pictures.into());
+        Ok(TestPictures {
+            source: source.to_string(),
+            total: all.len(),
+            drawn: all.sample(wanted, self.draw_seed),
+        })
+    }
 }

@@ -1,7 +1,7 @@
 use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::{Normalization, PictureItem};
+use super::{ChannelOrder, Normalization, PictureItem};
 
 /// Pictures and classes on a device.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct PictureBatch {
 pub struct PictureBatcher {
     /// What each byte becomes, per channel: three multiplications a pixel would only repeat 768 results.
     values: [[f32; 256]; 3],
+    /// For each channel of the network, the place of its colour in a pixel.
+    places: [usize; 3],
 }
 
 impl PictureBatcher {
@@ -32,7 +34,19 @@ impl PictureBatcher {
                 *value = (byte as f32 / 255.0 - mean[channel]) / std[channel];
             }
         }
-        Self { values }
+        Self {
+            values,
+            places: ChannelOrder::Rgb.places(),
+        }
+    }
+
+    /// The same batches with the channels in this order.
+    #[must_use]
+    pub fn with_channels(self, order: ChannelOrder) -> Self {
+        Self {
+            places: order.places(),
+            ..self
+        }
     }
 }
 
@@ -47,8 +61,8 @@ impl Batcher<PictureItem, PictureBatch> for PictureBatcher {
         for (item, image) in items.iter().zip(images.chunks_exact_mut(height * width * 3)) {
             assert_eq!(item.size, [height, width], "pictures of one size");
             for (pixel, to) in item.pixels.chunks_exact(3).zip(image.chunks_exact_mut(3)) {
-                for ((values, &byte), to) in self.values.iter().zip(pixel).zip(to) {
-                    *to = values[usize::from(byte)];
+                for (to, place) in to.iter_mut().zip(self.places) {
+                    *to = self.values[place][usize::from(pixel[place])];
                 }
             }
         }

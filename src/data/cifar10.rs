@@ -181,7 +181,9 @@ fn read(
         lengths.push((path, bytes.len()));
     }
     let pictures = Pictures::new(SIDE, SIDE, CLASSES.len(), pixels, labels)?;
-    Ok(pictures.with_normalization(NORMALIZATION))
+    pictures
+        .with_normalization(NORMALIZATION)
+        .with_class_names(CLASSES)
 }
 
 /// The bytes of a file: whole records, at least one.

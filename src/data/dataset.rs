@@ -4,7 +4,7 @@ use std::sync::Arc;
 use burn::data::dataset::{Dataset, DatasetError};
 use rand::{SeedableRng, rngs::ChaCha8Rng, seq::SliceRandom};
 
-use super::{Augment, Normalization, Pictures};
+use super::{Augment, ChannelOrder, DataError, DataSource, Normalization, PictureSpec, Pictures};
 use crate::Error;
 
 /// One picture and its class.
@@ -61,6 +61,66 @@ impl PictureDataset {
     pub fn normalization(&self) -> Normalization {
         self.pictures.normalization()
     }
+
+    /// The order in which their channels enter a network.
+    pub fn channel_order(&self) -> ChannelOrder {
+        self.pictures.channel_order()
+    }
+
+    /// What the classes are called, in the order of their numbers.
+    pub fn class_names(&self) -> &[String] {
+        self.pictures.class_names()
+    }
+
+    /// What a network of pictures like these reads, of this height and width.
+    pub fn spec(&self, size: [usize; 2]) -> PictureSpec {
+        self.pictures.spec(size)
+    }
+
+    /// How many pictures each class has; as long as there are classes.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes()];
+        for &index in self.indices.iter() {
+            counts[usize::from(self.pictures.label(index))] += 1;
+        }
+        counts
+    }
+
+    /// `count` of the pictures, or all where there are no more: drawn with `seed`, from each class its share, in the order
+    /// that they have here.
+    ///
+    /// The share of a class is its part of all pictures, rounded down or up so that the shares add up to `count`.
+    #[must_use]
+    pub fn sample(&self, count: usize, seed: u64) -> Self {
+        let total = self.len();
+        if count >= total {
+            return self.clone();
+        }
+        let sizes = self.class_counts();
+        let share = |size: usize| size as u128 * count as u128 / total as u128;
+        let mut shares: Vec<usize> = sizes.iter().map(|&size| share(size) as usize).collect();
+        let mut order: Vec<usize> = (0..sizes.len()).collect();
+        let rest = |class: usize| sizes[class] as u128 * count as u128 % total as u128;
+        order.sort_by_key(|&class| (std::cmp::Reverse(rest(class)), class));
+        for class in order.into_iter().take(count - shares.iter().sum::<usize>()) {
+            shares[class] += 1;
+        }
+        // Each class takes the first of a shuffled whole.
+        let mut places: Vec<usize> = (0..total).collect();
+        places.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        places.retain(|&place| {
+            let left = &mut shares[usize::from(self.pictures.label(self.indices[place]))];
+            *left > 0 && {
+                *left -= 1;
+                true
+            }
+        });
+        places.sort_unstable();
+        Self {
+            indices: places.iter().map(|&place| self.indices[place]).collect(),
+            ..self.clone()
+        }
+    }
 }
 
 impl Dataset<PictureItem> for PictureDataset {
@@ -96,8 +156,10 @@ pub struct Splits {
     pub seed: u64,
     /// How the training pictures are varied from epoch to epoch; the others never are.
     pub augment: Augment,
-    /// Names of the classes, in their order; none where they are numbers.
-    pub classes: Vec<String>,
+    /// Where they can be read from again; `None` for pictures that a program put together by itself.
+    pub origin: Option<DataSource>,
+    /// Checksums of the pictures to train on, validation included, and to test with.
+    pub checksums: [u32; 2],
 }
 
 impl fmt::Display for Splits {
@@ -137,16 +199,28 @@ impl Splits {
                 test.len()
             )));
         }
+        if train.class_names() != test.class_names() {
+            return Err(DataError::Pictures {
+                reason: format!(
+                    "{source}: the classes to train on are {:?}, those to test with {:?}",
+                    train.class_names(),
+                    test.class_names()
+                ),
+            }
+            .into());
+        }
+        let checksums = [train.checksum(), test.checksum()];
         let shuffled = PictureDataset::new(Arc::new(train)).shuffled(seed);
         Ok(Self {
             source,
+            checksums,
+            origin: None,
             valid: shuffled.slice(0, valid),
             train: shuffled.slice(valid, count),
             test: PictureDataset::new(Arc::new(test)),
             valid_share: share,
             seed,
             augment: Augment::none(),
-            classes: Vec::new(),
         })
     }
 
@@ -156,9 +230,9 @@ impl Splits {
         self
     }
 
-    /// The same pictures, of classes that have names.
-    pub fn with_classes(mut self, classes: Vec<String>) -> Self {
-        self.classes = classes;
+    /// The same pictures, which can be read again from `origin`.
+    pub fn with_origin(mut self, origin: DataSource) -> Self {
+        self.origin = Some(origin);
         self
     }
 }

@@ -171,12 +171,33 @@ pub enum DataError {
     },
 
     /// The folders of pictures are not laid out as they should be.
-    #[error("{} {reason}. Lay the pictures out as train/CLASS/*.png and test/CLASS/*.png (or jpg, jpeg)", .path.display())]
+    #[error(
+        "{} {reason}. Lay the pictures out as train/CLASS/*.png and test/CLASS/*.png (or {}); where they are not divided, \
+         as CLASS/*.png, keep a share of each class back to test with (`--test-share 0.2`)",
+        .path.display(),
+        crate::picture::ENDINGS[1..].join(", ")
+    )]
     Folder {
         /// The folder.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+
+    /// The classes of the pictures are not those of the network.
+    #[error(
+        "the network tells apart {}; the pictures are of {}. Expected {expected}: rename the classes, give other \
+         pictures, or match classes by their places (`--classes-by-place`)",
+        list(.network),
+        list(.pictures)
+    )]
+    Classes {
+        /// Classes of the network, in the order of its outputs.
+        network: Vec<String>,
+        /// Classes of the pictures, in the order of their numbers.
+        pictures: Vec<String>,
+        /// What was expected, in words.
+        expected: &'static str,
     },
 
     /// Pictures were put together from parts that do not fit; no file is involved.
@@ -248,6 +269,17 @@ pub enum DataError {
 pub(super) fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> DataError {
     let path = path.to_path_buf();
     move |source| DataError::Io { path, action, source }
+}
+
+/// Names of classes in a sentence; of very many the first.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 30;
+    let shown = names.iter().take(SHOWN).map(|name| format!("`{name}`"));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// `[32, 32, 3, 10]` as "32x32x3x10".

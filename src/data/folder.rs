@@ -1,45 +1,90 @@
 //! Pictures in folders, one folder a class: `train/cat/1.png`, `test/dog/2.jpg`.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::data::dataset::transform::Mapper;
 use indicatif::{ProgressBar, ProgressStyle};
+use rand::{SeedableRng, rngs::ChaCha8Rng, seq::SliceRandom};
 use rayon::prelude::*;
 
 use super::error::{DataError, io_error};
 use super::{PictureItem, Pictures, Resize};
-use crate::picture::{self, ReadError, Rgb};
+use crate::picture::{self, ENDINGS, ReadError, Rgb};
 use crate::text;
 
-/// Endings of the files read, in lower case; capitals are taken too.
-const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
 /// Labels are bytes.
 const MAX_CLASSES: usize = 256;
 /// No split takes more memory, in bytes: 16 GiB.
 const MAX_SPLIT_BYTES: usize = 16 << 30;
+/// Folders within each other. A link that leads round in a circle ends here at the latest.
+const MAX_DEPTH: usize = 64;
+/// The seed that decides which pictures of an undivided folder are kept back to test with. It is fixed, so that the test
+/// pictures are the same for every training.
+const TEST_SEED: u64 = 0;
 
 /// A data set read from folders.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct FolderSet {
-    /// Names of the classes, in order: the folders of `train`.
-    pub classes: Vec<String>,
-    /// What lies in `train`.
+    /// What lies in `train`. Its classes are called as their folders are, and so are those of `test`.
     pub train: Pictures,
     /// What lies in `test`.
     pub test: Pictures,
+    /// Files that were not read, and why.
+    pub passed_over: Vec<PassedOver>,
 }
+
+/// Files of a folder that were not read, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PassedOver {
+    /// The split's folder.
+    pub split: PathBuf,
+    /// Why they were passed over.
+    pub reason: String,
+    /// How many there are.
+    pub count: usize,
+    /// The first of them.
+    pub first: PathBuf,
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            split,
+            reason,
+            count,
+            first,
+        } = self;
+        let files = if *count == 1 { "file" } else { "files" };
+        let first = first.strip_prefix(split).unwrap_or(first);
+        write!(
+            f,
+            "{}: {count} {files} passed over: {reason} (the first is {})",
+            split.display(),
+            first.display()
+        )
+    }
+}
+
+/// What was passed over, by reason: how many files, and the first.
+type Passed = BTreeMap<String, (usize, PathBuf)>;
 
 /// A file and the number of its class.
 type Labelled = (PathBuf, u8);
 
-/// Reads `dir/train/CLASS/*` and `dir/test/CLASS/*`: png, jpg and jpeg, resized to `size`, height and width in pixels.
+/// Reads `dir/train/CLASS/**` and `dir/test/CLASS/**`: files that end in png, jpg, jpeg, jfif, webp, bmp, ppm or pgm, in
+/// small letters or capitals, resized to `size`, height and width in pixels.
 ///
-/// Classes are numbered as the names of their folders in `train` sort; `test` may lack some. Grey pictures become RGB,
-/// transparency is dropped. Hidden files and other endings are passed over. The normalisation is the default one:
-/// [`Pictures::with_normalization`] gives another. A bar on standard error, where that is a terminal, shows how far the
-/// decoding is.
+/// Classes are numbered as the names of their folders in `train` sort; `test` may lack some. Folders within a class are read
+/// too, as torchvision's `ImageFolder` reads them, and links are followed. A picture is turned upright as its EXIF
+/// orientation says, which `ImageFolder` does not do. Grey pictures become RGB, transparency is dropped. Hidden files, other
+/// endings, links that lead nowhere and files outside of a class are passed over and counted in [`FolderSet::passed_over`].
+/// The normalisation is the default one: [`Pictures::with_normalization`] gives another. A bar on standard error, where that
+/// is a terminal, shows how far the decoding is.
 ///
 /// # Errors
 ///
@@ -52,34 +97,107 @@ type Labelled = (PathBuf, u8);
 /// Where a side of `size` is 0.
 pub fn load(dir: &Path, size: [usize; 2]) -> Result<FolderSet, DataError> {
     let [train, test] = ["train", "test"].map(|split| dir.join(split));
-    let classes = folders(&train)?;
-    if classes.len() > MAX_CLASSES {
-        return refuse(
-            &train,
-            format!("holds {} classes, expected at most {MAX_CLASSES}", classes.len()),
-        );
+    for split in [&train, &test] {
+        if !split.exists() {
+            let name = split.file_name().unwrap_or_default().display();
+            return refuse(dir, format!("holds no folder `{name}`"));
+        }
     }
-    let tested = folders(&test)?;
-    if let Some(unknown) = tested.iter().find(|name| !classes.contains(name)) {
+    // Both are listed before the first picture is decoded, so that what is missing shows at once.
+    let mut passed = [Passed::new(), Passed::new()];
+    let found = list(&train, &mut passed[0])?;
+    let tested = list(&test, &mut passed[1])?;
+    let classes: Vec<String> = found.iter().map(|(name, _)| name.clone()).collect();
+    if let Some((unknown, _)) = tested.iter().find(|(name, _)| !classes.contains(name)) {
         return refuse(
             &test.join(unknown),
             format!("is a class that {} does not hold", train.display()),
         );
     }
-    // Both are listed before the first picture is decoded, so that what is missing shows at once.
-    let [train_files, test_files] = [(&train, &classes), (&test, &tested)].map(|(split, names)| {
-        let mut files: Vec<Labelled> = Vec::new();
-        for name in names {
-            let label = classes.binary_search(name).expect("a class of train") as u8;
-            files.extend(pictures(&split.join(name))?.into_iter().map(|path| (path, label)));
-        }
-        Ok(files)
-    });
+    let files = [found, tested].map(|split| labelled(split, &classes));
+    let passed_over = (passed.into_iter().zip([&train, &test]))
+        .flat_map(|(passed, split)| passed_over(split, passed))
+        .collect();
     Ok(FolderSet {
-        train: decode_all(&train, &train_files?, classes.len(), size)?,
-        test: decode_all(&test, &test_files?, classes.len(), size)?,
-        classes,
+        train: decode_all(&train, &files[0], &classes, size)?,
+        test: decode_all(&test, &files[1], &classes, size)?,
+        passed_over,
     })
+}
+
+/// Reads `dir/CLASS/**`, where nobody has divided the pictures, and keeps `share` of each class back to test with, at least
+/// one picture of a class that has two. Which ones, depends on nothing but the names and the number of the files.
+///
+/// # Errors
+///
+/// As [`load`]; [`DataError::Folder`] where `dir` holds folders `train` or `test`, or where nothing would be left to train
+/// on or to test with.
+///
+/// # Panics
+///
+/// Where a side of `size` is 0.
+pub fn load_undivided(dir: &Path, size: [usize; 2], share: f64) -> Result<FolderSet, DataError> {
+    if let Some(split) = ["train", "test"]
+        .into_iter()
+        .find(|split| dir.join(split).is_dir())
+    {
+        return refuse(
+            dir,
+            format!("holds a folder `{split}`, so its pictures are divided already: leave out --test-share"),
+        );
+    }
+    let mut passed = Passed::new();
+    let found = list(dir, &mut passed)?;
+    let classes: Vec<String> = found.iter().map(|(name, _)| name.clone()).collect();
+    let mut dice = ChaCha8Rng::seed_from_u64(TEST_SEED);
+    let (mut train, mut test) = (Vec::new(), Vec::new());
+    for (name, mut files) in found {
+        files.shuffle(&mut dice);
+        let most = files.len() - 1;
+        let kept_back = ((files.len() as f64 * share).round() as usize).clamp(most.min(1), most);
+        let mut for_test = files.split_off(files.len() - kept_back);
+        files.sort();
+        for_test.sort();
+        train.push((name.clone(), files));
+        test.push((name, for_test));
+    }
+    let [train, test] = [train, test].map(|split| labelled(split, &classes));
+    if test.is_empty() {
+        return refuse(dir, "holds one picture a class, so none is left to test with");
+    }
+    Ok(FolderSet {
+        train: decode_all(dir, &train, &classes, size)?,
+        test: decode_all(dir, &test, &classes, size)?,
+        passed_over: passed_over(dir, passed).collect(),
+    })
+}
+
+/// Whether `dir` looks like a folder of pictures, divided or not: something in it is a folder that holds pictures, or folders
+/// of pictures.
+pub(crate) fn has_pictures(dir: &Path) -> bool {
+    let folders = |dir: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+            .collect()
+    };
+    let holds_picture = |dir: &Path| {
+        let mut entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.any(|entry| {
+            let path = entry.path();
+            let ending = path
+                .extension()
+                .map(|ending| ending.to_string_lossy().to_lowercase());
+            ending.is_some_and(|ending| ENDINGS.contains(&&*ending))
+        })
+    };
+    let within = folders(dir);
+    within.iter().any(|dir| holds_picture(dir))
+        || within
+            .iter()
+            .flat_map(|dir| folders(dir))
+            .any(|dir| holds_picture(&dir))
 }
 
 fn refuse<T>(path: &Path, reason: impl Into<String>) -> Result<T, DataError> {
@@ -89,51 +207,133 @@ fn refuse<T>(path: &Path, reason: impl Into<String>) -> Result<T, DataError> {
     })
 }
 
-/// What `path` holds and `keep` takes, but nothing hidden, sorted.
-fn names(path: &Path, keep: impl Fn(&Path) -> bool) -> Result<Vec<String>, DataError> {
-    let mut names = Vec::new();
+fn passed_over(split: &Path, passed: Passed) -> impl Iterator<Item = PassedOver> {
+    passed
+        .into_iter()
+        .map(move |(reason, (count, first))| PassedOver {
+            split: split.into(),
+            reason,
+            count,
+            first,
+        })
+}
+
+fn pass_over(passed: &mut Passed, path: PathBuf, reason: impl Into<String>) {
+    passed.entry(reason.into()).or_insert((0, path)).0 += 1;
+}
+
+/// The files of each class, with the numbers of their classes.
+fn labelled(split: Vec<(String, Vec<PathBuf>)>, classes: &[String]) -> Vec<Labelled> {
+    let label = |name: &String| classes.iter().position(|class| class == name);
+    split
+        .into_iter()
+        .flat_map(|(name, files)| {
+            let label = label(&name).expect("a class of train") as u8;
+            files.into_iter().map(move |path| (path, label))
+        })
+        .collect()
+}
+
+/// What `path` holds, sorted by name.
+fn entries(path: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
+    let mut entries = Vec::new();
     for entry in fs::read_dir(path).map_err(io_error(path, "read"))? {
         let entry = entry.map_err(io_error(path, "read"))?;
         let name = match entry.file_name().into_string() {
             Ok(name) => name,
-            Err(name) => return refuse(&path.join(name), "has a name that is no Unicode"),
+            Err(name) => return refuse(&path.join(name), "has a name that is no Unicode: rename it"),
         };
         if let Some(reason) = text::unfit(&name) {
             return refuse(&path.join(name), format!("has a name that {reason}: rename it"));
         }
-        if !name.starts_with('.') && keep(&entry.path()) {
-            names.push(name);
+        entries.push((name, entry.path()));
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// The classes of a split, in the order of their names, and the files of each.
+fn list(split: &Path, passed: &mut Passed) -> Result<Vec<(String, Vec<PathBuf>)>, DataError> {
+    let mut classes = Vec::new();
+    for (name, path) in entries(split)? {
+        if name.starts_with('.') {
+            // What no one put there by hand is not worth a word.
+            continue;
+        } else if path.is_dir() {
+            let mut files = Vec::new();
+            let before: usize = passed.values().map(|(count, _)| count).sum();
+            walk(&path, &mut Vec::new(), &mut files, passed)?;
+            if files.is_empty() {
+                let after: usize = passed.values().map(|(count, _)| count).sum();
+                let others = match after - before {
+                    0 => String::new(),
+                    others => format!(", and {others} files that are not read"),
+                };
+                return refuse(&path, format!("holds no pictures{others}"));
+            }
+            classes.push((name, files));
+        } else {
+            pass_over(passed, path, "in the folder of no class");
         }
     }
-    names.sort();
-    Ok(names)
-}
-
-/// The class folders of a split.
-fn folders(split: &Path) -> Result<Vec<String>, DataError> {
-    let names = names(split, Path::is_dir)?;
-    if names.is_empty() {
+    if classes.is_empty() {
         return refuse(split, "holds no folders of classes");
     }
-    Ok(names)
+    if classes.len() > MAX_CLASSES {
+        return refuse(
+            split,
+            format!("holds {} classes, expected at most {MAX_CLASSES}", classes.len()),
+        );
+    }
+    Ok(classes)
 }
 
-/// The picture files of a class.
-fn pictures(class: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let names = names(class, |path| {
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        ending.is_some_and(|ending| ENDINGS.iter().any(|e| e.eq_ignore_ascii_case(ending))) && path.is_file()
-    })?;
-    if names.is_empty() {
-        return refuse(class, "holds no pictures");
+/// Adds the pictures of a folder, and then those of the folders in it, to `files`. `within`: the folders that it lies in, by
+/// their true names, so that a link which leads back is noticed.
+fn walk(
+    folder: &Path,
+    within: &mut Vec<PathBuf>,
+    files: &mut Vec<PathBuf>,
+    passed: &mut Passed,
+) -> Result<(), DataError> {
+    let real = fs::canonicalize(folder).map_err(io_error(folder, "read"))?;
+    if within.contains(&real) || within.len() >= MAX_DEPTH {
+        pass_over(passed, folder.into(), "a link back to a folder that it lies in");
+        return Ok(());
     }
-    Ok(names.into_iter().map(|name| class.join(name)).collect())
+    within.push(real);
+    let mut folders = Vec::new();
+    for (name, path) in entries(folder)? {
+        let ending = path
+            .extension()
+            .map(|ending| ending.to_string_lossy().to_lowercase());
+        if path.is_dir() {
+            folders.push(path);
+        } else if name.starts_with('.') {
+            pass_over(passed, path, "hidden");
+        } else if !path.exists() {
+            pass_over(passed, path, "a link to nothing");
+        } else if !path.is_file() {
+            pass_over(passed, path, "neither a file nor a folder");
+        } else {
+            match ending.as_deref() {
+                Some(ending) if ENDINGS.contains(&ending) => files.push(path),
+                Some(ending) => pass_over(passed, path, format!(".{ending} is not read")),
+                None => pass_over(passed, path, "a name without an ending"),
+            }
+        }
+    }
+    for path in folders {
+        walk(&path, within, files, passed)?;
+    }
+    within.pop();
+    Ok(())
 }
 
 fn decode_all(
     split: &Path,
     files: &[Labelled],
-    classes: usize,
+    classes: &[String],
     [height, width]: [usize; 2],
 ) -> Result<Pictures, DataError> {
     let bytes = [height, width, 3]
@@ -169,7 +369,7 @@ fn decode_all(
     bar.finish_and_clear();
     decoded?;
     let labels = files.iter().map(|&(_, label)| label).collect();
-    Pictures::new(height, width, classes, pixels, labels)
+    Pictures::new(height, width, classes.len(), pixels, labels)?.with_class_names(classes)
 }
 
 fn decode(path: &Path, label: u8) -> Result<PictureItem, DataError> {

@@ -55,7 +55,7 @@ impl PictureLoader {
     pub fn new(dataset: PictureDataset, resize: Resize, batch_size: usize, device: &Device) -> Self {
         assert!(batch_size > 0, "a batch holds at least one picture");
         Self {
-            batcher: PictureBatcher::new(dataset.normalization()),
+            batcher: PictureBatcher::new(dataset.normalization()).with_channels(dataset.channel_order()),
             part: 0..dataset.len(),
             dataset,
             resize,

@@ -7,18 +7,32 @@ use std::fmt;
 
 use image::{Rgb, RgbImage, imageops};
 
+use super::spec::{self, ChannelOrder, PictureSpec};
 use super::{Normalization, error::DataError};
 
 /// Bytes per pixel: red, green, blue.
 const CHANNELS: usize = 3;
+
+/// How the classes of pictures become the outputs of a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClassMatch {
+    /// By their names: folders that sort in another way are still the same classes.
+    #[default]
+    Name,
+    /// By their places, whatever they are called: the first class is the first output.
+    Place,
+}
 
 /// A set of equally sized RGB pictures, each with the number of its class.
 #[derive(Clone, PartialEq)]
 pub struct Pictures {
     height: usize,
     width: usize,
-    classes: usize,
+    /// Names of the classes.
+    classes: Vec<String>,
     normalization: Normalization,
+    channels: ChannelOrder,
     /// N x H x W x 3, row-major.
     pixels: Vec<u8>,
     /// N, each below `classes`.
@@ -67,8 +81,9 @@ impl Pictures {
         Ok(Self {
             height,
             width,
-            classes,
+            classes: spec::numbers(classes),
             normalization: Normalization::default(),
+            channels: ChannelOrder::default(),
             pixels,
             labels,
         })
@@ -80,9 +95,80 @@ impl Pictures {
         self
     }
 
+    /// The same pictures, of classes that have these names instead of numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Pictures`] where there is not one name for each class, or a name stands twice.
+    pub fn with_class_names(
+        mut self,
+        names: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Result<Self, DataError> {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        let fits = if names.len() == self.classes.len() {
+            spec::check_names(&names)
+        } else {
+            Err(format!(
+                "{} names for {} classes",
+                names.len(),
+                self.classes.len()
+            ))
+        };
+        fits.map_err(|reason| DataError::Pictures { reason })?;
+        self.classes = names;
+        Ok(self)
+    }
+
+    /// What a network of pictures like these reads, of this height and width.
+    pub fn spec(&self, size: [usize; 2]) -> PictureSpec {
+        PictureSpec::new(size, self.classes.clone())
+            .with_normalization(self.normalization)
+            .with_channels(self.channels)
+    }
+
+    /// The same pictures as a network of `spec` reads them: normalised as it was trained, and labelled by its outputs. Some
+    /// of its classes may be missing here.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Classes`] where a class is none of the network's, or, by [`ClassMatch::Place`], where there are more
+    /// classes or fewer.
+    pub fn read_by(mut self, spec: &PictureSpec, by: ClassMatch) -> Result<Self, DataError> {
+        let refuse = |expected| DataError::Classes {
+            network: spec.classes.clone(),
+            pictures: self.classes.clone(),
+            expected,
+        };
+        let outputs: Vec<u8> = match by {
+            ClassMatch::Place if self.classes.len() != spec.classes.len() => {
+                return Err(refuse("as many"));
+            }
+            ClassMatch::Place => (0..=u8::MAX).take(self.classes.len()).collect(),
+            ClassMatch::Name => {
+                let output = |name| spec.classes.iter().position(|class| class == name);
+                let outputs = self.classes.iter().map(output);
+                let outputs = outputs.map(|output| output.and_then(|output| u8::try_from(output).ok()));
+                let outputs: Option<_> = outputs.collect();
+                outputs.ok_or_else(|| refuse("the same names, in any order"))?
+            }
+        };
+        for label in &mut self.labels {
+            *label = outputs[usize::from(*label)];
+        }
+        self.classes = spec.classes.clone();
+        self.normalization = spec.normalization;
+        self.channels = spec.channels;
+        Ok(self)
+    }
+
     /// What their bytes become for a network.
     pub fn normalization(&self) -> Normalization {
         self.normalization
+    }
+
+    /// The order in which their channels enter a network. [`pixels`](Self::pixels) are red first all the same.
+    pub fn channel_order(&self) -> ChannelOrder {
+        self.channels
     }
 
     /// How many pictures there are.
@@ -107,7 +193,12 @@ impl Pictures {
 
     /// How many classes the labels are numbers of; not all need occur.
     pub fn classes(&self) -> usize {
-        self.classes
+        self.classes.len()
+    }
+
+    /// What the classes are called, in the order of their numbers.
+    pub fn class_names(&self) -> &[String] {
+        &self.classes
     }
 
     /// Picture `index`: height x width x 3 bytes, row-major, RGB.
@@ -141,20 +232,28 @@ impl Pictures {
 
     /// How many pictures each class has; as long as there are classes.
     pub fn class_counts(&self) -> Vec<usize> {
-        let mut counts = vec![0; self.classes];
+        let mut counts = vec![0; self.classes.len()];
         for &label in &self.labels {
             counts[usize::from(label)] += 1;
         }
         counts
     }
 
+    /// A checksum (CRC-32) of pixels and labels: pictures that differ in one byte have another one.
+    pub fn checksum(&self) -> u32 {
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(&self.pixels);
+        checksum.update(&self.labels);
+        checksum.finalize()
+    }
+
     /// Adds the pictures of `other` behind these, which keep their normalisation.
     ///
     /// # Errors
     ///
-    /// [`DataError::Pictures`] when they differ in size or in the number of classes; nothing is added then.
+    /// [`DataError::Pictures`] when they differ in size or in their classes; nothing is added then.
     pub fn append(&mut self, other: Pictures) -> Result<(), DataError> {
-        let shape = |p: &Self| (p.height, p.width, p.classes);
+        let shape = |p: &Self| (p.height, p.width, p.classes.clone());
         if shape(self) != shape(&other) {
             return Err(DataError::Pictures {
                 reason: format!("{other:?} cannot be appended to {self:?}"),
@@ -175,7 +274,7 @@ impl fmt::Debug for Pictures {
             self.len(),
             self.height,
             self.width,
-            self.classes
+            self.classes.len()
         )
     }
 }

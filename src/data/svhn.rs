@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::error::DataError;
 use super::mat::{self, Array, Values};
 use super::pictures::Pictures;
+use super::spec;
 
 /// Rows and columns of a picture.
 const SIDE: usize = 32;
@@ -64,6 +65,11 @@ impl Split {
     pub fn path(self, dir: &Path) -> PathBuf {
         dir.join(self.file_name())
     }
+}
+
+/// What the classes are called: the digits, 0 first.
+pub fn class_names() -> Vec<String> {
+    spec::numbers(CLASSES)
 }
 
 /// Whether the training and the test file lie in `dir`; their contents are not looked at.

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Plan, Spec};
+use super::spec::{Plan, Spec, is_rgb};
 use super::tensor::{Tensor, Words};
 use super::{Model, PackedError};
 use crate::files;
 
 const MAGIC: [u8; 8] = *b"VWCPACK\n";
-/// Of the layout.
-const VERSION: u32 = 1;
+/// Of the layout: the latest that is read.
+const VERSION: u32 = 2;
+/// Of the layout without another order of channels than red, green, blue. A file that needs no more says so, and is read by
+/// every version of this crate.
+const VERSION_RGB: u32 = 1;
 /// Bytes of the header: magic, version, checksum, length of the file, length of the plan.
 const HEADER: usize = 32;
 /// The checksum is over everything from here on.
@@ -131,7 +134,12 @@ impl Model {
         bytes.extend(numbers);
         let length = bytes.len() as u64;
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        let version = if is_rgb(&self.spec.plan.channels) {
+            VERSION_RGB
+        } else {
+            VERSION
+        };
+        bytes[8..12].copy_from_slice(&version.to_le_bytes());
         bytes[16..24].copy_from_slice(&length.to_le_bytes());
         bytes[24..32].copy_from_slice(&(plan.len() as u64).to_le_bytes());
         let sum = crc32fast::hash(&bytes[CHECKED..]);

@@ -13,52 +13,26 @@ use super::spec::{Act, AffineIds, Op, PackedThen, Plan, Spec, Step, TensorId, Th
 use super::tensor::{Tensor, Words};
 use super::threshold::thresholds;
 use super::{PackedError, integer::IntegerWeights};
-use crate::data::Normalization;
+use crate::data::{Normalization, PictureSpec};
 use crate::models::{
     BlockOrder, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
 };
 use crate::quant::QuantConv2d;
 
-/// What a packed network is told besides its weights.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Labels {
-    /// Names of the classes, in the order of the logits. None: they are numbered.
-    pub classes: Vec<String>,
-    /// What the bytes of a picture became in training.
-    pub normalization: Normalization,
-}
-
-impl Labels {
-    /// Calls the classes so.
-    #[must_use]
-    pub fn with_classes(self, classes: Vec<String>) -> Self {
-        Self { classes, ..self }
-    }
-
-    /// As the pictures were normalised in training.
-    #[must_use]
-    pub fn with_normalization(self, normalization: Normalization) -> Self {
-        Self {
-            normalization,
-            ..self
-        }
-    }
-}
-
 /// A network that can be packed.
 pub trait Freeze: NetworkConfig {
-    /// Packs `network`, which is one of this configuration, as it computes in evaluation.
+    /// Packs `network`, which is one of this configuration, as it computes in evaluation. `input`: what it reads, as it was
+    /// trained; of a run [`RunConfig::input`](crate::train::RunConfig::input).
     ///
     /// # Errors
     ///
-    /// [`PackedError::Network`] where it is not quantised, has more than 4 bits on either side, or holds numbers that
+    /// [`PackedError::Network`] where `input` does not fit the network, and where it is not quantised, has more than 4 bits on either side, or holds numbers that
     /// are not finite or too small.
-    fn freeze(&self, network: &Self::Network, labels: &Labels) -> Result<Model, PackedError>;
+    fn freeze(&self, network: &Self::Network, input: &PictureSpec) -> Result<Model, PackedError>;
 }
 
 impl Freeze for Cnn8Config {
-    fn freeze(&self, network: &Self::Network, labels: &Labels) -> Result<Model, PackedError> {
+    fn freeze(&self, network: &Self::Network, input: &PictureSpec) -> Result<Model, PackedError> {
         let mut builder = Builder::new(self, network)?;
         let last = network.convs.len() - 1;
         let mut x = 0;
@@ -77,12 +51,12 @@ impl Freeze for Cnn8Config {
             };
         }
         builder.linear("linear", x)?;
-        builder.finish(self, self.classes, labels)
+        builder.finish(self, self.classes, input)
     }
 }
 
 impl Freeze for ResNet20Config {
-    fn freeze(&self, network: &Self::Network, labels: &Labels) -> Result<Model, PackedError> {
+    fn freeze(&self, network: &Self::Network, input: &PictureSpec) -> Result<Model, PackedError> {
         let mut builder = Builder::new(self, network)?;
         let floats = Then::Floats { act: Act::Identity };
         let mut x = builder.float("conv", 0, &network.conv, network.norm.as_ref(), false, floats)?;
@@ -117,12 +91,12 @@ impl Freeze for ResNet20Config {
         };
         let x = builder.push("mean", x, Op::Mean { affine, act });
         builder.linear("linear", x)?;
-        builder.finish(self, self.classes, labels)
+        builder.finish(self, self.classes, input)
     }
 }
 
 impl Freeze for Vgg13Config {
-    fn freeze(&self, network: &Self::Network, labels: &Labels) -> Result<Model, PackedError> {
+    fn freeze(&self, network: &Self::Network, input: &PictureSpec) -> Result<Model, PackedError> {
         let mut builder = Builder::new(self, network)?;
         let mut x = 0;
         for (n, conv) in network.convs.iter().enumerate() {
@@ -144,7 +118,7 @@ impl Freeze for Vgg13Config {
         }
         let x = builder.push("unpack", x, Op::Unpack);
         builder.linear("linear", x)?;
-        builder.finish(self, self.classes, labels)
+        builder.finish(self, self.classes, input)
     }
 }
 
@@ -260,26 +234,20 @@ impl Builder {
         mut self,
         config: &C,
         classes: usize,
-        labels: &Labels,
+        input: &PictureSpec,
     ) -> Result<Model, PackedError> {
-        let names = if labels.classes.is_empty() {
-            (0..classes).map(|class| class.to_string()).collect()
-        } else if labels.classes.len() == classes {
-            labels.classes.clone()
-        } else {
-            return Err(self.refuse(format!(
-                "it tells {classes} classes apart, and {} names are given",
-                labels.classes.len()
-            )));
-        };
-        let Normalization { mean, std } = labels.normalization;
+        if let Err(reason) = input.validate(C::INPUT, classes) {
+            return Err(self.refuse(format!("what it reads does not fit: {reason}")));
+        }
+        let Normalization { mean, std } = input.normalization;
         let normalization = store(&mut self.tensors, Tensor::F32([mean, std].concat()));
         Model::new(Spec {
             plan: Plan {
                 network: self.network.into(),
                 precision: config.precision(),
-                classes: names,
+                classes: input.classes.clone(),
                 input: C::INPUT,
+                channels: input.channels.places(),
                 normalization,
                 steps: self.steps,
             },

@@ -41,8 +41,7 @@ mod threshold;
 
 pub use error::PackedError;
 #[cfg(feature = "train")]
-#[cfg(feature = "train")]
-pub use freeze::{Freeze, Labels};
+pub use freeze::Freeze;
 pub use machine::Machine;
 pub use model::Model;
 pub use session::{Feature, Session, probabilities};

@@ -364,6 +364,14 @@ impl Model {
                 plan.input
             )));
         }
+        let mut places = plan.channels;
+        places.sort_unstable();
+        if places != [0, 1, 2] {
+            return Err(general(format!(
+                "it reads the channels {:?} of a picture, expected each of red, green and blue once, as 0, 1 and 2",
+                plan.channels
+            )));
+        }
         let normalization = match spec.tensors.get(plan.normalization) {
             Some(Tensor::F32(numbers)) => <[f32; 6]>::try_from(&numbers[..]).ok(),
             _ => None,

@@ -7,7 +7,7 @@
 use super::layout::unpack_weights;
 use super::model::{Kind, Model};
 use super::protobuf::Message;
-use super::spec::{Act, AffineIds, Op, PackedThen, Then, Window};
+use super::spec::{Act, AffineIds, Op, PackedThen, Then, Window, is_rgb};
 use super::tensor::Tensor;
 
 /// Of the operator set that the file is written in.
@@ -22,6 +22,7 @@ enum Type {
     U8 = 2,
     I8 = 3,
     I32 = 6,
+    I64 = 7,
 }
 
 /// What an attribute of a node may be.
@@ -173,7 +174,14 @@ impl Graph {
         let mean = self.floats(&normalization[..3], &[1, 3, 1, 1]);
         let std = self.floats(&normalization[3..], &[1, 3, 1, 1]);
         let x = self.node("Sub", &[x, mean], &[]);
-        self.node("Div", &[x, std], &[])
+        let x = self.node("Div", &[x, std], &[]);
+        let places = model.spec.plan.channels;
+        if is_rgb(&places) {
+            return x;
+        }
+        let places = places.iter().flat_map(|&place| (place as i64).to_le_bytes());
+        let places = self.tensor(Type::I64, &[3], places.collect());
+        self.node("Gather", &[x, places], &[("axis", Attribute::Int(1))])
     }
 
     fn tensor(&mut self, of: Type, shape: &[i64], bytes: Vec<u8>) -> String {

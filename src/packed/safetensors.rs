@@ -29,7 +29,8 @@ impl Model {
     /// | `LAYER.mean`, `LAYER.scale`, `LAYER.shift` | of a batch norm that is computed on floats: `(x - mean) * scale + shift` |
     /// | `normalization` | three means and three deviations of the picture's channels |
     ///
-    /// The metadata hold network, precision and, as JSON, the names of the classes and the steps.
+    /// The metadata hold network, precision, the order in which the picture's channels enter (`rgb` or `bgr`) and, as JSON, the
+    /// names of the classes and the steps.
     #[must_use]
     pub fn to_safetensors(&self) -> Vec<u8> {
         let mut entries = Vec::new();
@@ -103,6 +104,10 @@ impl Model {
         let metadata = HashMap::from([
             ("network".to_owned(), plan.network.clone()),
             ("precision".to_owned(), plan.precision.clone()),
+            (
+                "channels".to_owned(),
+                plan.channels.map(|place| ["r", "g", "b"][place]).concat(),
+            ),
             ("classes".to_owned(), classes),
             ("steps".to_owned(), steps),
         ]);

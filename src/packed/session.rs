@@ -388,11 +388,12 @@ impl Workspace {
             .zip(to.chunks_exact_mut(3 * plane))
         {
             let [channel_step, step] = if model.planar { [plane, 1] } else { [1, 3] };
-            for (channel, values) in model.bytes.iter().enumerate() {
+            for (channel, &place) in model.spec.plan.channels.iter().enumerate() {
+                let values = &model.bytes[place];
                 let to = to[channel * channel_step + left * step..]
                     .iter_mut()
                     .step_by(step);
-                for (to, &byte) in to.zip(bytes[channel..].iter().step_by(3)) {
+                for (to, &byte) in to.zip(bytes[place..].iter().step_by(3)) {
                     *to = values[usize::from(byte)];
                 }
             }

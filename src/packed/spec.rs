@@ -26,9 +26,21 @@ pub(crate) struct Plan {
     pub(crate) classes: Vec<String>,
     /// Height and width of the picture.
     pub(crate) input: [usize; 2],
+    /// For each channel that the network reads, the place of its colour among red, green and blue.
+    #[serde(default = "rgb", skip_serializing_if = "is_rgb")]
+    pub(crate) channels: [usize; 3],
     /// Three means, then three standard deviations.
     pub(crate) normalization: TensorId,
     pub(crate) steps: Vec<Step>,
+}
+
+/// Red first.
+fn rgb() -> [usize; 3] {
+    [0, 1, 2]
+}
+
+pub(crate) fn is_rgb(channels: &[usize; 3]) -> bool {
+    *channels == rgb()
 }
 
 /// One step.

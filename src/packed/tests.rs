@@ -159,6 +159,7 @@ impl Case {
             precision: format!("W{weight_bits}A{bits}"),
             classes: (0..outputs).map(|n| n.to_string()).collect(),
             input,
+            channels: [0, 1, 2],
             normalization,
             steps,
         };

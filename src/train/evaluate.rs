@@ -23,6 +23,24 @@ impl Evaluation {
     pub fn accuracy(&self) -> f64 {
         100.0 * self.correct as f64 / self.total as f64
     }
+
+    /// The range, in per cent, in which the accuracy on all pictures of the kind lies with a confidence of 95 %: Wilson's
+    /// interval for a share, "Probable inference, the law of succession, and statistical inference", JASA 1927.
+    ///
+    /// ```
+    /// use vwc_sdk::train::Evaluation;
+    ///
+    /// let [low, high] = Evaluation { correct: 180, total: 200 }.interval();
+    /// assert!((low - 85.1).abs() < 0.05 && (high - 93.4).abs() < 0.05);
+    /// ```
+    pub fn interval(&self) -> [f64; 2] {
+        /// Standard deviations of the normal distribution that hold 95 %.
+        const Z: f64 = 1.959_963_984_540_054;
+        let (n, share) = (self.total as f64, self.correct as f64 / self.total as f64);
+        let centre = share + Z * Z / (2.0 * n);
+        let reach = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+        [centre - reach, centre + reach].map(|end| (100.0 * end / (1.0 + Z * Z / n)).clamp(0.0, 100.0))
+    }
 }
 
 /// Classifies every picture of `dataset` on `device`, where `network` has to be, without automatic differentiation.

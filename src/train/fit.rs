@@ -20,6 +20,7 @@ use super::run_dir::{apply, load_record};
 use super::{Recipe, RunConfig, RunDir};
 use crate::data::{PictureLoader, Resize, Splits};
 use crate::device::one_line;
+use crate::mapping::MappingConfig;
 use crate::models::{NetworkConfig, Parameters};
 use crate::{DeviceName, Error};
 
@@ -73,6 +74,9 @@ pub struct FitOptions<'a> {
     pub devices: &'a [Device],
     /// How the network was pruned before, in words; none where it was not.
     pub pruning: Option<String>,
+    /// The array, accounting and search that the network is trained for, if for any. The training does not depend on them:
+    /// they are kept for whoever prunes or maps the network later.
+    pub mapping: Option<MappingConfig>,
 }
 
 impl<'a> FitOptions<'a> {
@@ -87,6 +91,7 @@ impl<'a> FitOptions<'a> {
             interrupter: Interrupter::new(),
             devices,
             pruning: None,
+            mapping: None,
         }
     }
 
@@ -112,6 +117,12 @@ impl<'a> FitOptions<'a> {
     #[must_use]
     pub fn with_pruning(self, pruning: Option<String>) -> Self {
         Self { pruning, ..self }
+    }
+
+    /// Notes the array, accounting and search that the network is trained for.
+    #[must_use]
+    pub fn with_mapping(self, mapping: Option<MappingConfig>) -> Self {
+        Self { mapping, ..self }
     }
 }
 
@@ -161,22 +172,29 @@ pub fn fit<C: NetworkConfig>(
         interrupter,
         devices,
         pruning,
+        mapping,
     } = options;
     let device = devices
         .first()
         .ok_or_else(|| Error::Recipe("no device to train on".into()))?;
     recipe.validate(splits.train.len())?;
+    let input = splits.train.spec(C::INPUT);
+    input
+        .validate(C::INPUT, config.classes())
+        .map_err(|reason| Error::Recipe(format!("the pictures do not fit the network: {reason}")))?;
     let run = RunConfig {
         network: C::NAME.into(),
         structure: config.clone(),
+        input,
         recipe: recipe.clone(),
         data: splits.source.clone(),
-        classes: splits.classes.clone(),
+        source: splits.origin.clone(),
+        checksums: Some(splits.checksums),
+        mapping,
         pictures: [&splits.train, &splits.valid, &splits.test].map(Dataset::len),
         valid_share: splits.valid_share,
         split_seed: splits.seed,
         augment: splits.augment,
-        normalization: splits.train.normalization(),
         pruning,
         version: env!("CARGO_PKG_VERSION").into(),
     };
@@ -184,7 +202,7 @@ pub fn fit<C: NetworkConfig>(
     let mut metrics = Vec::new();
     let mut last = None;
     if resume && dir.path().join("config.json").is_file() {
-        check_same_run(&dir, &run)?;
+        check_same_run(&dir, &run, splits)?;
         metrics = dir.metrics()?;
         if dir.is_complete() {
             let (network, _) = dir.load::<C>(device)?;
@@ -327,10 +345,15 @@ fn difference(name: &str, saved: &Value, asked: &Value) -> Option<(String, Strin
 }
 
 /// Refuses to resume another run than the one that was started.
-fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>) -> Result<(), Error> {
+fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>, splits: &Splits) -> Result<(), Error> {
     let saved = dir.config::<C>()?;
     let widths = |run: &RunConfig<C>| format!("{:?}", run.structure.widths());
     let pruning = |run: &RunConfig<C>| run.pruning.clone().unwrap_or_else(|| "none".into());
+    let other_data = !saved.is_trained_on(splits);
+    let data = || match (saved.data(), run.data()) {
+        (saved, asked) if saved != asked => (saved, asked),
+        (saved, asked) => (saved, format!("{asked} with other contents")),
+    };
     let in_words = [
         (
             "precision",
@@ -338,14 +361,31 @@ fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>) -> Result<
             run.structure.precision(),
         ),
         ("widths", widths(&saved), widths(run)),
-        ("data", saved.data(), run.data()),
         ("pruning", pruning(&saved), pruning(run)),
         ("augmentation", saved.augment.to_string(), run.augment.to_string()),
+        (
+            "normalisation",
+            saved.input.normalization.to_string(),
+            run.input.normalization.to_string(),
+        ),
     ];
     let in_words = in_words.into_iter().find(|(_, saved, asked)| saved != asked);
-    let in_words = in_words.map(|(what, saved, asked)| (what.to_owned(), saved, asked));
-    let part = |run: &RunConfig<C>| json!([run.structure, run.recipe, run.normalization]);
-    let differs = in_words.or_else(|| difference("structure", &part(&saved), &part(run)));
+    let in_words = in_words
+        .or_else(|| {
+            let (saved, asked) = other_data.then(data)?;
+            Some(("data", saved, asked))
+        })
+        .map(|(what, saved, asked)| (what.to_owned(), saved, asked));
+    // A run of before the array was kept may be gone on with for any.
+    let mapping = saved.mapping.and(run.mapping);
+    let part = |run: &RunConfig<C>, mapping| json!([run.structure, run.recipe, run.input, mapping]);
+    let differs = in_words.or_else(|| {
+        difference(
+            "structure",
+            &part(&saved, saved.mapping.and(mapping)),
+            &part(run, mapping),
+        )
+    });
     match differs {
         None => Ok(()),
         Some((what, saved, asked)) => Err(Error::Checkpoint {

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use burn::config::Config;
 use burn::lr_scheduler::LrSchedulerConfig;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
@@ -18,6 +20,15 @@ pub enum OptimizerKind {
     Adam,
     /// Stochastic gradient descent, momentum 0.9, weight decay 5e-4
     Sgd,
+}
+
+impl fmt::Display for OptimizerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Adam => "adam",
+            Self::Sgd => "sgd",
+        })
+    }
 }
 
 /// When the learning rate falls to a tenth. Epochs count from 1 and the rate falls after the epoch named.

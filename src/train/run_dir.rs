@@ -2,6 +2,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
+use burn::data::dataset::Dataset;
 use burn::module::Module;
 use burn::store::ModuleRecord;
 use burn::tensor::Device;
@@ -9,8 +10,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{EpochMetrics, Recipe, Schedule};
 use crate::Error;
-use crate::data::{Augment, Normalization};
+use crate::data::{Augment, DataSource, Normalization, PictureSpec, Splits};
 use crate::files;
+use crate::mapping::MappingConfig;
 use crate::models::{NetworkConfig, Parameters};
 
 /// Columns of `metrics.csv`: the fields of [`EpochMetrics`], in their order, and the data.
@@ -25,38 +27,116 @@ const METRICS_HEADER: [&str; 8] = [
     "data",
 ];
 
-/// What a run was: enough to read its network and to repeat it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What a run was: enough to read its network, to give it the pictures that it reads, and to repeat it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RunConfig<C> {
     /// The network's name.
     pub network: String,
     /// The network's structure.
     pub structure: C,
+    /// What the network reads and tells apart: size, normalisation and channels of the pictures, names of the classes. Every
+    /// reader of the run keeps to it, whatever pictures it is given.
+    pub input: PictureSpec,
     /// How it was trained.
     pub recipe: Recipe,
-    /// Where the pictures came from.
+    /// Where the pictures came from, in words.
     pub data: String,
-    /// Names of the classes, in their order; none where they are numbers.
-    #[serde(default)]
-    pub classes: Vec<String>,
+    /// Where they can be read from again; `None` where a program put them together, and for a network that was not trained
+    /// here.
+    pub source: Option<DataSource>,
     /// Training, validation and test pictures.
     pub pictures: [usize; 3],
+    /// Checksums of the pictures to train on, validation included, and to test with.
+    pub checksums: Option<[u32; 2]>,
     /// The share of the training pictures that validation was given.
     pub valid_share: f64,
     /// The seed it was drawn with.
     pub split_seed: u64,
     /// How the training pictures were varied. Runs of before it was saved varied none.
-    #[serde(default)]
     pub augment: Augment,
-    /// What the bytes became. Runs of before it was saved had the default.
-    #[serde(default)]
-    pub normalization: Normalization,
+    /// The array, accounting and search that it was trained or pruned for, if for any.
+    pub mapping: Option<MappingConfig>,
     /// How the network was pruned before, in words; none where it was not.
-    #[serde(default)]
     pub pruning: Option<String>,
     /// Version of this crate.
     pub version: String,
+}
+
+/// `config.json` as this version and those before wrote it.
+#[derive(Deserialize)]
+struct Saved<C> {
+    network: String,
+    structure: C,
+    /// Since 0.4.
+    input: Option<PictureSpec>,
+    /// Until 0.3, instead.
+    #[serde(default)]
+    classes: Vec<String>,
+    /// Until 0.3, instead.
+    #[serde(default)]
+    normalization: Normalization,
+    recipe: Recipe,
+    data: String,
+    source: Option<DataSource>,
+    pictures: [usize; 3],
+    checksums: Option<[u32; 2]>,
+    valid_share: f64,
+    split_seed: u64,
+    #[serde(default)]
+    augment: Augment,
+    mapping: Option<MappingConfig>,
+    pruning: Option<String>,
+    version: String,
+}
+
+impl<C: NetworkConfig> Saved<C> {
+    /// The run, where it says what its network reads.
+    fn checked(self) -> Result<RunConfig<C>, String> {
+        self.structure
+            .validate()
+            .map_err(|error| format!("{error}: restore the file, or train again"))?;
+        let outputs = self.structure.classes();
+        let input = match self.input {
+            Some(input) => input,
+            None if self.recipe.epochs == 0 => {
+                return Err(format!(
+                    "the network was imported by version {}, which did not keep how its pictures are normalised: import \
+                     its file again",
+                    self.version
+                ));
+            }
+            None if self.classes.is_empty() => {
+                PictureSpec::numbered(C::INPUT, outputs).with_normalization(self.normalization)
+            }
+            None => PictureSpec::new(C::INPUT, self.classes).with_normalization(self.normalization),
+        };
+        input
+            .validate(C::INPUT, outputs)
+            .map_err(|reason| format!("its `input` has {reason}: restore the file, or train again"))?;
+        let [train, valid, _] = self.pictures;
+        let imported = self.recipe.epochs == 0;
+        let source = self.source.or_else(|| {
+            let words = (!imported).then_some(&self.data)?;
+            DataSource::from_words(words, train + valid)
+        });
+        Ok(RunConfig {
+            network: self.network,
+            structure: self.structure,
+            input,
+            recipe: self.recipe,
+            data: self.data,
+            source,
+            pictures: self.pictures,
+            checksums: self.checksums,
+            valid_share: self.valid_share,
+            split_seed: self.split_seed,
+            augment: self.augment,
+            mapping: self.mapping,
+            pruning: self.pruning,
+            version: self.version,
+        })
+    }
 }
 
 impl<C> RunConfig<C> {
@@ -65,7 +145,7 @@ impl<C> RunConfig<C> {
         self.recipe.epochs == 0
     }
 
-    /// The pictures in words, as [`Splits`](crate::data::Splits) describes itself, or the file that the network was read from.
+    /// The pictures in words, as [`Splits`] describes itself, or the file that the network was read from.
     pub fn data(&self) -> String {
         if self.is_imported() {
             return self.data.clone();
@@ -75,6 +155,18 @@ impl<C> RunConfig<C> {
             "{} ({train} training, {valid} validation, {test} test pictures, split by seed {})",
             self.data, self.split_seed
         )
+    }
+
+    /// Whether `splits` are the pictures that the network was trained on, divided in the same way. They may lie in another
+    /// folder: contents are compared, by their checksums. A run of version 0.3 or earlier has none, so names and numbers
+    /// are.
+    pub fn is_trained_on(&self, splits: &Splits) -> bool {
+        let pictures = [&splits.train, &splits.valid, &splits.test].map(Dataset::len);
+        let same = match self.checksums {
+            Some(checksums) => checksums == splits.checksums,
+            None => self.data == splits.source || self.source == splits.origin,
+        };
+        same && self.pictures == pictures && self.split_seed == splits.seed
     }
 }
 
@@ -144,12 +236,10 @@ impl RunDir {
                 reason: format!("this is a run of {network}, expected {}", C::NAME),
             });
         }
-        let config: RunConfig<C> = read_json(&path)?;
-        config.structure.validate().map_err(|error| Error::Checkpoint {
-            path,
-            reason: format!("{error}: restore the file, or train again"),
-        })?;
-        Ok(config)
+        let saved: Saved<C> = read_json(&path)?;
+        saved
+            .checked()
+            .map_err(|reason| Error::Checkpoint { path, reason })
     }
 
     /// The best network and its configuration.
@@ -214,30 +304,40 @@ impl RunDir {
             })
     }
 
-    /// Keeps a network that was not trained here but came from `source`, a file, as though it were the best of a run. An
-    /// earlier run is moved aside as by [`RunDir::create`], whose result is returned.
+    /// Keeps a network that was not trained here but came from `source`, a file, as though it were the best of a run.
+    /// `input`: what it reads, as it was trained. An earlier run is moved aside as by [`RunDir::create`], whose result is
+    /// returned.
     ///
     /// # Errors
     ///
-    /// Those of [`RunDir::create`], and a file that cannot be written.
+    /// Those of [`RunDir::create`], an `input` that does not fit the network, and a file that cannot be written.
     pub fn import<C: NetworkConfig>(
         &self,
         network: &C::Network,
         config: &C,
+        input: &PictureSpec,
         source: &str,
     ) -> Result<Option<PathBuf>, Error> {
+        input
+            .validate(C::INPUT, config.classes())
+            .map_err(|reason| Error::Structure {
+                network: C::NAME,
+                reason,
+            })?;
         let moved = self.create()?;
         self.save_config(&RunConfig {
             network: C::NAME.into(),
             structure: config.clone(),
+            input: input.clone(),
             recipe: Recipe::new(0, Schedule::MultiStep(Vec::new())),
             data: source.into(),
-            classes: Vec::new(),
+            source: None,
             pictures: [0; 3],
+            checksums: None,
             valid_share: 0.0,
             split_seed: 0,
             augment: Augment::none(),
-            normalization: Normalization::default(),
+            mapping: None,
             pruning: None,
             version: env!("CARGO_PKG_VERSION").into(),
         })?;

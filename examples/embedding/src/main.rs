@@ -8,7 +8,7 @@ use vwc_sdk::Error;
 use vwc_sdk::data::{PictureDataset, synthetic};
 use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray};
 use vwc_sdk::models::Cnn8Config;
-use vwc_sdk::packed::{Freeze, Labels, Session};
+use vwc_sdk::packed::{Freeze, Session};
 use vwc_sdk::quant::Bits;
 use vwc_sdk::train::next_widths;
 
@@ -44,7 +44,7 @@ fn main() -> Result<(), Error> {
     report("fine-tuned", &model);
 
     // The reader alone, as bits; from here on, no Burn.
-    let packed = config.reader.freeze(&model.valid().reader, &Labels::default())?;
+    let packed = config.reader.freeze(&model.valid().reader, &test.input)?;
     let (bits, floats) = (packed.to_bytes().len(), packed.float_size());
     let mut session = Session::new(&packed);
     let logits = session.logits(&test.bytes);

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use vwc_sdk::data::{Normalization, PictureBatcher, PictureDataset, Resize};
+use vwc_sdk::data::{PictureBatcher, PictureDataset, PictureSpec, Resize};
 use vwc_sdk::models::{Cnn8Config, NetworkConfig};
 
 use crate::Meter;
@@ -14,6 +14,8 @@ use crate::Meter;
 /// Pictures with what is to be told of each.
 #[derive(Clone, Debug)]
 pub struct Samples {
+    /// What the pictures become for the reader: packed inference has to know.
+    pub input: PictureSpec,
     /// The pictures' bytes as the reader takes them, `[picture, 40, 40, 3]`: packed inference starts from these.
     pub bytes: Vec<u8>,
     /// `[picture, 3, 40, 40]`.
@@ -41,8 +43,10 @@ impl Samples {
             .iter()
             .flat_map(|item| item.pixels.iter().copied())
             .collect();
-        let batch = PictureBatcher::new(Normalization::default()).batch(items, device);
+        let input = pictures.spec(Cnn8Config::INPUT);
+        let batch = PictureBatcher::new(input.normalization).batch(items, device);
         Self {
+            input,
             bytes,
             images: batch.images,
             digits: batch.targets,
