@@ -4,13 +4,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Cursor, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::{self, JoinHandle};
 
 use burn::data::dataloader::DataLoader;
+use burn::data::dataloader::batcher::Batcher;
+use burn::data::dataset::Dataset;
 use burn::data::dataset::transform::Mapper;
 use burn::tensor::Device;
 use flate2::write::{GzEncoder, ZlibEncoder};
@@ -26,8 +28,8 @@ use vwc_sdk::data::download::fetch;
 use vwc_sdk::data::svhn::{self, Split};
 use vwc_sdk::data::synthetic::digits;
 use vwc_sdk::data::{
-    Augment, DataError, Normalization, PictureDataset, PictureItem, PictureLoader, Pictures, Resize, cifar10,
-    contact_sheet, folder,
+    Augment, ChannelOrder, ClassMatch, DataError, Normalization, PictureBatcher, PictureDataset, PictureItem,
+    PictureLoader, PictureSpec, Pictures, Resize, cifar10, contact_sheet, folder, synthetic,
 };
 
 // --- Writing MATLAB files ---------------------------------------------------------------------------------------------
@@ -1222,7 +1224,10 @@ fn folders_that_are_not_laid_out_are_refused() {
     let message = refused(&|dir| fs::create_dir(dir.join("train/bird")).unwrap());
     assert_says(&message, &["train/bird holds no pictures"]);
     let message = refused(&|dir| fs::remove_dir_all(dir.join("test")).unwrap());
-    assert_says(&message, &["cannot read", "test"]);
+    assert_says(
+        &message,
+        &["holds no folder `test`", "train/CLASS/*.png", "--test-share"],
+    );
     let message = refused(&|dir| fs::remove_dir_all(dir.join("test/dog")).unwrap());
     assert_says(&message, &["test holds no folders"]);
     let message = refused(&|dir| {
@@ -1231,6 +1236,190 @@ fn folders_that_are_not_laid_out_are_refused() {
         }
     });
     assert_says(&message, &["257 classes", "at most 256"]);
+}
+
+/// A JPEG with an EXIF orientation, as a telephone writes it.
+fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let tiff = [
+        b"MM\0\x2a\0\0\0\x08\0\x01".as_slice(),
+        b"\x01\x12\0\x03\0\0\0\x01\0",
+        &[orientation],
+        b"\0\0\0\0\0\0",
+    ]
+    .concat();
+    let length = (2 + 6 + tiff.len()) as u16;
+    let segment = [&b"\xff\xe1"[..], &length.to_be_bytes(), b"Exif\0\0", &tiff].concat();
+    [&jpeg[..2], &segment, &jpeg[2..]].concat()
+}
+
+#[test]
+fn pictures_stand_upright() {
+    use image::imageops::{flip_horizontal, flip_vertical, rotate90, rotate180, rotate270};
+
+    let dir = folders();
+    let [width, height] = [24, 16];
+    let stored = RgbImage::from_fn(width, height, |x, y| Rgb([10 * x as u8, 15 * y as u8, 40]));
+    let mut jpeg = Cursor::new(Vec::new());
+    stored.write_to(&mut jpeg, image::ImageFormat::Jpeg).unwrap();
+    let jpeg = jpeg.into_inner();
+    let stored = image::load_from_memory(&jpeg).unwrap().into_rgb8();
+    let upright = [
+        stored.clone(),
+        flip_horizontal(&stored),
+        rotate180(&stored),
+        flip_vertical(&stored),
+        flip_horizontal(&rotate90(&stored)),
+        rotate90(&stored),
+        flip_horizontal(&rotate270(&stored)),
+        rotate270(&stored),
+    ];
+    for (orientation, upright) in (1..).zip(upright) {
+        let path = dir.path().join("train/cat/a.jpg");
+        fs::write(&path, with_orientation(&jpeg, orientation)).unwrap();
+        let size = [upright.height() as usize, upright.width() as usize];
+        let set = folder::load(dir.path(), size).unwrap();
+        assert_eq!(set.train.picture(0), upright.into_raw(), "{orientation}");
+    }
+}
+
+#[test]
+fn folders_within_classes_are_walked_and_what_is_passed_over_is_counted() {
+    let dir = folders();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir_all(path("train/cat/tabby/old")).unwrap();
+    for name in ["tabby/c.png", "tabby/old/d.jfif", "e.webp", "f.bmp", "g.ppm"] {
+        let file = path("train/cat").join(name);
+        let format = match name {
+            "tabby/old/d.jfif" => image::ImageFormat::Jpeg,
+            _ => image::ImageFormat::from_path(&file).unwrap(),
+        };
+        speckled(6, 4).save_with_format(file, format).unwrap();
+    }
+    for name in ["old.tif", "film.gif", "IMG.HEIC", "tabby/old.tif", "README"] {
+        fs::write(path("train/cat").join(name), "no picture").unwrap();
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::symlink;
+        symlink(path("nothing.png"), path("train/cat/dangling.png")).unwrap();
+        symlink(path("train/cat"), path("train/cat/tabby/round")).unwrap();
+        symlink(path("train/dog"), path("train/cat/tabby/dogs")).unwrap();
+    }
+    let set = folder::load(dir.path(), [4, 6]).unwrap();
+    let [cats, dogs] = set.train.class_counts()[..] else {
+        panic!("two classes")
+    };
+    // Two of before, five of now, and, by a link, the two dogs.
+    assert_eq!((cats, dogs), (7 + if cfg!(unix) { 2 } else { 0 }, 2));
+    let said: Vec<String> = set.passed_over.iter().map(ToString::to_string).collect();
+    let said = said.join("\n");
+    for part in [
+        "train: 2 files passed over: .tif is not read (the first is cat/old.tif)",
+        "1 file passed over: .gif is not read",
+        "1 file passed over: .heic is not read",
+        "1 file passed over: .txt is not read",
+        "1 file passed over: a name without an ending (the first is cat/README)",
+        "1 file passed over: hidden (the first is cat/.hidden.png)",
+        "1 file passed over: in the folder of no class (the first is readme.md)",
+    ] {
+        assert!(said.contains(part), "{part} missing in\n{said}");
+    }
+    #[cfg(unix)]
+    for part in [
+        "1 file passed over: a link to nothing (the first is cat/dangling.png)",
+        "1 file passed over: a link back to a folder that it lies in (the first is cat/tabby/round)",
+    ] {
+        assert!(said.contains(part), "{part} missing in\n{said}");
+    }
+}
+
+// --- What a network reads ---------------------------------------------------------------------------------------------
+
+#[test]
+fn pictures_are_read_as_a_network_was_trained() {
+    let pictures = unlike(3).with_class_names(('a'..='j').map(String::from)).unwrap();
+    let spec = PictureSpec::new([4, 5], ('a'..='j').rev().map(String::from))
+        .with_normalization(Normalization::IMAGENET)
+        .with_channels(ChannelOrder::Bgr);
+    let read = pictures.clone().read_by(&spec, ClassMatch::Name).unwrap();
+    assert_eq!(read.labels(), [9, 8, 7]);
+    assert_eq!(read.spec([4, 5]), spec);
+    let by_place = pictures.clone().read_by(&spec, ClassMatch::Place).unwrap();
+    assert_eq!(by_place.labels(), [0, 1, 2]);
+    assert_eq!(by_place.pixels(), pictures.pixels());
+
+    // Blue first, and normalised by blue's mean and deviation.
+    let item = item(&read, 0);
+    let batcher = PictureBatcher::new(spec.normalization).with_channels(spec.channels);
+    let images = batcher.batch(vec![item.clone()], &Device::default()).images;
+    let values: Vec<f32> = images.into_data().try_into_vec().unwrap();
+    let Normalization { mean, std } = spec.normalization;
+    for (channel, place) in [2, 1, 0].into_iter().enumerate() {
+        let expected = (f32::from(item.pixels[place]) / 255.0 - mean[place]) / std[place];
+        assert!((values[channel * 20] - expected).abs() < 1e-6, "{channel}");
+    }
+
+    // Fewer classes are some of the network's, others are none.
+    let more = PictureSpec::new([4, 5], ('a'..='z').map(String::from));
+    assert!(pictures.clone().read_by(&more, ClassMatch::Name).is_ok());
+    let error = pictures.clone().read_by(&more, ClassMatch::Place).unwrap_err();
+    assert_says(&error.to_string(), &["as many"]);
+    let others = PictureSpec::new([4, 5], ('b'..='k').map(String::from));
+    let error = pictures.read_by(&others, ClassMatch::Name).unwrap_err();
+    assert_says(
+        &error.to_string(),
+        &["`b`, `c`", "`a`, `b`", "--classes-by-place"],
+    );
+
+    for (names, reason) in [
+        (vec!["a"], "1 names for 10 classes"),
+        (vec!["a"; 10], "two classes called \"a\""),
+        (
+            vec!["\u{1b}[2J", "", "", "", "", "", "", "", "", ""],
+            "control characters",
+        ),
+    ] {
+        let error = unlike(1).with_class_names(names).unwrap_err();
+        assert_says(&error.to_string(), &[reason]);
+    }
+}
+
+proptest! {
+    #[test]
+    fn samples_have_of_every_class_its_share(
+        counts in prop::collection::vec(0usize..40, 1..8), share in 0.0..1.2f64, seed in 0u64..99,
+    ) {
+        let total: usize = counts.iter().sum();
+        prop_assume!(total > 0);
+        // By class, as folders are.
+        let labels: Vec<u8> = (0u8..).zip(&counts).flat_map(|(class, &n)| vec![class; n]).collect();
+        let pixels = (0..total).flat_map(|n| [n as u8, (n >> 8) as u8, 0]).collect();
+        let all = Pictures::new(1, 1, counts.len(), pixels, labels).unwrap();
+        let all = PictureDataset::new(all.into());
+        let wanted = (total as f64 * share) as usize;
+        let sample = all.sample(wanted, seed);
+        prop_assert_eq!(sample.len(), wanted.min(total));
+        for (&drawn, &count) in sample.class_counts().iter().zip(&counts) {
+            let exact = count as f64 * sample.len() as f64 / total as f64;
+            prop_assert!((drawn as f64 - exact).abs() < 1.0, "{} of {}", drawn, count);
+        }
+        // Each once, in their order.
+        let numbers = |set: &PictureDataset| -> Vec<u16> {
+            (0..set.len()).map(|n| set.get(n).unwrap().pixels).map(|p| u16::from_le_bytes([p[0], p[1]])).collect()
+        };
+        prop_assert!(numbers(&sample).windows(2).all(|pair| pair[0] < pair[1]));
+        prop_assert_eq!(numbers(&sample), numbers(&all.sample(wanted, seed)));
+    }
+}
+
+#[test]
+fn samples_of_another_seed_are_others() {
+    let all = PictureDataset::new(synthetic::digits(200, 1).into());
+    let items = |seed: u64| {
+        let sample = all.sample(20, seed);
+        (0..20).map(|n| sample.get(n).unwrap().pixels).collect::<Vec<_>>()
+    };
+    assert_ne!(items(0), items(1));
 }
 
 // --- Varying pictures -------------------------------------------------------------------------------------------------

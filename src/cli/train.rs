@@ -32,8 +32,10 @@ Examples:
 
 /// Prune a trained network round by round, fine-tuning it after each, and keep every round in the folder.
 ///
-/// A round prunes to the channel counts that the array computes in the fewest cycles, or by --ratio. Give the flags for
-/// pictures and seed that the network was trained with; where its data were, it knows.
+/// A round prunes to the channel counts that the array computes in the fewest cycles, or by --ratio. Pictures, their
+/// normalisation and variation, recipe, seed, array, accounting and search are those that the network was trained with, which
+/// its folder keeps. A flag that changes one of them is said on standard error. Other pictures are refused, since accuracies
+/// could not be compared.
 #[derive(Args, Clone, Debug)]
 pub struct PruneArgs {
     /// How.
@@ -42,6 +44,9 @@ pub struct PruneArgs {
 }
 
 /// Test what is kept in a folder, the original and every round, on the data it was trained on unless flags say otherwise.
+///
+/// Other pictures are read as the network was trained: normalised in the same way, and with their classes matched by name.
+/// Cycles are counted on the array, with the accounting and by the search that the last round was pruned for.
 ///
 /// Where rounds for an array and rounds by --ratio are there, the latter are tested with --ratio.
 #[derive(Args, Clone, Debug)]

@@ -79,6 +79,15 @@ fn files() -> impl Iterator<Item = &'static str> {
     TRAIN.into_iter().chain([TEST])
 }
 
+/// The files of the Python version of CIFAR-10, which torchvision downloads, if they lie in `dir`.
+fn python_version(dir: &Path) -> Option<PathBuf> {
+    let places = ["cifar-10-batches-py", "cifar-10-python.tar.gz", "data_batch_1"];
+    places
+        .into_iter()
+        .map(|name| dir.join(name))
+        .find(|path| path.exists())
+}
+
 /// Downloads the archive to `dir` and unpacks it there, unless its files are there already.
 ///
 /// An unfinished download is continued; with `progress`, a bar on standard error shows how far it is.
@@ -113,11 +122,20 @@ fn unpack(dir: &Path) -> Result<(), DataError> {
 ///
 /// When a file is missing or cannot be read ([`DataError::Io`]), ends within a picture, is empty, or has fewer pictures
 /// than another of the five batches or, in the official set, of the six files ([`DataError::Truncated`]), is longer than
-/// an official one ([`DataError::WrongFormat`]), or has a label over 9 ([`DataError::Label`]); when the archive is
+/// an official one or of the Python version ([`DataError::WrongFormat`]), or has a label over 9 ([`DataError::Label`]); when the archive is
 /// damaged, lacks a file, or has an entry that is no plain file inside of its folder ([`DataError::Damaged`], [`DataError::Archive`]).
 pub fn load(dir: &Path) -> Result<(Pictures, Pictures), DataError> {
     if folder(dir).is_none() && dir.join(ARCHIVE).is_file() {
         unpack(dir)?;
+    }
+    if folder(dir).is_none()
+        && let Some(path) = python_version(dir)
+    {
+        return Err(DataError::WrongFormat {
+            path,
+            expected: "the binary version of CIFAR-10 (the folder cifar-10-batches-bin, or cifar-10-binary.tar.gz)",
+            found: "it is the Python version, whose batches are pickles".into(),
+        });
     }
     // Without all six files, the first that is missing is named.
     let folder = folder(dir).unwrap_or_else(|| {
