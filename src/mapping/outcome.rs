@@ -95,8 +95,8 @@ pub struct Mapping {
     /// Arrays programmed, `GC * AR * AC`. Pieces with the same channels and the same window share theirs.
     #[serde(default)]
     pub arrays: u64,
-    /// Cells written once to program all arrays: `w * h` copies of each weight, and of a weight as many cells
-    /// as its bits take.
+    /// Cells written once to program all arrays: `w * h` copies of each weight, and for a weight
+    /// `ceil(weight_bits / cell_bits)` cells.
     #[serde(default)]
     pub cells_written: u64,
     /// Copies of weights that take part in a cycle, summed over all cycles.
@@ -126,7 +126,8 @@ fn one() -> u64 {
 
 impl Mapping {
     /// The part of the array's bits that hold weights at work, averaged over all cycles, 0 to 1. Columns too
-    /// few for a whole weight count as idle, and so does every cell between the shifted copies.
+    /// few for a whole weight count as idle, and so do the bits that a weight leaves over in its last cell and
+    /// every cell between the shifted copies.
     #[must_use]
     pub fn utilisation(&self, config: &MappingConfig) -> f64 {
         let bits = self.weights_driven as f64 * f64::from(config.weight_bits);
