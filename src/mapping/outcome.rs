@@ -74,10 +74,10 @@ pub struct Mapping {
     /// Output positions computed in a cycle, down.
     pub h: usize,
     /// ICt: whole input channels on the array at once, `min(IC, rows / T)`, those of all groups that lie on
-    /// it together. Methods that cut inside a channel may have 0 here.
+    /// it together. 0 where not one whole channel fits and it is cut over several arrays.
     pub in_tile: usize,
     /// OCt: whole output channels on the array at once, `min(OC, C' / (w * h))`, those of all groups that lie
-    /// on it together. Methods that cut inside a channel may have 0 here.
+    /// on it together. 0 where not one whole channel fits and it is cut over several arrays.
     pub out_tile: usize,
     /// N_PW: windows that cover the output, `ceil(OW / w) * ceil(OH / h)`; of all pieces.
     pub n_windows: u64,
