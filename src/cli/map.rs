@@ -20,8 +20,8 @@ use crate::{
 /// Count the cycles a network's convolutions take on a processing-in-memory array.
 ///
 /// For each layer the table shows its channels (IC, OC) and weights (params), the method used, the parallel
-/// window that enters the array in one cycle (PW, width x height), the channels on the array at once (ICt,
-/// OCt), the computing cycles, the cycles no mapping can go below (bound) and their ratio (gap), the arrays
+/// window that enters the array in one cycle (PW, width x height), the whole channels on the array at once (ICt,
+/// OCt; <1 where a channel is cut over several arrays), the computing cycles, the cycles no mapping can go below (bound) and their ratio (gap), the arrays
 /// programmed and the cells written for it, and the part of the array's bits that hold weights at work (used).
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]

@@ -36,7 +36,7 @@ pub struct Device {
     /// Part of the cells, of those in use and of those between them, that conduct nothing whatever they are
     /// programmed to, 0 to 1.
     pub stuck_off: f64,
-    /// Part of the cells that always conduct fully, 0 to 1.
+    /// Part of the cells that always conduct fully, as if every bit they can hold were one, 0 to 1.
     pub stuck_on: f64,
     /// Which cells are stuck, and how they vary. The same seed gives the same array.
     pub seed: u64,
