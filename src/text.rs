@@ -1,7 +1,6 @@
 //! Names that come from files, and what a terminal makes of them.
 
 /// The longest name that anything is given, in bytes.
-#[cfg(any(feature = "train", feature = "packed"))]
 const LONGEST: usize = 256;
 
 /// Whether a terminal acts on `char` instead of showing it: control characters, and those that turn the direction of writing.
@@ -11,7 +10,6 @@ fn acts(char: char) -> bool {
 }
 
 /// Why `name` cannot stand in a table, if it cannot.
-#[cfg(any(feature = "train", feature = "packed"))]
 pub(crate) fn unfit(name: &str) -> Option<String> {
     if name.len() > LONGEST {
         return Some(format!("is {} bytes long, more than {LONGEST}", name.len()));

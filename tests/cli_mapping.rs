@@ -85,14 +85,57 @@ fn a_layer_list_may_be_csv_or_json() {
 #[test]
 fn hostile_layer_lists_are_refused_with_the_place_named() {
     let csv = |record: &str| format!("name,input,kernel,in_channels,out_channels\na,8,3,1,1\n{record}\n");
-    let many = csv(&"b,8,3,1,1\n".repeat(10_001));
+    let many: String = (0..10_001).map(|n| format!("b{n},8,3,1,1\n")).collect();
+    let many = csv(&many);
     let cases = [
         (
             "x.csv",
             csv("b,8,three,1,1"),
             "line 3: kernel `three` is not a whole number",
         ),
-        ("x.csv", csv("b,8,3,1"), "line: 3"),
+        (
+            "x.csv",
+            csv("b,8,3,1"),
+            "line 3: it has 4 fields, and the header has 5",
+        ),
+        (
+            "x.csv",
+            csv("# a comment\n\n\nb,8,3,1"),
+            "line 6: it has 4 fields",
+        ),
+        (
+            "x.csv",
+            "name,input,kernel,in_channels,out_channels,in_channels\na,8,3,1,1,2\n".to_owned(),
+            "line 1: the column `in_channels` is there twice: leave one out",
+        ),
+        (
+            "x.csv",
+            csv("#conv1,8,3,1,1"),
+            "line 3: it begins with `#`, and may be a comment or a layer: put a blank behind the `#` of a comment, \
+             or the name of a layer in quotation marks",
+        ),
+        ("x.csv", csv(" #conv1,8,3,1,1"), "line 3: it begins with `#`"),
+        (
+            "x.csv",
+            csv("\"b,8,3,1,1\nc,8,3,1,1"),
+            "line 3: a quotation mark is opened and not closed",
+        ),
+        (
+            "x.csv",
+            csv("b,8,3,1,1\na,8,3,1,1"),
+            "line 4: layer 3 is called `a`, as layer 1 is: give each a name of its own",
+        ),
+        (
+            "x.csv",
+            csv("b\u{1b}[31m,8,3,1,1"),
+            "line 3: the name of layer 2 holds control characters",
+        ),
+        (
+            "x.csv",
+            csv(&format!("{},8,3,1,1", "b".repeat(300))),
+            "line 3: the name of layer 2 is 300 bytes long",
+        ),
+        ("x.csv", csv("\"\",8,3,1,1"), "line 3: name is empty"),
         (
             "x.csv",
             csv("b,1x2x3,3,1,1"),
@@ -104,9 +147,9 @@ fn hostile_layer_lists_are_refused_with_the_place_named() {
             csv("b,8,3,99999999999999999999,1"),
             "line 3: in_channels",
         ),
-        ("x.csv", csv("b,8,0,1,1"), "layer `b`: kernel height is 0"),
+        ("x.csv", csv("b,8,0,1,1"), "line 3: layer `b`: kernel height is 0"),
         ("x.csv", csv("b,8,9,1,1"), "layer `b`: its 9x9 kernel is larger"),
-        ("x.csv", many, "more than 10000 layers"),
+        ("x.csv", many, "line 10002: it lists more than 10000 layers"),
         (
             "x.csv",
             "name,input\n".to_owned(),
@@ -117,7 +160,11 @@ fn hostile_layer_lists_are_refused_with_the_place_named() {
             "name,colour\n".to_owned(),
             "line 1: there is no column `colour`",
         ),
-        ("x.csv", String::new(), "is missing"),
+        (
+            "x.csv",
+            String::new(),
+            "the header is missing: its first line must name columns",
+        ),
         ("x.json", "[\n{\"name\": 5}\n]".to_owned(), "line 2"),
         ("x.json", "[]".to_owned(), "it lists no layers"),
         (
@@ -147,6 +194,332 @@ fn hostile_layer_lists_are_refused_with_the_place_named() {
         // A preset that does not exist is wrong usage.
         let unknown = run(&command.replace("nowhere.csv", "nowhere"));
         assert_eq!(unknown.status.code(), Some(2), "{command}");
+    }
+}
+
+/// A layer of a JSON list, with more fields.
+fn layer(name: &str, more: &str) -> String {
+    format!(
+        r#"{{"name": "{name}", "input": 8, "kernel": 3, "padding": 1, "in_channels": 4, "out_channels": 4{more}}}"#
+    )
+}
+
+#[test]
+fn layers_of_a_json_list_that_contradict_each_other_are_refused_with_their_line() {
+    const TIE: &str = r#", "tie": {"input": null, "output": 0}"#;
+    let list = |layers: &[String]| format!("[\n{}\n]", layers.join(",\n"));
+    let document = |before: &str, layers: &[String]| format!("{{{before}\n\"layers\": {}}}", list(layers));
+    let (plain, tied) = (layer("a", ""), layer("b", TIE));
+    let cases = [
+        (
+            list(&[plain.clone(), layer("b", ""), plain.clone()]),
+            "layer 3 is called `a`, as layer 1 is: give each a name of its own at line 4 column",
+        ),
+        (
+            list(&[plain.clone(), tied.clone()]),
+            "layer `b` has a `tie`, and the layers before it have none: give each layer one, or none at line 3",
+        ),
+        (
+            list(&[tied.clone(), layer("c", TIE), plain.clone()]),
+            "layer `a` has no `tie`, and the layers before it have one: give each layer one, or none at line 4",
+        ),
+        (
+            document("\"chain\": true,", std::slice::from_ref(&tied)),
+            "layer `b` has a `tie`, and `chain` is true: both say which widths may change, so give one of the two at \
+             line 3",
+        ),
+        (
+            document("", &[tied.clone(), layer("c", TIE)]).replace("\n]}", "\n],\n\"chain\": true\n}"),
+            "the layers have a `tie`, and `chain` is true: both say which widths may change, so give one of the two at \
+             line 6",
+        ),
+        (
+            document("\"chain\": true,", &[plain.clone(), tied]),
+            "layer `b` has a `tie`, and `chain` is true",
+        ),
+        (
+            list(&[plain.clone(), layer("x\\ny", "")]),
+            "the name of layer 2 holds control characters: give it another at line 3",
+        ),
+        (
+            list(&[layer(" ", "")]),
+            "layer 1 has no name: give it one at line 2",
+        ),
+        (
+            list(&[layer("a", "").replace("\"padding\": 1", "\"padding\": [1, 2, 3]")]),
+            "expected padding as a whole number from 0 up, as [above and below, left and right], or as [top, bottom, \
+             left, right] at line 2",
+        ),
+        (
+            list(&[
+                plain.clone(),
+                layer("b", "").replace("\"kernel\": 3", "\"kernel\": 11"),
+            ]),
+            "layer `b`: its 11x11 kernel is larger than the 10x10 input",
+        ),
+        (
+            document("\"name\": \"x\\u001b[2J\",", std::slice::from_ref(&plain)),
+            "the name of the network holds control characters",
+        ),
+        (
+            document(
+                "\"chain\": true,\n\"chain\": false,",
+                std::slice::from_ref(&plain),
+            ),
+            "duplicate field `chain` at line 2",
+        ),
+        ("{\"name\": \"x\"}".to_owned(), "missing field `layers`"),
+        (
+            "5".to_owned(),
+            "expected a list of layers, or an object with `layers`",
+        ),
+        (
+            "[7]".to_owned(),
+            "expected a layer, which is an object with `name`, `input`, `kernel` and more",
+        ),
+    ];
+    for (text, says) in cases {
+        let (_directory, path) = file("x.json", &text);
+        let error = refused(&format!("map {path} --array 64x64"));
+        assert!(error.contains(says), "{says}: {error}");
+    }
+    // What is left: ties on every layer, or a chain.
+    for good in [
+        document("\"chain\": true,", &[plain.clone(), layer("b", "")]),
+        document("\"chain\": false,", &[layer("a", TIE)]),
+    ] {
+        let (_directory, path) = file("x.json", &good);
+        assert!(
+            run(&format!("front {path} --array 64x64")).status.success(),
+            "{good}"
+        );
+    }
+}
+
+#[test]
+fn comments_and_quoted_names_are_told_apart() {
+    let text = "# layers\n##\n#\nname,input,kernel,in_channels,out_channels\n\"#conv1\",8,3,1,1\n#\tb\n  # c\r\nd,8,3,1,1";
+    let (_directory, path) = file("x.csv", text);
+    let found = json(&format!("map {path} --array 64x64"));
+    let names: Vec<_> = found["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|layer| &layer["name"])
+        .collect();
+    assert_eq!(names, ["#conv1", "d"]);
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over_and_other_encodings_are_refused() {
+    let json_text = format!("[{}]", layer("a", ""));
+    let csv_text = "name,input,kernel,in_channels,out_channels,padding\na,8,3,4,4,1\n";
+    let plain = |name: &str, text: &str| {
+        let (_directory, path) = file(name, text);
+        json(&format!("map {path} --array 64x64"))
+    };
+    for (name, text) in [("x.json", json_text.as_str()), ("x.csv", csv_text)] {
+        assert_eq!(plain(name, &format!("\u{feff}{text}")), plain(name, text));
+        let wide = |unit: u16| unit.to_le_bytes();
+        let marked: Vec<u8> = format!("\u{feff}{text}").encode_utf16().flat_map(wide).collect();
+        let unmarked: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let latin = text.replace("\"a\"", "\"\u{e9}\"").replace("\na,", "\n\u{e9},");
+        let latin: Vec<u8> = latin.chars().map(|c| c as u8).collect();
+        let line = if name == "x.csv" { 2 } else { 1 };
+        let advice = "a layer list must be UTF-8 text: save it as UTF-8";
+        for (bytes, says) in [
+            (
+                marked,
+                format!(
+                    "x.{}: it is UTF-16 text or no text at all, and {advice}",
+                    &name[2..]
+                ),
+            ),
+            (
+                unmarked,
+                format!("it is UTF-16 text or no text at all, and {advice}"),
+            ),
+            (
+                latin,
+                format!("line {line}: it holds bytes that are no UTF-8, and {advice}"),
+            ),
+        ] {
+            let directory = tempdir().unwrap();
+            let path = directory.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            let error = refused(&format!("map {} --array 64x64", path.display()));
+            assert!(error.contains(&says), "{says}: {error}");
+        }
+    }
+}
+
+#[test]
+fn weights_that_share_cells_are_counted_as_published_and_said_once() {
+    let shared = "--cell-bits 2 --accounting as-published";
+    for (args, published) in [
+        (
+            format!("map cnn8 --array 256x256 {shared}"),
+            "= 512 columns of 1-bit weights on array 256x256, where 256 fit",
+        ),
+        (
+            format!("map cnn8 --array 256x256 --weight-bits 3 {shared}"),
+            "= 170 columns of 3-bit weights on array 256x256, where 128 fit",
+        ),
+        (
+            format!("compare cnn8 --array 64x64,128x128 {shared}"),
+            "= 128 columns",
+        ),
+        (
+            format!("sweep cnn8 --rows 64,128 --cols 64 {shared}"),
+            "= 128 columns",
+        ),
+        (format!("front cnn8 --array 64x64 {shared}"), "= 128 columns"),
+    ] {
+        let output = run(&args);
+        assert!(output.status.success(), "{args}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.matches("note: accounting as-published").count(), 1, "{said}");
+        assert!(
+            said.contains(published) && said.contains("weights share cells"),
+            "{said}"
+        );
+        // Nothing is said of whole cells.
+        assert_eq!(
+            String::from_utf8_lossy(&run(&args.replace("as-published", "exact-geometry")).stderr),
+            ""
+        );
+        let divided = args.replace("--weight-bits 3", "") + " --weight-bits 4";
+        assert_eq!(String::from_utf8_lossy(&run(&divided).stderr), "");
+    }
+    let saved =
+        String::from_utf8(run(&format!("map cnn8 --array 256x256 {shared} --format json")).stdout).unwrap();
+    let (_directory, path) = file("saved.json", &saved);
+    let said = String::from_utf8(run(&format!("map --load {path}")).stderr).unwrap();
+    assert!(said.contains("= 512 columns"), "{said}");
+    for faults in ["", "--variation 0.1"] {
+        let error = refused(&format!("simulate cnn8 --array 256x256 {shared} {faults}"));
+        assert!(
+            error
+                .contains("counts 512, which share cells: no array can be programmed so; use exact-geometry"),
+            "{error}"
+        );
+    }
+    // With whole cells the proof holds, ideal and on a device.
+    for faults in ["", "--pulse-bits 1"] {
+        for row in json(&format!(
+            "simulate cnn8 --array 256x256 --cell-bits 2 --weight-bits 3 --input-bits 2 {faults}"
+        ))
+        .as_array()
+        .unwrap()
+        {
+            assert_eq!(
+                (&row["error"], &row["cycles"]),
+                (&Value::from(0.0), &row["predicted_cycles"])
+            );
+        }
+    }
+}
+
+#[test]
+fn less_than_a_whole_channel_on_the_array_is_shown_as_such() {
+    // A 3x3 kernel takes nine rows, and the array has four.
+    let (_directory, path) = file("x.csv", "name,input,kernel,in_channels,out_channels\nl,8,3,2,2\n");
+    let command = format!("map {path} --array 4x4 --method elements");
+    let row: Vec<String> = data(&command)
+        .lines()
+        .nth(2)
+        .unwrap()
+        .split('|')
+        .map(|cell| cell.trim().to_owned())
+        .collect();
+    assert_eq!(row[..8], ["l", "2", "2", "36", "elements", "4x3", "<1", "2"]);
+    let csv = data(&format!("{command} --format csv"));
+    let column = |name| {
+        csv.lines()
+            .next()
+            .unwrap()
+            .split(',')
+            .position(|field| field == name)
+            .unwrap()
+    };
+    let record: Vec<_> = csv.lines().nth(1).unwrap().split(',').collect();
+    assert_eq!(
+        [record[column("in_tile")], record[column("out_tile")]],
+        ["<1", "2"]
+    );
+    assert_eq!(json(&command)["layers"][0]["in_tile"], 0);
+}
+
+#[test]
+fn a_comparison_draws_every_network_and_array_and_says_what_it_does_not() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("x.svg");
+    let draw = |args: &str| run(&format!("compare {args} --plot {}", path.display()));
+    let output = draw("cnn8 resnet18-table --array 128x128,256x256,512x512 --method vw-sdk,vwc-sdk");
+    assert!(output.status.success());
+    let (svg, said) = (
+        fs::read_to_string(&path).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
+    for network in ["cnn8", "resnet18-table"] {
+        for array in ["128x128", "256x256", "512x512"] {
+            assert_eq!(
+                svg.matches(&format!("{network} on {array}: computing cycles"))
+                    .count(),
+                1
+            );
+            let line = format!("not drawn: {network} on {array}, vwc-sdk: ");
+            let drawn = network == "cnn8" && array != "512x512";
+            assert_eq!(said.contains(&line), !drawn, "{line}");
+        }
+    }
+    assert_eq!(said.lines().count(), 4, "{said}");
+    fs::remove_file(&path).unwrap();
+    // All presets on two arrays, and networks that are not even read.
+    for args in [
+        "--array 64x64,128x128",
+        &format!("{} --array 64x64", "nowhere.csv ".repeat(13)),
+    ] {
+        let output = draw(args);
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains("a panel for each network and array, 12 at most"),
+            "{said}"
+        );
+    }
+    // No method maps the layer: there is no picture, and no table that would hide it.
+    let output = draw("resnet18-table --array 64x64 --method vwc-sdk");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("not drawn: resnet18-table on 64x64, vwc-sdk") && said.contains("nothing to draw"));
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_csv_has_no_place_for_is_said() {
+    for command in [
+        "compare resnet18 --array 64x64",
+        "sweep resnet18 --rows 64 --cols 64",
+    ] {
+        let output = run(&format!("{command} --method vwc-sdk --format csv"));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.success() && said.contains("not mapped: resnet18, vwc-sdk: the widths"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn networks_of_one_name_are_refused_where_a_table_sets_them_beside_each_other() {
+    let (_one, one) = file("net.csv", LAYERS_CSV);
+    let (_other, other) = file("net.csv", LAYERS_CSV);
+    for command in [
+        format!("compare {one} {other} --array 64x64"),
+        format!("sweep {one} {other} --rows 64 --cols 64"),
+    ] {
+        let error = refused(&command);
+        assert!(error.contains("two networks are called `net`"), "{error}");
     }
 }
 
@@ -350,9 +723,12 @@ fn numbers_out_of_range_name_their_flag() {
 
 #[test]
 fn a_front_that_would_take_too_long_is_refused_at_once() {
-    let layer =
-        r#"{"name": "l", "input": 9, "kernel": 3, "padding": 1, "in_channels": 3000, "out_channels": 3000}"#;
-    let layers = vec![layer; 200].join(",");
+    let layer = |n: usize| {
+        format!(
+            r#"{{"name": "l{n}", "input": 9, "kernel": 3, "padding": 1, "in_channels": 3000, "out_channels": 3000}}"#
+        )
+    };
+    let layers = (0..200).map(layer).collect::<Vec<_>>().join(",");
     let (_directory, path) = file(
         "wide.json",
         &format!(r#"{{"chain": true, "layers": [{layers}]}}"#),

@@ -1,10 +1,13 @@
 //! Every mapping proven by running it: on a simulated array, programmed with the mapping's cells, the output
 //! equals a direct convolution and the counts equal the predictions.
 
-use std::{collections::HashSet, ops::RangeInclusive};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::RangeInclusive,
+};
 
 use proptest::{prelude::*, test_runner::RngSeed};
-use vwc_sdk::crossbar::{Counts, CrossbarError, Device, Run, convolve, run, run_on};
+use vwc_sdk::crossbar::{Counts, CrossbarError, Device, Programmed, Run, convolve, run, run_on};
 use vwc_sdk::mapping::{
     Accounting, ConvLayer, Cut, Mapping, MappingConfig, MappingError, Method, PimArray, Placement, Search,
     map_layer,
@@ -134,6 +137,12 @@ proptest! {
         layer in layers(), config in configs(), method in prop::sample::select(&Method::ALL[..]), seed: u32,
     ) {
         match map_layer(&layer, method, &config) {
+            // As published, weights may be counted that share cells; that is refused.
+            Ok(mapping) if config.shares_cells() => {
+                let [weights, input] = numbers(&layer, config.accounting, seed.into(), -1..=1);
+                let error = run(&layer, &mapping, &config, &weights, &input).unwrap_err();
+                prop_assert_eq!(error, CrossbarError::SharedCells { config });
+            }
             Ok(mapping) => prove(&layer, &mapping, &config, seed.into())?,
             // The published accounting leaves out the padding, without which the kernel may not fit.
             Err(error) => prop_assert!(
@@ -141,6 +150,60 @@ proptest! {
                     && config.accounting == Accounting::AsPublished,
                 "{}", error
             ),
+        }
+    }
+}
+
+/// The array of a pair of bits on which so many weights fit side by side, and not one more.
+fn array_for(weights: usize, rows: usize, weight_bits: u32, cell_bits: u32) -> PimArray {
+    // Cell by cell: each weight takes cells until they hold its bits.
+    let cells = (1..).find(|cells| cells * cell_bits >= weight_bits).unwrap() as usize;
+    let array = PimArray::new(rows, weights * cells + cells - 1).unwrap();
+    array.with_cell_bits(cell_bits)
+}
+
+proptest! {
+    #![proptest_config(deterministic(100))]
+
+    /// Every pair of bits: each bit of each weight gets a place in a cell that exists, no two weights share a
+    /// cell, and the array so programmed computes the convolution.
+    #[test]
+    fn weights_of_any_bits_have_cells_of_their_own(
+        layer in layers(),
+        (rows, weights) in (1..200_usize, 1..60_usize),
+        method in prop::sample::select(&Method::ALL[..]),
+        pulse_bits in 1..=INPUT_BITS,
+        seed: u32,
+    ) {
+        for (weight_bits, cell_bits) in (1..=8).flat_map(|weight| (1..=8).map(move |cell| (weight, cell))) {
+            let array = array_for(weights, rows, weight_bits, cell_bits);
+            let config = MappingConfig::new(array).with_weight_bits(weight_bits);
+            prop_assert_eq!(config.effective_cols(), weights);
+            let mapping = map_layer(&layer, method, &config).unwrap();
+            let placement = Placement::new(&layer, &mapping, &config).unwrap();
+            let wide = weight_bits.div_ceil(cell_bits) as usize;
+            for array in placement.pieces().flat_map(|piece| piece.arrays()) {
+                let mut owner = HashMap::new();
+                for cell in array.cells() {
+                    for bit in 0..weight_bits {
+                        let col = cell.col * wide + (bit / cell_bits) as usize;
+                        prop_assert!(cell.row < rows && col < config.array.cols);
+                        prop_assert_eq!(*owner.entry((cell.row, col)).or_insert(cell), cell);
+                    }
+                }
+            }
+
+            let largest = (1 << weight_bits) - 1;
+            let weights = integers(layer.params() as usize, seed.into(), -largest..=largest);
+            let [height, width] = layer.input;
+            let input = integers(layer.in_channels * height * width, 1, 0..=(1 << INPUT_BITS) - 1);
+            let exact = convolve(&layer, &weights, &input).unwrap();
+            prop_assert_eq!(&run(&layer, &mapping, &config, &weights, &input).unwrap().outputs, &exact);
+            let device = Device { pulse_bits, ..Device::ideal(INPUT_BITS) };
+            let found = run_on(&layer, &mapping, &config, &weights, &input, &device).unwrap();
+            let exact: Vec<f64> = exact.into_iter().map(|sum| sum as f64).collect();
+            prop_assert_eq!(found.outputs, exact);
+            prop_assert!(mapping.utilisation(&config) <= 1.0);
         }
     }
 }
@@ -220,7 +283,17 @@ fn error(found: &[f64], exact: &[f64]) -> f64 {
 
 #[test]
 fn an_ideal_device_is_exact_however_weights_and_inputs_are_cut() {
-    for (cell_bits, weight_bits) in [(1, 1), (1, 4), (2, 4), (4, 4), (3, 6)] {
+    for (cell_bits, weight_bits) in [
+        (1, 1),
+        (1, 4),
+        (2, 4),
+        (4, 4),
+        (3, 6),
+        (2, 1),
+        (2, 3),
+        (3, 8),
+        (16, 5),
+    ] {
         for pulse_bits in 1..=INPUT_BITS {
             let device = Device {
                 pulse_bits,
@@ -231,6 +304,35 @@ fn an_ideal_device_is_exact_however_weights_and_inputs_are_cut() {
             assert_eq!(found.counts.clipped, 0);
         }
     }
+}
+
+#[test]
+fn variation_and_stuck_cells_leave_no_weight_out_that_does_not_fill_its_cells() {
+    // Three bits on cells of two: the highest bit has a cell of its own, with room for one more.
+    let config = config(2, 3);
+    let stuck = |stuck_off, stuck_on| {
+        let device = Device {
+            stuck_off,
+            stuck_on,
+            ..Device::ideal(INPUT_BITS)
+        };
+        on(&device, &config)
+    };
+    assert!(stuck(1.0, 0.0).0.outputs.iter().all(|&output| output == 0.0));
+    assert!(stuck(0.0, 1.0).0.outputs.iter().all(|&output| output == 0.0));
+    let vary = |variation| {
+        let device = Device {
+            variation,
+            ..Device::ideal(INPUT_BITS)
+        };
+        let (found, exact) = on(&device, &config);
+        error(&found.outputs, &exact)
+    };
+    let (small, large) = (vary(0.01), vary(0.1));
+    assert!(
+        0.0 < small && (large / small - 10.0).abs() < 0.1,
+        "{small} {large}"
+    );
 }
 
 #[test]
@@ -359,14 +461,10 @@ fn devices_out_of_range_are_refused() {
         ),
         (
             good.clone(),
-            config(2, 3),
-            "weight bits is 3: it must be a multiple of the cell bits",
+            config(17, 17),
+            "weight bits is 17: it must be 1 to 16",
         ),
-        (
-            good.clone(),
-            config(2, 1),
-            "weight bits is 1: it must be a multiple of the cell bits",
-        ),
+        (good.clone(), config(17, 2), "cell bits is 17: it must be 1 to 16"),
         (
             Device {
                 input_bits: 2,
@@ -430,4 +528,34 @@ fn mappings_that_are_not_of_the_layer_are_refused() {
     }
     let other = MappingConfig::new(PimArray::new(61, 48).unwrap());
     assert!(Placement::new(&cnn8()[0], &mapping, &other).is_err());
+}
+
+#[test]
+fn an_array_cannot_be_programmed_with_weights_that_share_cells() {
+    let layer = ConvLayer::square("conv", 8, 1, 16, 512);
+    let array = PimArray::new(256, 256).unwrap().with_cell_bits(2);
+    let config = MappingConfig::new(array).with_accounting(Accounting::AsPublished);
+    let mapping = map_layer(&layer, Method::Im2col, &config).unwrap();
+    assert_eq!((mapping.cycles, mapping.arrays), (64, 1));
+    let [weights, input] = numbers(&layer, config.accounting, 1, 0..=1);
+    let device = Device::ideal(1);
+    let errors = [
+        run(&layer, &mapping, &config, &weights, &input).unwrap_err(),
+        run_on(&layer, &mapping, &config, &weights, &input, &device).unwrap_err(),
+        Programmed::new(&layer, &mapping, &config, &weights, &device)
+            .err()
+            .unwrap(),
+    ];
+    for error in errors {
+        assert_eq!(
+            error.to_string(),
+            "a row of array 256x256 has room for 256 1-bit weights in 2-bit cells, and accounting as-published \
+             counts 512, which share cells: no array can be programmed so; use exact-geometry, or cell bits that \
+             divide the weight bits"
+        );
+    }
+    // Where cell bits divide the weight bits both formulas are one, and the mapping runs.
+    let whole = config.with_weight_bits(4);
+    let mapping = map_layer(&layer, Method::Im2col, &whole).unwrap();
+    prove(&layer, &mapping, &whole, 1).unwrap();
 }

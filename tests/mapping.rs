@@ -542,9 +542,62 @@ fn a_layer_of_many_small_tiles_is_still_few_pieces() {
 fn cells_of_several_bits_hold_whole_weights() {
     let one_bit = array(256, 512);
     assert_eq!(one_bit.effective_cols(3), 170);
-    assert_eq!(one_bit.with_cell_bits(2).effective_cols(3), 341);
+    assert_eq!(one_bit.with_cell_bits(2).effective_cols(3), 256);
+    assert_eq!(one_bit.with_cell_bits(2).published_cols(3), 341);
     assert_eq!(array(256, 4).effective_cols(8), 0);
     assert_eq!(one_bit.effective_cols(0), 0);
+    assert_eq!(one_bit.published_cols(0), 0);
+    assert_eq!(one_bit.with_cell_bits(0).effective_cols(3), 0);
+}
+
+#[test]
+fn weights_that_do_not_fill_their_cells_share_none() {
+    // Weight bits, cell bits; weights side by side on 256 columns of cells, and by the published formula.
+    for (weight_bits, cell_bits, whole, published) in [
+        (1, 2, 256, 512),
+        (3, 2, 128, 170),
+        (2, 2, 256, 256),
+        (4, 2, 128, 128),
+        (5, 4, 128, 204),
+        (8, 3, 85, 96),
+        (7, 8, 256, 292),
+    ] {
+        let exact =
+            MappingConfig::new(array(256, 256).with_cell_bits(cell_bits)).with_weight_bits(weight_bits);
+        let paper = exact.with_accounting(Accounting::AsPublished);
+        assert_eq!((exact.effective_cols(), exact.shares_cells()), (whole, false));
+        assert_eq!(
+            (paper.effective_cols(), paper.shares_cells()),
+            (published, published > whole)
+        );
+        let layer = |outputs| ConvLayer::square("conv", 1, 1, 16, outputs);
+        for (config, fit) in [(exact, whole), (paper, published)] {
+            for method in [Method::Im2col, Method::VwSdk, Method::Elements] {
+                let arrays = |outputs| map_layer(&layer(outputs), method, &config).unwrap().col_cycles;
+                assert_eq!([arrays(fit), arrays(fit + 1)], [1, 2], "{method} {config:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_bit_weights_leave_half_of_a_two_bit_cell_idle() {
+    // 512 outputs on 256 columns of cells: two arrays at each of 64 positions.
+    let layer = ConvLayer::square("conv", 8, 1, 256, 512);
+    let config = MappingConfig::new(array(256, 256).with_cell_bits(2));
+    let mapping = map_layer(&layer, Method::Im2col, &config).unwrap();
+    assert_eq!(
+        (mapping.cycles, mapping.arrays, mapping.lower_bound),
+        (128, 2, 128)
+    );
+    assert_eq!(mapping.cells_written, 256 * 512);
+    assert_eq!(mapping.adc_conversions, 64 * 512);
+    assert_eq!(mapping.utilisation(&config), 0.5);
+    let three = map_layer(&layer, Method::Im2col, &config.with_weight_bits(3)).unwrap();
+    assert_eq!((three.cycles, three.arrays, three.lower_bound), (256, 4, 256));
+    assert_eq!(three.cells_written, 256 * 512 * 2);
+    assert_eq!(three.adc_conversions, 64 * 512 * 2);
+    assert_eq!(three.utilisation(&config.with_weight_bits(3)), 0.75);
 }
 
 #[test]
@@ -963,6 +1016,18 @@ fn axis(layer: &ConvLayer, axis: usize, accounting: Accounting) -> Option<(i64, 
     (output > 0).then_some((output, stride))
 }
 
+/// Columns of weights: counted cell by cell, or by the published formula.
+fn columns(config: &MappingConfig) -> usize {
+    let PimArray { cols, cell_bits, .. } = config.array;
+    if config.accounting == Accounting::AsPublished {
+        return cols * cell_bits as usize / config.weight_bits as usize;
+    }
+    let cells = (1..)
+        .find(|cells| cells * cell_bits >= config.weight_bits)
+        .unwrap();
+    (0..cols).skip(cells as usize - 1).step_by(cells as usize).count()
+}
+
 /// The best mapping by trying everything: cycles, and (w, h) where a window beats im2col. `None` where
 /// there is nothing to map.
 fn brute_force(layer: &ConvLayer, config: &MappingConfig) -> Option<(i64, Option<(i64, i64)>)> {
@@ -972,7 +1037,7 @@ fn brute_force(layer: &ConvLayer, config: &MappingConfig) -> Option<(i64, Option
     let [kh, kw] = layer.kernel.map(|k| k as i64);
     let (ic, oc) = (layer.in_channels as i64, layer.out_channels as i64);
     let rows = config.array.rows as i64;
-    let cols = config.array.cols as i64 * i64::from(config.array.cell_bits) / i64::from(config.weight_bits);
+    let cols = columns(config) as i64;
     if cols == 0 {
         return None;
     }
@@ -1006,7 +1071,7 @@ fn element_cycles(
     layer: &ConvLayer,
     config: &MappingConfig,
 ) -> u64 {
-    let cols = config.array.effective_cols(config.weight_bits) as u64;
+    let cols = columns(config) as u64;
     let [kh, kw] = layer.kernel.map(|k| k as u64);
     let [sh, sw] = layer.counted(config.accounting).stride.map(|s| s as u64);
     let rows = ((w - 1) * sw.min(kw) + kw) * ((h - 1) * sh.min(kh) + kh) * ic;
@@ -1081,7 +1146,7 @@ proptest! {
             let reads = |i| (0..layer.kernel[axis]).map(move |k| i * stride[axis] + k * dilation[axis]);
             (0..outputs).flat_map(reads).collect::<std::collections::BTreeSet<_>>().len()
         };
-        let (rows, cols) = (config.array.rows, config.array.effective_cols(config.weight_bits));
+        let (rows, cols) = (config.array.rows, columns(&config));
         let [oh, ow] = layer.output(config.accounting);
         let cycles = |w: usize, h: usize, elements: bool| {
             let (per_in, per_out) = (touched(1, w) * touched(0, h), w * h);

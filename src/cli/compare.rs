@@ -1,17 +1,22 @@
 //! `vwc-sdk compare` and `vwc-sdk sweep`: many methods, networks and arrays beside each other.
 
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 use clap::Args;
 
 use super::{
-    map::MapError,
+    map::{MapError, note_shared_cells},
     network::NetworkArg,
     options::{Format, InputArgs, MappingArgs, plot_path},
 };
 use crate::{
-    mapping::{Method, Network, PimArray, Plan, Widths, presets, sweep},
-    report::{compare_table, plot::cycles_by_method, sweep_csv, sweep_rows, sweep_table},
+    mapping::{MappingConfig, Method, Network, PimArray, Plan, SweepPoint, Widths, presets, sweep},
+    report::{
+        compare_table,
+        plot::{CyclesPanel, MAX_PANELS, cycles_by_method},
+        sweep_csv, sweep_reasons, sweep_rows, sweep_table,
+    },
+    text,
 };
 
 /// Set methods beside each other: the cycles of networks on arrays, a column for each method.
@@ -42,8 +47,8 @@ pub struct CompareArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 
-    /// Draw the cycles of each layer by method, of the first network on the first array: a file whose name ends
-    /// in .svg or .png.
+    /// Draw the cycles of each layer by method, a panel for each network and array, 12 at most: a file whose name
+    /// ends in .svg or .png.
     #[arg(long, value_name = "FILE", value_parser = plot_path)]
     pub plot: Option<PathBuf>,
 }
@@ -94,12 +99,18 @@ Example:
 fn or_presets(networks: &[NetworkArg], input: InputArgs) -> Result<Vec<Network>, MapError> {
     if networks.is_empty() {
         let all = presets::preset_names().into_iter().map(presets::network);
-        Ok(all.collect::<Result<_, _>>()?)
-    } else {
-        Ok(networks
-            .iter()
-            .map(|network| network.load(input))
-            .collect::<Result<_, _>>()?)
+        return Ok(all.collect::<Result<_, _>>()?);
+    }
+    let networks: Vec<Network> = networks
+        .iter()
+        .map(|network| network.load(input))
+        .collect::<Result<_, _>>()?;
+    let mut names = HashSet::new();
+    match networks.iter().find(|network| !names.insert(&network.name)) {
+        Some(twice) => Err(MapError::SameName {
+            name: twice.name.clone(),
+        }),
+        None => Ok(networks),
     }
 }
 
@@ -109,44 +120,75 @@ fn or_presets(networks: &[NetworkArg], input: InputArgs) -> Result<Vec<Network>,
 ///
 /// [`MapError`]; what cannot be mapped is no error but an empty place in the table, with the reason below.
 pub fn compare(args: &CompareArgs) -> Result<(), MapError> {
+    if args.plot.is_some() {
+        let networks = match args.networks.len() {
+            0 => presets::preset_names().len(),
+            given => given,
+        };
+        let panels = networks.saturating_mul(args.array.len());
+        if panels > MAX_PANELS {
+            return Err(MapError::Panels { panels });
+        }
+    }
     let networks = or_presets(&args.networks, args.input)?;
     let methods = if args.method.is_empty() {
         Method::ALL.to_vec()
     } else {
         args.method.clone()
     };
-    if let (Some(path), Some(network), Some(&array)) = (&args.plot, networks.first(), args.array.first()) {
-        let config = args.mapping.config(array);
-        let mut drawn = Vec::new();
-        let mut cycles = Vec::new();
-        for &method in &methods {
-            // A network whose widths are not free has no bars under VWC-SDK.
-            if let Ok(plan) = Plan::new(network, method, &config, Widths::of(method)) {
-                drawn.push(method);
-                cycles.push(plan.mappings.iter().map(|mapping| mapping.cycles).collect());
-            }
-        }
-        let layers: Vec<_> = network.layers.iter().map(|layer| layer.name.clone()).collect();
-        let title = format!("{} on {array}: computing cycles of each layer", network.name);
-        cycles_by_method(path, &title, &layers, &drawn, &cycles)?;
-    }
-    let arrays: Vec<_> = args
+    let configs: Vec<_> = args
         .array
         .iter()
         .map(|&array| args.mapping.config(array))
         .collect();
+    note_shared_cells(configs.iter().copied());
+    if let Some(path) = &args.plot {
+        cycles_by_method(path, &panels(&networks, &methods, &configs))?;
+    }
     let points = sweep(
         &networks,
         &methods,
-        &arrays.iter().map(|config| config.array).collect::<Vec<_>>(),
-        &arrays[0],
+        &configs.iter().map(|config| config.array).collect::<Vec<_>>(),
+        // An array is required, so there is a first.
+        &configs[0],
     );
     let text = match args.format {
         Format::Json => json(&points) + "\n",
-        Format::Csv => sweep_csv(&points),
+        Format::Csv => csv(&points),
         Format::Table | Format::Markdown => compare_table(&points, args.format.look()) + "\n",
     };
     Ok(super::print(&text)?)
+}
+
+/// A panel for each network and array that some method maps. What is not drawn is said on standard error.
+fn panels(networks: &[Network], methods: &[Method], configs: &[MappingConfig]) -> Vec<CyclesPanel> {
+    let mut panels = Vec::new();
+    for (network, config) in networks
+        .iter()
+        .flat_map(|network| configs.iter().map(move |config| (network, config)))
+    {
+        let name = format!("{} on {}", network.name, config.array);
+        let mut panel = CyclesPanel {
+            title: format!("{name}: computing cycles of each layer"),
+            layers: network.layers.iter().map(|layer| layer.name.clone()).collect(),
+            methods: Vec::new(),
+            cycles: Vec::new(),
+        };
+        for &method in methods {
+            match Plan::new(network, method, config, Widths::of(method)) {
+                Ok(plan) => {
+                    panel.methods.push(method);
+                    let cycles = plan.mappings.iter().map(|mapping| mapping.cycles);
+                    panel.cycles.push(cycles.collect());
+                }
+                Err(error) => say(&format!("not drawn: {name}, {method}: {error}")),
+            }
+        }
+        if !panel.methods.is_empty() {
+            panels.push(panel);
+        }
+    }
+    panels
 }
 
 /// Prints the sweep.
@@ -163,21 +205,31 @@ pub fn run_sweep(args: &SweepArgs) -> Result<(), MapError> {
     let arrays = sizes
         .map(|array| array.map(|array| array.with_cell_bits(args.mapping.cell_bits)))
         .collect::<Result<Vec<_>, _>>()?;
-    let points = sweep(
-        &networks,
-        &args.method,
-        &arrays,
-        // Both lists hold something, so there is an array.
-        &args.mapping.config(arrays[0]),
-    );
+    // Both lists hold something, so there is an array.
+    let config = args.mapping.config(arrays[0]);
+    note_shared_cells(arrays.iter().map(|&array| MappingConfig { array, ..config }));
+    let points = sweep(&networks, &args.method, &arrays, &config);
     let text = match args.format {
         Format::Json => json(&points) + "\n",
-        Format::Csv => sweep_csv(&points),
+        Format::Csv => csv(&points),
         Format::Table | Format::Markdown => sweep_table(&points, args.format.look()) + "\n",
     };
     Ok(super::print(&text)?)
 }
 
-fn json(points: &[crate::mapping::SweepPoint]) -> String {
+/// The points as CSV. It has no place for the reason why one cannot be done, which is said on standard error.
+fn csv(points: &[SweepPoint]) -> String {
+    for reason in sweep_reasons(points) {
+        say(&format!("not mapped: {reason}"));
+    }
+    sweep_csv(points)
+}
+
+/// A line on standard error. Names in it may come from files.
+fn say(line: &str) {
+    eprintln!("{}", text::shown(line));
+}
+
+fn json(points: &[SweepPoint]) -> String {
     serde_json::to_string_pretty(&sweep_rows(points)).expect("maps have text keys, and no number is infinite")
 }

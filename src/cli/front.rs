@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    map::MapError,
+    map::{MapError, note_shared_cells},
     network::NetworkArg,
     options::{Format, InputArgs, MappingArgs, plot_path},
 };
@@ -66,6 +66,7 @@ Example:
 pub fn run(args: &FrontArgs) -> Result<(), MapError> {
     let config = args.mapping.config(args.array).with_search(Search::Exact);
     let network = &args.network.load(args.input)?;
+    note_shared_cells([config]);
     let points = pareto_front(network, &config)?;
     if let Some(path) = &args.plot {
         let mut marks = vec![mark("original", network, &config)?];

@@ -10,18 +10,18 @@ use super::{
     options::{Format, InputArgs, MappingArgs, plot_path},
 };
 use crate::{
-    mapping::{MappingError, Method, PimArray, Placement, Plan, Widths},
+    mapping::{MappingConfig, MappingError, Method, PimArray, Placement, Plan, Widths},
     report::{
         PlanError, layer_csv, plan_from_json, plan_json, plan_table,
-        plot::{PlotError, filled_array},
+        plot::{MAX_PANELS, PlotError, filled_array},
     },
 };
 
 /// Count the cycles a network's convolutions take on a processing-in-memory array.
 ///
 /// For each layer the table shows its channels (IC, OC) and weights (params), the method used, the parallel
-/// window that enters the array in one cycle (PW, width x height), the channels on the array at once (ICt,
-/// OCt), the computing cycles, the cycles no mapping can go below (bound) and their ratio (gap), the arrays
+/// window that enters the array in one cycle (PW, width x height), the whole channels on the array at once (ICt,
+/// OCt; <1 where a channel is cut over several arrays), the computing cycles, the cycles no mapping can go below (bound) and their ratio (gap), the arrays
 /// programmed and the cells written for it, and the part of the array's bits that hold weights at work (used).
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
@@ -143,6 +143,23 @@ pub enum MapError {
         /// The layers there are.
         names: String,
     },
+    /// A picture of too many panels.
+    #[error(
+        "--plot draws a panel for each network and array, {MAX_PANELS} at most, and here are {panels}: give fewer \
+         networks or arrays"
+    )]
+    Panels {
+        /// How many there would be.
+        panels: usize,
+    },
+    /// Networks that a table could not tell apart.
+    #[error(
+        "two networks are called `{name}`: leave one out, or rename its file (of a JSON list, its \"name\")"
+    )]
+    SameName {
+        /// Their name.
+        name: String,
+    },
     /// The picture could not be drawn.
     #[error(transparent)]
     Plot(#[from] PlotError),
@@ -160,6 +177,7 @@ pub enum MapError {
 /// output cannot be written; the others as they say.
 pub fn run(args: &MapArgs) -> Result<(), MapError> {
     let plan = plan(args)?;
+    note_shared_cells([plan.config]);
     if let Some(path) = &args.plot {
         let layers = &plan.network.layers;
         let index = match &args.layer {
@@ -188,6 +206,23 @@ pub fn run(args: &MapArgs) -> Result<(), MapError> {
         Format::Table | Format::Markdown => plan_table(&plan, args.format.look()) + "\n",
     };
     Ok(super::print(&text)?)
+}
+
+/// Says on standard error, once for all of `configs`, where weights are counted in cells that they share.
+pub(super) fn note_shared_cells(configs: impl IntoIterator<Item = MappingConfig>) {
+    if let Some(config) = configs.into_iter().find(MappingConfig::shares_cells) {
+        let MappingConfig {
+            array, weight_bits, ..
+        } = config;
+        eprintln!(
+            "note: accounting as-published counts cols * cell_bits / weight_bits = {} columns of {weight_bits}-bit \
+             weights on array {array}, where {} fit in {}-bit cells of their own: weights share cells, so no array \
+             can be programmed with this mapping; exact-geometry counts whole cells",
+            config.effective_cols(),
+            array.effective_cols(weight_bits),
+            array.cell_bits,
+        );
+    }
 }
 
 fn plan(args: &MapArgs) -> Result<Plan, MapError> {

@@ -22,7 +22,7 @@ use crate::{
 ///
 /// Without a fault the array is ideal: every output has to be exact and every cycle predicted, and the command
 /// fails where one is not. With --adc-bits, --pulse-bits, --variation, --stuck-off or --stuck-on the weights
-/// are cut over the cells' bits, and the table shows how far the outputs are off: the error is the root mean
+/// are cut over the cells' bits, each over cells of its own, and the table shows how far the outputs are off: the error is the root mean
 /// square over that of the exact outputs, in per cent.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
@@ -101,6 +101,9 @@ pub enum SimulateError {
     /// The network does not fit the array.
     #[error(transparent)]
     Mapping(#[from] MappingError),
+    /// The mapping is counted in a way that no array can be programmed with.
+    #[error(transparent)]
+    Array(#[from] CrossbarError),
     /// A layer has too many numbers to run.
     #[error(
         "layer `{layer}` is too large to simulate: its weights, inputs and outputs must each be {MAX_NUMBERS} at \
@@ -150,6 +153,9 @@ struct Row {
 /// A [`SimulateError`] that names the layer.
 pub fn run_all(args: &SimulateArgs) -> Result<(), SimulateError> {
     let config = args.mapping.config(args.array);
+    if config.shares_cells() {
+        return Err(CrossbarError::SharedCells { config }.into());
+    }
     let plan = Plan::new(
         &args.network.load(args.input)?,
         args.method,

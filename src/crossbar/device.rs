@@ -3,9 +3,10 @@
 //!
 //! A signed weight is a pair of cells, one for positive and one for negative values, whose currents are
 //! subtracted before they are converted; the array's columns count pairs. A weight of several cells' bits
-//! takes a pair for each `cell_bits` of its magnitude, the lowest first, each on a column of its own. An input
-//! is sent as pulses, `pulse_bits` of its magnitude at a time, with its sign as their polarity. Each column is
-//! converted at each pulse; the results are shifted to their place and added outside the array, exactly.
+//! takes a pair for each `cell_bits` of its magnitude, the lowest first, each on a column of its own; the last
+//! pair holds the bits that are left. Two weights never share a cell. An input is sent as pulses, `pulse_bits`
+//! of its magnitude at a time, with its sign as their polarity. Each column is converted at each pulse; the
+//! results are shifted to their place and added outside the array, exactly.
 
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use rand_distr::StandardNormal;
@@ -14,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::{CrossbarError, Drive, array::IdealArray};
 use crate::mapping::MappingConfig;
 
-/// The most bits of a weight or an input: their products are computed in floating point, which is exact that
-/// far.
+/// The most bits of a weight, a cell or an input: their products are computed in floating point, which is exact
+/// that far.
 const MAX_BITS: u32 = 16;
 
 /// Settings of a simulated array. [`Device::ideal`] computes exactly; each setting takes one thing away.
@@ -35,7 +36,7 @@ pub struct Device {
     /// Part of the cells, of those in use and of those between them, that conduct nothing whatever they are
     /// programmed to, 0 to 1.
     pub stuck_off: f64,
-    /// Part of the cells that always conduct fully, 0 to 1.
+    /// Part of the cells that always conduct fully, as if every bit they can hold were one, 0 to 1.
     pub stuck_on: f64,
     /// Which cells are stuck, and how they vary. The same seed gives the same array.
     pub seed: u64,
@@ -56,7 +57,7 @@ impl Device {
         }
     }
 
-    /// Checks every setting, and that weights can be cut into whole cells.
+    /// Checks every setting, and the bits of weights and cells.
     pub(super) fn validate(&self, config: &MappingConfig) -> Result<(), CrossbarError> {
         let (weight_bits, cell_bits) = (config.weight_bits, config.array.cell_bits);
         let bits = |bits: u32| f64::from(bits);
@@ -96,8 +97,14 @@ impl Device {
             (
                 "weight bits",
                 bits(weight_bits),
-                weight_bits <= MAX_BITS && weight_bits.is_multiple_of(cell_bits),
-                "a multiple of the cell bits, and 16 at most",
+                (1..=MAX_BITS).contains(&weight_bits),
+                "1 to 16",
+            ),
+            (
+                "cell bits",
+                bits(cell_bits),
+                (1..=MAX_BITS).contains(&cell_bits),
+                "1 to 16",
             ),
         ];
         match checks.into_iter().find(|&(_, _, good, _)| !good) {
@@ -169,7 +176,7 @@ impl DeviceArray {
             full: ((1_u64 << cell_bits) - 1) as f64,
         };
         cells.rng.set_stream(index);
-        let slices = (0..config.weight_bits / cell_bits)
+        let slices = (0..config.weight_bits.div_ceil(cell_bits))
             .map(|slice| {
                 let column = |cells: &mut Cells<'_>, column: &Vec<(usize, i64)>| {
                     let mut digits = vec![0.0; ideal.rows];

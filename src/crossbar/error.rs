@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::mapping::MappingError;
+use crate::mapping::{MappingConfig, MappingError};
 
 /// Everything [`crossbar`](crate::crossbar) can refuse.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -27,12 +27,25 @@ pub enum CrossbarError {
     #[error("a sum of weights times inputs may not fit 64 bits: use smaller numbers")]
     TooLarge,
 
+    /// The mapping is counted by a formula in which weights share cells.
+    #[error(
+        "a row of array {} has room for {} {}-bit weights in {}-bit cells, and accounting as-published counts {}, \
+         which share cells: no array can be programmed so; use exact-geometry, or cell bits that divide the weight \
+         bits",
+        config.array, config.array.effective_cols(config.weight_bits), config.weight_bits, config.array.cell_bits,
+        config.effective_cols()
+    )]
+    SharedCells {
+        /// The array and the settings.
+        config: MappingConfig,
+    },
+
     /// A mapping puts a weight where the array has no cell.
     #[error("the mapping puts a weight at row {row}, column {col}, outside the array: this is a bug")]
     OutsideArray {
         /// The row.
         row: usize,
-        /// The column.
+        /// The column of cells.
         col: usize,
     },
 

@@ -83,6 +83,7 @@ pub struct Counts {
 ///
 /// * [`CrossbarError::Length`]: a slice is not as long as its shape says.
 /// * [`CrossbarError::TooLarge`]: a sum might not fit 64 bits.
+/// * [`CrossbarError::SharedCells`]: the mapping is counted as published, and no array can be programmed so.
 /// * [`CrossbarError::OutsideArray`] or [`CrossbarError::CellTaken`]: the mapping is wrong.
 /// * [`CrossbarError::Mapping`]: the mapping is not one of this layer.
 pub fn run(
@@ -92,6 +93,7 @@ pub fn run(
     weights: &[i64],
     input: &[i64],
 ) -> Result<Run<i64>, CrossbarError> {
+    check_cells(config)?;
     layer.validate(config.accounting)?;
     let counted = layer.counted(config.accounting);
     convolve::check(&counted, weights, input)?;
@@ -100,23 +102,20 @@ pub fn run(
         input,
         output: layer.output(config.accounting),
     };
-    let cols = config.array.effective_cols(config.weight_bits);
     scene.run(mapping, config, 0, |_, array| {
-        IdealArray::program(array, config.array.rows, cols, |weight| {
-            weights[position_of(&counted, weight)]
-        })
+        IdealArray::program(array, config, |weight| weights[position_of(&counted, weight)])
     })
 }
 
-/// Runs `mapping` on a `device`. Its weights take `weight_bits` of the `config`, cut over cells of
-/// `cell_bits`.
+/// Runs `mapping` on a `device`. Its weights have the `weight_bits` of the `config`, and are cut over cells of
+/// its `cell_bits`; the last cell of a weight may hold fewer.
 ///
 /// # Errors
 ///
 /// As [`run`], and:
 ///
-/// * [`CrossbarError::Device`]: a setting of the device is out of range, or the weights' bits cannot be cut
-///   into whole cells.
+/// * [`CrossbarError::Device`]: a setting of the device is out of range, or weights or cells have more than 16
+///   bits.
 /// * [`CrossbarError::Range`]: a weight or an input needs more bits than it has.
 pub fn run_on(
     layer: &ConvLayer,
@@ -126,6 +125,7 @@ pub fn run_on(
     input: &[i64],
     device: &Device,
 ) -> Result<Run<f64>, CrossbarError> {
+    check_cells(config)?;
     layer.validate(config.accounting)?;
     let counted = layer.counted(config.accounting);
     convolve::check(&counted, weights, input)?;
@@ -165,6 +165,7 @@ impl Programmed {
         weights: &[i64],
         device: &Device,
     ) -> Result<Self, CrossbarError> {
+        check_cells(config)?;
         layer.validate(config.accounting)?;
         let counted = layer.counted(config.accounting);
         convolve::check_length("weights", weights, u128::from(counted.params()))?;
@@ -218,6 +219,14 @@ impl Programmed {
     }
 }
 
+/// Refuses a count of columns in which weights share cells.
+fn check_cells(config: &MappingConfig) -> Result<(), CrossbarError> {
+    if config.shares_cells() {
+        return Err(CrossbarError::SharedCells { config: *config });
+    }
+    Ok(())
+}
+
 /// How the arrays of a layer are programmed on a `device`.
 fn programmer<'a>(
     layer: &'a ConvLayer,
@@ -228,10 +237,9 @@ fn programmer<'a>(
     device.validate(config)?;
     device::check_range("weight", weights, config.weight_bits)?;
     let pulses = Pulses::new(device);
-    let cols = config.array.effective_cols(config.weight_bits);
     Ok(move |index, array: &PlacedArray<'_>| {
         let value = |weight| weights[position_of(layer, weight)];
-        let ideal = IdealArray::program(array, config.array.rows, cols, value)?;
+        let ideal = IdealArray::program(array, config, value)?;
         Ok(DeviceArray::new(ideal, config, device, pulses.clone(), index))
     })
 }

@@ -54,11 +54,33 @@ impl PimArray {
         self
     }
 
-    /// Effective columns C': how many whole weights of `weight_bits` bits fit side by side in one
-    /// row, `cols * cell_bits / weight_bits` rounded down. Zero where not even one fits, or where
-    /// `weight_bits` is zero.
+    /// Effective columns C': how many weights of `weight_bits` bits fit side by side in one row. A weight
+    /// takes `ceil(weight_bits / cell_bits)` cells of its own, so this is `cols` divided by that, rounded
+    /// down. Zero where not even one weight fits, or where `weight_bits` or `cell_bits` is zero.
+    ///
+    /// ```
+    /// use vwc_sdk::mapping::PimArray;
+    ///
+    /// let array = PimArray::new(256, 256)?.with_cell_bits(2);
+    /// assert_eq!([1, 2, 3, 4].map(|bits| array.effective_cols(bits)), [256, 256, 128, 128]);
+    /// assert_eq!([1, 2, 3, 4].map(|bits| array.published_cols(bits)), [512, 256, 170, 128]);
+    /// # Ok::<(), vwc_sdk::mapping::MappingError>(())
+    /// ```
     #[must_use]
     pub fn effective_cols(&self, weight_bits: u32) -> usize {
+        if weight_bits == 0 || self.cell_bits == 0 {
+            return 0;
+        }
+        self.cols / weight_bits.div_ceil(self.cell_bits) as usize
+    }
+
+    /// Effective columns by the published formula (Rhe, Moon and Ko, JETCAS 2022, and its scripts):
+    /// `cols * cell_bits / weight_bits`, rounded down. Where `weight_bits` is no multiple of `cell_bits`, it
+    /// can be more than [`effective_cols`](Self::effective_cols), because it lets weights share cells. An
+    /// array cannot be programmed so: two weights in one cell cannot be read apart. Zero where `weight_bits`
+    /// is zero.
+    #[must_use]
+    pub fn published_cols(&self, weight_bits: u32) -> usize {
         self.cols
             .saturating_mul(self.cell_bits as usize)
             .checked_div(weight_bits as usize)

@@ -1,4 +1,4 @@
-//! What there is to choose besides the layer and the method.
+//! What there is to choose besides the layer and the method, and how many weights fit a row by it.
 
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,7 @@ pub struct MappingConfig {
     pub array: PimArray,
     /// Bits of one weight, 1 to [`MAX_BITS`](super::MAX_BITS).
     pub weight_bits: u32,
-    /// How output positions are counted.
+    /// How output positions and columns are counted.
     pub accounting: Accounting,
     /// How VW-SDK picks a window.
     pub search: Search,
@@ -65,7 +65,7 @@ impl MappingConfig {
         self
     }
 
-    /// Sets how output positions are counted.
+    /// Sets how output positions and columns are counted.
     #[must_use]
     pub fn with_accounting(mut self, accounting: Accounting) -> Self {
         self.accounting = accounting;
@@ -77,5 +77,33 @@ impl MappingConfig {
     pub fn with_search(mut self, search: Search) -> Self {
         self.search = search;
         self
+    }
+
+    /// Effective columns C', in weights: [`PimArray::effective_cols`] with exact geometry,
+    /// [`PimArray::published_cols`] as published.
+    #[must_use]
+    pub fn effective_cols(&self) -> usize {
+        match self.accounting {
+            Accounting::ExactGeometry => self.array.effective_cols(self.weight_bits),
+            Accounting::AsPublished => self.array.published_cols(self.weight_bits),
+        }
+    }
+
+    /// Whether the published formula is in use and counts more columns than there are for whole weights.
+    /// Weights would have to share cells, so such a mapping is a count: no array can be programmed with it.
+    ///
+    /// ```
+    /// use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray};
+    ///
+    /// let array = PimArray::new(256, 256)?.with_cell_bits(2);
+    /// let exact = MappingConfig::new(array).with_weight_bits(3);
+    /// let published = exact.with_accounting(Accounting::AsPublished);
+    /// assert_eq!((exact.effective_cols(), exact.shares_cells()), (128, false));
+    /// assert_eq!((published.effective_cols(), published.shares_cells()), (170, true));
+    /// # Ok::<(), vwc_sdk::mapping::MappingError>(())
+    /// ```
+    #[must_use]
+    pub fn shares_cells(&self) -> bool {
+        self.effective_cols() > self.array.effective_cols(self.weight_bits)
     }
 }

@@ -1,4 +1,4 @@
-//! One convolution, and the two ways of counting its output.
+//! One convolution, and the two ways of counting.
 
 use serde::{Deserialize, Serialize};
 
@@ -271,23 +271,30 @@ impl ConvLayer {
     }
 }
 
-/// How a layer's output positions are counted.
+/// How a layer's output positions, and the columns of an array, are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Accounting {
-    /// As the published tables count: padding is left out, and a strided layer is counted at
-    /// stride 1 on an input of its size divided by the stride.
+    /// As the published tables count: padding is left out, a strided layer is counted at stride 1 on an input of
+    /// its size divided by the stride, and columns are counted as if weights could share cells.
     ///
     /// Output `O = ceil(I / stride) - E + 1`, where `E = dilation * (K - 1) + 1` is the kernel with its
     /// gaps, K without dilation. This is the reading under which the tables of Rhe,
     /// Moon and Ko (arXiv 2112.11282; JETCAS 2022) come out: ResNet-18's first layer, for one,
     /// counts a 112x112 input.
+    ///
+    /// The published formula for columns is [`PimArray::published_cols`]. On cells of several bits it can count
+    /// more columns than an array has for whole weights, see [`MappingConfig::shares_cells`].
+    ///
+    /// [`PimArray::published_cols`]: super::PimArray::published_cols
+    /// [`MappingConfig::shares_cells`]: super::MappingConfig::shares_cells
     AsPublished,
-    /// The convolution as it really runs: padding and stride both counted.
+    /// The convolution as it really runs: padding and stride both counted, and cells of its own for each weight.
     ///
     /// Output `O = floor((I + padding on both sides - E) / stride) + 1`, and a window of `w` outputs spans
-    /// `(w - 1) * stride + E` input cells.
+    /// `(w - 1) * stride + E` input cells. Columns are
+    /// [`PimArray::effective_cols`](super::PimArray::effective_cols).
     #[default]
     ExactGeometry,
 }

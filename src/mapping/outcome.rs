@@ -74,10 +74,10 @@ pub struct Mapping {
     /// Output positions computed in a cycle, down.
     pub h: usize,
     /// ICt: whole input channels on the array at once, `min(IC, rows / T)`, those of all groups that lie on
-    /// it together. Methods that cut inside a channel may have 0 here.
+    /// it together. 0 where not one whole channel fits and it is cut over several arrays.
     pub in_tile: usize,
     /// OCt: whole output channels on the array at once, `min(OC, C' / (w * h))`, those of all groups that lie
-    /// on it together. Methods that cut inside a channel may have 0 here.
+    /// on it together. 0 where not one whole channel fits and it is cut over several arrays.
     pub out_tile: usize,
     /// N_PW: windows that cover the output, `ceil(OW / w) * ceil(OH / h)`; of all pieces.
     pub n_windows: u64,
@@ -95,8 +95,8 @@ pub struct Mapping {
     /// Arrays programmed, `GC * AR * AC`. Pieces with the same channels and the same window share theirs.
     #[serde(default)]
     pub arrays: u64,
-    /// Cells written once to program all arrays: `w * h` copies of each weight, and of a weight as many cells
-    /// as its bits take.
+    /// Cells written once to program all arrays: `w * h` copies of each weight, and for a weight
+    /// `ceil(weight_bits / cell_bits)` cells.
     #[serde(default)]
     pub cells_written: u64,
     /// Copies of weights that take part in a cycle, summed over all cycles.
@@ -126,7 +126,8 @@ fn one() -> u64 {
 
 impl Mapping {
     /// The part of the array's bits that hold weights at work, averaged over all cycles, 0 to 1. Columns too
-    /// few for a whole weight count as idle, and so does every cell between the shifted copies.
+    /// few for a whole weight count as idle, and so do the bits that a weight leaves over in its last cell and
+    /// every cell between the shifted copies.
     #[must_use]
     pub fn utilisation(&self, config: &MappingConfig) -> f64 {
         let bits = self.weights_driven as f64 * f64::from(config.weight_bits);

@@ -26,7 +26,11 @@ pub struct Padding {
 
 /// The forms padding is read from.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected padding as a whole number from 0 up, as [above and below, left and right], or as \
+                 [top, bottom, left, right]"
+)]
 enum Form {
     Sides([usize; 4]),
     Axes([usize; 2]),

@@ -96,7 +96,7 @@ impl Problem {
         check_bits("weight", config.weight_bits)?;
         layer.validate(config.accounting)?;
         let rows = config.array.rows as u64;
-        let cols = config.array.effective_cols(config.weight_bits) as u64;
+        let cols = config.effective_cols() as u64;
         if cols == 0 {
             return Err(MappingError::NoColumns {
                 array: config.array,

@@ -44,7 +44,8 @@ pub fn layer_rows(layers: &[ConvLayer], mappings: &[Mapping]) -> Vec<LayerRow> {
 }
 
 /// Layers and their mappings as a table for a terminal, with a last row that totals weights, cycles and
-/// the lower bound. Windows are written width x height in input cells.
+/// the lower bound. Windows are written width x height in input cells; ICt and OCt are `<1` where not one whole
+/// channel is on the array at once.
 ///
 /// ```
 /// use vwc_sdk::mapping::{MappingConfig, Method, PimArray, map_network, presets::cnn8};
@@ -90,15 +91,24 @@ pub(super) fn cells(layer: &ConvLayer, mapping: &Mapping) -> Vec<String> {
         layer.params().to_string(),
         mapping.method.to_string(),
         mapping.window.to_string(),
-        mapping.in_tile.to_string(),
-        mapping.out_tile.to_string(),
+        tile(mapping.in_tile),
+        tile(mapping.out_tile),
         mapping.cycles.to_string(),
         mapping.lower_bound.to_string(),
     ]
 }
 
+/// Channels on the array at once. Where not one whole channel fits and it is cut, a part of one is there, not none.
+fn tile(channels: usize) -> String {
+    if channels == 0 {
+        "<1".to_owned()
+    } else {
+        channels.to_string()
+    }
+}
+
 /// Layers and their mappings as CSV (RFC 4180): a header, one record a layer, no totals, each line ended
-/// by a line feed.
+/// by a line feed. `in_tile` and `out_tile` are `<1` where not one whole channel is on the array at once.
 ///
 /// # Panics
 ///
@@ -111,7 +121,7 @@ pub fn layer_csv(layers: &[ConvLayer], mappings: &[Mapping]) -> String {
     for row in layer_rows(layers, mappings) {
         let m = &row.mapping;
         let sizes = [row.in_channels, row.out_channels].map(|n| n.to_string());
-        let window = [m.window.width, m.window.height, m.w, m.h, m.in_tile, m.out_tile];
+        let window = [m.window.width, m.window.height, m.w, m.h];
         let cycles = [m.n_windows, m.row_cycles, m.col_cycles, m.cycles, m.lower_bound];
         let costs = [
             m.group_cycles,
@@ -125,6 +135,7 @@ pub fn layer_csv(layers: &[ConvLayer], mappings: &[Mapping]) -> String {
         fields.extend(sizes);
         fields.extend([row.params.to_string(), m.method.to_string()]);
         fields.extend(window.map(|n| n.to_string()));
+        fields.extend([m.in_tile, m.out_tile].map(tile));
         fields.extend(cycles.map(|n| n.to_string()));
         fields.extend(costs.map(|n| n.to_string()));
         record(fields);

@@ -80,7 +80,7 @@ pub fn sweep_table(points: &[SweepPoint], look: Look) -> String {
     text + &reasons(points, look)
 }
 
-/// As CSV: a header and one record for each point, empty where it cannot be done.
+/// As CSV: a header and one record for each point, empty where it cannot be done; [`sweep_reasons`] says why.
 #[must_use]
 pub fn sweep_csv(points: &[SweepPoint]) -> String {
     super::csv_text(&HEADER, sweep_rows(points).into_iter().map(cells))
@@ -145,8 +145,9 @@ pub fn compare_table(points: &[SweepPoint], look: Look) -> String {
     text + &reasons(points, look)
 }
 
-/// Why some points cannot be done, each reason once.
-fn reasons(points: &[SweepPoint], look: Look) -> String {
+/// Why some points cannot be done, each reason once: network, method and error.
+#[must_use]
+pub fn sweep_reasons(points: &[SweepPoint]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for point in points {
         if let Err(error) = &point.totals {
@@ -156,6 +157,12 @@ fn reasons(points: &[SweepPoint], look: Look) -> String {
             }
         }
     }
+    lines
+}
+
+/// The reasons as lines below a table.
+fn reasons(points: &[SweepPoint], look: Look) -> String {
+    let lines = sweep_reasons(points);
     // A line right below would belong to a Markdown table.
     let (first, bullet) = match look {
         Look::Terminal => ("", ""),

@@ -25,7 +25,7 @@ pub fn filled_array(
     config: &MappingConfig,
 ) -> Result<(), PlotError> {
     let rows = config.array.rows;
-    let cols = config.array.effective_cols(config.weight_bits);
+    let cols = config.effective_cols();
     let main = placement
         .pieces()
         .max_by_key(|piece| piece.cycles())
@@ -45,8 +45,13 @@ pub fn filled_array(
             .entry((cell.col / bin_cols, cell.row / bin_rows))
             .or_insert((inputs[cell.row].channel, shift));
     }
+    let weights = if config.shares_cells() {
+        "weights that share cells, as published"
+    } else {
+        "whole weights"
+    };
     let lines = [
-        format!("{title} on {rows} rows x {cols} columns of whole weights"),
+        format!("{title} on {rows} rows x {cols} columns of {weights}"),
         format!(
             "{}, window {}, {} outputs a cycle; array 1 of {}; {:.1} % of all bits at work over all cycles",
             mapping.method,

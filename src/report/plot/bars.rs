@@ -1,4 +1,4 @@
-//! Cycles of each layer by method.
+//! Cycles of each layer by method, a panel for each network and array.
 
 use std::path::Path;
 
@@ -11,51 +11,98 @@ use crate::mapping::Method;
 const LEGEND_LEFT: i32 = 20;
 const LEGEND_STEP: i32 = 115;
 
-/// The cycles of each layer, a bar for each method, on a logarithmic scale. `cycles[m][l]` are those of method
-/// `m` on layer `l`.
+/// Height of a panel, in pixels.
+const HEIGHT: u32 = 620;
+
+/// The most panels of one picture.
+pub const MAX_PANELS: usize = 12;
+
+/// A network on an array.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CyclesPanel {
+    /// What stands above it.
+    pub title: String,
+    /// Names of the layers.
+    pub layers: Vec<String>,
+    /// The methods.
+    pub methods: Vec<Method>,
+    /// Cycles, for each method those of each layer.
+    pub cycles: Vec<Vec<u64>>,
+}
+
+impl CyclesPanel {
+    /// In pixels.
+    fn width(&self) -> u32 {
+        let legend = LEGEND_LEFT as usize + self.methods.len() * LEGEND_STEP as usize;
+        let bars = 160 + self.layers.len() * (self.methods.len() * 12 + 14);
+        bars.max(legend).clamp(600, 6000) as u32
+    }
+}
+
+/// The cycles of each layer, a bar for each method, on a logarithmic scale: panels below each other, in which a
+/// method has the same colour.
 ///
 /// # Errors
 ///
-/// As [`filled_array`](super::filled_array).
-pub fn cycles_by_method(
-    path: &Path,
-    title: &str,
-    layers: &[String],
-    methods: &[Method],
-    cycles: &[Vec<u64>],
-) -> Result<(), PlotError> {
-    if layers.is_empty() || methods.is_empty() {
+/// As [`filled_array`](super::filled_array), and where there are no panels, more than [`MAX_PANELS`], or one
+/// without layers or methods.
+pub fn cycles_by_method(path: &Path, panels: &[CyclesPanel]) -> Result<(), PlotError> {
+    let empty = |panel: &CyclesPanel| panel.layers.is_empty() || panel.methods.is_empty();
+    if panels.is_empty() || panels.iter().any(empty) {
         return Err(PlotError::new(path, "there is nothing to draw"));
     }
-    let legend = LEGEND_LEFT as usize + methods.len() * LEGEND_STEP as usize;
-    let bars = 160 + layers.len() * (methods.len() * 12 + 14);
-    let width = bars.max(legend).clamp(600, 6000) as u32;
-    let picture = Bars {
-        title,
-        layers,
-        methods,
-        cycles,
-    };
-    draw(path, (width, 620), &picture)
+    if panels.len() > MAX_PANELS {
+        let count = panels.len();
+        let why = format!("it would have {count} panels, and {MAX_PANELS} at most are drawn");
+        return Err(PlotError::new(path, why));
+    }
+    let width = panels.iter().map(CyclesPanel::width).max().unwrap_or(0);
+    draw(path, (width, HEIGHT * panels.len() as u32), &Panels(panels))
 }
 
+struct Panels<'a>(&'a [CyclesPanel]);
+
+impl Picture for Panels<'_> {
+    fn on<B: DrawingBackend>(&self, whole: &DrawingArea<B, Shift>) -> Drawn<B::ErrorType> {
+        whole.fill(&WHITE)?;
+        let mut colours: Vec<Method> = Vec::new();
+        for &method in self.0.iter().flat_map(|panel| &panel.methods) {
+            if !colours.contains(&method) {
+                colours.push(method);
+            }
+        }
+        let mut rest = whole.clone();
+        for panel in self.0 {
+            let (row, below) = rest.split_vertically(HEIGHT);
+            let (area, _) = row.split_horizontally(panel.width());
+            Bars {
+                panel,
+                colours: &colours,
+            }
+            .on(&area)?;
+            rest = below;
+        }
+        Ok(())
+    }
+}
+
+/// One panel.
 struct Bars<'a> {
-    title: &'a str,
-    layers: &'a [String],
-    methods: &'a [Method],
-    cycles: &'a [Vec<u64>],
+    panel: &'a CyclesPanel,
+    /// Methods in the order of their colours.
+    colours: &'a [Method],
 }
 
 impl Picture for Bars<'_> {
     fn on<B: DrawingBackend>(&self, whole: &DrawingArea<B, Shift>) -> Drawn<B::ErrorType> {
-        let &Self {
+        let CyclesPanel {
             title,
             layers,
             methods,
             cycles,
-        } = self;
+        } = self.panel;
         let most = cycles.iter().flatten().copied().max().unwrap_or(1).max(10) as f64;
-        let area = heading(whole, &[title.to_owned(), String::new()])?;
+        let area = heading(whole, &[title.clone(), String::new()])?;
         let longest = layers.iter().map(|name| name.len()).max().unwrap_or(0).min(40);
         // Each layer is one unit wide; a slot at its end stays free.
         let slot = 1.0 / (methods.len() + 1) as f64;
@@ -74,7 +121,8 @@ impl Picture for Bars<'_> {
             .y_label_formatter(&|cycles| format!("{cycles:.0}"))
             .draw()?;
         for (m, (method, cycles)) in methods.iter().zip(cycles).enumerate() {
-            let colour = Palette99::pick(m).to_rgba();
+            let colour = self.colours.iter().position(|other| other == method);
+            let colour = Palette99::pick(colour.unwrap_or(m)).to_rgba();
             chart.draw_series(cycles.iter().enumerate().map(|(l, &cycles)| {
                 let left = l as f64 + slot * (m as f64 + 0.5);
                 Rectangle::new([(left, 0.8), (left + slot * 0.9, cycles as f64)], colour.filled())

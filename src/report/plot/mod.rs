@@ -19,7 +19,7 @@ mod front;
 
 pub use accuracy::{Curve, accuracy_curves};
 pub use array::filled_array;
-pub use bars::cycles_by_method;
+pub use bars::{CyclesPanel, MAX_PANELS, cycles_by_method};
 pub use front::{Mark, front};
 
 /// The typeface of every picture, brought along.
