@@ -5,10 +5,27 @@ use crate::mapping::MappingError;
 use crate::report::PlanError;
 use crate::report::plot::PlotError;
 
+/// Prints errors as their sentences where Rust asks for their debug form: what `fn main() -> Result<(), Error>` and `unwrap`
+/// show is for a person, too.
+macro_rules! debug_as_sentence {
+    ($($error:ty),+ $(,)?) => {$(
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+    )+};
+}
+debug_as_sentence!(Error, MappingError, CrossbarError, PlanError, PlotError);
+#[cfg(feature = "packed")]
+debug_as_sentence!(crate::packed::PackedError);
+#[cfg(feature = "train")]
+debug_as_sentence!(crate::quant::BitsError, crate::data::DataError);
+
 /// What can go wrong between a data file and a pruned network on an array. Each message is a sentence a person can act on.
 ///
 /// A module that knows fewer errors has an enum of its own, and `?` turns each into this one.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A bit width that does not exist.
@@ -211,5 +228,18 @@ impl Error {
     pub(crate) fn io(path: impl Into<PathBuf>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, action, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stands for `fn main() -> Result<(), Error>`, whose error Rust prints in its debug form.
+    #[test]
+    fn a_main_prints_the_sentence() {
+        let error = Error::from("12".parse::<crate::mapping::PimArray>().unwrap_err());
+        assert_eq!(format!("{error:?}"), error.to_string());
+        assert!(error.to_string().contains("256x512"), "{error}");
     }
 }

@@ -13,6 +13,7 @@ use burn::tensor::Device;
 use clap::{Args, Parser, ValueEnum};
 use serde::Serialize;
 
+use super::map::note_shared_cells;
 use super::networks::{Defaults, JobNetwork, NetworkArgs};
 use super::pictures::DataArgs;
 use super::said;
@@ -535,6 +536,7 @@ impl<C: JobNetwork> Job<C> {
             Some(run) => last_mapping::<C>(&directory, mode, &rounds)?.or(run.mapping),
         };
         let mapping = mapping::<C>(&args, kept_mapping, &config)?;
+        note_shared_cells([mapping]);
         let job = Self {
             mode,
             config,

@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::mapping::{MappingConfig, MappingError};
 
 /// Everything [`crossbar`](crate::crossbar) can refuse.
-#[derive(Debug, Clone, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum CrossbarError {
     /// The layer, the array or the mapping is out of range.

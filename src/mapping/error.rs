@@ -8,7 +8,7 @@ use super::{Accounting, MAX_BITS, MAX_DIMENSION, Method, PimArray};
 ///
 /// Each message is one sentence that names the layer, array or flag, says what was expected, and
 /// what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MappingError {
     /// The text is not of the form `ROWSxCOLS`.

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 /// What can go wrong with a packed network. Each message is a sentence a person can act on.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum PackedError {
     /// A file that cannot be read or written.

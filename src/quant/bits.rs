@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub struct Bits(u8);
 
 /// A bit width that is none of 1 to 8 or 32.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not a bit width: expected 1, 2, 3, 4, 5, 6, 7 or 8, or 32 for full precision")]
 pub struct BitsError(String);
 

@@ -16,7 +16,7 @@ pub const SCHEMA: &str = "vwc-sdk/plan/1";
 const MAX_BYTES: usize = 64 << 20;
 
 /// Why a saved plan is refused.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum PlanError {
     /// The text is no plan; the message names the line.

@@ -26,7 +26,7 @@ pub use front::{Mark, front};
 const FONT: &str = "sans-serif";
 
 /// Why a picture was not written.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[error("could not draw {path}: {why}")]
 pub struct PlotError {
     path: String,
