@@ -356,13 +356,10 @@ fn say_sizes(graph: &mut GraphProto, input_size: Option<[usize; 2]>) -> Result<(
                 }
             }
         }
-        if sizes
-            .iter()
-            .flatten()
-            .any(|&size| size as i64 > MAX_TENSOR_DIMENSION)
-        {
+        let out_of_range = |&size: &usize| size as i64 > MAX_TENSOR_DIMENSION;
+        if let Some(size) = sizes.iter().copied().flatten().find(out_of_range) {
             return Err(malformed(format!(
-                "a dimension of its input `{name}` is out of range"
+                "the size {size} of its input `{name}` is out of range"
             )));
         }
         *dims = sizes.into_iter().map(dimension).collect();

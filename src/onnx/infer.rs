@@ -137,12 +137,7 @@ fn build(context: &ParsingContext, node: &NodeProto) -> TractResult<Built> {
     let built = build.and_then(|build| quietly(|| build(context, node))?.ok());
     let (operator, closures) =
         built.unwrap_or_else(|| (UnimplementedOp::new(node.output.len(), "", "").into(), vec![]));
-    let operator = if node.input.is_empty() {
-        operator
-    } else {
-        Box::new(Folding(operator))
-    };
-    Ok((operator, closures))
+    Ok((Box::new(Folding(operator)), closures))
 }
 
 /// An operator that keeps the shape of its first input; see [`ALIKE`]. It is never worked out on constants, as what it

@@ -131,13 +131,23 @@ pub(super) fn plain(node: &NodeProto) -> Option<Plain<'_>> {
         })
     };
     let operator = &*node.op_type;
+    // Blocks and types do not change the shape. tract knows neither blocks nor all types.
+    if matches!(&*node.domain, "" | "ai.onnx" | ONNX_RUNTIME) {
+        match operator {
+            // The type is that of the zero point.
+            "QuantizeLinear" => return as_operator(ALIKE, &[0, 2], &[]),
+            // The type is that of the scale, unless the node states another.
+            "DequantizeLinear" if attribute(node, "output_dtype").is_some() => {
+                return as_operator(ALIKE, &[0], &[]);
+            }
+            "DequantizeLinear" => return as_operator(ALIKE, &[0, 1], &[]),
+            _ => {}
+        }
+    }
     match &*node.domain {
         "" | "ai.onnx" => match operator {
             // A bias does not change the shape.
             "Conv" => as_operator("Conv", &[0, 1], &[]),
-            // Blocks and types do not change the shape. tract knows neither all types nor blocks.
-            "QuantizeLinear" => as_operator(ALIKE, &[0, 2], &[]),
-            "DequantizeLinear" => as_operator(ALIKE, &[0, 1], &[]),
             // What is filled in does not change the shape.
             "Pad" => {
                 let mut inputs = inputs(&[0, 1, 2, 3]);
@@ -176,8 +186,6 @@ pub(super) fn plain(node: &NodeProto) -> Option<Plain<'_>> {
                 ],
             ),
             "QGemm" => as_operator("Gemm", &[0, 3], &[]),
-            "QuantizeLinear" => as_operator(ALIKE, &[0, 2], &[]),
-            "DequantizeLinear" => as_operator(ALIKE, &[0, 1], &[]),
             "QLinearLeakyRelu" | "QLinearSigmoid" | "QLinearSoftmax" | "BiasGelu" | "FastGelu" | "Gelu"
             | "QuickGelu" => as_operator(ALIKE, &[0, 0], &[]),
             "QLinearAdd" => as_operator("Add", &[0, 3], &[]),

@@ -176,15 +176,7 @@ fn convolutions_that_cannot_be_mapped_are_refused_by_name() {
     );
     assert!(refused(line, None).contains("`y` is a convolution over 1 axes"));
 
-    let within = GraphProto {
-        node: vec![node("Conv", &["x", "w"], "y", vec![])],
-        ..GraphProto::default()
-    };
-    let branch = AttributeProto {
-        name: "then_branch".to_owned(),
-        g: Some(within),
-        ..AttributeProto::default()
-    };
+    let branch = within(node("Conv", &["x", "w"], "y", vec![]));
     let model = model(&[1, 3, 8, 8], vec![], vec![node("If", &["x"], "z", vec![branch])]);
     assert!(refused(model, None).contains("`y` is inside `z`"));
 }
@@ -303,6 +295,18 @@ fn held(name: &str, tensor: TensorProto) -> AttributeProto {
     }
 }
 
+/// A graph of this node as an attribute.
+fn within(node: NodeProto) -> AttributeProto {
+    AttributeProto {
+        name: "then_branch".to_owned(),
+        g: Some(GraphProto {
+            node: vec![node],
+            ..GraphProto::default()
+        }),
+        ..AttributeProto::default()
+    }
+}
+
 /// A scalar and its value.
 fn scalar(name: &str) -> TensorProto {
     TensorProto {
@@ -399,15 +403,62 @@ fn quantisation_keeps_shapes() {
                     vec![int("output_dtype", 22)],
                 ),
                 node("DequantizeLinear", &["e", "blocks"], "f", blocks()),
+                node(
+                    "DequantizeLinear",
+                    &["e", "s"],
+                    "half",
+                    vec![int("output_dtype", 10)],
+                ),
             ];
             let mut nodes: Vec<_> = nodes.map(|node| of_domain(domain, node)).into();
             nodes.push(node("Conv", &["f", "w"], "y", vec![]));
-            let constants = vec![codes, zero, scalar("s"), tensor("blocks", &[8, 1, 3, 3])];
+            nodes.push(node("Cast", &["w"], "half w", vec![int("to", 10)]));
+            nodes.push(node("Conv", &["half", "half w"], "half y", vec![]));
+            nodes.push(node("Conv", &["half y", "half v"], "z", vec![]));
+            let half = TensorProto {
+                data_type: DataType::Float16 as i32,
+                ..tensor("half v", &[8, 8, 3, 3])
+            };
+            let constants = vec![half, codes, zero, scalar("s"), tensor("blocks", &[8, 1, 3, 3])];
             let import = from_model("x", model(&[1, 3, 8, 8], constants, nodes), None).unwrap();
             assert!(import.left_out.is_empty());
-            assert_eq!(import.network.layers[0].input, [8, 8]);
+            let inputs: Vec<_> = import.network.layers.iter().map(|layer| layer.input).collect();
+            assert_eq!(inputs, [[8, 8], [8, 8], [6, 6]]);
         }
     }
+}
+
+#[test]
+fn few_bits_may_be_clipped_from_more() {
+    // Brevitas writes 4 bits as codes of 8 that are clipped to -8 to 7.
+    let code = |name: &str, code: i32| TensorProto {
+        data_type: DataType::Int8 as i32,
+        int32_data: vec![code],
+        ..tensor(name, &[])
+    };
+    let codes = TensorProto {
+        data_type: DataType::Int8 as i32,
+        ..tensor("codes", &[8, 3, 3, 3])
+    };
+    let nodes = vec![
+        node("QuantizeLinear", &["x", "s", "zero"], "q", vec![]),
+        node("Clip", &["q", "low", "high"], "c", vec![]),
+        node("DequantizeLinear", &["c", "s", "zero"], "d", vec![]),
+        node("Clip", &["codes", "low", "high"], "clipped", vec![]),
+        node("DequantizeLinear", &["clipped", "s", "zero"], "w", vec![]),
+        node("Conv", &["d", "w"], "y", vec![]),
+    ];
+    let constants = vec![
+        codes,
+        code("zero", 0),
+        code("low", -8),
+        code("high", 7),
+        scalar("s"),
+    ];
+    assert_eq!(
+        layers(model(&[1, 3, 8, 8], constants, nodes)),
+        [("y".to_owned(), [8, 8], [3, 8])]
+    );
 }
 
 #[test]
@@ -485,13 +536,6 @@ fn convolutions_in_a_form_that_is_not_known_are_refused() {
         );
 
         // Nor are they inside a function or a node.
-        let within = |node| AttributeProto {
-            g: Some(GraphProto {
-                node: vec![node],
-                ..GraphProto::default()
-            }),
-            ..AttributeProto::default()
-        };
         let branch = node("If", &["x"], "z", vec![within(strange.clone())]);
         let said = refused(model(&[1, 3, 8, 8], weight(), vec![branch, known.clone()]), None);
         assert!(said.contains(says), "{said}");
@@ -630,6 +674,8 @@ fn inference_goes_on_behind_an_unreadable_node_from_what_the_file_states() {
     for unreadable in [
         node("MaxPool", &["x"], "u", vec![]),
         node("Riddle", &["x"], "u", vec![]),
+        node("Flatten", &[], "u", vec![]),
+        node("If", &["x"], "u", vec![within(node("Relu", &["x"], "y", vec![]))]),
         node("Pad", &["x", "missing"], "u", vec![]),
         node(
             "Resize",
