@@ -181,7 +181,7 @@ pub fn import(name: &str, file: impl Read, input_size: Option<[usize; 2]>) -> Re
     }
     let model = model.map_err(|error| match error.downcast() {
         Ok(error) => OnnxError::Read(error),
-        // Which byte of which message is wrong helps nobody who has not written the file by hand.
+        // protobuf's own error names a field and a wire type, which does not help whoever exported the file.
         Err(_) => malformed("its bytes are no model, or not all of one"),
     })?;
     from_model(name, model, input_size)
@@ -204,7 +204,7 @@ fn from_model(
     refuse_hidden_convolutions(graph, &functions)?;
     make_dense(graph);
     refuse_values_computed_twice(graph)?;
-    name_apart(&mut graph.node);
+    make_names_unique(&mut graph.node);
     let left_out = left_out(graph);
     say_sizes(graph, input_size)?;
     leave_out_weights(graph)?;
@@ -237,7 +237,7 @@ fn called(node: &NodeProto) -> String {
 }
 
 /// Gives every node a name of its own. ONNX does not check that they differ.
-fn name_apart(nodes: &mut [NodeProto]) {
+fn make_names_unique(nodes: &mut [NodeProto]) {
     let given: HashSet<String> = nodes.iter().map(|node| node.name.clone()).collect();
     let mut used = HashSet::new();
     let mut numbers: HashMap<String, usize> = HashMap::new();

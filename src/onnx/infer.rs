@@ -49,7 +49,7 @@ fn infer_with_tract(model: &ModelProto, graph: &GraphProto) -> TractResult<HashM
     // An error is that of one node; what is known of the others counts.
     let _ = inference.analyse(true);
     // Where an operator stopped inference, it goes on from the shapes that the file states.
-    let mut news = false;
+    let mut changed = false;
     for (name, sizes) in stated(graph) {
         let Some(&outlet) = parsed.outlets_by_name.get(name) else {
             continue;
@@ -62,10 +62,10 @@ fn infer_with_tract(model: &ModelProto, graph: &GraphProto) -> TractResult<HashM
         if let Some(shape) = unified.ok().filter(|shape| *shape != fact.shape) {
             let fact = fact.clone().with_shape(shape);
             inference.set_outlet_fact(outlet, fact)?;
-            news = true;
+            changed = true;
         }
     }
-    if news {
+    if changed {
         let _ = inference.analyse(true);
     }
     let shapes = parsed.outlets_by_name.into_iter().filter_map(|(name, outlet)| {
@@ -99,7 +99,7 @@ fn input_for_tract(input: &ValueInfoProto) -> Option<ValueInfoProto> {
 }
 
 fn node_for_tract(node: &NodeProto) -> NodeProto {
-    let mut plainly = NodeProto {
+    let mut for_tract = NodeProto {
         name: node.name.clone(),
         input: node.input.clone(),
         output: node.output.clone(),
@@ -109,16 +109,16 @@ fn node_for_tract(node: &NodeProto) -> NodeProto {
     let plain =
         plain(node).filter(|plain| plain.operator == ALIKE || REGISTER.0.contains_key(plain.operator));
     if let Some(plain) = plain {
-        plain.operator.clone_into(&mut plainly.op_type);
-        plainly.input = plain.inputs;
+        plain.operator.clone_into(&mut for_tract.op_type);
+        for_tract.input = plain.inputs;
         let kept = (node.attribute.iter()).filter(|attribute| !plain.without.contains(&&*attribute.name));
-        plainly.attribute = kept.map(attribute_for_tract).collect();
+        for_tract.attribute = kept.map(attribute_for_tract).collect();
     }
     // tract counts the inputs of some operators to see which of them are there.
-    while plainly.input.last().is_some_and(String::is_empty) {
-        plainly.input.pop();
+    while for_tract.input.last().is_some_and(String::is_empty) {
+        for_tract.input.pop();
     }
-    plainly
+    for_tract
 }
 
 fn attribute_for_tract(attribute: &AttributeProto) -> AttributeProto {

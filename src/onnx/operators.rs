@@ -158,12 +158,24 @@ pub(super) fn plain(node: &NodeProto) -> Option<Plain<'_>> {
                     without: &["mode"],
                 })
             }
-            // Its size depends on the region of interest, which tract does not look at.
-            "Resize"
-                if attribute(node, "coordinate_transformation_mode")
-                    .is_some_and(|mode| mode.s == b"tf_crop_and_resize") =>
-            {
-                None
+            "Resize" => {
+                let mode = attribute(node, "coordinate_transformation_mode");
+                // The size depends on the region of interest then, which tract does not look at.
+                if mode.is_some_and(|mode| mode.s == b"tf_crop_and_resize") {
+                    return None;
+                }
+                // tract counts on a region of interest in opset 11. Which one it is does not matter.
+                let mut inputs = node.input.clone();
+                if let [of, region, ..] = &mut inputs[..]
+                    && region.is_empty()
+                {
+                    region.clone_from(of);
+                }
+                Some(Plain {
+                    operator,
+                    inputs,
+                    without: &[],
+                })
             }
             // Not operators of ONNX. tract's `ConstantLike` fills a tensor of any size as soon as it is seen.
             "ConstantLike" | ALIKE => None,

@@ -735,6 +735,27 @@ fn values_that_quantisation_changes_are_not_taken_as_they_are() {
 }
 
 #[test]
+fn a_resize_needs_no_region_of_interest() {
+    for version in [11, 12, 13, 18, 22] {
+        let up = TensorProto {
+            float_data: vec![1.0, 1.0, 2.0, 3.0],
+            ..tensor("up", &[4])
+        };
+        let nodes = vec![
+            node("Resize", &["x", "", "up"], "z", vec![]),
+            node("Conv", &["z", "w"], "y", vec![]),
+        ];
+        let mut model = model(&[1, 3, 8, 8], vec![tensor("w", &[8, 3, 3, 3]), up], nodes);
+        model.opset_import[0].version = version;
+        assert_eq!(
+            layers(model),
+            [("y".to_owned(), [16, 24], [3, 8])],
+            "opset {version}"
+        );
+    }
+}
+
+#[test]
 fn sparse_constants_have_their_dense_shape() {
     let sparse = |name: &str, dims: &[i64]| tract_onnx::pb::SparseTensorProto {
         values: Some(tensor(name, &[1])),
