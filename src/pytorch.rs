@@ -35,7 +35,8 @@
 //!   generators, masks, a loss that is NaN.
 //! * A file is refused if Burn's reader cannot read one of its tensors, be it the network's or not: sparse, quantised,
 //!   nested and complex tensors, floats of 8 bits, and tensors inside of an object that is neither a dictionary, a list nor
-//!   a module, such as those of TorchScript. Tar archives and files of big-endian machines are refused too.
+//!   a module, such as those of TorchScript. So are tar archives, files of big-endian machines, a file with a `defaultdict`
+//!   that is not empty, and one with a dictionary whose keys are neither texts nor whole numbers.
 //!
 //! Nothing in a pickle is ever run. The reader makes tensors, dictionaries, lists and plain values; it imports no class and
 //! calls no function. A call that it does not know gives no tensor, and one that is given a tensor is an error.
@@ -490,11 +491,11 @@ fn unreadable(error: &PytorchError) -> String {
     match error {
         PytorchError::Zip(_) => "its archive is cut short or damaged, copy it again".into(),
         PytorchError::Pickle(PickleError::UnsupportedType(name)) => format!(
-            "it holds tensors in a `{name}`, which cannot be read: sparse, quantised, nested and complex tensors, floats of \
-             8 bits, TorchScript and objects that keep tensors are not; save the network's state_dict() alone with torch.save"
+            "it holds a `{name}`: sparse, quantised, nested and complex tensors, floats of 8 bits, TorchScript and tensors in \
+             other objects cannot be read; save the network's state_dict() alone with torch.save"
         ),
         error => format!(
-            "this is no PyTorch or safetensors file that can be read ({error}): save the network's state_dict() with \
+            "this is no PyTorch or safetensors file that can be read ({error}): save the network's state_dict() alone with \
              torch.save"
         ),
     }

@@ -285,6 +285,18 @@ fn nothing_that_a_pickle_calls_is_run() {
 }
 
 #[test]
+fn a_small_file_takes_little_memory_whatever_it_declares() {
+    let path = fixture("pytorch/expanded.pt");
+    assert!(fs::metadata(&path).unwrap().len() < 2000);
+    let file = StateDict::read(&path).unwrap();
+    // The shape is compared before a number is read.
+    refused(
+        file.load_into(cnn8().init(&Device::default())),
+        &["layers.0.weight is 2147483648, expected 4x3x5x5"],
+    );
+}
+
+#[test]
 fn batch_norms_of_two_bit_widths_are_refused() {
     let file = StateDict::read(&fixture("pytorch/cnn8-two-norms.pt")).unwrap();
     assert_eq!(file.norm_bits().into_iter().collect::<Vec<_>>(), ["1", "4"]);

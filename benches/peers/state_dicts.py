@@ -85,6 +85,8 @@ training = {
 torch.save(training, out / "cnn8-training.pt")
 # Tensors beside the network that Burn's reader does not know.
 torch.save({"model": small["fc.bias"], "mask": torch.eye(2).to_sparse()}, out / "sparse.pt")
+# One number that is said to be eight gigabytes.
+torch.save({"layers.0.weight": torch.zeros(1).expand(1 << 31)}, out / "expanded.pt")
 
 
 # The original's networks in full precision, whole.
