@@ -231,5 +231,5 @@ fn say(line: &str) {
 }
 
 fn json(points: &[SweepPoint]) -> String {
-    serde_json::to_string_pretty(&sweep_rows(points)).expect("maps have text keys, and no number is infinite")
+    text::json(&sweep_rows(points))
 }
