@@ -424,8 +424,8 @@ fn damaged_files_are_refused_each_with_its_reason() {
     other[0] = b'X';
     says(&other, "does not begin as one");
     let mut later = bytes.clone();
-    later[8] = 2;
-    says(&later, "version 2 of the layout, and this build reads version 1");
+    later[8] = 3;
+    says(&later, "version 3 of the layout, and this build reads version 2");
     let mut long = bytes.clone();
     long[24..32].copy_from_slice(&u64::MAX.to_le_bytes());
     says(&sealed(long), "more than the file");
@@ -473,6 +473,24 @@ fn a_file_takes_no_more_memory_than_it_may() {
         message.contains("step 0") && message.contains("bytes of memory"),
         "{message}"
     );
+}
+
+/// A step pads what an earlier step computes, which is laid out with that padding first.
+#[test]
+fn padding_is_checked_before_it_is_used() {
+    for padding in [usize::MAX, usize::MAX / 2, 1 << 62, 1 << 32] {
+        let mut case = Case::new(&mut Random(6));
+        for step in &mut case.spec.plan.steps {
+            if let Op::Packed { window, .. } = &mut step.op {
+                window.padding = [padding, padding];
+            }
+        }
+        let message = Model::new(case.spec).unwrap_err().to_string();
+        assert!(
+            message.contains("step 2") && message.contains("padding under the kernel"),
+            "{message}"
+        );
+    }
 }
 
 #[test]
