@@ -700,6 +700,7 @@ impl<C: JobNetwork> Job<C> {
         let _lock = self.lock()?;
         self.retire(before + 1)?;
         let mut widths = start.config.widths();
+        let label_of_start = self.label(before);
         let pruned = rounds(start, before, &config, |round, config, network| {
             let label = self.label(round);
             eprintln!("{label}: widths {:?}", config.widths());
@@ -707,6 +708,11 @@ impl<C: JobNetwork> Job<C> {
             let fit = fit(network, config, self.options(&label, &recipe, round))?;
             Ok((fit.network, fit.best.valid_accuracy))
         })?;
+        if pruned.rounds.len() == 1 && pruned.stopped == StopReason::FixedPoint {
+            // No round was run, so none has said it.
+            let start = &pruned.rounds[0].config;
+            self.say_kept(&label_of_start, start, &mut start.widths());
+        }
         networks.extend(pruned.rounds);
         Ok(Rounds::new(networks, pruned.stopped, &config))
     }
