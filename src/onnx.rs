@@ -1,8 +1,13 @@
 //! Networks from ONNX files: the shapes of their convolutions, and nothing else.
 //!
-//! Weights are never looked at, so a file may name external data that is not there. Shapes are inferred by
-//! [tract](https://docs.rs/tract-onnx), with a batch of 1; where it does not get through, the shapes that the file
-//! itself states are taken.
+//! Weights are never looked at, so a file may name external data that is not there, and its constants may be of any
+//! type. Shapes are inferred by [tract](https://docs.rs/tract-onnx), with a batch of 1. What an operator computes that
+//! tract does not know is taken from the shapes that the file itself states, and inference goes on from there.
+//!
+//! Quantised networks are read in each form that they are exported in: `QuantizeLinear` and `DequantizeLinear` around
+//! the convolutions, `QLinearConv` and `ConvInteger`, ONNX Runtime's own operators, and QONNX's `Quant`.
+//!
+//! No convolution is left out in silence: where one is in a form or layout that is not known, the file is refused.
 //!
 //! Every file is treated as hostile. What tract is given is checked before, its constant folding is kept to small
 //! tensors, and its panics are caught: what a node computes is then unknown.
@@ -17,27 +22,35 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod infer;
+mod left_out;
+mod operators;
+mod shapes;
+mod tensors;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    cell::Cell,
     collections::{HashMap, HashSet},
     io::{self, Read},
     mem,
-    panic::{self, AssertUnwindSafe},
-    sync::Once,
 };
 
 use thiserror::Error;
 use tract_onnx::{
     pb::{
-        GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
-        tensor_proto::DataLocation,
-        tensor_shape_proto::{Dimension, dimension},
+        FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_shape_proto::Dimension,
         type_proto,
     },
-    tract_hir::{internal::*, ops::unimpl::UnimplementedOp},
+    tract_hir::internal::Framework,
 };
 
 use crate::mapping::{Accounting, ConvLayer, MappingError, Network, Padding};
+use infer::infer;
+use left_out::left_out;
+use operators::{attribute, is_convolution, refuse_unreadable, subgraphs};
+use shapes::{Shapes, size};
+use tensors::{MAX_TENSOR_DIMENSION, dimension, leave_out_weights, make_dense};
 
 /// The largest file that is read, in bytes: the most that protobuf can hold.
 const MAX_BYTES: u64 = 2 << 30;
@@ -45,24 +58,13 @@ const MAX_BYTES: u64 = 2 << 30;
 /// The most nodes, constants and inputs of a graph together. Each takes a few bytes of a file and a thousand of memory.
 const MAX_PARTS: usize = 100_000;
 
-/// Constants of so many elements can say a shape, and are kept. All others are weights.
-const SMALL: usize = 64;
-
-/// The most elements of a constant that is worked out while shapes are inferred.
-const MAX_FOLDED: usize = 1 << 16;
-
-/// The longest list that is looked into: one of sizes makes a shape with as many axes.
-const MAX_LIST: usize = 1 << 22;
-
-/// The largest dimension of a tensor.
-const MAX_TENSOR_DIMENSION: i64 = 1 << 31;
-
 /// What was read from a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Import {
     /// The convolutions in the order of the file, which is one in which they can run. No width is free, as the
-    /// file does not say which may change.
+    /// file does not say which may change. Each has a name of its own: that of its node or, where that is missing or
+    /// another node has it, too, that of its output.
     pub network: Network,
     /// Nodes that multiply by weights but are not mapped, such as those of linear layers: name and operator.
     pub left_out: Vec<(String, String)>,
@@ -83,7 +85,7 @@ pub enum OnnxError {
     /// The graph is larger than that of any network.
     #[error("its graph has more than {MAX_PARTS} nodes, constants and inputs: export the network in parts")]
     TooManyParts,
-    /// The file is not ONNX, contradicts itself, or holds a node that tract cannot read.
+    /// The file is not ONNX, or contradicts itself.
     #[error(
         "it cannot be read as ONNX ({0}): run ONNX's checker on it, and export it again, with another opset version \
          if it is sound"
@@ -123,10 +125,33 @@ pub enum OnnxError {
         /// The node or function that holds it.
         outer: String,
     },
+    /// A convolution in a layout of ONNX Runtime's own.
+    #[error(
+        "`{node}` ({operator}) is a convolution in a layout that ONNX Runtime's optimisation chose for one machine: \
+         give the file from before it was optimised"
+    )]
+    Optimised {
+        /// The convolution.
+        node: String,
+        /// Its operator and the domain of that.
+        operator: String,
+    },
+    /// An operator that may be a convolution.
+    #[error(
+        "the operator of `{node}` ({operator}) is not known, and its name says that it may be a convolution, which \
+         would be missing from the result: export the network with `Conv` of ONNX itself in its place"
+    )]
+    UnknownOperator {
+        /// The node.
+        node: String,
+        /// Its operator and the domain of that.
+        operator: String,
+    },
     /// Inference did not reach a convolution.
     #[error(
         "the shapes that the convolution `{node}` works on could not be inferred past {past}: export the network \
-         with fixed sizes and without that, or run ONNX's shape inference on the file"
+         with fixed sizes and without that, or write the missing shapes into the file's value_info, as ONNX's \
+         shape inference does"
     )]
     Unknown {
         /// The convolution.
@@ -156,7 +181,8 @@ pub fn import(name: &str, file: impl Read, input_size: Option<[usize; 2]>) -> Re
     }
     let model = model.map_err(|error| match error.downcast() {
         Ok(error) => OnnxError::Read(error),
-        Err(error) => OnnxError::Malformed(error.root_cause().to_string()),
+        // protobuf's own error names a field and a wire type, which does not help whoever exported the file.
+        Err(_) => malformed("its bytes are no model, or not all of one"),
     })?;
     from_model(name, model, input_size)
 }
@@ -166,26 +192,25 @@ fn from_model(
     mut model: ModelProto,
     input_size: Option<[usize; 2]>,
 ) -> Result<Import, OnnxError> {
-    for function in &mem::take(&mut model.functions) {
-        refuse_convolutions(&function.node, function.name())?;
-    }
+    let functions = mem::take(&mut model.functions);
     let Some(graph) = &mut model.graph else {
         return Err(malformed("it holds no graph"));
     };
-    if graph.node.len() + graph.initializer.len() + graph.input.len() > MAX_PARTS {
+    if graph.node.len() + graph.initializer.len() + graph.sparse_initializer.len() + graph.input.len()
+        > MAX_PARTS
+    {
         return Err(OnnxError::TooManyParts);
     }
-    // So that tract's errors name every node, too.
-    for node in &mut graph.node {
-        node.name = called(node);
-    }
+    refuse_hidden_convolutions(graph, &functions)?;
+    make_dense(graph);
+    refuse_values_computed_twice(graph)?;
+    make_names_unique(&mut graph.node);
     let left_out = left_out(graph);
-    let opaque = close_subgraphs(graph)?;
     say_sizes(graph, input_size)?;
     leave_out_weights(graph)?;
 
-    let inferred = quietly(|| infer(&model, &opaque))
-        .unwrap_or_else(|| Err(malformed("shape inference failed on its graph")))?;
+    let inferred = infer(&model)
+        .ok_or_else(|| malformed("no shape could be inferred, as its graph contradicts itself"))?;
     let graph = model.graph.as_ref().ok_or(OnnxError::Empty)?;
     let shapes = Shapes::new(graph, inferred);
     let convolutions = graph.node.iter().filter(|node| is_convolution(node));
@@ -211,118 +236,97 @@ fn called(node: &NodeProto) -> String {
     name.or(node.output.first()).cloned().unwrap_or_default()
 }
 
-fn is_standard(node: &NodeProto) -> bool {
-    matches!(&*node.domain, "" | "ai.onnx")
-}
-
-fn is_convolution(node: &NodeProto) -> bool {
-    is_standard(node) && matches!(&*node.op_type, "Conv" | "ConvInteger" | "QLinearConv")
-}
-
-/// Standard operators other than convolutions that multiply by weights.
-const MULTIPLIERS: [&str; 10] = [
-    "ConvTranspose",
-    "DeformConv",
-    "Einsum",
-    "GRU",
-    "Gemm",
-    "LSTM",
-    "MatMul",
-    "MatMulInteger",
-    "QLinearMatMul",
-    "RNN",
-];
-
-/// The nodes that multiply by weights but are no convolutions. What other operators than the standard ones do is not
-/// known; those that take a matrix of constants are taken to multiply by it.
-fn left_out(graph: &GraphProto) -> Vec<(String, String)> {
-    // Which values are constant, and whether there is a matrix in them.
-    let mut constants: HashMap<&str, bool> = (graph.initializer.iter())
-        .map(|tensor| (&*tensor.name, tensor.dims.len() > 1))
-        .collect();
-    let mut found = Vec::new();
-    for node in &graph.node {
-        let inputs = || node.input.iter().filter(|name| !name.is_empty());
-        let multiplies = MULTIPLIERS.contains(&&*node.op_type) || !is_standard(node);
-        if multiplies && inputs().any(|name| constants.get(&**name) == Some(&true)) {
-            found.push((called(node), node.op_type.clone()));
-        }
-        let from: Option<Vec<bool>> = inputs().map(|name| constants.get(&**name).copied()).collect();
-        let matrix = match from {
-            Some(from) if !from.is_empty() => from.contains(&true),
-            Some(_) if node.op_type == "Constant" => {
-                constant(node).is_some_and(|tensor| tensor.dims.len() > 1)
-            }
-            _ => continue,
-        };
-        constants.extend(node.output.iter().map(|name| (&**name, matrix)));
-    }
-    found
-}
-
-/// The tensor that a `Constant` holds.
-fn constant(node: &NodeProto) -> Option<&TensorProto> {
-    let values = node.attribute.iter().filter(|_| node.op_type == "Constant");
-    values
-        .filter(|attribute| attribute.name == "value")
-        .find_map(|attribute| attribute.t.as_ref())
-}
-
-fn refuse_convolutions(nodes: &[NodeProto], outer: &str) -> Result<(), OnnxError> {
+/// Gives every node a name of its own. ONNX does not check that they differ.
+fn make_names_unique(nodes: &mut [NodeProto]) {
+    let given: HashSet<String> = nodes.iter().map(|node| node.name.clone()).collect();
+    let mut used = HashSet::new();
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     for node in nodes {
-        if is_convolution(node) {
-            return Err(OnnxError::Nested {
-                node: called(node),
-                outer: outer.to_owned(),
-            });
+        if !node.name.is_empty() && used.insert(node.name.clone()) {
+            continue;
         }
-        for graph in subgraphs(node) {
-            refuse_convolutions(&graph.node, outer)?;
-        }
-    }
-    Ok(())
-}
-
-fn subgraphs(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
-    node.attribute
-        .iter()
-        .flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs))
-}
-
-/// Empties the nodes that hold graphs, and returns their operators: inference is to stop there, as a file can have them
-/// compute anything.
-fn close_subgraphs(graph: &mut GraphProto) -> Result<HashSet<String>, OnnxError> {
-    let mut opaque = HashSet::new();
-    for node in &mut graph.node {
-        if subgraphs(node).next().is_some() {
-            for graph in subgraphs(node) {
-                refuse_convolutions(&graph.node, &called(node))?;
+        let is_free = |name: &String| !name.is_empty() && !given.contains(name) && !used.contains(name);
+        let output = node.output.first().filter(|output| is_free(output)).cloned();
+        let name = output.unwrap_or_else(|| {
+            let stem = called(node);
+            let number = numbers.entry(stem.clone()).or_insert(1);
+            loop {
+                *number += 1;
+                let name = format!("{stem}_{number}");
+                if is_free(&name) {
+                    break name;
+                }
             }
-            node.attribute.clear();
-            opaque.insert(node.op_type.clone());
-        }
+        });
+        used.insert(name.clone());
+        node.name = name;
     }
-    Ok(opaque)
 }
 
-/// The sizes of a value, each where it is known; `None` where it is no tensor, or of any rank.
-fn stated(info: &mut ValueInfoProto) -> Option<&mut Vec<Dimension>> {
+/// Refuses convolutions in an unknown layout, and those inside functions and nodes that hold graphs.
+fn refuse_hidden_convolutions(graph: &GraphProto, functions: &[FunctionProto]) -> Result<(), OnnxError> {
+    fn refuse_within(
+        nodes: &[NodeProto],
+        outer: &str,
+        is_call: &dyn Fn(&NodeProto) -> bool,
+    ) -> Result<(), OnnxError> {
+        for node in nodes {
+            if is_convolution(node) {
+                return Err(OnnxError::Nested {
+                    node: called(node),
+                    outer: outer.to_owned(),
+                });
+            }
+            refuse_in(node, outer, is_call)?;
+        }
+        Ok(())
+    }
+    fn refuse_in(
+        node: &NodeProto,
+        outer: &str,
+        is_call: &dyn Fn(&NodeProto) -> bool,
+    ) -> Result<(), OnnxError> {
+        if !is_call(node) {
+            refuse_unreadable(node)?;
+        }
+        subgraphs(node).try_for_each(|graph| refuse_within(&graph.node, outer, is_call))
+    }
+
+    let declared: HashSet<(&str, &str)> = functions
+        .iter()
+        .map(|function| (function.domain(), function.name()))
+        .collect();
+    // A function may be called anything: its nodes say what it does.
+    let is_call = |node: &NodeProto| declared.contains(&(&*node.domain, &*node.op_type));
+    for function in functions {
+        refuse_within(&function.node, function.name(), &is_call)?;
+    }
+    let mut nodes = graph.node.iter();
+    nodes.try_for_each(|node| refuse_in(node, &called(node), &is_call))
+}
+
+fn refuse_values_computed_twice(graph: &GraphProto) -> Result<(), OnnxError> {
+    let inputs = graph.input.iter().map(|input| &input.name);
+    let mut there: HashSet<&String> = inputs
+        .chain(graph.initializer.iter().map(|tensor| &tensor.name))
+        .collect();
+    let mut outputs = graph
+        .node
+        .iter()
+        .flat_map(|node| &node.output)
+        .filter(|name| !name.is_empty());
+    match outputs.find(|name| !there.insert(name)) {
+        Some(name) => Err(malformed(format!(
+            "more than one node or input gives its value `{name}`"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The sizes of a value; `None` where it is no tensor, or of any rank.
+fn shape_of(info: &mut ValueInfoProto) -> Option<&mut Vec<Dimension>> {
     let type_proto::Value::TensorType(tensor) = info.r#type.as_mut()?.value.as_mut()?;
     tensor.shape.as_mut().map(|shape| &mut shape.dim)
-}
-
-fn size(dimension: &Dimension) -> Option<usize> {
-    match dimension.value {
-        Some(dimension::Value::DimValue(size)) if size > 0 => usize::try_from(size).ok(),
-        _ => None,
-    }
-}
-
-fn dimension(size: Option<usize>) -> Dimension {
-    Dimension {
-        value: size.map(|size| dimension::Value::DimValue(size as i64)),
-        ..Dimension::default()
-    }
 }
 
 /// Gives open sizes of the inputs a value: the batch is 1, height and width are `input_size`. Others stay open.
@@ -333,7 +337,7 @@ fn say_sizes(graph: &mut GraphProto, input_size: Option<[usize; 2]>) -> Result<(
     let mut used = false;
     for input in &mut graph.input {
         let name = input.name.clone();
-        let Some(dims) = stated(input) else { continue };
+        let Some(dims) = shape_of(input) else { continue };
         let mut sizes: Vec<Option<usize>> = dims.iter().map(size).collect();
         if let [batch, rest @ ..] = &mut sizes[..] {
             batch.get_or_insert(1);
@@ -352,13 +356,10 @@ fn say_sizes(graph: &mut GraphProto, input_size: Option<[usize; 2]>) -> Result<(
                 }
             }
         }
-        if sizes
-            .iter()
-            .flatten()
-            .any(|&size| size as i64 > MAX_TENSOR_DIMENSION)
-        {
+        let out_of_range = |&size: &usize| size as i64 > MAX_TENSOR_DIMENSION;
+        if let Some(size) = sizes.iter().copied().flatten().find(out_of_range) {
             return Err(malformed(format!(
-                "a dimension of its input `{name}` is out of range"
+                "the size {size} of its input `{name}` is out of range"
             )));
         }
         *dims = sizes.into_iter().map(dimension).collect();
@@ -369,288 +370,19 @@ fn say_sizes(graph: &mut GraphProto, input_size: Option<[usize; 2]>) -> Result<(
     Ok(())
 }
 
-/// Turns all constants that are not small, or that are not in the file, into inputs of the same shape.
-fn leave_out_weights(graph: &mut GraphProto) -> Result<(), OnnxError> {
-    for tensor in mem::take(&mut graph.initializer) {
-        if is_weights(&tensor)? {
-            let name = tensor.name.clone();
-            graph.input.push(placeholder(name, &tensor));
-        } else {
-            graph.initializer.push(tensor);
-        }
-    }
-    for node in mem::take(&mut graph.node) {
-        match (constant(&node), node.output.first()) {
-            (Some(tensor), Some(name)) if is_weights(tensor)? => {
-                graph.input.push(placeholder(name.clone(), tensor));
-            }
-            _ => graph.node.push(node),
-        }
-    }
-    Ok(())
-}
-
-fn is_weights(tensor: &TensorProto) -> Result<bool, OnnxError> {
-    let elements = tensor
-        .dims
-        .iter()
-        .try_fold(1, |product: usize, &dim| {
-            let dim = usize::try_from(dim)
-                .ok()
-                .filter(|_| dim <= MAX_TENSOR_DIMENSION)?;
-            product.checked_mul(dim)
-        })
-        .ok_or_else(|| {
-            malformed(format!(
-                "the dimensions {:?} of its tensor `{}` are out of range",
-                tensor.dims, tensor.name
-            ))
-        })?;
-    let lists = [
-        tensor.float_data.len(),
-        tensor.int32_data.len(),
-        tensor.int64_data.len(),
-        tensor.double_data.len(),
-        tensor.uint64_data.len(),
-    ];
-    let elsewhere = tensor.data_location == Some(DataLocation::External as i32);
-    let held = !tensor.raw_data.is_empty() || (!elsewhere && lists.contains(&elements));
-    Ok(elements > SMALL || !held)
-}
-
-fn placeholder(name: String, tensor: &TensorProto) -> ValueInfoProto {
-    let sizes = tensor.dims.iter().map(|&dim| usize::try_from(dim).ok());
-    let dim = sizes.map(dimension).collect();
-    let tensor = type_proto::Tensor {
-        elem_type: tensor.data_type,
-        shape: Some(TensorShapeProto { dim }),
-    };
-    ValueInfoProto {
-        name,
-        r#type: Some(TypeProto {
-            value: Some(type_proto::Value::TensorType(tensor)),
-            ..TypeProto::default()
-        }),
-        ..ValueInfoProto::default()
-    }
-}
-
-/// A shape, as far as it is known.
-type Sizes = Vec<Option<usize>>;
-
-/// The shape of every value whose rank is known, by tract.
-fn infer(model: &ModelProto, opaque: &HashSet<String>) -> Result<HashMap<String, Sizes>, OnnxError> {
-    let mut onnx = tract_onnx::onnx()
-        .with_ignore_output_shapes(true)
-        .with_ignore_value_info(true);
-    for operator in opaque {
-        onnx.op_register.0.remove(&**operator);
-    }
-    // Not an operator of ONNX, and one that fills a tensor of any size as soon as it is seen.
-    onnx.op_register.0.remove("ConstantLike");
-    let parsed = onnx.parse(model, None).map_err(|error| {
-        // The outermost message names the node, the innermost what is wrong with it.
-        let (node, cause) = (error.to_string(), error.root_cause().to_string());
-        malformed(if node == cause {
-            node
-        } else {
-            format!("{node}: {cause}")
-        })
-    })?;
-    let mut inference = parsed.model;
-    for node in inference.nodes_mut() {
-        if !node.inputs.is_empty() {
-            let stand_in = UnimplementedOp::new(0, "", "").into();
-            node.op = Box::new(Folding(mem::replace(&mut node.op, stand_in)));
-        }
-    }
-    // An error is that of one node; what is known of the others counts.
-    let _ = inference.analyse(true);
-    let shapes = parsed.outlets_by_name.into_iter().filter_map(|(name, outlet)| {
-        let shape = &inference.outlet_fact(outlet).ok()?.shape;
-        let sizes = shape.dims().map(|dim| dim.concretize()?.to_usize().ok());
-        (!shape.is_open()).then(|| (name, sizes.collect()))
-    });
-    Ok(shapes.collect())
-}
-
-/// An operator that is worked out on constants only where what comes out is small, and whose panics are errors.
-#[derive(Debug, Clone)]
-struct Folding(Box<dyn InferenceOp>);
-
-impl PartialEq for Folding {
-    fn eq(&self, _: &Self) -> bool {
-        false
-    }
-}
-
-impl Eq for Folding {}
-
-impl Op for Folding {
-    fn name(&self) -> StaticName {
-        self.0.name()
-    }
-
-    not_a_typed_op!();
-}
-
-impl EvalOp for Folding {
-    not_out_of_plan!();
-}
-
-const PANICKED: &str = "the operator panicked";
-
-type Facts = (TVec<InferenceFact>, TVec<InferenceFact>, TVec<InferenceFact>);
-
-impl InferenceOp for Folding {
-    fn infer(
-        &mut self,
-        inputs: TVec<&InferenceFact>,
-        outputs: TVec<&InferenceFact>,
-        observed: TVec<&InferenceFact>,
-    ) -> TractResult<Facts> {
-        let is_long = |fact: &&InferenceFact| {
-            let sizes = fact.shape.as_concrete_finite().ok().flatten();
-            sizes.is_some_and(|sizes| matches!(sizes[..], [length] if length > MAX_LIST))
-        };
-        if inputs.iter().any(is_long) {
-            bail!("a list is longer than {MAX_LIST}");
-        }
-        let facts = self.infer_facts(inputs.clone(), outputs.clone(), observed.clone())?;
-        let small = facts.1.iter().all(|fact| {
-            let sizes = fact.shape.as_concrete_finite().ok().flatten();
-            let product = |sizes: TVec<usize>| {
-                sizes
-                    .iter()
-                    .try_fold(1, |product: usize, &n| product.checked_mul(n))
-            };
-            sizes
-                .and_then(product)
-                .is_some_and(|elements| elements <= MAX_FOLDED)
-        });
-        if small {
-            quietly(|| self.0.infer(inputs, outputs, observed)).unwrap_or_else(|| bail!(PANICKED))
-        } else {
-            Ok(facts)
-        }
-    }
-
-    fn observe_outlets(&self, model: &InferenceModel, node: &InferenceNode) -> TractResult<Vec<OutletId>> {
-        self.0.observe_outlets(model, node)
-    }
-
-    fn infer_facts(
-        &mut self,
-        inputs: TVec<&InferenceFact>,
-        outputs: TVec<&InferenceFact>,
-        observed: TVec<&InferenceFact>,
-    ) -> TractResult<Facts> {
-        quietly(|| self.0.infer_facts(inputs, outputs, observed)).unwrap_or_else(|| bail!(PANICKED))
-    }
-
-    fn nboutputs(&self) -> TractResult<usize> {
-        self.0.nboutputs()
-    }
-
-    as_op!();
-}
-
-/// What `run` returns, or `None` where it panics, without a word on standard error.
-///
-/// The hook is put before the one there is once, and passes on every panic but those in here.
-fn quietly<T>(run: impl FnOnce() -> T) -> Option<T> {
-    thread_local! {
-        static QUIET: Cell<bool> = const { Cell::new(false) };
-    }
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !QUIET.get() {
-                before(info);
-            }
-        }));
-    });
-    let before = QUIET.replace(true);
-    let result = panic::catch_unwind(AssertUnwindSafe(run)).ok();
-    QUIET.set(before);
-    result
-}
-
-/// Shapes by name, and who computes what.
-struct Shapes<'a> {
-    inferred: HashMap<String, Sizes>,
-    stated: HashMap<&'a str, Sizes>,
-    producers: HashMap<&'a str, &'a NodeProto>,
-}
-
-impl<'a> Shapes<'a> {
-    fn new(graph: &'a GraphProto, inferred: HashMap<String, Sizes>) -> Self {
-        let infos = graph.value_info.iter().chain(&graph.output);
-        let stated = infos.filter_map(|info| {
-            let type_proto::Value::TensorType(tensor) = info.r#type.as_ref()?.value.as_ref()?;
-            let dims = &tensor.shape.as_ref()?.dim;
-            Some((&*info.name, dims.iter().map(size).collect()))
-        });
-        let producers = graph.node.iter().flat_map(|node| {
-            let names = node.output.iter().filter(|name| !name.is_empty());
-            names.map(move |name| (&**name, node))
-        });
-        Self {
-            inferred,
-            stated: stated.collect(),
-            producers: producers.collect(),
-        }
-    }
-
-    /// The shape that `wanted` accepts, as inferred or else as stated.
-    fn find<T>(&self, name: &str, wanted: impl Fn(&Sizes) -> Option<T>) -> Option<T> {
-        let inferred = self.inferred.get(name).and_then(&wanted);
-        inferred.or_else(|| self.stated.get(name).and_then(&wanted))
-    }
-
-    fn is_known(&self, name: &str) -> bool {
-        self.find(name, |sizes| sizes.iter().all(Option::is_some).then_some(()))
-            .is_some()
-    }
-
-    /// What inference could not pass on its way to `name`: nodes with known inputs and unknown outputs, and inputs.
-    fn stopped_before(&self, name: &str) -> String {
-        let mut past = Vec::new();
-        let mut seen = HashSet::from([name]);
-        let mut open = vec![name];
-        while let Some(name) = open.pop() {
-            let Some(&node) = self.producers.get(name) else {
-                past.push(format!("the input `{name}`"));
-                continue;
-            };
-            let inputs = node.input.iter().map(|input| &**input);
-            let unknown: Vec<&str> = inputs
-                .filter(|input| !input.is_empty() && !self.is_known(input))
-                .collect();
-            if unknown.is_empty() {
-                past.push(format!("`{}` ({})", called(node), node.op_type));
-            }
-            open.extend(unknown.into_iter().filter(|input| seen.insert(input)));
-        }
-        if past.is_empty() {
-            past.push("nodes that wait for each other".to_owned());
-        }
-        // The first few are enough to go on.
-        past.truncate(3);
-        past.join(", ")
-    }
-}
-
 fn convolution(node: &NodeProto, shapes: &Shapes) -> Result<ConvLayer, OnnxError> {
     let name = called(node);
-    let wrong = |what: &str| malformed(format!("{what} of the convolution `{name}` is not one"));
-    let value = |index: usize| node.input.get(index).map_or("", |input| input);
+    let wrong = |what: String| malformed(format!("its convolution `{name}` has {what}"));
+    let value = |index: usize, what: &str| {
+        let value = node.input.get(index).filter(|value| !value.is_empty());
+        value.ok_or_else(|| wrong(format!("no {what}")))
+    };
     let unknown = |value: &str| OnnxError::Unknown {
         node: name.clone(),
         past: shapes.stopped_before(value),
     };
-    let (input, weight) = (value(0), value(if node.op_type == "QLinearConv" { 3 } else { 1 }));
+    let input = value(0, "input")?;
+    let weight = value(if node.op_type == "QLinearConv" { 3 } else { 1 }, "weight")?;
     let kernel = shapes
         .find(weight, |sizes| sizes.iter().copied().collect::<Option<Vec<_>>>())
         .ok_or_else(|| unknown(weight))?;
@@ -660,7 +392,7 @@ fn convolution(node: &NodeProto, shapes: &Shapes) -> Result<ConvLayer, OnnxError
                 node: name,
                 axes: axes - 2,
             },
-            _ => wrong("the weight"),
+            axes => wrong(format!("a weight of {axes} axes, where four were expected")),
         });
     };
     let [height, width] = shapes
@@ -670,45 +402,68 @@ fn convolution(node: &NodeProto, shapes: &Shapes) -> Result<ConvLayer, OnnxError
         })
         .ok_or_else(|| unknown(input))?;
 
-    let attribute = |wanted: &str| node.attribute.iter().find(|attribute| attribute.name == wanted);
     let sizes = |wanted: &str| -> Result<Option<Vec<usize>>, OnnxError> {
-        let Some(attribute) = attribute(wanted) else {
+        let Some(attribute) = attribute(node, wanted) else {
             return Ok(None);
         };
-        let sizes: Result<_, _> = attribute.ints.iter().map(|&size| usize::try_from(size)).collect();
-        sizes.map(Some).map_err(|_| wrong(wanted))
+        let size = |&size: &i64| {
+            usize::try_from(size)
+                .map_err(|_| wrong(format!("the negative number {size} among its `{wanted}`")))
+        };
+        attribute
+            .ints
+            .iter()
+            .map(size)
+            .collect::<Result<_, _>>()
+            .map(Some)
+    };
+    let lengths = |wanted: &str, found: usize, expected: usize| {
+        wrong(format!(
+            "{found} numbers as its `{wanted}`, where {expected} were expected"
+        ))
     };
     let pair = |wanted: &str| match sizes(wanted)?.as_deref() {
-        None => Ok([1; 2]),
-        Some(&[down, across]) => Ok([down, across]),
-        Some(_) => Err(wrong(wanted)),
+        None => Ok(None),
+        Some(&[down, across]) => Ok(Some([down, across])),
+        Some(found) => Err(lengths(wanted, found.len(), 2)),
     };
-    let groups = attribute("group").map_or(Ok(1), |group| usize::try_from(group.i));
-    let groups = groups.map_err(|_| wrong("group"))?;
+    if let Some([down, across]) = pair("kernel_shape")?.filter(|&stated| stated != [kernel_h, kernel_w]) {
+        return Err(wrong(format!(
+            "a weight of {kernel_h}x{kernel_w}, but {down}x{across} as its `kernel_shape`"
+        )));
+    }
+    let groups = attribute(node, "group").map_or(1, |group| group.i);
+    let groups = usize::try_from(groups).map_err(|_| wrong(format!("{groups} groups")))?;
     let mut layer = ConvLayer {
         in_channels: group_channels.saturating_mul(groups),
         input: [height, width],
         kernel: [kernel_h, kernel_w],
-        stride: pair("strides")?,
+        stride: pair("strides")?.unwrap_or([1; 2]),
         padding: Padding::default(),
-        dilation: pair("dilations")?,
+        dilation: pair("dilations")?.unwrap_or([1; 2]),
         groups,
         out_channels,
         name: name.clone(),
     };
-    let automatic = attribute("auto_pad").map_or(&b""[..], |automatic| &automatic.s);
+    let automatic = attribute(node, "auto_pad").map_or(&b""[..], |automatic| &automatic.s);
     layer.padding = match (automatic, sizes("pads")?.as_deref()) {
         (b"" | b"NOTSET", None) | (b"VALID", _) => Padding::default(),
         (b"" | b"NOTSET", Some(&[top, left, bottom, right])) => [top, bottom, left, right].into(),
         (b"SAME_UPPER", _) => same(&layer, |total| total / 2),
         (b"SAME_LOWER", _) => same(&layer, |total| total.div_ceil(2)),
-        (b"" | b"NOTSET", _) => return Err(wrong("pads")),
-        _ => return Err(wrong("auto_pad")),
+        (b"" | b"NOTSET", Some(found)) => return Err(lengths("pads", found.len(), 4)),
+        _ => {
+            let automatic = String::from_utf8_lossy(automatic);
+            return Err(wrong(format!("the unknown `auto_pad` {automatic}")));
+        }
     };
     layer.validate(Accounting::ExactGeometry)?;
     let channels = shapes.find(input, |sizes| sizes.get(1).copied().flatten());
-    if channels.is_some_and(|channels| channels != layer.in_channels) {
-        return Err(wrong("the number of input channels"));
+    if let Some(channels) = channels.filter(|&channels| channels != layer.in_channels) {
+        return Err(wrong(format!(
+            "an input of {channels} channels, but a weight for {}",
+            layer.in_channels
+        )));
     }
     Ok(layer)
 }
@@ -726,283 +481,4 @@ fn same(layer: &ConvLayer, before: impl Fn(usize) -> usize) -> Padding {
         [before(total), total - before(total)]
     });
     [vertical[0], vertical[1], horizontal[0], horizontal[1]].into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tract_onnx::pb::{AttributeProto, OperatorSetIdProto, tensor_proto::DataType};
-
-    fn ints(name: &str, ints: &[i64]) -> AttributeProto {
-        AttributeProto {
-            name: name.to_owned(),
-            r#type: 7,
-            ints: ints.to_vec(),
-            ..AttributeProto::default()
-        }
-    }
-
-    fn text(name: &str, text: &str) -> AttributeProto {
-        AttributeProto {
-            name: name.to_owned(),
-            r#type: 3,
-            s: text.into(),
-            ..AttributeProto::default()
-        }
-    }
-
-    fn node(operator: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
-        NodeProto {
-            op_type: operator.to_owned(),
-            input: inputs.iter().map(|&input| input.to_owned()).collect(),
-            output: vec![output.to_owned()],
-            attribute,
-            ..NodeProto::default()
-        }
-    }
-
-    /// A tensor without its data.
-    fn tensor(name: &str, dims: &[i64]) -> TensorProto {
-        TensorProto {
-            name: name.to_owned(),
-            dims: dims.to_vec(),
-            data_type: DataType::Float as i32,
-            ..TensorProto::default()
-        }
-    }
-
-    fn shape(name: &str, sizes: &[i64]) -> TensorProto {
-        TensorProto {
-            data_type: DataType::Int64 as i32,
-            int64_data: sizes.to_vec(),
-            ..tensor(name, &[sizes.len() as i64])
-        }
-    }
-
-    /// A graph from `x` of this shape, 0 where it is open, to what its last node computes.
-    fn model(x: &[i64], initializer: Vec<TensorProto>, node: Vec<NodeProto>) -> ModelProto {
-        let mut input = placeholder("x".to_owned(), &tensor("x", x));
-        stated(&mut input)
-            .unwrap()
-            .iter_mut()
-            .filter(|dimension| size(dimension).is_none())
-            .for_each(|dimension| dimension.value = Some(dimension::Value::DimParam("n".to_owned())));
-        let output = node.last().map(|node| ValueInfoProto {
-            name: node.output.first().cloned().unwrap_or_default(),
-            ..ValueInfoProto::default()
-        });
-        ModelProto {
-            opset_import: vec![OperatorSetIdProto {
-                version: 17,
-                ..OperatorSetIdProto::default()
-            }],
-            graph: Some(GraphProto {
-                input: vec![input],
-                output: output.into_iter().collect(),
-                initializer,
-                node,
-                ..GraphProto::default()
-            }),
-            ..ModelProto::default()
-        }
-    }
-
-    fn refused(model: ModelProto, input_size: Option<[usize; 2]>) -> String {
-        from_model("x", model, input_size).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn padding_may_be_left_to_onnx() {
-        // The last of four outputs in steps of 2 begins at cell 6: a kernel of 3 needs 9 cells and one of 2 needs 8,
-        // where there are 7.
-        for (kernel, automatic, expected) in [
-            (3, "SAME_UPPER", [1, 1, 1, 1]),
-            (2, "SAME_UPPER", [0, 1, 0, 1]),
-            (2, "SAME_LOWER", [1, 0, 1, 0]),
-            (3, "VALID", [0; 4]),
-            (3, "NOTSET", [0; 4]),
-        ] {
-            let attributes = vec![text("auto_pad", automatic), ints("strides", &[2, 2])];
-            let model = model(
-                &[1, 3, 7, 7],
-                vec![tensor("w", &[8, 3, kernel, kernel])],
-                vec![node("Conv", &["x", "w"], "y", attributes)],
-            );
-            let layer = &from_model("x", model, None).unwrap().network.layers[0];
-            assert_eq!(layer.padding, expected.into(), "{automatic}");
-            let same = automatic.starts_with("SAME");
-            assert_eq!(
-                layer.output(Accounting::ExactGeometry),
-                if same { [4, 4] } else { [3, 3] }
-            );
-        }
-    }
-
-    #[test]
-    fn open_sizes_are_said_and_open_batches_are_one() {
-        let open = || {
-            model(
-                &[0, 3, 0, 0],
-                vec![tensor("w", &[8, 3, 3, 3])],
-                vec![node("Conv", &["x", "w"], "y", vec![])],
-            )
-        };
-        assert!(refused(open(), None).contains("input `x` open: give them with --input-size"));
-        let layer = &from_model("x", open(), Some([20, 30])).unwrap().network.layers[0];
-        assert_eq!(layer.input, [20, 30]);
-    }
-
-    #[test]
-    fn quantised_convolutions_are_mapped() {
-        let scales = ["xs", "xz", "ws", "wz", "ys", "yz"];
-        let mut initializer: Vec<_> = scales.map(|name| tensor(name, &[])).into();
-        initializer.push(tensor("w", &[8, 3, 3, 3]));
-        let inputs = ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz"];
-        let model = model(
-            &[1, 3, 9, 9],
-            initializer,
-            vec![node("QLinearConv", &inputs, "y", vec![])],
-        );
-        let layer = &from_model("x", model, None).unwrap().network.layers[0];
-        assert_eq!((layer.in_channels, layer.out_channels), (3, 8));
-    }
-
-    #[test]
-    fn a_convolution_that_inference_does_not_reach_is_named_with_what_stopped_it() {
-        let past = |operator: &str| {
-            let mut before = node(operator, &["x"], "r", vec![]);
-            before.name = "riddle".to_owned();
-            model(
-                &[1, 3, 8, 8],
-                vec![tensor("w", &[8, 3, 3, 3])],
-                vec![
-                    before,
-                    node("Relu", &["r"], "s", vec![]),
-                    node("Conv", &["s", "w"], "y", vec![]),
-                ],
-            )
-        };
-        let said = refused(past("Riddle"), None);
-        assert!(
-            said.contains("convolution `y` works on could not be inferred past `riddle` (Riddle)"),
-            "{said}"
-        );
-        // What the file states counts where inference stops.
-        let mut stated = past("Riddle");
-        let info = placeholder("s".to_owned(), &tensor("s", &[1, 3, 8, 8]));
-        stated.graph.as_mut().unwrap().value_info.push(info);
-        assert_eq!(
-            from_model("x", stated, None).unwrap().network.layers[0].input,
-            [8, 8]
-        );
-    }
-
-    #[test]
-    fn convolutions_that_cannot_be_mapped_are_refused_by_name() {
-        let line = model(
-            &[1, 3, 8],
-            vec![tensor("w", &[8, 3, 3])],
-            vec![node("Conv", &["x", "w"], "y", vec![])],
-        );
-        assert!(refused(line, None).contains("`y` is a convolution over 1 axes"));
-
-        let within = GraphProto {
-            node: vec![node("Conv", &["x", "w"], "y", vec![])],
-            ..GraphProto::default()
-        };
-        let branch = AttributeProto {
-            name: "then_branch".to_owned(),
-            g: Some(within),
-            ..AttributeProto::default()
-        };
-        let model = model(&[1, 3, 8, 8], vec![], vec![node("If", &["x"], "z", vec![branch])]);
-        assert!(refused(model, None).contains("`y` is inside `z`"));
-    }
-
-    #[test]
-    fn hostile_numbers_are_refused_before_anything_is_allocated() {
-        let convolution = |weight: &[i64], attributes| {
-            let convolution = node("Conv", &["x", "w"], "y", attributes);
-            model(&[1, 3, 8, 8], vec![tensor("w", weight)], vec![convolution])
-        };
-        for (model, says) in [
-            (convolution(&[8, 3, -3, 3], vec![]), "are out of range"),
-            (convolution(&[i64::MAX; 4], vec![]), "are out of range"),
-            (convolution(&[1 << 31, 3, 1, 1], vec![]), "`y`"),
-            (convolution(&[8, 0, 3, 3], vec![]), "`y`"),
-            (
-                convolution(&[8, 3, 3, 3], vec![ints("pads", &[-1; 4])]),
-                "node y (Conv)",
-            ),
-            (convolution(&[8, 3, 3, 3], vec![ints("strides", &[0; 2])]), "`y`"),
-            (
-                convolution(&[8, 3, 3, 3], vec![ints("dilations", &[i64::MAX; 2])]),
-                "`y`",
-            ),
-        ] {
-            let said = refused(model, None);
-            assert!(said.contains(says), "{said}");
-        }
-        // A shape of 2^41 axes fills the memory of any machine.
-        for (operator, inputs) in [("Reshape", &["x", "sizes"][..]), ("ConstantOfShape", &["sizes"])] {
-            let nodes = vec![
-                node("Flatten", &["list"], "flat", vec![]),
-                node("Squeeze", &["flat", "axis"], "sizes", vec![]),
-                node(operator, inputs, "many", vec![]),
-                node("Conv", &["many", "w"], "y", vec![]),
-            ];
-            let mut list = tensor("list", &[1, 1 << 31, 1 << 10]);
-            list.data_type = DataType::Int64 as i32;
-            let weights = vec![list, shape("axis", &[0]), tensor("w", &[8, 3, 3, 3])];
-            let said = refused(model(&[1, 3, 8, 8], weights, nodes), None);
-            assert!(said.contains("past `many`"), "{said}");
-        }
-        // What an operator panics on is left unknown.
-        let nodes = vec![
-            node("Range", &["from", "to", "step"], "panics", vec![]),
-            node("Conv", &["x", "w"], "y", vec![]),
-        ];
-        let mut weights: Vec<_> = [("from", 0), ("to", 1 << 45), ("step", 0)]
-            .map(|(name, number)| shape(name, &[number]))
-            .into();
-        weights.iter_mut().for_each(|number| number.dims.clear());
-        weights.push(tensor("w", &[8, 3, 3, 3]));
-        let import = from_model("x", model(&[1, 3, 8, 8], weights, nodes), None).unwrap();
-        assert_eq!(import.network.layers.len(), 1);
-        // So do constants that a few bytes make.
-        for (operator, sizes) in [
-            ("ConstantOfShape", vec![1 << 40, 1 << 20]),
-            ("ConstantLike", vec![]),
-        ] {
-            let fill = node(operator, &["sizes"], "filled", vec![ints("shape", &[1 << 60])]);
-            let mut fills = vec![fill, node("Conv", &["x", "w"], "y", vec![])];
-            if operator == "ConstantLike" {
-                fills[0].input.clear();
-            }
-            let weights = vec![shape("sizes", &sizes), tensor("w", &[8, 3, 3, 3])];
-            let import = from_model("x", model(&[1, 3, 8, 8], weights, fills), None).unwrap();
-            assert_eq!(import.network.layers.len(), 1);
-        }
-    }
-
-    #[test]
-    fn graphs_of_too_many_nodes_are_refused() {
-        let nodes = vec![NodeProto::default(); MAX_PARTS];
-        let said = refused(model(&[1, 3, 8, 8], vec![], nodes), None);
-        assert!(said.contains("more than 100000 nodes"), "{said}");
-    }
-
-    #[test]
-    fn long_files_do_not_exhaust_the_stack() {
-        let names: Vec<String> = (0..20_000).map(|n| format!("v{n}")).collect();
-        let mut nodes = vec![node("Relu", &["x"], &names[0], vec![])];
-        nodes.extend(
-            names
-                .windows(2)
-                .map(|pair| node("Relu", &[&pair[0]], &pair[1], vec![])),
-        );
-        nodes.push(node("Conv", &[&names[names.len() - 1], "w"], "y", vec![]));
-        let model = model(&[1, 3, 8, 8], vec![tensor("w", &[8, 3, 3, 3])], nodes);
-        assert_eq!(from_model("x", model, None).unwrap().network.layers.len(), 1);
-    }
 }
