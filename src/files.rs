@@ -3,6 +3,8 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How the names of files begin that are still being written.
@@ -53,19 +55,61 @@ pub(crate) fn replace<E: From<io::Error>>(
         // As for any new file, less what the process masks; `tempfile` lets nobody else read.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
+    fault()?;
     let temporary = builder.tempfile_in(folder)?;
     // Held until the name is changed, so that nobody takes the file for an abandoned one. Where a file system knows no
     // locks, its age alone tells.
     let _ = temporary.as_file().try_lock();
+    fault()?;
     write(temporary.path())?;
+    fault()?;
     // `write` may have put another file in the place of ours.
     let written = OpenOptions::new().write(true).open(temporary.path())?;
     if let Ok(found) = fs::metadata(&target) {
         written.set_permissions(found.permissions())?;
     }
     written.sync_all()?;
+    fault()?;
     temporary.persist(&target).map_err(|error| error.error)?;
+    fault()?;
     sync_folder(folder);
+    Ok(())
+}
+
+/// Has `fill` fill a folder under another name beside `path`, where nothing or an empty folder is, and gives it that name.
+///
+/// # Errors
+///
+/// Those of `fill`, and where the folder beside `path` cannot be made or renamed.
+#[cfg(feature = "train")]
+pub(crate) fn replace_folder(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), crate::Error>,
+) -> Result<(), crate::Error> {
+    let failed = |error| crate::Error::io(path, "create the folder")(error);
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent).map_err(failed)?;
+    remove_abandoned(parent);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(WRITING);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o777));
+    }
+    let folder = builder.tempdir_in(parent).map_err(failed)?;
+    let held = File::open(folder.path()).and_then(|held| held.try_lock().map(|()| held).map_err(Into::into));
+    fill(folder.path())?;
+    sync_folder(folder.path());
+    fault().map_err(failed)?;
+    fs::rename(folder.path(), path).map_err(failed)?;
+    // Under its new name it stays.
+    let _ = folder.keep();
+    drop(held);
+    sync_folder(parent);
     Ok(())
 }
 
@@ -75,6 +119,46 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         // No need to keep them on a disk first.
         Ok(found) if !found.is_file() && !found.is_dir() => stream(path, bytes),
         _ => replace(path, |to| fs::write(to, bytes)),
+    }
+}
+
+/// A safetensors file with its header in one order, so that the same network gives the same bytes: the library writes metadata in
+/// the order of a hash map, which changes from run to run.
+///
+/// The layout: the header's length as eight bytes, the header, a JSON object padded with blanks to a multiple of eight, the numbers.
+#[cfg(any(feature = "train", feature = "packed"))]
+pub(crate) fn with_sorted_header(bytes: Vec<u8>) -> Vec<u8> {
+    let (length, rest) = bytes.split_first_chunk::<8>().expect("a safetensors file");
+    let (header, numbers) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    // Maps of `serde_json` are sorted by their keys.
+    let header: std::collections::BTreeMap<String, serde_json::Value> =
+        serde_json::from_slice(header).expect("a header of safetensors is JSON");
+    let mut header = serde_json::to_vec(&header).expect("it was JSON before");
+    header.resize(header.len().next_multiple_of(8), b' ');
+    [&(header.len() as u64).to_le_bytes()[..], &header, numbers].concat()
+}
+
+/// A point at which tests have something go wrong: they set `VWC_SDK_KILL_AT=7` to have the program killed at the seventh point,
+/// and `VWC_SDK_FAIL_AT=7` to have the system refuse from there on, as a disk does that is full.
+///
+/// Every step of writing a file has such points before and behind it, so that a test can try them all.
+fn fault() -> io::Result<()> {
+    static POINTS: AtomicUsize = AtomicUsize::new(0);
+    static SET: OnceLock<[Option<usize>; 2]> = OnceLock::new();
+    let [kill_at, fail_at] = SET.get_or_init(|| {
+        ["VWC_SDK_KILL_AT", "VWC_SDK_FAIL_AT"].map(|name| std::env::var(name).ok()?.parse().ok())
+    });
+    if kill_at.is_none() && fail_at.is_none() {
+        return Ok(());
+    }
+    let point = POINTS.fetch_add(1, Ordering::Relaxed) + 1;
+    if *kill_at == Some(point) {
+        // No destructor runs, and nothing is tidied up.
+        std::process::abort();
+    }
+    match fail_at {
+        Some(at) if point >= *at => Err(io::ErrorKind::StorageFull.into()),
+        _ => Ok(()),
     }
 }
 
@@ -114,10 +198,11 @@ fn remove_abandoned(folder: &Path) {
         // Not a link: nobody here makes one of that name.
         let old = fs::symlink_metadata(&path).is_ok_and(|found| {
             let age = found.modified().ok().and_then(|time| time.elapsed().ok());
-            found.is_file() && age.is_some_and(|age| age >= ABANDONED)
+            let of_ours = found.is_file() || found.is_dir();
+            of_ours && age.is_some_and(|age| age >= ABANDONED)
         });
         if old && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
-            let _ = fs::remove_file(&path);
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
         }
     }
 }
