@@ -17,6 +17,8 @@ macro_rules! debug_as_sentence {
     )+};
 }
 debug_as_sentence!(Error, MappingError, CrossbarError, PlanError, PlotError);
+#[cfg(feature = "onnx")]
+debug_as_sentence!(crate::onnx::OnnxError);
 #[cfg(feature = "packed")]
 debug_as_sentence!(crate::packed::PackedError);
 #[cfg(feature = "train")]

@@ -31,8 +31,6 @@ mod kernels;
 #[cfg(feature = "train")]
 pub mod models;
 #[cfg(feature = "train")]
-mod pickle;
-#[cfg(feature = "train")]
 pub mod prune;
 #[cfg(feature = "train")]
 pub mod pytorch;

@@ -71,7 +71,7 @@ pub struct Import {
 }
 
 /// Why a file could not be imported.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum OnnxError {
     /// Reading failed.

@@ -1,8 +1,8 @@
 //! Weights from PyTorch and to PyTorch: the networks of VWC-SDK under the names that its scripts give their parameters.
 //!
-//! [`StateDict::read`] takes a `state_dict` that `torch.save` wrote (`.pt`, `.pth`) or a safetensors file, and
-//! [`StateDict::load_into`] puts it into one of the [`models`](crate::models). [`save_safetensors`] writes a file that a
-//! PyTorch module of the same structure loads, latent weights or those that are computed with.
+//! [`StateDict::read`] takes a file that `torch.save` wrote or a safetensors file, and [`StateDict::load_into`] puts its
+//! weights into one of the [`models`](crate::models). [`save_safetensors`] writes a file that a PyTorch module of the same
+//! structure loads, latent weights or those that are computed with.
 //!
 //! | network | ours | PyTorch's |
 //! |---|---|---|
@@ -21,6 +21,28 @@
 //! `bn_dict.<bits>` between a batch norm and its vectors is understood, which VWC-SDK's scripts put there, counters of
 //! batches (`num_batches_tracked`) are left out, and so are the batch norms and the PReLU that those scripts create for
 //! VGG-13 and never use. Everything may lie behind a prefix, as in `{"state_dict": ...}` or `module.`.
+//!
+//! # Which files are taken
+//!
+//! The first bytes of a file decide what it is. Its name may end in `.pt`, `.pth`, `.pth.tar`, `.th`, `.ckpt`, `.bin`,
+//! `.safetensors` or anything else.
+//!
+//! * Taken are `state_dict`s, checkpoints that hold one, and whole modules, in today's format of `torch.save` and in that
+//!   of before PyTorch 1.6.
+//! * The network's tensors have to be floats of 16, 32 or 64 bits, bfloat16 among them, and finite; a variance must not be
+//!   negative. They become floats of 32 bits.
+//! * What a file holds beside the network is not looked at: an optimiser, a scheduler, counters, states of random number
+//!   generators, masks, a loss that is NaN.
+//! * A file is refused if Burn's reader cannot read one of its tensors, be it the network's or not: sparse, quantised,
+//!   nested and complex tensors, floats of 8 bits, and tensors inside of an object that is neither a dictionary, a list nor
+//!   a module, such as those of TorchScript. So are tar archives, files of big-endian machines, a file with a `defaultdict`
+//!   that is not empty, and one with a dictionary whose keys are neither texts nor whole numbers.
+//!
+//! Nothing in a pickle is ever run. The reader makes tensors, dictionaries, lists and plain values; it imports no class and
+//! calls no function. A call that it does not know gives no tensor, and one that is given a tensor is an error.
+//!
+//! Of a tensor the numbers in memory are read. A subclass of `torch.Tensor` that computes others from them is not known
+//! here, and neither is the sign of a negated view: save such a tensor after `resolve_neg()`.
 //!
 //! In full precision, [`StateDict::fit`] tells by the tensors whether a file holds the twin of a quantised network or what
 //! those scripts call by its name, [`FullPrecision`](crate::models::FullPrecision).
@@ -49,12 +71,13 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use burn::store::burn_pack::Tensor as PackTensor;
-use burn::store::{
-    ModuleAdapter, ModuleContext, ModuleSnapshot, ModuleStore, PytorchStore, SafetensorsStore, bridge,
-};
+use burn::store::pytorch_reader::{PickleError, PytorchError, PytorchReader};
+use burn::store::{ModuleAdapter, ModuleContext, ModuleSnapshot, ModuleStore, SafetensorsStore, bridge};
 use burn::tensor::{DType, TensorData};
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
@@ -63,7 +86,6 @@ use crate::Error;
 use crate::data::PictureSpec;
 use crate::files;
 use crate::models::{Network, NetworkConfig, Parameters, TorchLayout, TorchName};
-use crate::pickle;
 
 /// Where a file of ours keeps the name of its network, its structure, and which weights it holds.
 const NETWORK: &str = "vwc-sdk.network";
@@ -91,99 +113,57 @@ impl Weights {
     }
 }
 
-/// The tensors of a PyTorch file, by PyTorch's names.
+/// The tensors of a PyTorch file, by PyTorch's names. Their numbers are read when they are loaded.
 #[derive(Clone, Debug)]
 pub struct StateDict {
     path: PathBuf,
-    tensors: BTreeMap<String, TensorData>,
+    tensors: BTreeMap<String, PackTensor>,
     metadata: HashMap<String, String>,
 }
 
 impl StateDict {
-    /// Reads a `.pt`, `.pth` or `.safetensors` file.
-    ///
-    /// Nothing in a pickle is ever run: tensors and plain values are taken out of it. One that looks up anything but what
-    /// those are made of is refused, even where the result is dropped: what is meant to run code, and a whole module that
-    /// was saved instead of its `state_dict`, which names classes of its own.
+    /// Opens a file of `torch.save` or a safetensors file, whatever its name ends in, and lists its tensors. The
+    /// [module](self) says which are taken.
     ///
     /// # Errors
     ///
-    /// [`Error::StateDict`] for a file of another kind, one that is cut short or damaged, a pickle that wants to run
-    /// code, and a tensor that holds something else than finite numbers, or a variance below 0, by name.
+    /// [`Error::Io`] where it cannot be read, and [`Error::StateDict`] for a file of another kind, one that is cut short or
+    /// damaged, and one that holds a tensor of a kind which cannot be read.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let refuse = |reason: String| Error::StateDict {
             path: path.into(),
             reason,
         };
-        std::fs::File::open(path).map_err(Error::io(path, "open"))?;
-        let ending = path
-            .extension()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .to_lowercase();
-        let (found, metadata) = match &*ending {
-            "pt" | "pth" => {
-                let damaged = |error: &dyn std::fmt::Display| {
-                    refuse(format!(
-                        "this is no PyTorch file that can be read ({error}): save the network's state_dict() with torch.save"
-                    ))
-                };
-                let names = pickle::names(path).map_err(|error| damaged(&error))?;
-                if let Some(name) = names.into_iter().find(|name| !harmless(name)) {
-                    return Err(refuse(format!(
-                        "it asks for `{name}`, and a state_dict asks for nothing but tensors: it may be meant to run code, so \
-                         it is not read; save the network's state_dict() with torch.save"
-                    )));
-                }
-                // Indices of layers without parameters count too, as in PyTorch.
-                let mut store = PytorchStore::from_file(path).map_indices_contiguous(false);
-                let tensors = store.get_all_tensors().map_err(|error| damaged(&error))?;
-                (tensors.clone(), HashMap::new())
-            }
-            "safetensors" => {
+        let (found, metadata) = match Kind::of(path).map_err(Error::io(path, "open"))? {
+            Kind::Safetensors => {
+                let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
                 let damaged = |error: &dyn std::fmt::Display| {
                     refuse(format!("this is no safetensors file that can be read ({error})"))
                 };
-                let mut store = SafetensorsStore::from_file(path);
-                let tensors = store.get_all_tensors().map_err(|error| damaged(&error))?.clone();
-                (tensors, metadata(path).map_err(|error| damaged(&error))?)
+                let metadata = metadata(&bytes).map_err(|error| damaged(&error))?;
+                let mut store = SafetensorsStore::from_bytes(Some(bytes));
+                let found = store.get_all_tensors().map_err(|error| damaged(&error))?;
+                (found.clone(), metadata)
             }
-            _ => {
+            Kind::Tar => {
                 return Err(refuse(
-                    "expected a file whose name ends in .pt, .pth or .safetensors".into(),
+                    "this is a tar archive: unpack it and give the file in it that torch.save wrote; one that PyTorch \
+                     before 0.1.10 wrote has to be saved again by a later version"
+                        .into(),
                 ));
             }
+            Kind::PyTorch => {
+                let found = PytorchReader::new(path).map_err(|error| refuse(unreadable(&error)))?;
+                let found = found.into_tensors().into_iter();
+                let found = found.map(|(name, tensor)| (name, bridge::from_pytorch(tensor)));
+                (found.collect(), HashMap::new())
+            }
         };
-        let mut tensors = BTreeMap::new();
-        for (name, tensor) in found {
-            if name.ends_with("num_batches_tracked") {
-                continue;
-            }
-            let data =
-                bridge::into_data(tensor).map_err(|error| refuse(format!("tensor {name}: {error}")))?;
-            if !matches!(data.dtype(), DType::F64 | DType::F32 | DType::F16 | DType::BF16) {
-                return Err(refuse(format!(
-                    "tensor {name} holds {:?}, expected floats",
-                    data.dtype()
-                )));
-            }
-            let data = data.convert::<f32>();
-            let values = data.as_slice::<f32>().expect("they are 32-bit floats by now");
-            if values.iter().any(|value| !value.is_finite()) {
-                return Err(refuse(format!(
-                    "tensor {name} holds NaN or infinity: the training that wrote it has diverged"
-                )));
-            }
-            if name.ends_with("running_var") && values.iter().any(|&value| value < 0.0) {
-                return Err(refuse(format!(
-                    "tensor {name} holds a variance below 0, which there is not: save the network's state_dict() again"
-                )));
-            }
-            tensors.insert(name, data);
-        }
+        let tensors = found.into_iter();
+        let tensors = tensors.filter(|(name, _)| !name.ends_with("num_batches_tracked"));
         Ok(Self {
             path: path.into(),
-            tensors,
+            tensors: tensors.collect(),
             metadata,
         })
     }
@@ -269,7 +249,7 @@ impl StateDict {
         let found = self.by_name(&names)?;
         let shape = |path: &str| {
             let name = names.iter().find(|name| name.path == path)?;
-            found.get(&name.torch).map(|data| data.shape().to_vec())
+            found.get(&name.torch).map(|tensor| tensor.shape.to_vec())
         };
         let groups = network.channel_groups();
         let widths = groups.iter().map(|group| {
@@ -295,15 +275,17 @@ impl StateDict {
     /// # Errors
     ///
     /// [`Error::StateDict`] lists by PyTorch's names what is missing in the file, what is left over and what has another
-    /// shape. Nothing is loaded then.
+    /// shape; and it names a tensor of the network that holds no floats, NaN, infinity or a negative variance, or that is
+    /// damaged. Nothing is loaded then.
     pub fn load_into<N: Network>(&self, network: N) -> Result<N, Error> {
         let names = network.torch_names();
         let mut found = self.by_name(&names)?;
         let mut parameters = Parameters::of(&network);
+        let mut fitting = Vec::new();
         let mut problems = Vec::new();
         let mut missing = Vec::new();
         for name in &names {
-            let Some(data) = found.remove(&name.torch) else {
+            let Some(tensor) = found.remove(&name.torch) else {
                 missing.push(name.torch.clone());
                 continue;
             };
@@ -311,20 +293,16 @@ impl StateDict {
             if name.layout == TorchLayout::Transposed {
                 expected.reverse();
             }
-            if data.shape().to_vec() != expected {
+            if tensor.shape.to_vec() != expected {
                 problems.push(format!(
                     "{} is {}, expected {}",
                     name.torch,
-                    shape(&data.shape().to_vec()),
+                    shape(&tensor.shape),
                     shape(&expected)
                 ));
                 continue;
             }
-            let data = match name.layout {
-                TorchLayout::Transposed => transposed(data),
-                TorchLayout::Same => data.clone(),
-            };
-            parameters.insert(name.path.clone(), data);
+            fitting.push((name, tensor));
         }
         let list = |what: &str, names: Vec<String>| {
             (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")))
@@ -337,12 +315,46 @@ impl StateDict {
                 problems.join("; ")
             )));
         }
+        // Only now, and of a size that is known: a small file may declare tensors of any size.
+        for (name, tensor) in fitting {
+            let data = self.numbers(tensor)?;
+            let data = match name.layout {
+                TorchLayout::Transposed => transposed(&data),
+                TorchLayout::Same => data,
+            };
+            parameters.insert(name.path.clone(), data);
+        }
         parameters.put_into(network)
+    }
+
+    /// The numbers of one of the network's tensors, checked.
+    fn numbers(&self, tensor: &PackTensor) -> Result<TensorData, Error> {
+        let name = &tensor.name;
+        if !holds_floats(tensor) {
+            return Err(self.refuse(format!(
+                "tensor {name} holds {:?}, expected floats of 16, 32 or 64 bits",
+                tensor.dtype
+            )));
+        }
+        let data = bridge::to_data(tensor).map_err(|error| self.refuse(format!("tensor {name}: {error}")))?;
+        let data = data.convert::<f32>();
+        let values = data.as_slice::<f32>().expect("they are 32-bit floats by now");
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(self.refuse(format!(
+                "tensor {name} holds NaN or infinity: the training that wrote it has diverged"
+            )));
+        }
+        if name.ends_with("running_var") && values.iter().any(|&value| value < 0.0) {
+            return Err(self.refuse(format!(
+                "tensor {name} holds a variance below 0, which there is not: save the network's state_dict() again"
+            )));
+        }
+        Ok(data)
     }
 
     /// The tensors by the names in `names`: without prefix, without `bn_dict`, and without what the original's scripts
     /// create and never use.
-    fn by_name(&self, names: &[TorchName]) -> Result<BTreeMap<String, &TensorData>, Error> {
+    fn by_name(&self, names: &[TorchName]) -> Result<BTreeMap<String, &PackTensor>, Error> {
         let bits = self.norm_bits();
         if bits.len() > 1 {
             let bits: Vec<&str> = bits.into_iter().collect();
@@ -351,8 +363,8 @@ impl StateDict {
                 bits.join(", ")
             )));
         }
-        let plain: Vec<(String, &TensorData)> = (self.tensors.iter())
-            .map(|(name, data)| (without_bn_dict(name), data))
+        let plain: Vec<(String, &PackTensor)> = (self.tensors.iter())
+            .map(|(name, tensor)| (without_bn_dict(name), tensor))
             .collect();
         let expected: BTreeSet<&str> = names.iter().map(|name| name.torch.as_str()).collect();
         // What stands in front of one of the names, and of how many.
@@ -363,11 +375,13 @@ impl StateDict {
             .map(|prefix| (prefix, 0))
             .collect();
         for (prefix, count) in &mut prefixes {
-            let of_network = |name: &str| {
+            // Masks and the like may be called as the weights that they are of.
+            let of_network = |(name, tensor): &&(String, &PackTensor)| {
                 name.strip_prefix(prefix)
                     .is_some_and(|name| expected.contains(name))
+                    && holds_floats(tensor)
             };
-            *count = plain.iter().filter(|(name, _)| of_network(name)).count();
+            *count = plain.iter().filter(of_network).count();
         }
         let most = prefixes.values().copied().max().unwrap_or_default();
         let likely: Vec<&str> = (prefixes.iter())
@@ -389,7 +403,7 @@ impl StateDict {
         };
         Ok(plain
             .iter()
-            .filter_map(|(name, data)| Some((name.strip_prefix(prefix)?.to_owned(), *data)))
+            .filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), *tensor)))
             .filter(|(name, _)| expected.contains(name.as_str()) || !unused(name))
             .collect())
     }
@@ -488,61 +502,54 @@ impl ModuleAdapter for ToTorch {
     }
 }
 
-/// What a `state_dict` and what people save beside it is made of.
-const HARMLESS: [&str; 20] = [
-    "_codecs.encode",
-    "argparse.Namespace",
-    "builtins.set",
-    "__builtin__.set",
-    "collections.OrderedDict",
-    "collections.defaultdict",
-    "numpy.dtype",
-    "numpy.ndarray",
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray._reconstruct",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "torch.Size",
-    "torch.device",
-    "torch._utils._rebuild_tensor",
-    "torch._utils._rebuild_tensor_v2",
-    "torch._utils._rebuild_parameter",
-    "torch._tensor._rebuild_from_type_v2",
-    "torch.nn.parameter.Parameter",
-    "torch.storage.UntypedStorage",
-];
-
-/// PyTorch's types of numbers.
-const DTYPES: [&str; 14] = [
-    "bfloat16",
-    "bool",
-    "complex64",
-    "complex128",
-    "float16",
-    "float32",
-    "float64",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "uint8",
-    "qint8",
-    "quint8",
-];
-
-/// The names above, `torch.float32` and `torch.FloatStorage`.
-fn harmless(name: &str) -> bool {
-    let own = name.strip_prefix("torch.").is_some_and(|name| {
-        let storage = name.strip_suffix("Storage");
-        DTYPES.contains(&name)
-            || storage.is_some_and(|kind| kind.chars().all(|char| char.is_ascii_alphabetic()))
-    });
-    own || HARMLESS.contains(&name)
+/// What a file is.
+enum Kind {
+    Safetensors,
+    Tar,
+    /// Of `torch.save`, or of no kind that is known here: the reader of such files says so.
+    PyTorch,
 }
 
-fn metadata(path: &Path) -> Result<HashMap<String, String>, Box<dyn std::error::Error>> {
-    let bytes = std::fs::read(path)?;
-    let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes)?;
+impl Kind {
+    /// By how the file begins.
+    fn of(path: &Path) -> io::Result<Self> {
+        let mut start = Vec::new();
+        File::open(path)?.take(262).read_to_end(&mut start)?;
+        // Safetensors begin with the length of a header in JSON, at most 100 MB.
+        let header = start.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        Ok(
+            if start.get(8) == Some(&b'{') && header.is_some_and(|length| length <= 100_000_000) {
+                Self::Safetensors
+            } else if start.ends_with(b"ustar") {
+                Self::Tar
+            } else {
+                Self::PyTorch
+            },
+        )
+    }
+}
+
+/// Why a file is not read as one of PyTorch's, and what to do.
+fn unreadable(error: &PytorchError) -> String {
+    match error {
+        PytorchError::Zip(_) => "its archive is cut short or damaged, copy it again".into(),
+        PytorchError::Pickle(PickleError::UnsupportedType(name)) => format!(
+            "it holds a `{name}`: sparse, quantised, nested and complex tensors, floats of 8 bits, TorchScript and tensors in \
+             other objects cannot be read; save the network's state_dict() alone with torch.save"
+        ),
+        error => format!(
+            "this is no PyTorch or safetensors file that can be read ({error}): save the network's state_dict() alone with \
+             torch.save"
+        ),
+    }
+}
+
+fn holds_floats(tensor: &PackTensor) -> bool {
+    matches!(tensor.dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16)
+}
+
+fn metadata(bytes: &[u8]) -> Result<HashMap<String, String>, safetensors::SafeTensorError> {
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes)?;
     Ok(metadata.metadata().clone().unwrap_or_default())
 }
 

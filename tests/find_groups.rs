@@ -6,7 +6,10 @@ mod common;
 use std::collections::BTreeSet;
 
 use burn::module::{Lora, Module, Param};
-use burn::nn::conv::{Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig};
+use burn::nn::conv::{
+    Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, Conv3d, Conv3dConfig, ConvTranspose1d, ConvTranspose1dConfig,
+    ConvTranspose2d, ConvTranspose2dConfig, DeformConv2d, DeformConv2dConfig,
+};
 use burn::nn::pool::{AdaptiveAvgPool2dConfig, MaxPool2dConfig};
 use burn::nn::{
     BatchNorm, BatchNormConfig, Embedding, EmbeddingConfig, GroupNorm, GroupNormConfig, LayerNorm,
@@ -1304,7 +1307,7 @@ fn widths_that_fill_an_array_are_found_for_any_module() {
 fn convolutions_are_found_for_the_mapper() {
     let net = Cnn8Config::new().init(&device());
     let found = conv_layers(&net, [1, 3, 40, 40], |net: &Cnn8, x: Tensor<4>| net.forward(x)).unwrap();
-    for ((found, expected), n) in found.iter().zip(net.conv_layers()).zip(0..) {
+    for ((found, expected), n) in found.layers.iter().zip(net.conv_layers()).zip(0..) {
         assert_eq!(found.name, format!("convs.{n}"));
         let named = ConvLayer {
             name: expected.name.clone(),
@@ -1312,7 +1315,77 @@ fn convolutions_are_found_for_the_mapper() {
         };
         assert_eq!(named, expected);
     }
-    assert_eq!(found.len(), 7);
+    assert_eq!(found.layers.len(), 7);
+    assert_eq!(found.left_out, [("linear".to_owned(), "linear layer".to_owned())]);
+}
+
+/// One of each kind of layer that multiplies by weights.
+#[derive(Module, Debug)]
+struct EveryKind {
+    conv: Conv2d,
+    offsets: Conv2d,
+    deformed: DeformConv2d,
+    up: ConvTranspose2d,
+    line: Conv1d,
+    volume: Conv3d,
+    long: ConvTranspose1d,
+    head: Linear,
+    matrix: Param<Tensor<2>>,
+}
+
+impl EveryKind {
+    fn new(device: &Device) -> Self {
+        let conv = |channels, side| Conv2dConfig::new(channels, [side, side]).init(device);
+        Self {
+            conv: conv([3, 4], 3),
+            offsets: conv([4, 2], 1),
+            deformed: DeformConv2dConfig::new([4, 4], [1, 1]).init(device),
+            up: ConvTranspose2dConfig::new([4, 2], [2, 2]).init(device),
+            line: Conv1dConfig::new(2, 3, 3).init(device),
+            volume: Conv3dConfig::new([1, 1], [1, 1, 1]).init(device),
+            long: ConvTranspose1dConfig::new([3, 3], 2).init(device),
+            head: LinearConfig::new(3, 2).init(device),
+            matrix: Param::from_tensor(Tensor::ones([2, 2], device)),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<3> {
+        let x = self.conv.forward(x);
+        let x = self.deformed.forward(x.clone(), self.offsets.forward(x), None);
+        let x = self.line.forward(self.up.forward(x).flatten(2, 3));
+        let x = self.volume.forward(x.reshape([1, 1, 1, 3, 23]));
+        let x = self.long.forward(x.reshape([1, 3, 23]));
+        let x = self.head.forward(x.swap_dims(1, 2));
+        // A weight that is computed from a weight is one too, and a product of two feature maps has none.
+        let x = x.matmul(self.matrix.val().transpose().unsqueeze());
+        x.clone().matmul(x.swap_dims(1, 2))
+    }
+}
+
+#[test]
+fn what_the_mapper_does_not_take_is_listed() {
+    let net = EveryKind::new(&Device::default());
+    let expected = [
+        ("deformed", "deformable convolution"),
+        ("up", "transposed convolution"),
+        ("line", "convolution over 1 axis"),
+        ("volume", "convolution over 3 axes"),
+        ("long", "transposed convolution"),
+        ("head", "linear layer"),
+        ("matrix", "linear layer"),
+    ];
+    // Quantised weights too are known by the latent ones.
+    let quantized = net
+        .clone()
+        .apply_reparameterization(WeightQuantizer::new(Bits::TWO));
+    for net in [net, quantized] {
+        let found = conv_layers(&net, [1, 3, 6, 6], EveryKind::forward).unwrap();
+        let names = found.layers.iter().map(|layer| layer.name.as_str());
+        assert_eq!(names.collect::<Vec<_>>(), ["conv", "offsets"]);
+        let left_out = found.left_out.iter();
+        let left_out = left_out.map(|(name, what)| (name.as_str(), what.as_str()));
+        assert_eq!(left_out.collect::<Vec<_>>(), expected);
+    }
 }
 
 #[test]

@@ -77,9 +77,113 @@ fn files_of_every_kind_hold_the_same_weights() {
     let network = load("parity/resnet20.safetensors", &resnet20());
     same(&load("pytorch/resnet20-checkpoint.pth", &resnet20()), &network);
     same(&load("pytorch/resnet20-everything.pt", &resnet20()), &network);
-    // With layers that are never used.
+    // With layers that are never used, and as a whole module.
     let network = load("parity/vgg13.safetensors", &vgg13());
     same(&load("pytorch/vgg13.pth", &vgg13()), &network);
+    same(&load("pytorch/vgg13-module.pth", &vgg13()), &network);
+}
+
+#[test]
+fn a_training_checkpoint_is_read_and_so_is_bfloat16() {
+    let small = Cnn8Config::new().with_widths([1; 7]);
+    let full = load("parity/cnn8.safetensors", &cnn8());
+    let full = Parameters::of(&full);
+    // Beside the network: a counter of 64-bit integers, a loss that is NaN, the state of a generator, bool masks under the
+    // names of the weights, and a scheduler's `collections.Counter`.
+    for (file, precision) in [("cnn8-training.pt", 0.0), ("cnn8-bfloat16.pt", 2f32.powi(-8))] {
+        let file = StateDict::read(&fixture(&format!("pytorch/{file}"))).unwrap();
+        assert_eq!(file.fit(&Cnn8Config::new()).unwrap(), small);
+        let network = file.load_into(small.init(&Device::default())).unwrap();
+        for (path, found) in Parameters::of(&network).iter() {
+            let found = found.as_slice::<f32>().unwrap();
+            // Of the first channel, so the numbers that stand first.
+            let expected = &full.values(path).unwrap()[..found.len()];
+            for (found, expected) in found.iter().zip(expected) {
+                let error = (found - expected).abs();
+                assert!(
+                    error <= precision * expected.abs(),
+                    "{path}: {found}, expected {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn masks_of_all_weights_are_not_a_second_network() {
+    use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("masked.safetensors");
+    let bytes = fs::read(fixture("parity/cnn8.safetensors")).unwrap();
+    let weights = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let ones = vec![1u8; 1 << 16];
+    let mut tensors = Vec::new();
+    for (name, tensor) in weights.iter() {
+        let Some(name) = name.strip_prefix("weights.") else {
+            continue;
+        };
+        let numbers = tensor.shape().iter().product();
+        let mask = TensorView::new(Dtype::BOOL, tensor.shape().to_vec(), &ones[..numbers]).unwrap();
+        tensors.push((format!("masks.{name}"), mask));
+        tensors.push((format!("model.{name}"), tensor));
+    }
+    serialize_to_file(tensors, None, &path).unwrap();
+    let file = StateDict::read(&path).unwrap();
+    let network = file.load_into(cnn8().init(&Device::default())).unwrap();
+    same(&network, &load("parity/cnn8.safetensors", &cnn8()));
+}
+
+#[test]
+fn a_file_is_known_by_what_is_in_it() {
+    let dir = TempDir::new().unwrap();
+    let network = load("parity/cnn8.safetensors", &cnn8());
+    for from in [
+        "pytorch/cnn8.pt",
+        "pytorch/cnn8-legacy.pth",
+        "parity/cnn8.safetensors",
+    ] {
+        for ending in [
+            ".pt",
+            ".pth",
+            ".pth.tar",
+            ".th",
+            ".ckpt",
+            ".bin",
+            ".safetensors",
+            "",
+        ] {
+            let path = dir.path().join(format!("file{ending}"));
+            fs::copy(fixture(from), &path).unwrap();
+            let file = StateDict::read(&path).unwrap();
+            same(
+                &file.load_into(cnn8().init(&Device::default())).unwrap(),
+                &network,
+            );
+        }
+    }
+    let path = dir.path().join("real.pth.tar");
+    let mut tar = vec![0; 1024];
+    tar[257..262].copy_from_slice(b"ustar");
+    for (bytes, reason) in [
+        (&tar[..], "this is a tar archive: unpack it"),
+        (&b"\x89HDF\r\n\x1a\n"[..], "no PyTorch or safetensors file"),
+        (&b"PK\x05\x06"[..], "cut short or damaged"),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        refused(StateDict::read(&path), &["real.pth.tar", reason]);
+    }
+}
+
+#[test]
+fn tensors_that_cannot_be_read_are_refused_wherever_they_are() {
+    refused(
+        StateDict::read(&fixture("pytorch/sparse.pt")),
+        &[
+            "sparse.pt",
+            "_rebuild_sparse_tensor",
+            "save the network's state_dict()",
+        ],
+    );
 }
 
 #[test]
@@ -165,34 +269,37 @@ fn what_does_not_fit_is_listed_by_name() {
 }
 
 #[test]
-fn a_pickle_that_calls_something_is_refused_and_not_run() {
-    refused(
-        StateDict::read(&fixture("pytorch/runs-code.pt")),
-        &["runs-code.pt", "system", "run code"],
-    );
-    // Nor where the result of the call is dropped, however the name is looked up, nor one of PyTorch's own.
-    for (name, asked) in [
-        ("runs-code-unseen", "`posix.system`"),
-        ("runs-code-unseen-compressed", "`posix.system`"),
-        ("runs-code-unseen-by-texts", "`posix.system`"),
-        ("runs-code-torch", "`torch.load`"),
+fn nothing_that_a_pickle_calls_is_run() {
+    // By the function whose result is kept, or is dropped; and however the function's name is put.
+    for name in [
+        "runs-code",
+        "runs-code-unseen",
+        "runs-code-unseen-compressed",
+        "runs-code-unseen-by-texts",
+        "runs-code-torch",
     ] {
-        let name = format!("{name}.pt");
-        refused(
-            StateDict::read(&fixture(&format!("pytorch/{name}"))),
-            &[&name, asked, "run code"],
+        let file = StateDict::read(&fixture(&format!("pytorch/{name}.pt"))).unwrap();
+        // What the call would have returned is no tensor.
+        let error = file.load_into(resnet20().init(&Device::default())).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("conv1.weight is 1, expected") && !error.contains("extra"),
+            "{error}"
         );
     }
-    // A whole module is no state_dict.
-    refused(
-        StateDict::read(&fixture("pytorch/vgg13-module.pth")),
-        &[
-            "vgg13-module.pth",
-            "Vgg13WithUnused",
-            "save the network's state_dict()",
-        ],
-    );
     assert!(!Path::new("hacked").exists());
+}
+
+#[test]
+fn a_small_file_takes_little_memory_whatever_it_declares() {
+    let path = fixture("pytorch/expanded.pt");
+    assert!(fs::metadata(&path).unwrap().len() < 2000);
+    let file = StateDict::read(&path).unwrap();
+    // The shape is compared before a number is read.
+    refused(
+        file.load_into(cnn8().init(&Device::default())),
+        &["layers.0.weight is 2147483648, expected 4x3x5x5"],
+    );
 }
 
 #[test]
@@ -250,8 +357,24 @@ fn numbers_that_cannot_be_are_named() {
         parameters.insert(vector, TensorData::new(numbers, [7]));
         let network = parameters.put_into(network).unwrap();
         save_safetensors(&network, &cnn8(), &digits(&cnn8()), &path, Weights::Latent).unwrap();
-        refused(StateDict::read(&path), &["odd.safetensors", torch, reason]);
+        let file = StateDict::read(&path).unwrap();
+        refused(
+            file.load_into(cnn8().init(&Device::default())),
+            &["odd.safetensors", torch, reason],
+        );
     }
+    // Whole numbers are no weights.
+    let bytes = fs::read(fixture("parity/cnn8.safetensors")).unwrap();
+    let entry = b"\"weights.layers.0.weight\":{\"dtype\":\"F32\"";
+    let at = bytes.windows(entry.len()).position(|text| text == entry).unwrap() + entry.len();
+    let mut whole = bytes;
+    whole[at - 4..at].copy_from_slice(b"I32\"");
+    fs::write(&path, whole).unwrap();
+    let file = StateDict::read(&path).unwrap();
+    refused(
+        file.load_into(cnn8().init(&Device::default())),
+        &["odd.safetensors", "holds I32, expected floats"],
+    );
 }
 
 #[test]

@@ -37,7 +37,8 @@ fn weight_reference(w: &[f64], bits: u8, upstream: &[f64]) -> (Vec<f64>, Vec<f64
     let e = w.iter().map(|w| w.abs()).sum::<f64>() / w.len() as f64;
     let th: Vec<f64> = w.iter().map(|w| w.tanh()).collect();
     let peak = th.iter().fold(0f64, |m, t| m.max(t.abs()));
-    let at = th.iter().position(|t| t.abs() == peak).unwrap();
+    // PyTorch's maximum of a whole tensor: all that are as large share its gradient.
+    let largest = th.iter().filter(|t| t.abs() == peak).count() as f64;
     let value = |t: f64| match bits {
         32 => e * t / peak,
         _ => {
@@ -53,8 +54,8 @@ fn weight_reference(w: &[f64], bits: u8, upstream: &[f64]) -> (Vec<f64>, Vec<f64
         .sum();
     let gradient = (0..w.len()).map(|i| {
         let mut g = upstream[i] * e / peak;
-        if i == at {
-            g += to_peak * th[i].signum();
+        if th[i].abs() == peak {
+            g += to_peak * th[i].signum() / largest;
         }
         g * (1.0 - th[i] * th[i])
     });
@@ -113,6 +114,64 @@ fn weights_and_gradients_match_f64_at_every_width() {
                 "{bits} bits: only {checked} draws away from the edges"
             );
         }
+    }
+}
+
+#[test]
+fn weights_that_share_the_largest_magnitude_share_its_gradient() {
+    let several = |large: f64, count: usize, at: &[usize]| {
+        let mut w: Vec<f64> = noise(6, count)
+            .iter()
+            .map(|v| f64::from((0.4 * v) as f32))
+            .collect();
+        at.iter().for_each(|&at| w[at] = large);
+        w
+    };
+    let f32s = |w: &[f64]| w.iter().map(|&w| f64::from(w as f32)).collect::<Vec<_>>();
+    let cases = [
+        ("all equal", vec![0.25; 4]),
+        ("all equal and negative", vec![-0.25; 4]),
+        ("two of four", f32s(&[0.5, -0.2, 0.1, 0.5])),
+        ("of opposite signs", f32s(&[-0.5, 0.2, 0.5, 0.1])),
+        ("large", f32s(&[2.0, -2.0, 0.1, 1.0])),
+        // Further apart than what one thread takes at a time.
+        ("far apart", several(0.75, 50_000, &[3, 20_000, 20_001, 49_999])),
+    ];
+    for (name, device) in devices() {
+        let device = device.autodiff();
+        for (case, w) in &cases {
+            let upstream = f32s(&noise(12, w.len()));
+            let (_, expected) = weight_reference(w, 32, &upstream);
+            let turned = |v: &[f64]| v.iter().rev().copied().collect::<Vec<_>>();
+            for composed in [false, true] {
+                let gradient_of = |w: &[f64], upstream: &[f64]| {
+                    let x = tensor::<1>(w, [w.len()], &device).require_grad();
+                    let y = if composed {
+                        vwc_sdk::quant::composed::quantize_weight(x.clone(), Bits::FULL)
+                    } else {
+                        quantize_weight(x.clone(), Bits::FULL)
+                    };
+                    gradient(&x, y, &tensor(upstream, [w.len()], &device))
+                };
+                let what = format!("{name}, {case}, composed {composed}");
+                let found = gradient_of(w, &upstream);
+                assert_close(&found, &expected, TOLERANCE * 10.0, &what);
+                // Whatever order they come in.
+                let found = turned(&gradient_of(&turned(w), &turned(&upstream)));
+                assert_close(&found, &expected, TOLERANCE * 10.0, &format!("{what}, turned"));
+            }
+        }
+        // Equal weights with equal gradients would all be scaled alike, which changes nothing.
+        let x = tensor::<1>(&[0.25; 4], [4], &device).require_grad();
+        let y = quantize_weight(x.clone(), Bits::ONE);
+        let g = gradient(&x, y, &tensor(&[1.0; 4], [4], &device));
+        assert!(g.iter().all(|g| g.abs() < 1e-6), "{name}: {g:?}");
+        // All zero: PyTorch divides by zero there, and this does not.
+        let x = tensor::<1>(&[0.0; 4], [4], &device).require_grad();
+        let y = quantize_weight(x.clone(), Bits::TWO);
+        assert_eq!(values(&y), [0.0; 4], "{name}");
+        let g = gradient(&x, y, &tensor(&noise(1, 4), [4], &device));
+        assert_eq!(g, [0.0; 4], "{name}");
     }
 }
 

@@ -64,6 +64,31 @@ torch.save(vgg.state_dict(), out / "vgg13.pth")
 torch.save(vgg, out / "vgg13-module.pth")
 
 
+# A CNN-8 of one channel a layer, as it lies in a training's checkpoint on a GPU of today.
+small = {
+    key: tensor[:, :1] if key == "fc.weight" else tensor if key == "fc.bias" else tensor[tuple(slice(1) for _ in tensor.shape[:2])]
+    for key, tensor in weights("cnn8").items()
+}
+small["layers.0.weight"] = weights("cnn8")["layers.0.weight"][:1]
+small = {key: tensor.clone() for key, tensor in small.items()}
+torch.save({key: tensor.bfloat16() for key, tensor in small.items()}, out / "cnn8-bfloat16.pt")
+optimizer = torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=0.1)
+training = {
+    "epoch": torch.tensor(3),
+    "loss": torch.tensor(float("nan")),
+    "rng_state": torch.get_rng_state(),
+    "masks": {key: tensor > 0 for key, tensor in small.items() if tensor.dim() == 4},
+    "model": small,
+    "optimizer": optimizer.state_dict(),
+    "scheduler": torch.optim.lr_scheduler.MultiStepLR(optimizer, [10, 20, 20]).state_dict(),
+}
+torch.save(training, out / "cnn8-training.pt")
+# Tensors beside the network that Burn's reader does not know.
+torch.save({"model": small["fc.bias"], "mask": torch.eye(2).to_sparse()}, out / "sparse.pt")
+# One number that is said to be eight gigabytes.
+torch.save({"layers.0.weight": torch.zeros(1).expand(1 << 31)}, out / "expanded.pt")
+
+
 # The original's networks in full precision, whole.
 torch.save(weights("resnet20-published"), out / "resnet20-published.pth")
 vgg = Vgg13WithUnused([3, 4, 4, 5, 5, 6, 6, 7, 7, 8], None, None, hidden=(6, 7), published=True)

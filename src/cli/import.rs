@@ -22,7 +22,7 @@ use crate::{DeviceName, Error, files};
 #[derive(Args, Clone, Debug)]
 #[command(after_help = IMPORT)]
 pub struct ImportArgs {
-    /// A file that torch.save wrote (.pt, .pth), or safetensors
+    /// A file that torch.save wrote (.pt, .pth, .pth.tar, .th, .ckpt, .bin), or safetensors: what it is, its contents say
     pub file: PathBuf,
 
     /// The network [default: what a file that `vwc-sdk export` wrote says]

@@ -83,21 +83,26 @@ fn round_chunk<S: macerator::Simd>(scale: WeightScale, levels: Option<u32>, out:
 
 /// The gradient of the weights from that of the quantised ones.
 ///
-/// It passes the rounding as it is, and goes through `tanh` and through its maximum, but not through `E`.
+/// It passes the rounding as it is, and goes through `tanh` and through its maximum, but not through `E`. Weights that share
+/// the largest magnitude share the maximum's gradient evenly, as PyTorch's `max` over a whole tensor has it.
 pub fn quantize_weight_backward(weight: &[f32], scale: WeightScale, grad: &[f32], out: &mut [f32]) {
     let WeightScale { mean, peak, flat } = scale;
-    // Per chunk: the sum of gradient times tanh, and where tanh is largest.
-    let sums: Vec<(f64, f32, usize)> = out
+    // Per chunk: the sum of gradient times tanh, the largest magnitude of tanh, and where it is.
+    let sums: Vec<(f64, f32, Vec<usize>)> = out
         .par_chunks_mut(CHUNK)
         .zip(weight.par_chunks(CHUNK).zip(grad.par_chunks(CHUNK)))
         .map(|(out, (weight, grad))| {
             tanh(weight, out);
-            let (mut sum, mut largest, mut at) = (0.0, -1.0, 0);
+            let (mut sum, mut largest, mut at) = (0.0, -1.0, Vec::new());
             for (n, (out, grad)) in out.iter_mut().zip(grad).enumerate() {
                 let t = *out;
                 sum += f64::from(grad * t);
-                if t.abs() > largest {
-                    (largest, at) = (t.abs(), n);
+                if t.abs() >= largest {
+                    if t.abs() > largest {
+                        largest = t.abs();
+                        at.clear();
+                    }
+                    at.push(n);
                 }
                 *out = grad * mean / peak * (1.0 - t * t);
             }
@@ -107,13 +112,19 @@ pub fn quantize_weight_backward(weight: &[f32], scale: WeightScale, grad: &[f32]
     if flat {
         return;
     }
-    let (chunk, &(_, largest, at)) = (sums.iter().enumerate())
-        .reduce(|best, next| if next.1.1 > best.1.1 { next } else { best })
-        .expect("a weight tensor is not empty");
-    let at = chunk * CHUNK + at;
-    let sum: f64 = sums.iter().map(|sum| sum.0).sum();
+    let sum: f64 = sums.iter().map(|(sum, ..)| sum).sum();
+    let largest = sums
+        .iter()
+        .fold(-1.0f32, |max, (_, largest, _)| max.max(*largest));
+    let at: Vec<usize> = (sums.iter().enumerate())
+        .filter(|(_, (_, of_chunk, _))| *of_chunk == largest)
+        .flat_map(|(chunk, (.., at))| at.iter().map(move |at| chunk * CHUNK + at))
+        .collect();
     let through_peak = -(sum * f64::from(mean) / f64::from(peak) / f64::from(peak)) as f32;
-    out[at] += through_peak * weight[at].signum() * (1.0 - largest * largest);
+    let share = through_peak / at.len() as f32;
+    for at in at {
+        out[at] += share * weight[at].signum() * (1.0 - largest * largest);
+    }
 }
 
 /// `tanh` of every number.

@@ -27,8 +27,8 @@ pub use full_precision::FullPrecision;
 pub use parameters::Parameters;
 pub use resnet20::{BlockOrder, ResNet20, ResNet20Config, ResidualBlock, Shortcut};
 pub use torch::{TorchLayout, TorchName};
-pub use traced::conv_layers;
 pub(crate) use traced::traced_layers;
+pub use traced::{ModuleLayers, conv_layers};
 pub use vgg13::{Vgg13, Vgg13Config};
 
 use crate::Error;

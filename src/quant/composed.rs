@@ -11,7 +11,7 @@ use burn::tensor::{
 
 use super::{Activation, Bits};
 use crate::quant::activation::Kind;
-use crate::quant::ste::quantize;
+use crate::quant::ste::{quantize, straight_through};
 
 /// The smallest `max|tanh W|` that a weight tensor is scaled by. Below it the tensor counts as all zero: dividing by
 /// it, or by its square in the backward pass, stays finite in f32.
@@ -21,13 +21,25 @@ pub(super) const SMALLEST_PEAK: f64 = 1e-15;
 pub fn quantize_weight<const D: usize>(weight: Tensor<D>, bits: Bits) -> Tensor<D> {
     let scale = weight.clone().detach().abs().mean();
     let tanh = weight.tanh();
-    let peak = tanh.clone().abs().max().clamp_min(SMALLEST_PEAK);
+    let peak = largest(tanh.clone().abs()).clamp_min(SMALLEST_PEAK);
     let unit = tanh / peak.reshape([1; D]);
     let signed = match bits.levels() {
         None => unit,
         Some(_) => quantize(unit * 0.5 + 0.5, bits) * 2.0 - 1.0,
     };
     signed * scale.reshape([1; D])
+}
+
+/// The largest of `x`, `[1]`, with a gradient that is shared evenly by all that are as large. Burn's own goes to one of them
+/// alone.
+fn largest<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+    let value = x.clone().detach().max();
+    if !x.is_autodiff() {
+        return value;
+    }
+    let shares = x.clone().detach().equal(value.clone().reshape([1; D])).float();
+    let count = shares.clone().sum();
+    straight_through((x * shares).sum() / count, value)
 }
 
 /// As [`quantize_activation`](super::quantize_activation).

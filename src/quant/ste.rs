@@ -31,8 +31,12 @@ pub fn quantize<const D: usize>(x: Tensor<D>, bits: Bits) -> Tensor<D> {
 /// rounding as 1, through `tanh` and its maximum as they are, and not through `E`.
 /// DoReFa-Net (Zhou et al., 2016), equation 9, with the scale `E` of its equation 7 at every bit width.
 ///
-/// Weights that are all zero, or all the same, give finite values and finite gradients: a tensor whose largest
-/// magnitude is under 1e-15 is treated as zero. Any shape.
+/// Weights that share the largest magnitude share the gradient of the maximum evenly, as with PyTorch's `torch.max` over
+/// a whole tensor, which DoReFa-Net is usually written with. So the gradient does not depend on the order of the weights,
+/// and weights that are all the same and receive the same gradient receive zero.
+///
+/// Weights that are all zero give zeros and a gradient of zero: a tensor whose largest magnitude is under 1e-15 is treated
+/// as zero. Any shape.
 pub fn quantize_weight<const D: usize>(weight: Tensor<D>, bits: Bits) -> Tensor<D> {
     #[cfg(feature = "flex")]
     if crate::kernels::apply_to(&weight) {

@@ -102,6 +102,7 @@ impl<C: NetworkConfig> Saved<C> {
             .validate()
             .map_err(|error| format!("{error}: restore the file, or train again"))?;
         let outputs = self.structure.classes();
+        let legacy = self.input.is_none();
         let input = match self.input {
             Some(input) => input,
             None if self.recipe.epochs == 0 => {
@@ -122,7 +123,7 @@ impl<C: NetworkConfig> Saved<C> {
         let [train, valid, _] = self.pictures;
         let imported = self.recipe.epochs == 0;
         let source = self.source.or_else(|| {
-            let words = (!imported).then_some(&self.data)?;
+            let words = (legacy && !imported).then_some(&self.data)?;
             DataSource::from_words(words, train + valid)
         });
         Ok(RunConfig {
