@@ -244,7 +244,10 @@ mod tests {
         });
         assert_eq!(failed.unwrap_err().to_string(), "no more");
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::read(dir.path().join("writing-o.vwcp")).unwrap(), b"a user's own");
+        assert_eq!(
+            fs::read(dir.path().join("writing-o.vwcp")).unwrap(),
+            b"a user's own"
+        );
         assert_eq!(names(dir.path()), ["o.vwcp", "writing-o.vwcp"]);
         assert!(write(dir.path(), b"x").is_err());
         let long = dir.path().join("x".repeat(250));
@@ -299,7 +302,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let old = |name: &str| {
             let file = File::create(dir.path().join(name)).unwrap();
-            file.set_modified(std::time::SystemTime::now() - 2 * ABANDONED).unwrap();
+            file.set_modified(std::time::SystemTime::now() - 2 * ABANDONED)
+                .unwrap();
             file
         };
         old(".vwc-sdk-writing-killed");

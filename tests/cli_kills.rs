@@ -28,7 +28,11 @@ fn points(count: usize, some: usize) -> Vec<usize> {
 }
 
 fn at(place: &Place, variable: &str, point: usize, args: &str) -> Output {
-    place.command(args).env(variable, point.to_string()).output().unwrap()
+    place
+        .command(args)
+        .env(variable, point.to_string())
+        .output()
+        .unwrap()
 }
 
 /// How many points a run passes.
@@ -42,7 +46,11 @@ fn count(run: impl Fn(usize) -> Output) -> usize {
     let mut low = high / 2;
     while low + 1 < high {
         let middle = usize::midpoint(low, high);
-        if killed(middle) { low = middle } else { high = middle }
+        if killed(middle) {
+            low = middle
+        } else {
+            high = middle
+        }
     }
     low
 }
@@ -57,7 +65,10 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
             let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
             if path.is_dir() {
                 open.push(path);
-            } else if !["run.log", "metrics.csv", "manifest.json", ".lock"].iter().any(|end| name.ends_with(end)) {
+            } else if !["run.log", "metrics.csv", "manifest.json", ".lock"]
+                .iter()
+                .any(|end| name.ends_with(end))
+            {
                 found.push((name, fs::read(&path).unwrap()));
             }
         }
@@ -70,7 +81,8 @@ fn results(place: &Place) -> Value {
     serde_json::from_str(&fs::read_to_string(place.path("r/results.json")).unwrap()).unwrap()
 }
 
-const TRAIN: &str = "train --network resnet20 --widths 3,4,5 --pictures 40 --batch_size 18 --total_epochs 2 --directory r";
+const TRAIN: &str =
+    "train --network resnet20 --widths 3,4,5 --pictures 40 --batch_size 18 --total_epochs 2 --directory r";
 const PRUNE: &str = "prune --directory r --ratio 0.3 --f 1 --budget 100 --total_epochs 1";
 
 /// Kills `args`, or has the disk be full, at each of some points, each time from what `prepare` makes, and expects that `args` with
@@ -111,7 +123,9 @@ fn disturb(args: &str, again: &str, some: usize, prepare: impl Fn(&Place)) {
             assert_eq!(names(&found), names(&files), "{variable}={point}");
             for (name, bytes) in &files {
                 if name.ends_with("model.bpk") {
-                    let same = found.iter().any(|(found, found_bytes)| found == name && found_bytes == bytes);
+                    let same = found
+                        .iter()
+                        .any(|(found, found_bytes)| found == name && found_bytes == bytes);
                     assert!(same, "{variable}={point}: {name} differs");
                 }
             }
@@ -128,13 +142,18 @@ fn a_training_that_is_killed_anywhere_is_resumed() {
 fn a_pruning_that_is_killed_anywhere_is_resumed() {
     let trained = vwc_sdk();
     trained.data(TRAIN);
-    disturb(PRUNE, "--resume", 12, |place| copy(&trained.path("r"), &place.path("r")));
+    disturb(PRUNE, "--resume", 12, |place| {
+        copy(&trained.path("r"), &place.path("r"))
+    });
 }
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
-        let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        let (from, to) = (
+            entry.as_ref().unwrap().path(),
+            to.join(entry.unwrap().file_name()),
+        );
         if from.is_dir() {
             copy(&from, &to);
         } else {
@@ -156,9 +175,9 @@ fn exports_and_imports_are_whole_or_not_there() {
         assert!(fs::read(place.path(file)).unwrap() == whole, "{file}");
         for before in [None, Some(b"what was there".as_slice())] {
             let count = count(|point| at(&place, "VWC_SDK_KILL_AT", point, &args));
-            for (variable, point) in (1..=count).flat_map(|point| {
-                [("VWC_SDK_KILL_AT", point), ("VWC_SDK_FAIL_AT", point)]
-            }) {
+            for (variable, point) in
+                (1..=count).flat_map(|point| [("VWC_SDK_KILL_AT", point), ("VWC_SDK_FAIL_AT", point)])
+            {
                 match before {
                     None => drop(fs::remove_file(place.path(file))),
                     Some(bytes) => fs::write(place.path(file), bytes).unwrap(),

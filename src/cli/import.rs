@@ -174,7 +174,9 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
     let source = format!("imported from {}", args.file.display());
     // Whole or not at all: half a folder would stand in the way of the next try.
     files::replace_folder(&args.directory, |folder| {
-        RunDir::new(folder.join(ORIGINAL)).import(&network, &config, &input, &source).map(drop)
+        RunDir::new(folder.join(ORIGINAL))
+            .import(&network, &config, &input, &source)
+            .map(drop)
     })?;
     say!(
         "{} {}, widths {:?}, {} parameters: kept in {}",

@@ -271,7 +271,10 @@ fn zero_or_more(text: &str) -> Result<f64, String> {
 const MAX_COUNT: usize = 10_000_000;
 
 fn at_least_one(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=MAX_COUNT).contains(number));
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=MAX_COUNT).contains(number));
     number.ok_or_else(|| format!("expected a whole number from 1 up, to {MAX_COUNT} at most"))
 }
 

@@ -59,7 +59,10 @@ fn said<T: PartialEq + std::fmt::Display>(flag: &str, given: Option<T>, kept: Op
 #[cfg(feature = "train")]
 fn accept_changes(dir: &crate::train::RunDir) -> Result<(), crate::Error> {
     for path in dir.accept_changes()? {
-        say!("{}: it has changed since the run wrote it, and is taken as it is", path.display());
+        say!(
+            "{}: it has changed since the run wrote it, and is taken as it is",
+            path.display()
+        );
     }
     Ok(())
 }

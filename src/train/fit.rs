@@ -13,7 +13,9 @@ use burn::train::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::checkpoint::{EpochKeeper, EpochPoints, WholeFiles, any as any_checkpoint, best, last_complete, part};
+use super::checkpoint::{
+    EpochKeeper, EpochPoints, WholeFiles, any as any_checkpoint, best, last_complete, part,
+};
 use super::classifier::Classifier;
 use super::metrics::{accuracy, loss};
 use super::renderer::BarRenderer;

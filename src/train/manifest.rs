@@ -79,11 +79,7 @@ impl Manifest {
 const ADVICE: &str = "restore it, or take it as it is with `--accept-changes`";
 
 /// Has `write` fill the file `name` of the run in `dir`, as [`files::replace`] does, and enters it.
-pub(super) fn replace(
-    dir: &Path,
-    name: &str,
-    write: impl FnOnce(&Path) -> io::Result<()>,
-) -> io::Result<()> {
+pub(super) fn replace(dir: &Path, name: &str, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     files::replace(&dir.join(name), |to| {
         write(to)?;
         let new = Sum::of(&fs::read(to)?);
@@ -126,7 +122,9 @@ pub(super) fn read(dir: &Path, name: &str, legacy: bool) -> Result<Vec<u8>, Erro
     let Some(sums) = manifest.files.get(name) else {
         return Err(broken(
             &path,
-            format!("the run did not write it: remove it, or take it as it is with `--accept-changes` ({NAME})"),
+            format!(
+                "the run did not write it: remove it, or take it as it is with `--accept-changes` ({NAME})"
+            ),
         ));
     };
     if sums.contains(&Sum::of(&bytes)) {

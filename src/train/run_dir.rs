@@ -460,7 +460,14 @@ fn peek<T: DeserializeOwned>(dir: &Path) -> Result<T, Error> {
 fn exists(path: &Path) -> Result<bool, Error> {
     match fs::metadata(path) {
         Ok(found) => Ok(found.is_file()),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(false)
+        }
         Err(error) => Err(Error::io(path, "read")(error)),
     }
 }
