@@ -9,7 +9,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Output;
 
+use burn::tensor::{Device, TensorData};
 use serde_json::Value;
+use vwc_sdk::models::{Parameters, ResNet20Config};
+use vwc_sdk::train::RunDir;
 
 #[path = "common/place.rs"]
 mod place;
@@ -77,6 +80,19 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
+/// The network of a run, tensor for tensor.
+fn tensors(run: &Path) -> Vec<(String, Vec<f32>)> {
+    let (network, _) = RunDir::new(run)
+        .load::<ResNet20Config>(&Device::default())
+        .unwrap();
+    let parameters = Parameters::of(&network);
+    let values = |data: &TensorData| data.clone().try_into_vec::<f32>().unwrap();
+    parameters
+        .iter()
+        .map(|(path, data)| (path.to_string(), values(data)))
+        .collect()
+}
+
 fn results(place: &Place) -> Value {
     serde_json::from_str(&fs::read_to_string(place.path("r/results.json")).unwrap()).unwrap()
 }
@@ -121,12 +137,10 @@ fn disturb(args: &str, again: &str, some: usize, prepare: impl Fn(&Place)) {
                 names.filter(|name| !name.contains(".vwc-sdk-writing-")).collect()
             };
             assert_eq!(names(&found), names(&files), "{variable}={point}");
-            for (name, bytes) in &files {
-                if name.ends_with("model.bpk") {
-                    let same = found
-                        .iter()
-                        .any(|(found, found_bytes)| found == name && found_bytes == bytes);
-                    assert!(same, "{variable}={point}: {name} differs");
+            for name in names(&files) {
+                if let Some(run) = name.strip_suffix("/model.bpk") {
+                    let [ours, theirs] = [&place, &whole].map(|place| tensors(&place.path("r").join(run)));
+                    assert!(ours == theirs, "{variable}={point}: {name} differs");
                 }
             }
         }

@@ -439,7 +439,8 @@ fn is_legacy(dir: &Path) -> Result<bool, Error> {
     struct Since04 {
         input: Option<IgnoredAny>,
     }
-    Ok(peek::<Since04>(dir)?.input.is_none())
+    // Without a configuration there is no run whose files could have been entered.
+    Ok(!exists(&dir.join("config.json"))? || peek::<Since04>(dir)?.input.is_none())
 }
 
 /// A part of the configuration of the run in `dir`, before its checksum is compared: which network and version it is decides how the
