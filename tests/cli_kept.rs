@@ -161,6 +161,7 @@ fn pictures_are_normalised_as_in_training_by_every_reader() {
     fields.remove("input");
     fields.insert("version".into(), "0.3.0".into());
     fs::write(&path, old.to_string()).unwrap();
+    fs::remove_file(place.path("granted/original/manifest.json")).unwrap();
     let error = place.refused("export granted/original x.vwcp", 1);
     assert!(error.contains("import its file again"), "{error}");
 }

@@ -299,6 +299,7 @@ fn resuming_another_run_is_refused_and_harms_nothing() {
     for since in ["augment", "input", "source", "checksums", "mapping"] {
         assert!(fields.remove(since).is_some(), "{since}");
     }
+    fs::remove_file(run.join("manifest.json")).unwrap();
     fs::write(&path, config.to_string()).unwrap();
     again(&splits()).unwrap();
 }
@@ -353,7 +354,7 @@ fn damaged_files_are_named() {
         fs::write(run.join("model.bpk"), &model[..cut]).unwrap();
         let message = load();
         assert!(
-            message.contains("model.bpk") && message.contains("train again"),
+            message.contains("model.bpk") && message.contains("not as the run wrote it"),
             "{cut}: {message}"
         );
     }
@@ -369,6 +370,7 @@ fn damaged_files_are_named() {
     parameters.insert("convs.3.weight", TensorData::new(weights, shape));
     let network = parameters.put_into(network).unwrap();
     network.into_record().save(run.join("model.bpk")).unwrap();
+    RunDir::new(&run).accept_changes().unwrap();
     assert!(
         load().contains("convs.3.weight holds NaN or infinity"),
         "{}",

@@ -16,7 +16,6 @@ use crate::{
         plot::{CyclesPanel, MAX_PANELS, cycles_by_method},
         sweep_csv, sweep_reasons, sweep_rows, sweep_table,
     },
-    text,
 };
 
 /// Set methods beside each other: the cycles of networks on arrays, a column for each method.
@@ -227,7 +226,7 @@ fn csv(points: &[SweepPoint]) -> String {
 
 /// A line on standard error. Names in it may come from files.
 fn say(line: &str) {
-    eprintln!("{}", text::shown(line));
+    say!("{line}");
 }
 
 fn json(points: &[SweepPoint]) -> String {
