@@ -179,6 +179,20 @@ pub(super) fn plain(node: &NodeProto) -> Option<Plain<'_>> {
             }
             // Not operators of ONNX. tract's `ConstantLike` fills a tensor of any size as soon as it is seen.
             "ConstantLike" | ALIKE => None,
+            // tract counts the axes of further outputs, and up to 2^64 of them.
+            "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization" => {
+                (node.output.len() == 1).then_some(Plain {
+                    operator: ALIKE,
+                    inputs: inputs(&[0, 0]),
+                    without: &[],
+                })
+            }
+            // No operator of ONNX's own. tract counts the axes of a scalar up to 2^64.
+            "MatMulNBits" => None,
+            // tract takes an axis that lies before the first for one near 2^64.
+            "OneHot" if attribute(node, "axis").is_some_and(|axis| axis.i < -1) => None,
+            // How many there are is not known.
+            "NonZero" => None,
             _ => Some(Plain {
                 operator,
                 inputs: node.input.clone(),

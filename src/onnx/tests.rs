@@ -251,7 +251,7 @@ fn hostile_numbers_are_refused_before_anything_is_allocated() {
 fn graphs_of_too_many_nodes_are_refused() {
     let nodes = vec![NodeProto::default(); MAX_PARTS];
     let said = refused(model(&[1, 3, 8, 8], vec![], nodes), None);
-    assert!(said.contains("more than 100000 nodes"), "{said}");
+    assert!(said.contains("more than 50000 nodes"), "{said}");
 }
 
 #[test]
