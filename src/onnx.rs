@@ -240,18 +240,35 @@ fn from_model(
     })
 }
 
-fn malformed(what: impl Into<String>) -> OnnxError {
-    OnnxError::Malformed(what.into())
+fn malformed(what: impl AsRef<str>) -> OnnxError {
+    OnnxError::Malformed(printable(what.as_ref()))
+}
+
+/// A text of the file with its control characters escaped: a terminal would obey them.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            printable.extend(character.escape_default());
+        } else {
+            printable.push(character);
+        }
+    }
+    printable
 }
 
 /// What a node is called: its name, which may be missing, or its first output's, which may not.
 fn called(node: &NodeProto) -> String {
     let name = Some(&node.name).filter(|name| !name.is_empty());
-    name.or(node.output.first()).cloned().unwrap_or_default()
+    name.or(node.output.first())
+        .map_or_else(String::new, |name| printable(name))
 }
 
 /// Gives every node a name of its own. ONNX does not check that they differ.
 fn make_names_unique(nodes: &mut [NodeProto]) {
+    for node in &mut *nodes {
+        node.name = printable(&node.name);
+    }
     let given: HashSet<String> = nodes.iter().map(|node| node.name.clone()).collect();
     let mut used = HashSet::new();
     let mut numbers: HashMap<String, usize> = HashMap::new();
@@ -260,7 +277,11 @@ fn make_names_unique(nodes: &mut [NodeProto]) {
             continue;
         }
         let is_free = |name: &String| !name.is_empty() && !given.contains(name) && !used.contains(name);
-        let output = node.output.first().filter(|output| is_free(output)).cloned();
+        let output = node
+            .output
+            .first()
+            .map(|output| printable(output))
+            .filter(is_free);
         let name = output.unwrap_or_else(|| {
             let stem = called(node);
             let number = numbers.entry(stem.clone()).or_insert(1);
@@ -288,7 +309,7 @@ fn refuse_hidden_convolutions(graph: &GraphProto, functions: &[FunctionProto]) -
             if is_convolution(node) {
                 return Err(OnnxError::Nested {
                     node: called(node),
-                    outer: outer.to_owned(),
+                    outer: printable(outer),
                 });
             }
             refuse_in(node, outer, is_call)?;
@@ -365,8 +386,9 @@ fn say_sizes(graph: &mut GraphProto, input_size: Option<[usize; 2]>) -> Result<(
             for (axis, index) in picture.into_iter().flatten().enumerate() {
                 if sizes[index].is_none() {
                     used = true;
-                    let [height, width] =
-                        input_size.ok_or_else(|| OnnxError::OpenSize { input: name.clone() })?;
+                    let [height, width] = input_size.ok_or_else(|| OnnxError::OpenSize {
+                        input: printable(&name),
+                    })?;
                     sizes[index] = Some([height, width][axis]);
                 }
             }
@@ -394,7 +416,7 @@ fn convolution(node: &NodeProto, shapes: &Shapes) -> Result<ConvLayer, OnnxError
     };
     let unknown = |value: &str| OnnxError::Unknown {
         node: name.clone(),
-        past: shapes.stopped_before(value),
+        past: printable(&shapes.stopped_before(value)),
     };
     let input = value(0, "input")?;
     let weight = value(if node.op_type == "QLinearConv" { 3 } else { 1 }, "weight")?;

@@ -114,12 +114,24 @@ type Inferred = HashMap<String, Sizes>;
 
 /// The shape of every value whose rank is known.
 pub(super) fn infer(model: &ModelProto, graph: &GraphProto) -> Result<Inferred, OnnxError> {
-    let left = Arc::new(AtomicU64::new(MAX_WORK));
+    infer_within(MAX_WORK, model, graph).map(|(inferred, _)| inferred)
+}
+
+/// The shapes, and what is left of the `work` that inference may take.
+pub(super) fn infer_within(
+    work: u64,
+    model: &ModelProto,
+    graph: &GraphProto,
+) -> Result<(Inferred, u64), OnnxError> {
+    let left = Arc::new(AtomicU64::new(work));
     let inferred = quietly(|| infer_with_tract(model, graph, &left).ok()).flatten();
-    if left.load(Relaxed) == 0 {
+    let left = left.load(Relaxed);
+    if left == 0 {
         return Err(OnnxError::TooMuchWork);
     }
-    inferred.ok_or_else(|| malformed("no shape could be inferred, as its graph contradicts itself"))
+    let inferred =
+        inferred.ok_or_else(|| malformed("no shape could be inferred, as its graph contradicts itself"))?;
+    Ok((inferred, left))
 }
 
 fn infer_with_tract(model: &ModelProto, graph: &GraphProto, left: &Arc<AtomicU64>) -> TractResult<Inferred> {

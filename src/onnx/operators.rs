@@ -3,7 +3,7 @@
 
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
-use super::{OnnxError, called};
+use super::{OnnxError, called, printable};
 
 /// The operators that ONNX Runtime adds to ONNX.
 const ONNX_RUNTIME: &str = "com.microsoft";
@@ -81,9 +81,9 @@ pub(super) fn refuse_unreadable(node: &NodeProto) -> Result<(), OnnxError> {
 /// An operator, with its domain unless that is ONNX's own.
 pub(super) fn described(node: &NodeProto) -> String {
     if is_standard(node) {
-        node.op_type.clone()
+        printable(&node.op_type)
     } else {
-        format!("{} of the domain {}", node.op_type, node.domain)
+        printable(&format!("{} of the domain {}", node.op_type, node.domain))
     }
 }
 
