@@ -43,8 +43,8 @@ const STEP: u64 = 1000;
 const MAX_FOLDED: usize = 1 << 10;
 
 /// The operators whose values are worked out: those that compute shapes. Others, such as a pool with a window of any
-/// size, can take any time on a few numbers.
-const FOLDED: [&str; 47] = [
+/// size, can take any time on a few numbers. `Range` is not among them: tract takes one that descends for a short one.
+const FOLDED: [&str; 46] = [
     "Abs",
     "Add",
     "And",
@@ -75,7 +75,6 @@ const FOLDED: [&str; 47] = [
     "Neg",
     "Not",
     "Or",
-    "Range",
     "ReduceMax",
     "ReduceMin",
     "ReduceProd",
@@ -99,6 +98,9 @@ const RANK_FROM_LENGTH: [&str; 4] = ["ConstantOfShape", "Pad", "Shape", "Tile"];
 
 /// The longest list of one or two numbers for each axis.
 const MAX_LIST: usize = 2 * MAX_AXES;
+
+/// The longest list in an attribute, such as one of the sizes of parts.
+const MAX_ATTRIBUTE: usize = 128;
 
 /// The attributes that name axes or count them.
 const AXES_ATTRIBUTES: [&str; 6] = ["axes", "axis", "batch_axis", "batch_dims", "perm", "time_axis"];
@@ -248,7 +250,7 @@ fn is_within_limits(attribute: &AttributeProto) -> bool {
         attribute.floats.len(),
         attribute.strings.len(),
     ];
-    lengths.iter().all(|&length| length <= MAX_LIST)
+    lengths.iter().all(|&length| length <= MAX_ATTRIBUTE)
         && (!AXES_ATTRIBUTES.contains(&&*attribute.name)
             || attribute.ints.iter().chain([&attribute.i]).all(is_axis))
 }
@@ -282,15 +284,22 @@ fn build(context: &ParsingContext, node: &NodeProto) -> TractResult<Built> {
             "GridSample" => 2,
             _ => 0,
         },
-        axes_input: match &*node.op_type {
-            "Pad" | "Slice" => Some(3),
-            "Squeeze" | "Unsqueeze" => Some(1),
-            operator if operator.starts_with("Reduce") => Some(1),
-            _ => None,
-        },
+        axes_input: axes_input(node),
         left: Arc::default(),
     };
     Ok((Box::new(folding), closures))
+}
+
+/// Which of a node's inputs, of those that are there, names axes.
+fn axes_input(node: &NodeProto) -> Option<usize> {
+    let place = match &*node.op_type {
+        "Pad" | "Slice" => 3,
+        "Squeeze" | "Unsqueeze" => 1,
+        operator if operator.starts_with("Reduce") => 1,
+        _ => return None,
+    };
+    let before = node.input.get(..place)?;
+    Some(before.iter().filter(|input| !input.is_empty()).count())
 }
 
 /// An operator that keeps the shape of its first input; see [`ALIKE`]. It is never worked out on constants, as what it

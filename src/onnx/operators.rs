@@ -192,7 +192,7 @@ pub(super) fn plain(node: &NodeProto) -> Option<Plain<'_>> {
             // tract takes an axis that lies before the first for one near 2^64.
             "OneHot" if attribute(node, "axis").is_some_and(|axis| axis.i < -1) => None,
             // How many there are is not known.
-            "NonZero" => None,
+            "NonMaxSuppression" | "NonZero" => None,
             _ => Some(Plain {
                 operator,
                 inputs: node.input.clone(),

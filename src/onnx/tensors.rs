@@ -18,8 +18,8 @@ const SMALL: usize = 64;
 /// The largest dimension of a tensor.
 pub(super) const MAX_TENSOR_DIMENSION: i64 = 1 << 31;
 
-/// The most axes of a tensor: as many as NumPy has.
-pub(super) const MAX_AXES: usize = 64;
+/// The most axes of a tensor. Networks use up to eight; the time of a step grows with their cube.
+pub(super) const MAX_AXES: usize = 16;
 
 /// The number of `UINT2` and of `INT2` among ONNX's types, which tract's version of ONNX ends before.
 const TWO_BITS: [i32; 2] = [25, 26];
