@@ -103,11 +103,11 @@ fn signals_that_were_ignored_stay_ignored() {
         let place = vwc_sdk();
         let program = env!("CARGO_BIN_EXE_vwc-sdk");
         let start = |setup: &str| {
-            Command::new("sh")
-                .args([
-                    "-c",
-                    &format!("{setup} exec {program} train {SMALL} --total_epochs 4"),
-                ])
+            let mut command = Command::new("sh");
+            place::hear_signals(&mut command);
+            let line = format!("{setup} exec {program} train {SMALL} --total_epochs 4");
+            command
+                .args(["-c", &line])
                 .current_dir(place.dir())
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())

@@ -202,7 +202,7 @@ fn wrong_files_and_networks_are_named() {
     std::fs::create_dir(path.join("full.vwcp")).unwrap();
     let error = refused(&["export", "run", "full.vwcp"], path, 1);
     assert!(
-        error.contains("full.vwcp: cannot write: what is there is no file"),
+        error.contains("full.vwcp: cannot write: a folder is there"),
         "{error}"
     );
     let error = refused(&["export", "run", "nowhere/x.safetensors"], path, 1);

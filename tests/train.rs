@@ -379,6 +379,7 @@ fn damaged_files_are_named() {
     // Weights of other widths than config.json says.
     let wide = Cnn8Config::new().init(&device);
     wide.into_record().save(run.join("model.bpk")).unwrap();
+    RunDir::new(&run).accept_changes().unwrap();
     assert!(load().contains("config.json"), "{}", load());
     fs::remove_file(run.join("model.bpk")).unwrap();
     assert!(load().contains("model.bpk is missing"), "{}", load());
@@ -387,6 +388,7 @@ fn damaged_files_are_named() {
         let mut json: serde_json::Value = serde_json::from_str(&config).unwrap();
         json["structure"][field] = value.parse().unwrap();
         fs::write(run.join("config.json"), json.to_string()).unwrap();
+        RunDir::new(&run).accept_changes().unwrap();
         assert!(
             load().contains("config.json") && load().contains(field),
             "{}",

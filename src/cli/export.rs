@@ -18,7 +18,7 @@ use crate::{DeviceName, Error, files};
 /// Write a trained network as one file: packed bits, ONNX, or safetensors that a PyTorch module of the same structure
 /// loads.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = EXPORT, mut_group("TestPictureArgs", |group| group.requires("check")), mut_group("SourceArgs", |group| group.requires("check")))]
+#[command(after_help = EXPORT, mut_arg("draw_seed", |arg| arg.requires("check")), mut_group("SourceArgs", |group| group.requires("check")))]
 pub struct ExportArgs {
     /// Folder of a trained network, as runs/cifar10_resnet20/original
     pub run: PathBuf,

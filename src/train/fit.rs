@@ -300,6 +300,14 @@ pub fn fit<C: NetworkConfig>(
         let _signals = dashboard.then(super::signals::KeepSignals::start);
         let result = training.launch(learner);
         drop(result.renderer);
+        if !dir.path().is_dir() {
+            return Err(Error::Checkpoint {
+                path: dir.path().into(),
+                reason:
+                    "the folder was removed while its network was trained, so nothing is saved: train again"
+                        .into(),
+            });
+        }
         if let Some(error) = result.error {
             return Err(Error::Training {
                 dir: dir.path().into(),

@@ -495,8 +495,20 @@ fn move_aside(path: &Path) -> Result<Option<PathBuf>, Error> {
 pub(super) fn load_record(path: &Path) -> Result<ModuleRecord, Error> {
     ModuleRecord::load(path).map_err(|error| Error::Checkpoint {
         path: path.into(),
-        reason: format!("this is no saved network ({error}): train again, or restore the file"),
+        reason: format!(
+            "this is no saved network ({}): train again, or restore the file",
+            innermost(&error)
+        ),
     })
+}
+
+/// What went wrong first: the errors around it say the same in other words.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 pub(super) fn apply<M: Module>(module: M, record: ModuleRecord, path: &Path) -> Result<M, Error> {
