@@ -710,6 +710,8 @@ fn numbers_out_of_range_name_their_flag() {
     for (flag, value) in [
         ("--variation", "-1"),
         ("--variation", "nan"),
+        ("--variation", "1e308"),
+        ("--variation", "10.5"),
         ("--stuck-off", "2"),
         ("--adc-bits", "99"),
         ("--pulse-bits", "0"),
@@ -719,6 +721,125 @@ fn numbers_out_of_range_name_their_flag() {
     }
     let error = misused("map cnn8 --array 256x512 --plot nowhere/at-all/x.svg");
     assert!(error.contains("there is no folder nowhere/at-all"), "{error}");
+}
+
+/// A saved plan whose names hold what terminals, Markdown and XML act on.
+fn hostile_plan() -> Value {
+    let mut plan = json("map cnn8 --array 32x32");
+    plan["network"] = "net\u{1b}[2J\u{9b}|\u{2028}<&".into();
+    for (n, name) in [
+        "a|b\\|",
+        "c\u{1b}]0;x\u{7}",
+        "d\ne\rf",
+        "\u{202e}g",
+        "h\u{2029}\u{0}\u{ffff}",
+        "i<\u{85}&",
+        "j",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        plan["layers"][n]["name"] = name.into();
+    }
+    plan
+}
+
+#[test]
+fn names_from_files_are_shown_and_never_obeyed() {
+    let obeyed = |char: char| {
+        (char.is_control() && char != '\n')
+            || matches!(
+                char,
+                '\u{2028}' | '\u{2029}' | '\u{202e}' | '\u{fffe}' | '\u{ffff}'
+            )
+    };
+    let plan = hostile_plan();
+    let (directory, path) = file("plan.json", &plan.to_string());
+    for format in ["table", "markdown", "csv", "json"] {
+        let text = data(&format!("map --load {path} --format {format}"));
+        assert!(!text.contains(obeyed), "{format}: {text:?}");
+        match format {
+            // One line a layer, whatever its name holds.
+            "table" => assert_eq!(text.lines().filter(|line| line.contains("1800")).count(), 1),
+            "markdown" => {
+                for line in text.lines().filter(|line| line.starts_with('|')) {
+                    let line = line.replace(r"\\", "").replace(r"\|", "");
+                    assert_eq!(line.matches('|').count(), 15, "{line}");
+                }
+                assert!(text.contains(r"| a\|b\\\| "), "{text}");
+            }
+            "csv" => assert_eq!(text.lines().count(), 8),
+            _ => assert_eq!(
+                serde_json::from_str::<Value>(&text).unwrap()["layers"][1],
+                plan["layers"][1]
+            ),
+        }
+    }
+    let svg = directory.path().join("array.svg");
+    data(&format!("map --load {path} --plot {}", svg.display()));
+    let svg = fs::read_to_string(svg).unwrap();
+    assert!(!svg.contains(obeyed) && svg.contains("a|b") && svg.contains("&lt;&amp;"));
+}
+
+#[test]
+fn a_saved_mapping_without_layers_is_refused() {
+    let mut plan = json("map cnn8 --array 32x32");
+    plan["layers"] = Value::Array(Vec::new());
+    let (_directory, path) = file("plan.json", &plan.to_string());
+    let error = refused(&format!("map --load {path}"));
+    assert!(error.contains("has no layers"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn files_without_end_and_folders_are_refused() {
+    use std::os::unix::fs::symlink;
+
+    let directory = tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    for (command, name) in [
+        ("map --load", "zero"),
+        ("map --array 8x8", "zero.csv"),
+        ("map --array 8x8", "zero.json"),
+    ] {
+        symlink("/dev/zero", path(name)).unwrap();
+        let error = refused(&format!("{command} {}", path(name)));
+        assert!(error.contains("it is a device: give a file"), "{error}");
+        assert!(error.contains(name), "{error}");
+    }
+    let error = refused(&format!("map --load {}", directory.path().display()));
+    assert!(error.contains("it is a folder: give a file"), "{error}");
+    // Longer than what is read, and quick to make.
+    let long = fs::File::create(path("long")).unwrap();
+    long.set_len(1 << 40).unwrap();
+    let error = refused(&format!("map --load {}", path("long")));
+    assert!(error.contains("longer than the 67108864 bytes"), "{error}");
+    fs::write(path("latin"), b"{\"schema\": \"\xe9\"}").unwrap();
+    let error = refused(&format!("map --load {}", path("latin")));
+    assert!(error.contains("it is not UTF-8 text"), "{error}");
+}
+
+#[test]
+fn layers_too_large_to_simulate_or_draw_are_refused_at_once() {
+    let (_directory, path) = file(
+        "large.csv",
+        "name,input,kernel,in_channels,out_channels,padding\nlarge,512,3,1024,1024,1\n",
+    );
+    let error = refused(&format!("simulate {path} --array 64x64"));
+    assert!(
+        error.contains("layer `large`") && error.contains("products of weights and inputs"),
+        "{error}"
+    );
+    let (directory, path) = file(
+        "wide.csv",
+        "name,input,kernel,in_channels,out_channels\nwide,1,1,32768,32768\n",
+    );
+    let svg = directory.path().join("x.svg");
+    let error = refused(&format!(
+        "map {path} --array 32768x32768 --plot {}",
+        svg.display()
+    ));
+    assert!(error.contains("more than 268435456 cells"), "{error}");
 }
 
 #[test]

@@ -452,6 +452,14 @@ fn devices_out_of_range_are_refused() {
         ),
         (
             Device {
+                variation: 1e308,
+                ..good.clone()
+            },
+            config(2, 4),
+            ": it must be 0 to 10",
+        ),
+        (
+            Device {
                 stuck_on: 0.6,
                 stuck_off: 0.6,
                 ..good.clone()
@@ -480,6 +488,31 @@ fn devices_out_of_range_are_refused() {
         let error = run_on(&layer, &mapping, &config, &weights, &input, &device).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
     }
+}
+
+#[test]
+fn what_a_device_computes_is_always_a_number() {
+    let device = Device {
+        variation: Device::MAX_VARIATION,
+        stuck_off: 0.5,
+        stuck_on: 0.5,
+        adc_bits: 32,
+        ..Device::ideal(INPUT_BITS)
+    };
+    let (found, _) = on(&device, &config(2, 4));
+    assert!(found.outputs.iter().all(|output| output.is_finite()));
+}
+
+#[test]
+fn an_array_beyond_memory_is_refused() {
+    let layer = ConvLayer::square("conv", 1, 1, 1 << 14, 1 << 13);
+    let array = PimArray::new(1 << 14, 1 << 13).unwrap();
+    let config = MappingConfig::new(array);
+    let mapping = map_layer(&layer, Method::Im2col, &config).unwrap();
+    let weights = vec![1; 1 << 27];
+    let input = vec![1; 1 << 14];
+    let error = run(&layer, &mapping, &config, &weights, &input).unwrap_err();
+    assert!(matches!(error, CrossbarError::ArrayTooLarge { .. }), "{error}");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 
 use proptest::{prelude::*, test_runner::RngSeed};
 use vwc_sdk::mapping::{
-    Accounting, ConvLayer, Mapping, MappingConfig, MappingError, Method, Network, PimArray, Placement,
-    Search, Tie,
+    Accounting, ConvLayer, Mapping, MappingConfig, MappingError, Method, Network, PimArray, Placement, Plan,
+    Search, Tie, Widths,
     channels::{apply_widths, network_rounds, rcp_round, rcp_rounds, stage_round},
     lower_bound, map_layer, map_network,
     pareto::{ParetoPoint, pareto_front},
@@ -514,6 +514,134 @@ fn a_search_that_would_not_end_is_refused() {
     );
     let best = map_layer(&vast, Method::Best, &config).unwrap();
     assert_eq!(best.cycles, best.lower_bound * 64);
+}
+
+/// Each took from half a minute to many minutes, where it ended. The bound leaves room for a build for debugging.
+#[test]
+fn searches_at_the_limits_end_soon() {
+    let side = 1 << 18;
+    let mut row = ConvLayer::square("row", 1, 1, side, 1);
+    row.input = [1, side];
+    let mut long_kernel = ConvLayer::square("long kernel", 1, 1, side, 1).with_kernel(1, 3);
+    long_kernel.input = [1, side];
+    for (layer, sizes) in [
+        (row, [[512, side], [16, 16], [side, side]]),
+        (long_kernel, [[512, 512], [7, 8193], [1, 1]]),
+        (
+            ConvLayer::square("large", 224, 3, 2048, 2048).with_padding(1),
+            [[512, 512], [64, 64], [4096, 4096]],
+        ),
+        (
+            ConvLayer::square("larger", 2048, 3, 4096, 4096).with_padding(1),
+            [[512, 512], [64, 64], [4096, 4096]],
+        ),
+        (
+            ConvLayer::square("grouped", 224, 3, 4096, 4096).with_groups(64),
+            [[512, 512], [8192, 64], [4096, 4096]],
+        ),
+    ] {
+        for [rows, cols] in sizes {
+            let config = MappingConfig::new(array(rows, cols));
+            for method in [Method::ChannelTiles, Method::Best] {
+                let start = std::time::Instant::now();
+                match map_layer(&layer, method, &config) {
+                    Ok(mapping) => Placement::check(&layer, &mapping, &config).unwrap(),
+                    Err(error) => assert!(matches!(error, MappingError::SearchTooLarge { .. }), "{error}"),
+                }
+                let seconds = start.elapsed().as_secs();
+                assert!(
+                    seconds < 30,
+                    "{} on {rows}x{cols}, {method}: {seconds} s",
+                    layer.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn too_many_sums_are_refused_with_the_limit_named() {
+    // Each array more holds one channel more, so that no tile is made of smaller ones.
+    let mut layer = ConvLayer::square("conv", 1, 1, 1 << 15, 1).with_kernel(1, 1 << 15);
+    layer.input = [1, 1 << 15];
+    let config = MappingConfig::new(array((1 << 15) - 1, 3));
+    let tiles = map_layer(&layer, Method::ChannelTiles, &config);
+    let best = map_layer(&layer, Method::Best, &config).unwrap();
+    match tiles {
+        Ok(tiles) => assert!(tiles.cycles >= best.cycles),
+        Err(error) => assert!(
+            error
+                .to_string()
+                .contains("more than 1073741824 sums of parts to compare"),
+            "{error}"
+        ),
+    }
+}
+
+#[test]
+fn equal_layers_have_equal_mappings_whatever_they_are_called() {
+    let layer = |n: usize| ConvLayer::square(format!("l{n}"), 14, 3, 40 + n % 2, 32);
+    let layers: Vec<ConvLayer> = (0..10_000).map(layer).collect();
+    let config = MappingConfig::new(array(100, 100)).with_search(Search::Published);
+    let mappings = map_network(&layers, Method::Best, &config).unwrap();
+    assert_eq!(mappings.len(), layers.len());
+    assert!(
+        mappings
+            .iter()
+            .skip(2)
+            .zip(&mappings)
+            .all(|(later, earlier)| later == earlier)
+    );
+    assert_ne!(mappings[0], mappings[1]);
+    // The first layer takes no part in the published scan, and may differ from an equal one behind it.
+    let stem = ConvLayer::square("conv", 18, 3, 32, 32).with_padding(1);
+    let published = cnn8_config(Search::Published);
+    let twice = map_network(&[stem.clone(), stem.clone()], Method::VwSdk, &published).unwrap();
+    assert_eq!(
+        twice[0],
+        map_layer(&stem, Method::VwSdk, &cnn8_config(Search::Exact)).unwrap()
+    );
+    assert_eq!(twice[1], map_layer(&stem, Method::VwSdk, &published).unwrap());
+}
+
+#[test]
+fn free_widths_of_any_number_are_counted_without_overflow() {
+    let tie = |input| Tie { input, output: None };
+    for last in [usize::MAX, usize::MAX - 1, 1 << 40, 2] {
+        let network = Network::tied(
+            "net",
+            vec![ConvLayer::square("a", 8, 3, 3, 4)],
+            vec![tie(Some(last))],
+        );
+        let error = network.widths().unwrap_err().to_string();
+        assert!(error.contains("numbers them with gaps"), "{error}");
+    }
+}
+
+#[test]
+fn rounds_without_end_are_refused() {
+    // One row: a tile is one channel, and each round takes one away.
+    let layer = |n: usize| ConvLayer::square(format!("l{n}"), 1, 1, 5000 - 4 * n, 5000 - 4 * (n + 1));
+    let network = Network::chain("long", (0..1000).map(layer).collect());
+    let error = network_rounds(&network, &MappingConfig::new(array(1, 1)), usize::MAX).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("its rounds prune more than 1048576 layers"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_network_without_layers_has_no_costs() {
+    let plan = Plan::new(
+        &Network::fixed("none", Vec::new()),
+        Method::Best,
+        &MappingConfig::new(array(8, 8)),
+        Widths::Keep,
+    );
+    let totals = plan.unwrap().totals();
+    assert_eq!((totals.cycles, totals.utilisation), (0, 0.0));
 }
 
 #[test]

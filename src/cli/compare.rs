@@ -16,6 +16,7 @@ use crate::{
         plot::{CyclesPanel, MAX_PANELS, cycles_by_method},
         sweep_csv, sweep_reasons, sweep_rows, sweep_table,
     },
+    text,
 };
 
 /// Set methods beside each other: the cycles of networks on arrays, a column for each method.
@@ -230,5 +231,5 @@ fn say(line: &str) {
 }
 
 fn json(points: &[SweepPoint]) -> String {
-    serde_json::to_string_pretty(&sweep_rows(points)).expect("maps have text keys, and no number is infinite")
+    text::json(&sweep_rows(points))
 }

@@ -17,6 +17,7 @@ use crate::{
         front_csv, front_table,
         plot::{Mark, front},
     },
+    text,
 };
 
 /// List every best trade of cycles against channels: the widths of a network for which no others keep as many
@@ -81,10 +82,7 @@ pub fn run(args: &FrontArgs) -> Result<(), MapError> {
         front(path, &title, &points, &marks)?;
     }
     let text = match args.format {
-        Format::Json => {
-            serde_json::to_string_pretty(&points).expect("maps have text keys, and no number is infinite")
-                + "\n"
-        }
+        Format::Json => text::json(&points) + "\n",
         Format::Csv => front_csv(&points),
         Format::Table | Format::Markdown => front_table(&points, args.format.look()) + "\n",
     };

@@ -1,18 +1,18 @@
 //! `vwc-sdk map`: how many cycles a network takes on an array.
 
-use std::{fs, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use thiserror::Error;
 
 use super::{
-    network::{NetworkArg, NetworkError},
+    network::{NetworkArg, NetworkError, file},
     options::{Format, InputArgs, MappingArgs, plot_path},
 };
 use crate::{
     mapping::{MappingConfig, MappingError, Method, PimArray, Placement, Plan, Widths},
     report::{
-        PlanError, layer_csv, plan_from_json, plan_json, plan_table,
+        MAX_BYTES, PlanError, layer_csv, plan_from_json, plan_json, plan_table,
         plot::{MAX_PANELS, PlotError, filled_array},
     },
 };
@@ -228,8 +228,15 @@ pub(super) fn note_shared_cells(configs: impl IntoIterator<Item = MappingConfig>
 fn plan(args: &MapArgs) -> Result<Plan, MapError> {
     if let Some(path) = &args.load {
         let name = || path.display().to_string();
-        let text = fs::read_to_string(path).map_err(|error| MapError::Read { path: name(), error })?;
-        return plan_from_json(&text).map_err(|error| MapError::Plan { path: name(), error });
+        let bytes = file::read(path, MAX_BYTES as u64).and_then(|bytes| {
+            let text = bytes.map(String::from_utf8).transpose();
+            text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+        });
+        let text = bytes.map_err(|error| MapError::Read { path: name(), error })?;
+        let plan = text
+            .ok_or(PlanError::TooLong)
+            .and_then(|text| plan_from_json(&text));
+        return plan.map_err(|error| MapError::Plan { path: name(), error });
     }
     let widths = match (args.channels, args.budget_cycles, args.budget_channels) {
         (Some(Channels::Pareto), Some(cycles), None) => Widths::Cycles(cycles),

@@ -1,13 +1,18 @@
 //! Networks by name or from a file: ONNX, JSON or CSV. An error in a file names the node or the line.
 
-use std::{fs::File, io::Read, path::Path, path::PathBuf, str::FromStr};
+#[cfg(feature = "onnx")]
+use std::fs::File;
+use std::{path::Path, path::PathBuf, str::FromStr};
 
 use thiserror::Error;
 
 use super::options::InputArgs;
 use crate::mapping::{MappingError, Network, presets};
+#[cfg(feature = "onnx")]
+use crate::text;
 
 mod csv;
+pub(super) mod file;
 mod json;
 mod list;
 
@@ -111,13 +116,36 @@ impl NetworkArg {
             Self::Preset(network) => return Ok(network.clone()),
             Self::File(path) => path,
         };
-        let text = read(path)?;
-        let network = match &*ending(path) {
-            "json" => json::network(&stem(path), &text),
-            _ => csv::network(&stem(path), &text),
+        let bytes = file::read(path, MAX_BYTES).map_err(|error| NetworkError::Read {
+            path: path.display().to_string(),
+            error,
+        })?;
+        let long = || format!("it is longer than the {MAX_BYTES} bytes that a layer list may have");
+        let network = match (bytes.ok_or_else(long), &*ending(path)) {
+            (Ok(bytes), "json") => json_list(&stem(path), &bytes),
+            (Ok(bytes), _) => csv_list(&stem(path), &bytes),
+            (Err(long), _) => Err(long),
         };
         network.map_err(|what| list(path, what))
     }
+}
+
+/// The network of a layer list in JSON, called `name` where the list does not name it.
+///
+/// # Errors
+///
+/// What is wrong, with its line.
+pub fn json_list(name: &str, bytes: &[u8]) -> Result<Network, String> {
+    json::network(name, &utf8(bytes)?)
+}
+
+/// The network of a layer list in CSV, called `name`.
+///
+/// # Errors
+///
+/// What is wrong, with its line.
+pub fn csv_list(name: &str, bytes: &[u8]) -> Result<Network, String> {
+    csv::network(name, &utf8(bytes)?)
 }
 
 fn ending(path: &Path) -> String {
@@ -139,25 +167,8 @@ fn list(path: &Path, what: String) -> NetworkError {
     }
 }
 
-/// The text of the file.
-fn read(path: &Path) -> Result<String, NetworkError> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    read.map_err(|error| NetworkError::Read {
-        path: path.display().to_string(),
-        error,
-    })?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(list(
-            path,
-            format!("it is longer than the {MAX_BYTES} bytes that a layer list may have"),
-        ));
-    }
-    text(&bytes).map_err(|what| list(path, what))
-}
-
 /// The bytes as text, if they are UTF-8, without the byte-order mark that some programs put before it.
-fn text(bytes: &[u8]) -> Result<String, String> {
+fn utf8(bytes: &[u8]) -> Result<String, String> {
     let advice = "a layer list must be UTF-8 text: save it as UTF-8";
     // In UTF-16 every letter of the Latin alphabet has a byte of zero.
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") || bytes.contains(&0) {

@@ -8,6 +8,7 @@ use serde_json::{Map, json};
 
 use crate::packed::{Model, PackedError, Session, probabilities};
 use crate::report::table;
+use crate::text;
 
 /// Classify pictures with a packed network.
 ///
@@ -123,7 +124,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
                     json!({ "picture": path, "class": classes[order[0]], "probabilities": shares })
                 })
                 .collect();
-            serde_json::to_string_pretty(&results).expect("plain data") + "\n"
+            text::json(&results) + "\n"
         }
     };
     super::print(&text)?;

@@ -16,6 +16,7 @@ use crate::{
     crossbar::{Counts, CrossbarError, Device, convolve, run, run_on},
     mapping::{ConvLayer, Mapping, MappingConfig, MappingError, Method, PimArray, Plan, Widths},
     report::{csv_text, styled_table},
+    text,
 };
 
 /// Run each layer on a simulated array, on random weights and inputs, and compare with the convolution.
@@ -59,8 +60,8 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "BITS", default_value_t = 0, value_parser = adc_bits, allow_negative_numbers = true, help_heading = "Faults")]
     pub adc_bits: u32,
 
-    /// Standard deviation of a cell's conductance, as a part of what was programmed.
-    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = deviation, allow_negative_numbers = true, help_heading = "Faults")]
+    /// Standard deviation of a cell's conductance, as a part of what was programmed, 0 to 10.
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = variation, allow_negative_numbers = true, help_heading = "Faults")]
     pub variation: f64,
 
     /// Part of the cells that conduct nothing.
@@ -88,8 +89,18 @@ Examples:
   What converters of six bits do to it:
     vwc-sdk simulate cnn8 --array 256x512 --input-bits 2 --pulse-bits 1 --adc-bits 6";
 
+/// A standard deviation that a device can have.
+fn variation(text: &str) -> Result<f64, String> {
+    let most = Device::MAX_VARIATION;
+    (deviation(text).ok().filter(|&variation| variation <= most))
+        .ok_or_else(|| format!("expected a number from 0 to {most}"))
+}
+
 /// The most weights, inputs or outputs of a layer that is run.
 const MAX_NUMBERS: u64 = 1 << 28;
+
+/// The most products of a layer that is run: some minutes on one core. The largest layer of VGG-16 takes 2^31.
+const MAX_PRODUCTS: u64 = 1 << 36;
 
 /// Why `simulate` failed after its arguments were accepted.
 #[derive(Debug, Error)]
@@ -107,7 +118,7 @@ pub enum SimulateError {
     /// A layer has too many numbers to run.
     #[error(
         "layer `{layer}` is too large to simulate: its weights, inputs and outputs must each be {MAX_NUMBERS} at \
-         most"
+         most, and the products of weights and inputs {MAX_PRODUCTS}"
     )]
     TooLarge {
         /// Its name.
@@ -179,10 +190,7 @@ pub fn run_all(args: &SimulateArgs) -> Result<(), SimulateError> {
         })
     };
     let text = match args.format {
-        Format::Json => {
-            serde_json::to_string_pretty(&rows).expect("maps have text keys, and no number is infinite")
-                + "\n"
-        }
+        Format::Json => text::json(&rows) + "\n",
         Format::Csv => csv_text(&HEADER, cells()),
         Format::Table | Format::Markdown => styled_table(&HEADER, cells(), None, args.format.look()) + "\n",
     };
@@ -217,7 +225,10 @@ fn simulate(
         product([counted.in_channels, counted.input[0], counted.input[1]]),
         product([counted.out_channels, out_h, out_w]),
     ];
-    if sizes.iter().any(|&size| size > MAX_NUMBERS) {
+    // Each output is a sum over the weights of one output channel.
+    let filter = sizes[0] / counted.out_channels as u64;
+    let products = sizes[2].saturating_mul(filter);
+    if sizes.iter().any(|&size| size > MAX_NUMBERS) || products > MAX_PRODUCTS {
         return Err(SimulateError::TooLarge {
             layer: layer.name.clone(),
         });

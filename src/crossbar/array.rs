@@ -1,6 +1,6 @@
 //! The ideal array: exact integers, any weight in any cell.
 
-use super::{CrossbarError, Drive};
+use super::{CrossbarError, Drive, device::check_cells};
 use crate::mapping::{MappingConfig, PlacedArray, Weight};
 
 /// A programmed array. Only the cells that hold weights are kept.
@@ -18,8 +18,9 @@ impl IdealArray {
     ///
     /// # Errors
     ///
-    /// [`CrossbarError::OutsideArray`] where a cell does not exist, [`CrossbarError::CellTaken`] where two
-    /// weights are put in one.
+    /// [`CrossbarError::ArrayTooLarge`] where there are more weights than are simulated,
+    /// [`CrossbarError::OutsideArray`] where a cell does not exist, [`CrossbarError::CellTaken`] where two weights are
+    /// put in one.
     pub fn program(
         array: &PlacedArray<'_>,
         config: &MappingConfig,
@@ -29,7 +30,8 @@ impl IdealArray {
         // proves. A weight starts at a cell of its own, and its last bit lies in this one after it.
         let last = ((config.weight_bits - 1) / config.array.cell_bits) as usize;
         let mut columns = vec![Vec::new(); array.cols()];
-        for cell in array.cells() {
+        for (count, cell) in array.cells().enumerate() {
+            check_cells(count + 1)?;
             let cells = cell.col * (last + 1)..=cell.col * (last + 1) + last;
             if cell.row >= config.array.rows.min(array.rows())
                 || *cells.end() >= config.array.cols

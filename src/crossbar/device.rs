@@ -19,6 +19,9 @@ use crate::mapping::MappingConfig;
 /// that far.
 const MAX_BITS: u32 = 16;
 
+/// The most cells of an array in use that are simulated, pairs counted once: half a gigabyte of conductances.
+const MAX_CELLS: usize = 1 << 26;
+
 /// Settings of a simulated array. [`Device::ideal`] computes exactly; each setting takes one thing away.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Device {
@@ -30,8 +33,9 @@ pub struct Device {
     /// rounds to whole steps, a step being the current of the smallest weight under the smallest input, and
     /// clips at `2^(n-1) - 1` of them on either side.
     pub adc_bits: u32,
-    /// Standard deviation of a cell's conductance, as a part of what was programmed; 0 for none. It is drawn
-    /// once per cell, from a normal distribution. A cell programmed to 0 conducts nothing.
+    /// Standard deviation of a cell's conductance, as a part of what was programmed, 0 for none to
+    /// [`MAX_VARIATION`](Self::MAX_VARIATION). It is drawn once per cell, from a normal distribution. A cell programmed
+    /// to 0 conducts nothing.
     pub variation: f64,
     /// Part of the cells, of those in use and of those between them, that conduct nothing whatever they are
     /// programmed to, 0 to 1.
@@ -43,6 +47,10 @@ pub struct Device {
 }
 
 impl Device {
+    /// The largest [`variation`](Self::variation). Real cells stay below 1; far beyond, no output has a meaning, and at
+    /// the end no number.
+    pub const MAX_VARIATION: f64 = 10.0;
+
     /// A device that computes exactly on inputs of this many bits.
     #[must_use]
     pub fn ideal(input_bits: u32) -> Self {
@@ -84,8 +92,8 @@ impl Device {
             (
                 "variation",
                 self.variation,
-                self.variation >= 0.0 && self.variation.is_finite(),
-                "0 or more",
+                (0.0..=Self::MAX_VARIATION).contains(&self.variation),
+                "0 to 10",
             ),
             ("stuck-off part", self.stuck_off, part(self.stuck_off), "0 to 1"),
             (
@@ -115,6 +123,15 @@ impl Device {
                 expected,
             }),
         }
+    }
+}
+
+/// Refuses an array with so many cells in use that memory might not hold them.
+pub(super) fn check_cells(cells: usize) -> Result<(), CrossbarError> {
+    if cells <= MAX_CELLS {
+        Ok(())
+    } else {
+        Err(CrossbarError::ArrayTooLarge { limit: MAX_CELLS })
     }
 }
 
@@ -162,13 +179,20 @@ pub(super) struct DeviceArray {
 
 impl DeviceArray {
     /// Programs the cells of `ideal` on array number `index` of the device.
+    ///
+    /// # Errors
+    ///
+    /// [`CrossbarError::ArrayTooLarge`] where it takes more cells than are simulated.
     pub fn new(
         ideal: IdealArray,
         config: &MappingConfig,
         device: &Device,
         pulses: Pulses,
         index: u64,
-    ) -> Self {
+    ) -> Result<Self, CrossbarError> {
+        let slices = config.weight_bits.div_ceil(config.array.cell_bits) as usize;
+        let cols = ideal.columns.len().saturating_mul(slices);
+        check_cells(ideal.rows.saturating_mul(cols))?;
         let cell_bits = config.array.cell_bits;
         let mut cells = Cells {
             rng: ChaCha8Rng::seed_from_u64(device.seed),
@@ -192,13 +216,13 @@ impl DeviceArray {
                     .collect()
             })
             .collect();
-        Self {
+        Ok(Self {
             slices,
             cell_bits,
             pulses,
             limit: (device.adc_bits > 0).then(|| ((1_u64 << (device.adc_bits - 1)) - 1) as f64),
             ideal,
-        }
+        })
     }
 
     /// What the converter makes of a current, and whether it clipped.

@@ -40,6 +40,15 @@ pub enum CrossbarError {
         config: MappingConfig,
     },
 
+    /// An array has too many cells in use to be simulated.
+    #[error(
+        "an array has more than {limit} cells in use, and so many at most are simulated: use a smaller array"
+    )]
+    ArrayTooLarge {
+        /// How many there may be.
+        limit: usize,
+    },
+
     /// A mapping puts a weight where the array has no cell.
     #[error("the mapping puts a weight at row {row}, column {col}, outside the array: this is a bug")]
     OutsideArray {

@@ -84,6 +84,7 @@ pub struct Counts {
 /// * [`CrossbarError::Length`]: a slice is not as long as its shape says.
 /// * [`CrossbarError::TooLarge`]: a sum might not fit 64 bits.
 /// * [`CrossbarError::SharedCells`]: the mapping is counted as published, and no array can be programmed so.
+/// * [`CrossbarError::ArrayTooLarge`]: an array takes more cells than are simulated.
 /// * [`CrossbarError::OutsideArray`] or [`CrossbarError::CellTaken`]: the mapping is wrong.
 /// * [`CrossbarError::Mapping`]: the mapping is not one of this layer.
 pub fn run(
@@ -240,7 +241,7 @@ fn programmer<'a>(
     Ok(move |index, array: &PlacedArray<'_>| {
         let value = |weight| weights[position_of(layer, weight)];
         let ideal = IdealArray::program(array, config, value)?;
-        Ok(DeviceArray::new(ideal, config, device, pulses.clone(), index))
+        DeviceArray::new(ideal, config, device, pulses.clone(), index)
     })
 }
 

@@ -12,7 +12,11 @@
 //! One tile with all channels is one of the choices, so this never needs more cycles than element-granular
 //! tiling. The tiles' partial sums are added up outside the array, as those of AR arrays are.
 
-use super::{Cut, Lay, Mapping, MappingError, Method, Piece, elements, problem::Problem, strips::Partition};
+use super::{
+    Lay, Mapping, MappingError, Method, Piece, elements,
+    problem::Problem,
+    strips::{MAX_SUMS, Partition, too_many_sums},
+};
 
 /// Steps of the search beyond which the layer is refused.
 const MAX_STEPS: u64 = 1 << 28;
@@ -35,6 +39,9 @@ impl Lay for ChannelTiles {
         let mut sums = Partition::new(problem.in_channels);
         for tile in &tiles {
             sums.offer(tile.channels, tile.cycles);
+            if sums.sums() > MAX_SUMS {
+                return Err(too_many_sums(Method::ChannelTiles));
+            }
         }
         let mut pieces = Vec::new();
         let mut start = 0;
@@ -69,7 +76,8 @@ impl Lay for ChannelTiles {
 fn tiles(problem: &Problem) -> Result<Vec<Tile>, MappingError> {
     // What all channels cost as one tile; no tile has to cost more.
     let single = elements::best(problem).2;
-    let mut found: Vec<Tile> = Vec::new();
+    // For each number of channels the cheapest tile, and of a tie the first.
+    let mut cheapest: Vec<Option<Tile>> = vec![None; problem.in_channels as usize + 1];
     let mut steps = 0;
     for h in problem.down.sizes() {
         for w in problem.across.sizes() {
@@ -77,8 +85,7 @@ fn tiles(problem: &Problem) -> Result<Vec<Tile>, MappingError> {
             if problem.bound(problem.outputs(), w, h, 1) > single {
                 break;
             }
-            let windows = problem.windows(w, h);
-            for channels in sizes(problem, w, h) {
+            for (channels, cycles) in sizes(problem, w, h).take_while(|&(_, cycles)| cycles <= single) {
                 steps += 1;
                 if steps > MAX_STEPS {
                     return Err(MappingError::SearchTooLarge {
@@ -87,51 +94,127 @@ fn tiles(problem: &Problem) -> Result<Vec<Tile>, MappingError> {
                         limit: MAX_STEPS,
                     });
                 }
-                let mut block = problem.whole(w, h);
-                block.in_channels = channels;
-                let Some(grid) = problem.grid(block, Cut::Elements) else {
-                    break;
-                };
-                let cycles = windows.saturating_mul(grid.arrays());
-                if cycles > single {
-                    break;
+                let tile = &mut cheapest[channels as usize];
+                if tile.is_none_or(|tile| cycles < tile.cycles) {
+                    *tile = Some(Tile {
+                        channels,
+                        w,
+                        h,
+                        cycles,
+                    });
                 }
-                found.push(Tile {
-                    channels,
-                    w,
-                    h,
-                    cycles,
-                });
             }
         }
     }
-    // Largest first, then cheapest: what is not cheaper than all larger ones before it is of no use.
-    found.sort_by_key(|tile| (std::cmp::Reverse(tile.channels), tile.cycles));
-    let mut cheapest = u64::MAX;
+    // From the largest down: a tile that is not cheaper than all larger ones is of no use.
+    let mut least = u64::MAX;
+    let mut found: Vec<Tile> = cheapest.into_iter().rev().flatten().collect();
     found.retain(|tile| {
-        let better = tile.cycles < cheapest;
-        cheapest = cheapest.min(tile.cycles);
+        let better = tile.cycles < least;
+        least = least.min(tile.cycles);
         better
     });
     found.reverse();
     Ok(found)
 }
 
-/// The numbers of channels that fill their arrays with a window of `w` x `h` outputs: one more would take one
-/// more array, or let one group less lie on it.
-fn sizes(problem: &Problem, w: u64, h: u64) -> impl Iterator<Item = u64> {
-    let (per_channel, rows, all) = (problem.rows_per_channel(w, h), problem.rows, problem.in_channels);
-    let several = problem.groups > 1;
-    let fill = move |channels: u64| {
-        let used = channels * per_channel;
-        let full = if several && used <= rows {
-            rows / (rows / used * per_channel)
-        } else {
-            used.div_ceil(rows).saturating_mul(rows) / per_channel
-        };
-        full.min(all)
-    };
-    std::iter::successors(Some(fill(1)), move |&channels| {
-        (channels < all).then(|| fill(channels + 1))
+/// The tiles worth trying with a window of `w` x `h` outputs, as channels and cycles, the cheapest first.
+///
+/// Where several groups fit an array, so many channels that one more would let one group less lie on it. Elsewhere
+/// so many that they fill their arrays, but for those that two smaller tiles replace at the same cost, see [`Full`].
+fn sizes(problem: &Problem, w: u64, h: u64) -> impl Iterator<Item = (u64, u64)> {
+    let Problem { rows, groups, .. } = *problem;
+    let all = problem.in_channels;
+    let windows = problem.windows(w, h);
+    let per_channel = problem.rows_per_channel(w, h);
+    let cols = w * h * problem.out_channels;
+
+    // Channels of one group, or of several together, whose rows fit an array.
+    let fit = rows / per_channel;
+    let most = (problem.cols / cols).min(groups).min(fit);
+    let together = std::iter::successors(Some(most), move |&together| {
+        let channels = fit.checked_div(together)?;
+        (channels < all).then(|| fit / (channels + 1))
     })
+    .take_while(|&together| together > 1)
+    .map(move |together| {
+        let channels = (fit / together).min(all);
+        (channels, windows.saturating_mul(groups.div_ceil(together)))
+    });
+
+    let arrays = (all * per_channel).div_ceil(rows);
+    let each = windows
+        .saturating_mul(groups)
+        .saturating_mul(cols.div_ceil(problem.cols));
+    let apart = Full::new(rows, per_channel)
+        .take_while(move |&count| count <= arrays)
+        .map(move |count| ((count * rows / per_channel).min(all), each.saturating_mul(count)))
+        .filter(|&(channels, _)| channels > 0);
+    together.chain(apart)
+}
+
+/// The numbers of arrays, one below the other, that leave fewer rows over than every smaller number does.
+///
+/// `k` arrays hold `floor(k * rows / T)` channels of T rows each and leave `(k * rows) mod T` rows over. Where some
+/// `j < k` leaves no more rows over than `k`, tiles of `j` and of `k - j` arrays together hold as many channels as
+/// one of `k` and cost the same, so that of `k` is of no use.
+///
+/// The numbers follow from Euclid's algorithm: the next one is the last plus the number, among those before, that
+/// lacks the fewest rows for one more channel.
+struct Full {
+    /// The next number of arrays, and the rows that it leaves over; none after the last.
+    next: Option<(u64, u64)>,
+    /// The number of arrays that lacks the fewest rows for one more channel, and these rows.
+    lacking: (u64, u64),
+}
+
+impl Full {
+    fn new(rows: u64, per_channel: u64) -> Self {
+        Self {
+            next: Some((1, rows % per_channel)),
+            lacking: (0, per_channel),
+        }
+    }
+}
+
+impl Iterator for Full {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let (count, left) = self.next?;
+        // Nothing leaves fewer rows over than none.
+        self.next = (left > 0).then(|| {
+            let (arrays, lacking) = &mut self.lacking;
+            // As often as it lacks fewer rows with `count` arrays more.
+            let times = (*lacking - 1) / left;
+            *arrays += times * count;
+            *lacking -= times * left;
+            (count + *arrays, left - *lacking)
+        });
+        Some(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Full;
+
+    #[test]
+    fn numbers_of_arrays_that_leave_fewer_rows_over_than_all_before() {
+        for rows in 1..40 {
+            for per_channel in 1..60 {
+                let mut least = u64::MAX;
+                let expected: Vec<u64> = (1..=per_channel)
+                    .filter(|count| {
+                        let left = count * rows % per_channel;
+                        let fewer = left < least;
+                        least = least.min(left);
+                        fewer
+                    })
+                    .collect();
+                let found: Vec<u64> = Full::new(rows, per_channel).collect();
+                assert_eq!(found, expected, "{rows} rows, {per_channel} a channel");
+            }
+        }
+    }
 }

@@ -16,6 +16,10 @@
 
 use super::{ConvLayer, MappingConfig, MappingError, Network, vw_sdk};
 
+/// Layers of all rounds together, beyond which a network is refused: all of them are kept. A published network comes to
+/// rest in a few rounds.
+const MAX_ROUND_LAYERS: usize = 1 << 20;
+
 /// Output channels of every layer after one round on a chain of layers. The first layer's input and
 /// the last layer's output are never pruned.
 ///
@@ -145,31 +149,44 @@ pub fn rcp_rounds(
 ///
 /// # Errors
 ///
-/// Those of [`Network::widths`], and as [`rcp_round`].
+/// Those of [`Network::widths`]; [`MappingError::Ties`] where no layer reads a width, or where there are more than a
+/// million layers in all rounds together; and as [`rcp_round`].
 pub fn network_rounds(
     network: &Network,
     config: &MappingConfig,
     max_rounds: usize,
 ) -> Result<Vec<Network>, MappingError> {
+    let refuse = |what: String| MappingError::Ties {
+        network: network.name.clone(),
+        what,
+    };
+    // Which layer decides a width does not change from round to round.
+    let mut deciding: Vec<Option<(usize, bool)>> = vec![None; network.widths()?.len()];
+    for (layer, tie) in network.ties.iter().enumerate() {
+        let Some(width) = tie.input else { continue };
+        let keeps = tie.output == Some(width);
+        let decider = &mut deciding[width];
+        if decider.is_none_or(|(_, found)| keeps && !found) {
+            *decider = Some((layer, keeps));
+        }
+    }
+    if let Some(width) = deciding.iter().position(Option::is_none) {
+        return Err(refuse(format!("no layer reads its free width {width}")));
+    }
     let mut rounds: Vec<Network> = Vec::new();
     while rounds.len() < max_rounds {
+        if rounds.len().saturating_mul(network.layers.len()) > MAX_ROUND_LAYERS {
+            return Err(refuse(format!(
+                "its rounds prune more than {MAX_ROUND_LAYERS} layers, each a little: use an array with more rows, or \
+                 fewer layers"
+            )));
+        }
         let network = rounds.last().unwrap_or(network);
         let widths = network.widths()?;
-        let deciding = (0..widths.len())
-            .map(|width| {
-                let ties = || network.ties.iter();
-                let reads = |tie: &super::Tie| tie.input == Some(width);
-                let keeps = |tie: &super::Tie| reads(tie) && tie.output == Some(width);
-                let layer = ties().position(keeps).or_else(|| ties().position(reads));
-                layer
-                    .map(|layer| network.layers[layer].clone())
-                    .ok_or_else(|| MappingError::Ties {
-                        network: network.name.clone(),
-                        what: format!("no layer reads its free width {width}"),
-                    })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let next = full_tiles(&deciding, config)?;
+        let layers: Vec<ConvLayer> = (deciding.iter().flatten())
+            .map(|&(layer, _)| network.layers[layer].clone())
+            .collect();
+        let next = full_tiles(&layers, config)?;
         if next == widths {
             break;
         }

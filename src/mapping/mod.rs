@@ -54,6 +54,8 @@
 //! # Ok::<(), vwc_sdk::mapping::MappingError>(())
 //! ```
 
+use std::collections::{HashMap, hash_map::Entry};
+
 /// Writes `Display` and `FromStr` for an enum from one list of names, the same that serde and the
 /// command line use.
 macro_rules! names {
@@ -142,7 +144,7 @@ pub fn map_layer(layer: &ConvLayer, method: Method, config: &MappingConfig) -> R
     method.lay().map(&Problem::new(layer, config)?)
 }
 
-/// Lays every layer out with `method`, in order.
+/// Lays every layer out with `method`, in order. Layers that differ in their names alone are searched once.
 ///
 /// # Errors
 ///
@@ -153,12 +155,22 @@ pub fn map_network(
     config: &MappingConfig,
 ) -> Result<Vec<Mapping>, MappingError> {
     let exact = config.with_search(Search::Exact);
-    layers
-        .iter()
-        .enumerate()
+    let mut known: HashMap<(ConvLayer, Search), Mapping> = HashMap::new();
+    let mut mappings = Vec::with_capacity(layers.len());
+    for (n, layer) in layers.iter().enumerate() {
         // The published scan is part of the channel search, in which the first layer takes no part.
-        .map(|(n, layer)| map_layer(layer, method, if n == 0 { &exact } else { config }))
-        .collect()
+        let config = if n == 0 { &exact } else { config };
+        let shape = ConvLayer {
+            name: String::new(),
+            ..layer.clone()
+        };
+        let mapping = match known.entry((shape, config.search)) {
+            Entry::Occupied(entry) => entry.get().clone(),
+            Entry::Vacant(entry) => entry.insert(map_layer(layer, method, config)?).clone(),
+        };
+        mappings.push(mapping);
+    }
+    Ok(mappings)
 }
 
 /// Cycles that no mapping of `layer` can go below: `ceil(Kw*Kh*IC*OC*OW*OH / (rows * C'))`, every cell

@@ -85,13 +85,14 @@ impl Network {
             )));
         }
         let named = |tie: &Tie| tie.input.into_iter().chain(tie.output);
-        let count = self.ties.iter().flat_map(named).max().map_or(0, |last| last + 1);
-        if count == 0 || count > 2 * self.layers.len() {
+        // Each layer names two at most. Numbers come from files: the last may be the largest there is.
+        let last = self.ties.iter().flat_map(named).max();
+        let Some(last) = last.filter(|&last| last < 2 * self.layers.len()) else {
             return Err(refuse(
                 "it has no free widths, or numbers them with gaps".to_owned(),
             ));
-        }
-        let mut widths: Vec<Option<usize>> = vec![None; count];
+        };
+        let mut widths: Vec<Option<usize>> = vec![None; last + 1];
         for (layer, tie) in self.layers.iter().zip(&self.ties) {
             for (index, width) in [(tie.input, layer.in_channels), (tie.output, layer.out_channels)] {
                 let Some(index) = index else { continue };

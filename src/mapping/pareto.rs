@@ -318,25 +318,30 @@ impl Cost {
 
     /// Input widths up to `width` at which the cycles may step.
     fn input_steps(&self, width: usize, steps: &mut BTreeSet<usize>) {
-        for reach in &self.windows {
-            steps.extend(
-                (1..)
-                    .map(|n| n * reach.in_channels as usize)
-                    .take_while(|&step| step < width),
-            );
-        }
+        multiples(self.windows.iter().map(|reach| reach.in_channels), width, steps);
         let rows = self.rows as usize;
         let kernel = self.kernel as usize;
-        let arrays = (width * kernel).div_ceil(rows);
-        let most = (1..=arrays).map(|arrays| arrays * rows / kernel);
-        steps.extend(most.filter(|step| (1..width).contains(step)));
+        if kernel >= rows {
+            // A channel more takes an array more.
+            steps.extend(1..width);
+        } else {
+            let arrays = (width * kernel).div_ceil(rows);
+            let most = (1..=arrays).map(|arrays| arrays * rows / kernel);
+            steps.extend(most.filter(|step| (1..width).contains(step)));
+        }
     }
 
     /// Output widths up to `width` at which the cycles may step.
     fn output_steps(&self, width: usize, steps: &mut BTreeSet<usize>) {
         let reaches = self.windows.iter().map(|reach| reach.out_channels);
-        for reach in reaches.chain([self.cols]) {
-            steps.extend((1..).map(|n| n * reach as usize).take_while(|&step| step < width));
-        }
+        multiples(reaches.chain([self.cols]), width, steps);
+    }
+}
+
+/// The multiples below `width` of each of these numbers. Many windows hold the same number of channels.
+fn multiples(numbers: impl Iterator<Item = u64>, width: usize, steps: &mut BTreeSet<usize>) {
+    let different: BTreeSet<usize> = numbers.map(|number| number as usize).collect();
+    for number in different {
+        steps.extend((number..width).step_by(number));
     }
 }

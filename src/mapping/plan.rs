@@ -106,7 +106,8 @@ impl Plan {
             dac_conversions: sum(|mapping| mapping.dac_conversions),
             adc_conversions: sum(|mapping| mapping.adc_conversions),
             input_traffic: sum(|mapping| mapping.input_traffic),
-            utilisation: self.mappings.iter().map(worked).sum::<f64>() / cycles as f64,
+            // Of nothing mapped, nothing is at work.
+            utilisation: self.mappings.iter().map(worked).sum::<f64>() / cycles.max(1) as f64,
         }
     }
 }

@@ -17,6 +17,18 @@ use super::{Cut, Lay, Mapping, MappingError, Method, Piece, Rect, problem::Probl
 /// Output positions beyond which the layer is refused: the programme's time grows with them.
 const MAX_OUTPUTS: u64 = 1 << 22;
 
+/// Sums that a search may compare, about a second's worth. Beyond, the layer is refused.
+pub(crate) const MAX_SUMS: u64 = 1 << 30;
+
+/// The error for a search of `method` that compared too many sums.
+pub(crate) fn too_many_sums(method: Method) -> MappingError {
+    MappingError::SearchTooLarge {
+        method,
+        what: "sums of parts to compare",
+        limit: MAX_SUMS,
+    }
+}
+
 /// The method. A tie goes to the smaller windows, which fill fewer cells.
 pub(crate) struct Strips;
 
@@ -31,17 +43,23 @@ impl Lay for Strips {
             });
         }
         let mut heights = Partition::new(height);
+        let mut sums = 0;
         for h in 1..=height {
             // A strip that no width can make cheap enough is not looked into.
             if problem.bound(width * h, 1, h, problem.in_channels) < heights.cost(h) {
-                heights.offer(h, strip(problem, h).cost(width));
+                let widths = strip(problem, h)?;
+                heights.offer(h, widths.cost(width));
+                sums += widths.sums();
+            }
+            if heights.sums() + sums > MAX_SUMS {
+                return Err(too_many_sums(Method::Strips));
             }
         }
         let mut pieces = Vec::new();
         let mut top = 0;
         for (h, times) in heights.parts(height) {
             let mut left = 0;
-            for (w, columns) in strip(problem, h).parts(width) {
+            for (w, columns) in strip(problem, h)?.parts(width) {
                 let rect = Rect {
                     left: left as usize,
                     top: top as usize,
@@ -62,7 +80,7 @@ impl Lay for Strips {
 }
 
 /// The cheapest way to cut a strip `h` outputs high into windows.
-fn strip(problem: &Problem, h: u64) -> Partition {
+fn strip(problem: &Problem, h: u64) -> Result<Partition, MappingError> {
     let width = problem.across.out;
     let mut widths = Partition::new(width);
     for w in 1..=width {
@@ -71,8 +89,11 @@ fn strip(problem: &Problem, h: u64) -> Partition {
         {
             widths.offer(w, grid.arrays());
         }
+        if widths.sums() > MAX_SUMS {
+            return Err(too_many_sums(Method::Strips));
+        }
     }
-    widths
+    Ok(widths)
 }
 
 /// The cheapest ways to cover 0, 1, ... with parts that each have a size and a cost. Parts are offered from
@@ -80,6 +101,8 @@ fn strip(problem: &Problem, h: u64) -> Partition {
 pub(crate) struct Partition {
     /// For each size its cost and the part that was added last.
     best: Vec<(u64, u64)>,
+    /// Sums that were compared.
+    sums: u64,
 }
 
 impl Partition {
@@ -87,7 +110,12 @@ impl Partition {
     pub fn new(total: u64) -> Self {
         let mut best = vec![(u64::MAX, 0); total as usize + 1];
         best[0].0 = 0;
-        Self { best }
+        Self { best, sums: 0 }
+    }
+
+    /// Sums compared so far: what the search has taken.
+    pub fn sums(&self) -> u64 {
+        self.sums
     }
 
     /// The cheapest way to cover `size` so far; `u64::MAX` where there is none.
@@ -97,11 +125,24 @@ impl Partition {
 
     /// Allows `part`, any number of times.
     pub fn offer(&mut self, part: u64, cost: u64) {
-        for size in 1..self.best.len() {
-            let rest = size.saturating_sub(part as usize);
-            let total = self.best[rest].0.saturating_add(cost);
-            if total < self.best[size].0 {
-                self.best[size] = (total, part);
+        // What smaller parts cover for as much, they also cover within every sum.
+        if cost >= self.cost(part) {
+            return;
+        }
+        self.sums += self.best.len() as u64;
+        let length = part as usize;
+        for (total, last) in &mut self.best[1..length] {
+            if cost < *total {
+                (*total, *last) = (cost, part);
+            }
+        }
+        for start in (length..self.best.len()).step_by(length) {
+            let (before, here) = self.best.split_at_mut(start);
+            for ((rest, _), best) in before[start - length..].iter().zip(here) {
+                let total = rest.saturating_add(cost);
+                if total < best.0 {
+                    *best = (total, part);
+                }
             }
         }
     }

@@ -471,6 +471,8 @@ impl Frames {
         let mut frames = BTreeMap::new();
         for step in &plan.steps {
             if let Op::Float { window, .. } | Op::Packed { window, .. } = &step.op {
+                // Before a step that is computed earlier takes its frame from it.
+                check_window(window).map_err(|reason| PackedError::step(&step.name, reason))?;
                 let frame = *frames.entry(step.input).or_insert(window.padding);
                 if frame != window.padding {
                     return Err(PackedError::step(
@@ -898,17 +900,28 @@ fn check_channels(channels: usize) -> Result<(), String> {
     }
 }
 
-/// Height and width of a convolution's output, after a pool.
+fn check_window(window: &Window) -> Result<(), String> {
+    let sides = 1..=MAX_KERNEL;
+    let fits = |d: usize| {
+        sides.contains(&window.kernel[d])
+            && sides.contains(&window.stride[d])
+            && window.padding[d] < window.kernel[d]
+    };
+    if fits(0) && fits(1) {
+        Ok(())
+    } else {
+        Err(format!(
+            "a kernel of {:?}, strides of {:?} and padding of {:?}: expected kernels and strides from 1 to {MAX_KERNEL}, padding under the kernel",
+            window.kernel, window.stride, window.padding
+        ))
+    }
+}
+
+/// Height and width of a convolution's output, after a pool. The window has been [checked](check_window).
 fn conv_size(window: &Window, input: [usize; 2], pool: bool) -> Result<[usize; 2], String> {
     let mut size = [0; 2];
     for d in 0..2 {
         let (kernel, stride, padding) = (window.kernel[d], window.stride[d], window.padding[d]);
-        if !(1..=MAX_KERNEL).contains(&kernel) || !(1..=MAX_KERNEL).contains(&stride) || padding >= kernel {
-            return Err(format!(
-                "a kernel of {:?}, strides of {:?} and padding of {:?}: expected kernels and strides from 1 to {MAX_KERNEL}, padding under the kernel",
-                window.kernel, window.stride, window.padding
-            ));
-        }
         let padded = input[d] + 2 * padding;
         if padded < kernel {
             return Err(format!(

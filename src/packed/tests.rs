@@ -475,6 +475,24 @@ fn a_file_takes_no_more_memory_than_it_may() {
     );
 }
 
+/// A step pads what an earlier step computes, which is laid out with that padding first.
+#[test]
+fn padding_is_checked_before_it_is_used() {
+    for padding in [usize::MAX, usize::MAX / 2, 1 << 62, 1 << 32] {
+        let mut case = Case::new(&mut Random(6));
+        for step in &mut case.spec.plan.steps {
+            if let Op::Packed { window, .. } = &mut step.op {
+                window.padding = [padding, padding];
+            }
+        }
+        let message = Model::new(case.spec).unwrap_err().to_string();
+        assert!(
+            message.contains("step 2") && message.contains("padding under the kernel"),
+            "{message}"
+        );
+    }
+}
+
 #[test]
 fn numbers_that_are_none_are_refused_by_the_step_that_reads_them() {
     let refused = |tensor: usize| {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::table;
+use super::{csv_text, table};
 use crate::mapping::{ConvLayer, Mapping};
 
 /// One line of the layer table.
@@ -115,10 +115,7 @@ fn tile(channels: usize) -> String {
 /// Where there is not one mapping a layer.
 #[must_use]
 pub fn layer_csv(layers: &[ConvLayer], mappings: &[Mapping]) -> String {
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    let mut record = |fields: Vec<String>| csv.write_record(fields).expect("memory takes it");
-    record(CSV_HEADER.map(str::to_owned).to_vec());
-    for row in layer_rows(layers, mappings) {
+    let records = layer_rows(layers, mappings).into_iter().map(|row| {
         let m = &row.mapping;
         let sizes = [row.in_channels, row.out_channels].map(|n| n.to_string());
         let window = [m.window.width, m.window.height, m.w, m.h];
@@ -138,10 +135,9 @@ pub fn layer_csv(layers: &[ConvLayer], mappings: &[Mapping]) -> String {
         fields.extend([m.in_tile, m.out_tile].map(tile));
         fields.extend(cycles.map(|n| n.to_string()));
         fields.extend(costs.map(|n| n.to_string()));
-        record(fields);
-    }
-    let bytes = csv.into_inner().expect("memory takes it");
-    String::from_utf8(bytes).expect("fields are UTF-8")
+        fields
+    });
+    csv_text(&CSV_HEADER, records)
 }
 
 const CSV_HEADER: [&str; 22] = [

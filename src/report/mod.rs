@@ -7,6 +7,8 @@ use tabled::{
     settings::{Alignment, Style, object::Columns, style::HorizontalLine, themes::Theme},
 };
 
+use crate::text;
+
 mod layers;
 mod networks;
 mod plan;
@@ -15,6 +17,7 @@ mod sweep;
 
 pub use layers::{LayerRow, layer_csv, layer_rows, layer_table};
 pub use networks::{NetworkRow, network_table};
+pub(crate) use plan::MAX_BYTES;
 pub use plan::{PlanError, SCHEMA, plan_from_json, plan_json, plan_table};
 pub use sweep::{
     SweepRow, compare_table, front_csv, front_table, sweep_csv, sweep_reasons, sweep_rows, sweep_table,
@@ -30,8 +33,20 @@ pub enum Look {
     Markdown,
 }
 
+impl Look {
+    /// What a cell shows of `text`: one line, which cannot end the cell.
+    fn cell(self, text: &str) -> String {
+        let line = text::line(text);
+        match self {
+            Self::Terminal => line,
+            Self::Markdown => line.replace('\\', r"\\").replace('|', r"\|"),
+        }
+    }
+}
+
 /// A table under a header row: the first column to the left, as names read; the others to the right, as
-/// numbers do. `totals` is set apart by a rule. Every row is as long as `header`.
+/// numbers do. `totals` is set apart by a rule. Every row is as long as `header`. Cells may hold names from files: what
+/// a terminal would act on is written out.
 pub(crate) fn table(
     header: &[&str],
     rows: impl IntoIterator<Item = Vec<String>>,
@@ -50,7 +65,7 @@ pub(crate) fn styled_table(
     let mut builder = Builder::default();
     builder.push_record(header.iter().copied());
     for row in rows {
-        builder.push_record(row);
+        builder.push_record(row.iter().map(|cell| look.cell(cell)));
     }
     let mut theme = match look {
         Look::Terminal => Theme::from_style(Style::psql()),
@@ -68,12 +83,14 @@ pub(crate) fn styled_table(
     table.to_string()
 }
 
-/// A header and records as CSV (RFC 4180), each line ended by a line feed.
+/// A header and records as CSV (RFC 4180), each line ended by a line feed. Fields may hold names from files: what a
+/// terminal would act on is written out.
 pub(crate) fn csv_text(header: &[&str], records: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut csv = csv::Writer::from_writer(Vec::new());
     csv.write_record(header).expect("memory takes it");
     for record in records {
-        csv.write_record(record).expect("memory takes it");
+        let fields = record.iter().map(|field| text::line(field));
+        csv.write_record(fields).expect("memory takes it");
     }
     let bytes = csv.into_inner().expect("memory takes it");
     String::from_utf8(bytes).expect("fields are UTF-8")

@@ -7,13 +7,14 @@ use super::{Look, layers, styled_table};
 use crate::mapping::{
     ConvLayer, Fallback, Mapping, MappingConfig, MappingError, Method, Network, Placement, Plan, Tie, Totals,
 };
+use crate::text;
 
 /// What the JSON form of a plan calls itself. The number changes when a reader of the old form would go wrong;
 /// fields may be added without.
 pub const SCHEMA: &str = "vwc-sdk/plan/1";
 
 /// The largest JSON text that is read, in bytes.
-const MAX_BYTES: usize = 64 << 20;
+pub(crate) const MAX_BYTES: usize = 64 << 20;
 
 /// Why a saved plan is refused.
 #[derive(Error)]
@@ -23,11 +24,11 @@ pub enum PlanError {
     #[error("this is not a saved mapping: {0}")]
     Json(#[from] serde_json::Error),
     /// The text is longer than any plan.
-    #[error("the saved mapping is {bytes} bytes long, and at most {MAX_BYTES} are read: save fewer layers")]
-    TooLong {
-        /// Its length in bytes.
-        bytes: usize,
-    },
+    #[error("the saved mapping is longer than the {MAX_BYTES} bytes that are read: save fewer layers")]
+    TooLong,
+    /// The plan has no layers.
+    #[error("the saved mapping has no layers: make it again")]
+    NoLayers,
     /// A later form of the file, or another file.
     #[error("the saved mapping has the schema `{found}` and this program reads `{SCHEMA}`: make it again")]
     Schema {
@@ -85,7 +86,7 @@ pub fn plan_json(plan: &Plan) -> String {
             })
             .collect(),
     };
-    serde_json::to_string_pretty(&document).expect("maps have text keys, and no number is infinite")
+    text::json(&document)
 }
 
 /// The plan that [`plan_json`] wrote. Every mapping is checked against its layer, so that what is read can be
@@ -106,13 +107,16 @@ pub fn plan_json(plan: &Plan) -> String {
 /// A [`PlanError`] that says what is wrong, and in which line or layer.
 pub fn plan_from_json(text: &str) -> Result<Plan, PlanError> {
     if text.len() > MAX_BYTES {
-        return Err(PlanError::TooLong { bytes: text.len() });
+        return Err(PlanError::TooLong);
     }
     let document: Document = serde_json::from_str(text)?;
     if document.schema != SCHEMA {
         return Err(PlanError::Schema {
             found: document.schema,
         });
+    }
+    if document.layers.is_empty() {
+        return Err(PlanError::NoLayers);
     }
     let ties: Option<Vec<Tie>> = document.layers.iter().map(|layer| layer.tie).collect();
     let (layers, mappings): (Vec<_>, Vec<_>) = document
@@ -157,15 +161,15 @@ pub fn plan_table(plan: &Plan, look: Look) -> String {
     totals[3] = total.params.to_string();
     totals[8] = total.cycles.to_string();
     totals[9] = total.lower_bound.to_string();
-    totals[10] = format!("{:.2}", total.cycles as f64 / total.lower_bound as f64);
+    totals[10] = format!("{:.2}", total.cycles as f64 / total.lower_bound.max(1) as f64);
     totals[11] = total.arrays.to_string();
     totals[12] = total.cells_written.to_string();
     totals[13] = format!("{:.1}", 100.0 * total.utilisation);
-    let mut text = styled_table(&header, rows, Some(totals), look);
+    let mut table = styled_table(&header, rows, Some(totals), look);
     for (layer, mapping) in mapped() {
         if let Some(why @ Fallback::Infeasible { .. }) = &mapping.fallback {
-            text += &format!("\n{}: {why}", layer.name);
+            table += &format!("\n{}: {why}", text::line(&layer.name));
         }
     }
-    text
+    table
 }

@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::{Look, styled_table};
-use crate::mapping::{Method, SweepPoint, Totals, pareto::ParetoPoint};
+use crate::{
+    mapping::{Method, SweepPoint, Totals, pareto::ParetoPoint},
+    text,
+};
 
 /// One line of a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -168,7 +171,7 @@ fn reasons(points: &[SweepPoint], look: Look) -> String {
         Look::Terminal => ("", ""),
         Look::Markdown => ("\n", "* "),
     };
-    let lines = lines.into_iter().map(|line| format!("\n{bullet}{line}"));
+    let lines = (lines.iter()).map(|line| format!("\n{bullet}{}", text::line(line)));
     let lines: String = lines.collect();
     if lines.is_empty() {
         lines

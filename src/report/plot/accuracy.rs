@@ -5,6 +5,7 @@ use std::path::Path;
 use plotters::{coord::Shift, prelude::*};
 
 use super::{Drawn, FONT, Picture, PlotError, draw, heading};
+use crate::text;
 
 /// A name and its points: a setting, and the accuracy in per cent.
 pub type Curve = (String, Vec<(f64, f64)>);
@@ -64,7 +65,7 @@ impl Picture for Curves<'_> {
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
-            .x_desc(self.x_label)
+            .x_desc(text::line(self.x_label))
             .y_desc("test accuracy, per cent")
             .label_style((FONT, 15))
             .axis_desc_style((FONT, 17))
@@ -81,7 +82,7 @@ impl Picture for Curves<'_> {
             chart.draw_series(points.iter().map(|&point| Circle::new(point, 4, colour.filled())))?;
             chart
                 .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
-                .label(name.as_str())
+                .label(text::line(name))
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
         }
         chart

@@ -10,13 +10,17 @@ use crate::mapping::{Mapping, MappingConfig, Placement};
 /// Most squares an array is drawn with on each axis; beyond that, one stands for several cells.
 const MAX_SQUARES: usize = 512;
 
+/// The most cells in use that an array is drawn with: some seconds' work.
+const MAX_CELLS: usize = 1 << 28;
+
 /// Draws the weights on the first array of a mapping's costliest piece. Each filled square is a cell with a
 /// weight: its colour is its input channel, its shade the output of the window that its column computes, so
 /// the shifted copies of a kernel differ in shade. `title` names the layer.
 ///
 /// # Errors
 ///
-/// [`PlotError`] where the file's name ends in neither `.svg` nor `.png`, or where it cannot be written.
+/// [`PlotError`] where the file's name ends in neither `.svg` nor `.png`, where it cannot be written, or where the array
+/// has more than 2^28 cells in use.
 pub fn filled_array(
     path: &Path,
     title: &str,
@@ -33,6 +37,12 @@ pub fn filled_array(
     let Some((piece, array)) = main else {
         return Err(PlotError::new(path, "the mapping has no pieces"));
     };
+    if array.rows().saturating_mul(array.cols()) > MAX_CELLS {
+        let why = format!(
+            "it would have more than {MAX_CELLS} cells, and so many at most are drawn: use a smaller array"
+        );
+        return Err(PlotError::new(path, why));
+    }
     let shifts = (piece.piece().w * piece.piece().h) as f64;
     // A square stands for so many cells across and down, and shows the first that is filled.
     let [bin_rows, bin_cols] = [rows, cols].map(|cells| cells.div_ceil(MAX_SQUARES));

@@ -5,7 +5,7 @@ use std::path::Path;
 use plotters::{coord::Shift, prelude::*};
 
 use super::{Drawn, FONT, Picture, PlotError, draw, heading};
-use crate::mapping::Method;
+use crate::{mapping::Method, text};
 
 /// Where the legend begins, and from one method to the next, in pixels.
 const LEGEND_LEFT: i32 = 20;
@@ -103,6 +103,8 @@ impl Picture for Bars<'_> {
         } = self.panel;
         let most = cycles.iter().flatten().copied().max().unwrap_or(1).max(10) as f64;
         let area = heading(whole, &[title.clone(), String::new()])?;
+        // Names may come from files.
+        let layers: Vec<String> = layers.iter().map(|name| text::line(name)).collect();
         let longest = layers.iter().map(|name| name.len()).max().unwrap_or(0).min(40);
         // Each layer is one unit wide; a slot at its end stays free.
         let slot = 1.0 / (methods.len() + 1) as f64;
@@ -139,7 +141,7 @@ impl Picture for Bars<'_> {
             let (x, y) = chart.backend_coord(&(l as f64 + 0.5, 0.8));
             let style = TextStyle::from(name.clone()).color(&BLACK);
             let (left, top) = area.get_base_pixel();
-            area.draw(&Text::new(layer.clone(), (x - left + 8, y - top + 6), style))?;
+            area.draw(&Text::new(layer.as_str(), (x - left + 8, y - top + 6), style))?;
         }
         Ok(())
     }

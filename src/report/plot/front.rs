@@ -5,7 +5,7 @@ use std::path::Path;
 use plotters::{coord::Shift, prelude::*};
 
 use super::{Drawn, FONT, Picture, PlotError, draw, heading};
-use crate::mapping::pareto::ParetoPoint;
+use crate::{mapping::pareto::ParetoPoint, text};
 
 /// A network to compare the front with: its name, its channels and its cycles.
 pub type Mark = (String, usize, u64);
@@ -71,7 +71,7 @@ impl Picture for Front<'_> {
             let style = colour.stroke_width(2);
             chart
                 .draw_series([Cross::new((*channels as f64, *cycles as f64), 7, style)])?
-                .label(name.as_str())
+                .label(text::line(name))
                 .legend(move |(x, y)| Cross::new((x + 8, y), 6, style));
         }
         chart

@@ -10,7 +10,7 @@ use plotters::{
 };
 use thiserror::Error;
 
-use crate::files;
+use crate::{files, text};
 
 mod accuracy;
 mod array;
@@ -87,7 +87,7 @@ fn draw(path: &Path, size: (u32, u32), picture: &impl Picture) -> Result<(), Plo
     files::write(path, &bytes).map_err(|error| fail(&error))
 }
 
-/// Writes lines over the picture and returns what is left below.
+/// Writes lines over the picture and returns what is left below. They may hold names from files.
 fn heading<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
     lines: &[String],
@@ -98,7 +98,7 @@ fn heading<B: DrawingBackend>(
     for (n, line) in lines.iter().enumerate() {
         let size = if n == 0 { 20 } else { 16 };
         let at = (16, 10 + LINE * n as i32);
-        area.draw(&Text::new(line.clone(), at, (FONT, size).into_font()))?;
+        area.draw(&Text::new(text::line(line), at, (FONT, size).into_font()))?;
     }
     let (_, below) = area.split_vertically(14 + LINE * lines.len() as i32);
     Ok(below)

@@ -1,0 +1,4 @@
+//! The targets of `tests/fuzz.rs`, for libFuzzer.
+
+#[path = "../tests/fuzz/targets.rs"]
+pub mod targets;
