@@ -2,6 +2,9 @@
 #![cfg_attr(not(feature = "train"), allow(rustdoc::broken_intra_doc_links))]
 #![deny(missing_docs)]
 
+#[macro_use]
+mod talk;
+
 /// Flags, files and tables of the programs: for `main`s of this package, and no part of what versions promise.
 #[doc(hidden)]
 pub mod cli;

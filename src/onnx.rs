@@ -9,8 +9,10 @@
 //!
 //! No convolution is left out in silence: where one is in a form or layout that is not known, the file is refused.
 //!
-//! Every file is treated as hostile. What tract is given is checked before, its constant folding is kept to small
-//! tensors, and its panics are caught: what a node computes is then unknown.
+//! Every file is treated as hostile. What tract is given is checked before, and its panics are caught: what a node
+//! computes is then unknown. The work of inference is counted, in steps and not in seconds, so that a file that is
+//! refused as too large is refused on every machine. On an ordinary one, a file of a few megabytes takes less than
+//! 8 seconds and 1 GiB; a larger file takes the memory of its bytes besides, twice.
 //!
 //! ```
 //! use vwc_sdk::onnx::import;
@@ -25,6 +27,7 @@
 mod infer;
 mod left_out;
 mod operators;
+mod parts;
 mod shapes;
 mod tensors;
 #[cfg(test)]
@@ -46,17 +49,18 @@ use tract_onnx::{
 };
 
 use crate::mapping::{Accounting, ConvLayer, MappingError, Network, Padding};
-use infer::infer;
+use infer::{MAX_WORK, infer};
 use left_out::left_out;
 use operators::{attribute, is_convolution, refuse_unreadable, subgraphs};
+use parts::{MAX_WEIGHT, Whole, weight};
 use shapes::{Shapes, size};
-use tensors::{MAX_TENSOR_DIMENSION, dimension, leave_out_weights, make_dense};
+use tensors::{MAX_TENSOR_DIMENSION, dimension, leave_out_weights, make_dense, refuse_too_many_axes};
 
 /// The largest file that is read, in bytes: the most that protobuf can hold.
 const MAX_BYTES: u64 = 2 << 30;
 
-/// The most nodes, constants and inputs of a graph together. Each takes a few bytes of a file and a thousand of memory.
-const MAX_PARTS: usize = 100_000;
+/// The most nodes, constants and inputs of a graph together. Each takes a few bytes of a file and thousands of memory.
+const MAX_PARTS: usize = 50_000;
 
 /// What was read from a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,8 +87,17 @@ pub enum OnnxError {
     )]
     TooLarge,
     /// The graph is larger than that of any network.
-    #[error("its graph has more than {MAX_PARTS} nodes, constants and inputs: export the network in parts")]
+    #[error(
+        "its graph has more than {MAX_PARTS} nodes, constants and inputs, or more attributes and sizes than \
+         so many need: export the network in parts"
+    )]
     TooManyParts,
+    /// The shapes of the graph are larger than those of any network.
+    #[error(
+        "its shapes take more than {MAX_WORK} units of work to infer, where a network of a thousand layers takes \
+         less than {}: simplify the graph, or export the network in parts", MAX_WORK / 10
+    )]
+    TooMuchWork,
     /// The file is not ONNX, or contradicts itself.
     #[error(
         "it cannot be read as ONNX ({0}): run ONNX's checker on it, and export it again, with another opset version \
@@ -175,16 +188,18 @@ pub enum OnnxError {
 /// An [`OnnxError`] that names the node.
 pub fn import(name: &str, file: impl Read, input_size: Option<[usize; 2]>) -> Result<Import, OnnxError> {
     let mut file = file.take(MAX_BYTES + 1);
-    let model = tract_onnx::onnx().proto_model_for_read(&mut file);
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(OnnxError::Read)?;
     if file.limit() == 0 {
         return Err(OnnxError::TooLarge);
     }
-    let model = model.map_err(|error| match error.downcast() {
-        Ok(error) => OnnxError::Read(error),
-        // protobuf's own error names a field and a wire type, which does not help whoever exported the file.
-        Err(_) => malformed("its bytes are no model, or not all of one"),
-    })?;
-    from_model(name, model, input_size)
+    // protobuf's own error names a field and a wire type, which does not help whoever exported the file.
+    let no_model = || malformed("its bytes are no model, or not all of one");
+    if weight(&bytes).ok_or_else(no_model)? > MAX_WEIGHT {
+        return Err(OnnxError::TooManyParts);
+    }
+    let model = tract_onnx::onnx().proto_model_for_read(&mut Whole(bytes));
+    from_model(name, model.map_err(|_| no_model())?, input_size)
 }
 
 fn from_model(
@@ -209,9 +224,8 @@ fn from_model(
     say_sizes(graph, input_size)?;
     leave_out_weights(graph)?;
 
-    let inferred = infer(&model)
-        .ok_or_else(|| malformed("no shape could be inferred, as its graph contradicts itself"))?;
     let graph = model.graph.as_ref().ok_or(OnnxError::Empty)?;
+    let inferred = infer(&model, graph)?;
     let shapes = Shapes::new(graph, inferred);
     let convolutions = graph.node.iter().filter(|node| is_convolution(node));
     let layers = convolutions
@@ -226,18 +240,35 @@ fn from_model(
     })
 }
 
-fn malformed(what: impl Into<String>) -> OnnxError {
-    OnnxError::Malformed(what.into())
+fn malformed(what: impl AsRef<str>) -> OnnxError {
+    OnnxError::Malformed(printable(what.as_ref()))
+}
+
+/// A text of the file with its control characters escaped: a terminal would obey them.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            printable.extend(character.escape_default());
+        } else {
+            printable.push(character);
+        }
+    }
+    printable
 }
 
 /// What a node is called: its name, which may be missing, or its first output's, which may not.
 fn called(node: &NodeProto) -> String {
     let name = Some(&node.name).filter(|name| !name.is_empty());
-    name.or(node.output.first()).cloned().unwrap_or_default()
+    name.or(node.output.first())
+        .map_or_else(String::new, |name| printable(name))
 }
 
 /// Gives every node a name of its own. ONNX does not check that they differ.
 fn make_names_unique(nodes: &mut [NodeProto]) {
+    for node in &mut *nodes {
+        node.name = printable(&node.name);
+    }
     let given: HashSet<String> = nodes.iter().map(|node| node.name.clone()).collect();
     let mut used = HashSet::new();
     let mut numbers: HashMap<String, usize> = HashMap::new();
@@ -246,7 +277,11 @@ fn make_names_unique(nodes: &mut [NodeProto]) {
             continue;
         }
         let is_free = |name: &String| !name.is_empty() && !given.contains(name) && !used.contains(name);
-        let output = node.output.first().filter(|output| is_free(output)).cloned();
+        let output = node
+            .output
+            .first()
+            .map(|output| printable(output))
+            .filter(is_free);
         let name = output.unwrap_or_else(|| {
             let stem = called(node);
             let number = numbers.entry(stem.clone()).or_insert(1);
@@ -274,7 +309,7 @@ fn refuse_hidden_convolutions(graph: &GraphProto, functions: &[FunctionProto]) -
             if is_convolution(node) {
                 return Err(OnnxError::Nested {
                     node: called(node),
-                    outer: outer.to_owned(),
+                    outer: printable(outer),
                 });
             }
             refuse_in(node, outer, is_call)?;
@@ -338,6 +373,7 @@ fn say_sizes(graph: &mut GraphProto, input_size: Option<[usize; 2]>) -> Result<(
     for input in &mut graph.input {
         let name = input.name.clone();
         let Some(dims) = shape_of(input) else { continue };
+        refuse_too_many_axes(&name, dims.len())?;
         let mut sizes: Vec<Option<usize>> = dims.iter().map(size).collect();
         if let [batch, rest @ ..] = &mut sizes[..] {
             batch.get_or_insert(1);
@@ -350,8 +386,9 @@ fn say_sizes(graph: &mut GraphProto, input_size: Option<[usize; 2]>) -> Result<(
             for (axis, index) in picture.into_iter().flatten().enumerate() {
                 if sizes[index].is_none() {
                     used = true;
-                    let [height, width] =
-                        input_size.ok_or_else(|| OnnxError::OpenSize { input: name.clone() })?;
+                    let [height, width] = input_size.ok_or_else(|| OnnxError::OpenSize {
+                        input: printable(&name),
+                    })?;
                     sizes[index] = Some([height, width][axis]);
                 }
             }
@@ -379,7 +416,7 @@ fn convolution(node: &NodeProto, shapes: &Shapes) -> Result<ConvLayer, OnnxError
     };
     let unknown = |value: &str| OnnxError::Unknown {
         node: name.clone(),
-        past: shapes.stopped_before(value),
+        past: printable(&shapes.stopped_before(value)),
     };
     let input = value(0, "input")?;
     let weight = value(if node.op_type == "QLinearConv" { 3 } else { 1 }, "weight")?;

@@ -208,6 +208,18 @@ impl StateDict {
             ))
         })?;
         config.validate()?;
+        // Before anything of that size is made: the tensors take as much memory as the file, and what they are said to be
+        // may take any.
+        let fitted = self.fit(&config)?;
+        if fitted != config {
+            return Err(self.refuse(format!(
+                "its metadata says widths {:?} and {} classes, its tensors are those of {:?} and {}: export it again",
+                config.widths(),
+                config.classes(),
+                fitted.widths(),
+                fitted.classes()
+            )));
+        }
         Ok(Some(config))
     }
 
@@ -451,7 +463,7 @@ pub fn save_safetensors<C: NetworkConfig>(
         path: path.into(),
         reason: format!("it cannot be written: {error}"),
     })?;
-    files::write(path, &bytes).map_err(Error::io(path, "write"))
+    files::write(path, &files::with_sorted_header(bytes.to_vec())).map_err(Error::io(path, "write"))
 }
 
 /// The network with the weights that it computes with in the place of its latent ones.

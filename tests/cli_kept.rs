@@ -161,6 +161,7 @@ fn pictures_are_normalised_as_in_training_by_every_reader() {
     fields.remove("input");
     fields.insert("version".into(), "0.3.0".into());
     fs::write(&path, old.to_string()).unwrap();
+    fs::remove_file(place.path("granted/original/manifest.json")).unwrap();
     let error = place.refused("export granted/original x.vwcp", 1);
     assert!(error.contains("import its file again"), "{error}");
 }
@@ -235,7 +236,7 @@ fn classes_are_matched_by_name() {
     // The same pictures under names that sort the other way.
     paint(&place.path("renamed"), &[("kitten", RED), ("adog", BLUE)]);
     let trained = json(&place.data(
-        "train --network cnn8 --q 0 --widths 6,6,6,6,6,6,8 --data folder --data-dir pets --directory p --total_epochs 6 \
+        "train --network resnet20 --q 0 --widths 4,6,8 --data folder --data-dir pets --directory p --total_epochs 12 \
          --batch_size 6 --format json",
     ));
     let right = |results: &Value| results["networks"][0]["test"]["correct"].as_u64().unwrap();
@@ -405,7 +406,10 @@ fn test_pictures_are_drawn_from_every_class() {
     let interval = |row: &Value| [0, 1].map(|end| row["interval"][end].as_f64().unwrap());
     let [low, high] = interval(&rows[0]);
     let accuracy = rows[0]["accuracy"].as_f64().unwrap();
-    assert!(low <= accuracy && accuracy <= high && high - low > 30.0, "{rows}");
+    assert!(
+        low <= accuracy + 1e-9 && accuracy <= high + 1e-9 && high - low > 30.0,
+        "{rows}"
+    );
     let (_, talk) = said(&place, "export p/original p.vwcp --check 9");
     assert!(
         talk.contains("9 of 15 test pictures") && talk.contains("3 of each of 3 classes, drawn with seed 0"),

@@ -390,7 +390,9 @@ fn ctrl_c_works_in_a_terminal() {
         "{} --mode train --total_epochs 500 {SMALL}",
         example("svhn_cnn8").display()
     );
-    let mut child = Command::new("script")
+    let mut command = Command::new("script");
+    place::hear_signals(&mut command);
+    let mut child = command
         // `exec`: some shells die of the signal themselves, and then the exit code is theirs.
         .args(["-qec", &format!("stty cols 120 rows 40; exec {job}"), "/dev/null"])
         .env("SHELL", "/bin/sh")

@@ -6,7 +6,7 @@ use burn::module::Param;
 use burn::tensor::{Device, Distribution, Tensor};
 use vwc_sdk::Error;
 use vwc_sdk::crossbar;
-use vwc_sdk::data::{Splits, synthetic};
+use vwc_sdk::data::{DataSource, Splits, synthetic};
 use vwc_sdk::mapping::{Accounting, MappingConfig, Method, PimArray};
 use vwc_sdk::models::{Cnn8, Cnn8Config, Network, NetworkConfig};
 use vwc_sdk::quant::Bits;
@@ -146,7 +146,11 @@ fn the_command_evaluates_what_a_training_left() {
     let device = Device::default();
     device.seed(0);
     let pictures = |count, seed| synthetic::digits(count, seed);
-    let splits = Splits::carve("synthetic digits", pictures(90, 1), pictures(10, 2), 0.2, 0).unwrap();
+    // What the commands draw again for a run of so many digits.
+    let origin = DataSource::Synthetic { pictures: 160 };
+    let splits = Splits::carve(origin.to_string(), pictures(160, 1), pictures(40, 2), 0.2, 0)
+        .unwrap()
+        .with_origin(origin);
     let structure = Cnn8Config::new().with_widths([6, 7, 8, 9, 10, 10, 12]);
     let recipe = Recipe::original(1).with_batch_size(24);
     let options = FitOptions::new(&splits, &recipe, RunDir::new(&run), std::slice::from_ref(&device))

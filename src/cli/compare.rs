@@ -227,7 +227,7 @@ fn csv(points: &[SweepPoint]) -> String {
 
 /// A line on standard error. Names in it may come from files.
 fn say(line: &str) {
-    eprintln!("{}", text::shown(line));
+    say!("{line}");
 }
 
 fn json(points: &[SweepPoint]) -> String {

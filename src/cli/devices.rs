@@ -162,7 +162,7 @@ fn look(name: &DeviceName, checks: &[Check]) -> Row {
             row.found = true;
             row.name = name.describe(&device);
             for check in checks {
-                eprintln!("{name}: {}", check.name);
+                say!("{name}: {}", check.name);
                 let tried = Tried::of(check, name);
                 let failed = tried.problem.is_some();
                 row.checks.push(tried);

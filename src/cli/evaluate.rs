@@ -37,6 +37,10 @@ pub struct EvaluateArgs {
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
 
+    /// Take the files of the run as they are, though they have changed since it wrote them: after an edit by hand
+    #[arg(long)]
+    pub accept_changes: bool,
+
     /// Size of the arrays in cells.
     #[arg(long, value_name = "ROWSxCOLS")]
     pub array: PimArray,
@@ -157,6 +161,9 @@ pub fn run(args: &EvaluateArgs) -> Result<(), EvaluateError> {
 
 fn run_network<C: JobNetwork>(args: &EvaluateArgs) -> Result<(), EvaluateError> {
     let device = DeviceName::default().init()?;
+    if args.accept_changes {
+        super::accept_changes(&RunDir::new(&args.run))?;
+    }
     let (network, run) = RunDir::new(&args.run).load::<C>(&device)?;
     let wanted = args.pictures as usize;
     let test = args.data.draw(C::DATA, &run, wanted)?;
@@ -204,7 +211,7 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs) -> Result<(), EvaluateError> 
         bar.inc(1);
     }
     bar.finish_and_clear();
-    eprintln!(
+    say!(
         "{} {}, {described}; {} on {}",
         C::NAME,
         run.structure.precision(),

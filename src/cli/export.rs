@@ -18,13 +18,17 @@ use crate::{DeviceName, Error, files};
 /// Write a trained network as one file: packed bits, ONNX, or safetensors that a PyTorch module of the same structure
 /// loads.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = EXPORT, mut_group("TestPictureArgs", |group| group.requires("check")))]
+#[command(after_help = EXPORT, mut_arg("draw_seed", |arg| arg.requires("check")), mut_group("SourceArgs", |group| group.requires("check")))]
 pub struct ExportArgs {
     /// Folder of a trained network, as runs/cifar10_resnet20/original
     pub run: PathBuf,
 
     /// The file to write; unless --format says what, its name ends in .vwcp, .onnx or .safetensors (PyTorch's weights)
     pub file: PathBuf,
+
+    /// Take the files of the run as they are, though they have changed since it wrote them: after an edit by hand
+    #[arg(long)]
+    pub accept_changes: bool,
 
     /// What to write [default: by the name of the file]
     #[arg(long, value_enum)]
@@ -153,6 +157,9 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         });
     }
     check_names(&args.classes).map_err(ExportError::Class)?;
+    if args.accept_changes {
+        super::accept_changes(&RunDir::new(&args.run))?;
+    }
     with_network!(NetworkKind::of_run(&args.run)?, C => {
         let (network, run) = RunDir::new(&args.run).load::<C>(&DeviceName::default().init()?)?;
         let mut input = run.input.clone();
@@ -164,7 +171,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         if pytorch {
             let weights = args.weights.unwrap_or(Weights::Latent);
             save_safetensors(&network, &run.structure, &input, &args.file, weights)?;
-            eprintln!(
+            say!(
                 "{} {} in {}: {} parameters as floats under PyTorch's names",
                 C::NAME,
                 run.structure.precision(),
@@ -184,7 +191,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         };
         files::write(&args.file, &bytes).map_err(PackedError::io(&args.file, "write"))?;
         let (kib, f32s) = (bytes.len() as f64 / 1024.0, model.float_size() as f64 / 1024.0);
-        eprintln!(
+        say!(
             "{} {} in {}: {kib:.1} KiB; its weights as floats take {f32s:.1}",
             C::NAME,
             model.precision(),
@@ -258,7 +265,7 @@ fn check<C: JobNetwork>(
         total,
     };
     let [low, high] = evaluation.interval();
-    eprintln!(
+    say!(
         "the same class as the trained network on all of {described}; {:.2} % are right (95 % interval {low:.1} to {high:.1})",
         evaluation.accuracy()
     );

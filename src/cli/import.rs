@@ -11,7 +11,7 @@ use crate::data::{ChannelOrder, Normalization, PictureSpec, published_classes};
 use crate::models::Network;
 use crate::pytorch::StateDict;
 use crate::train::RunDir;
-use crate::{DeviceName, Error};
+use crate::{DeviceName, Error, files};
 
 /// Read a network's weights from a PyTorch file, to prune, test or map it here.
 ///
@@ -172,8 +172,13 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
     let input = input(args, file, &config)?;
     let dir = args.directory.join(ORIGINAL);
     let source = format!("imported from {}", args.file.display());
-    RunDir::new(&dir).import(&network, &config, &input, &source)?;
-    eprintln!(
+    // Whole or not at all: half a folder would stand in the way of the next try.
+    files::replace_folder(&args.directory, |folder| {
+        RunDir::new(folder.join(ORIGINAL))
+            .import(&network, &config, &input, &source)
+            .map(drop)
+    })?;
+    say!(
         "{} {}, widths {:?}, {} parameters: kept in {}",
         C::NAME,
         config.precision(),
@@ -207,7 +212,7 @@ fn input<C: JobNetwork>(args: &ImportArgs, file: &StateDict, config: &C) -> Resu
             assumed.push(format!("classes called {} (--classes)", input.classes.join(", ")));
         }
         if !assumed.is_empty() {
-            eprintln!(
+            say!(
                 "the file does not say what its network reads. Taken for granted: {}",
                 assumed.join("; ")
             );

@@ -6,7 +6,6 @@
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use burn::data::dataset::Dataset;
 use burn::tensor::Device;
@@ -16,7 +15,7 @@ use serde::Serialize;
 use super::map::note_shared_cells;
 use super::networks::{Defaults, JobNetwork, NetworkArgs};
 use super::pictures::DataArgs;
-use super::said;
+use super::{said, signals};
 use crate::data::{DataSource, Splits};
 use crate::mapping::channels::network_rounds;
 use crate::mapping::{Accounting, MappingConfig, Method, PimArray, Search, map_network};
@@ -163,6 +162,10 @@ pub struct JobFlags {
     #[arg(long, help_heading = "Output")]
     pub resume: bool,
 
+    /// Take files of the folder as they are, though they have changed since they were written: after an edit by hand
+    #[arg(long, help_heading = "Output")]
+    pub accept_changes: bool,
+
     /// How the results are written
     #[arg(long, value_enum, default_value = "table", help_heading = "Output")]
     pub format: Format,
@@ -187,11 +190,11 @@ pub struct RoundFlags {
 
     /// In pruning, the first round to run, from the network of the round before it [default: 1]; in testing, the round to
     /// test, 0 for the original [default: all there are]
-    #[arg(long, value_name = "N", help_heading = "Rounds")]
+    #[arg(long, value_name = "N", value_parser = up_to_max_rounds, help_heading = "Rounds")]
     pub round: Option<usize>,
 
     /// Rounds to run at the most [default: 20; 1 with --ratio]
-    #[arg(long, value_name = "N", help_heading = "Rounds")]
+    #[arg(long, value_name = "N", value_parser = up_to_max_rounds, help_heading = "Rounds")]
     pub f: Option<usize>,
 
     /// Prune this part of the channels in a round, instead of to the widths that fill the array
@@ -264,9 +267,20 @@ fn zero_or_more(text: &str) -> Result<f64, String> {
     number(text, |x| x.is_finite() && x >= 0.0, "a number from 0 up")
 }
 
+/// The largest count that any flag takes.
+const MAX_COUNT: usize = 10_000_000;
+
 fn at_least_one(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|&number| number > 0);
-    number.ok_or_else(|| "expected a whole number from 1 up".to_owned())
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=MAX_COUNT).contains(number));
+    number.ok_or_else(|| format!("expected a whole number from 1 up, to {MAX_COUNT} at most"))
+}
+
+fn up_to_max_rounds(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|&number| number <= MAX_ROUNDS);
+    number.ok_or_else(|| format!("expected a whole number from 0 to {MAX_ROUNDS}"))
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -275,6 +289,9 @@ fn positive(text: &str) -> Result<f64, String> {
 
 /// What a job leaves beside its runs.
 const RESULTS: &str = "results.json";
+
+/// The most rounds. No network has so many channels to spare.
+const MAX_ROUNDS: usize = 1000;
 
 /// What a training that is at work holds locked.
 const LOCK: &str = ".lock";
@@ -331,6 +348,14 @@ fn width_choice(directory: &Path, mode: Mode, rounds: &RoundFlags) -> WidthChoic
     })
 }
 
+/// The folders of all runs that `directory` holds.
+fn run_dirs(directory: &Path) -> Vec<RunDir> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let folders = entries.map(|entry| entry.path());
+    let runs = folders.filter(|path| path.join("config.json").is_file());
+    runs.map(RunDir::new).collect()
+}
+
 /// The folder of round `round` in `directory`.
 fn round_dir(directory: &Path, choice: &WidthChoice, round: usize) -> RunDir {
     RunDir::new(directory.join(round_name(choice, round).to_lowercase()))
@@ -348,10 +373,20 @@ fn round_name(choice: &WidthChoice, round: usize) -> String {
 /// `--round` asks for, or all that are there.
 fn rounds_to_load(directory: &Path, mode: Mode, rounds: &RoundFlags) -> Vec<usize> {
     let choice = width_choice(directory, mode, rounds);
-    let there = |round: &usize| round_dir(directory, &choice, *round).is_complete();
+    let folder = |round: usize| round_dir(directory, &choice, round);
     match (mode, rounds.round) {
         (Mode::Prune, round) => (0..round.unwrap_or(1).max(1)).collect(),
-        (_, None) => std::iter::once(0).chain((1..).take_while(there)).collect(),
+        (_, None) => {
+            // A round without a network in front of one that has one is damage, and is met when it is loaded. Behind all
+            // that have one it is a round that was cut off.
+            let there = |round: &usize| folder(*round).path().is_dir();
+            let last = (1..=MAX_ROUNDS).rev().find(|&round| folder(round).is_complete());
+            let last = last.unwrap_or(0);
+            for round in (last + 1..=MAX_ROUNDS).take_while(there) {
+                say!("{} is not complete: left out", folder(round).path().display());
+            }
+            (0..=last).collect()
+        }
         (_, Some(0)) => vec![0],
         (_, Some(round)) => vec![0, round],
     }
@@ -496,9 +531,14 @@ impl<C: JobNetwork> Job<C> {
         #[cfg(feature = "remote")]
         name.watch(move |error| super::fail(with_advice(error, mode)));
         if name != args.device {
-            eprintln!("device {}: {name} ({})", args.device, name.describe(&devices[0]));
+            say!("device {}: {name} ({})", args.device, name.describe(&devices[0]));
         }
         let directory = args.directory.clone().unwrap_or_else(|| C::DIRECTORY.into());
+        if args.accept_changes {
+            for dir in run_dirs(&directory) {
+                super::accept_changes(&dir)?;
+            }
+        }
         let mut kept = match mode {
             Mode::All | Mode::Train => None,
             Mode::Prune | Mode::Test => Some(RunDir::new(directory.join(ORIGINAL)).config::<C>()?),
@@ -507,7 +547,7 @@ impl<C: JobNetwork> Job<C> {
         let trained = kept.as_ref().filter(|run| !run.is_imported());
         let split_seed = trained.map(|run| run.split_seed).or(args.seed).unwrap_or(0);
         let splits = args.data.splits(C::DATA, C::INPUT, kept.as_ref(), split_seed)?;
-        eprintln!(
+        say!(
             "{}: {} training, {} validation, {} test pictures",
             splits.source,
             splits.train.len(),
@@ -526,7 +566,7 @@ impl<C: JobNetwork> Job<C> {
                 agrees(&run.structure, &args.network, &directory)?;
                 if mode == Mode::Test && (run.is_imported() || !run.is_trained_on(&splits)) {
                     let origin = if run.is_imported() { "" } else { "trained on " };
-                    eprintln!("{origin}{}, tested on {}", run.data(), splits.source);
+                    say!("{origin}{}, tested on {}", run.data(), splits.source);
                 }
                 run.structure.clone()
             }
@@ -547,7 +587,7 @@ impl<C: JobNetwork> Job<C> {
             recipe,
             mapping,
             directory,
-            interrupter: on_ctrl_c(),
+            interrupter: signals::interrupter(),
             args,
             rounds,
         };
@@ -662,7 +702,7 @@ impl<C: JobNetwork> Job<C> {
             ));
         }
         if let Some(mapping) = run.mapping.filter(|mapping| *mapping != self.mapping) {
-            eprintln!(
+            say!(
                 "{} was trained for {}; it is counted on {}",
                 self.name(round),
                 in_words(&mapping),
@@ -700,13 +740,19 @@ impl<C: JobNetwork> Job<C> {
         let _lock = self.lock()?;
         self.retire(before + 1)?;
         let mut widths = start.config.widths();
+        let label_of_start = self.label(before);
         let pruned = rounds(start, before, &config, |round, config, network| {
             let label = self.label(round);
-            eprintln!("{label}: widths {:?}", config.widths());
+            say!("{label}: widths {:?}", config.widths());
             self.say_kept(&label, config, &mut widths);
             let fit = fit(network, config, self.options(&label, &recipe, round))?;
             Ok((fit.network, fit.best.valid_accuracy))
         })?;
+        if pruned.rounds.len() == 1 && pruned.stopped == StopReason::FixedPoint {
+            // No round was run, so none has said it.
+            let start = &pruned.rounds[0].config;
+            self.say_kept(&label_of_start, start, &mut start.widths());
+        }
         networks.extend(pruned.rounds);
         Ok(Rounds::new(networks, pruned.stopped, &config))
     }
@@ -720,7 +766,7 @@ impl<C: JobNetwork> Job<C> {
                 .map(|(group, (_, before))| format!("{} ({before} channels)", group + 1))
                 .collect();
             if !kept.is_empty() {
-                eprintln!(
+                say!(
                     "{label}: {} of channels that are kept in multiples of {} leaves {} of {} widths as they were, by \
                      their place: {}",
                     ratio.ratio,
@@ -751,12 +797,12 @@ impl<C: JobNetwork> Job<C> {
             Format::Json => json.clone(),
             Format::Table => tables(&results, networks),
         };
-        super::print(&text).map_err(Error::io("standard output", "write"))?;
-        if self.mode == Mode::Test {
-            return Ok(());
+        // The file first: standard output may be full or gone.
+        if self.mode != Mode::Test {
+            let path = self.directory.join(RESULTS);
+            files::write(&path, json.as_bytes()).map_err(Error::io(&path, "write"))?;
         }
-        let path = self.directory.join(RESULTS);
-        files::write(&path, json.as_bytes()).map_err(Error::io(&path, "write"))
+        super::print(&text).map_err(Error::io("standard output", "write"))
     }
 
     fn results(
@@ -801,6 +847,12 @@ impl<C: JobNetwork> Job<C> {
         let directory = &self.directory;
         fs::create_dir_all(directory).map_err(Error::io(directory, "create the folder"))?;
         let path = directory.join(LOCK);
+        if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(Error::Recipe(format!(
+                "{}: expected a file that this program makes, and something else is there: remove it",
+                path.display()
+            )));
+        }
         let file = File::create(&path).map_err(Error::io(&path, "create"))?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => Err(Error::Recipe(format!(
@@ -845,7 +897,7 @@ impl<C: JobNetwork> Job<C> {
             fs::rename(directory.join(&name), earlier.join(&name))
                 .map_err(Error::io(directory.join(&name), "move the earlier run aside"))?;
         }
-        eprintln!("what an earlier run left is now in {}", earlier.display());
+        say!("what an earlier run left is now in {}", earlier.display());
         Ok(())
     }
 
@@ -1002,26 +1054,4 @@ fn tables<C: NetworkConfig>(results: &Results, networks: &[Round<C>]) -> String 
         text += &format!("\nwinner: {winner}; {stopped}\n");
     }
     text
-}
-
-/// An interrupter that the first Ctrl-C pulls. The second ends the program at once.
-fn on_ctrl_c() -> Interrupter {
-    static INTERRUPTER: OnceLock<Interrupter> = OnceLock::new();
-    INTERRUPTER
-        .get_or_init(|| {
-            let interrupter = Interrupter::new();
-            let handle = interrupter.clone();
-            let handler = move || {
-                if handle.should_stop() {
-                    std::process::exit(1);
-                }
-                eprintln!("stopping; once more ends at once");
-                handle.stop(Some("Ctrl-C"));
-            };
-            if let Err(error) = ctrlc::set_handler(handler) {
-                eprintln!("Ctrl-C will end the program at once: {error}");
-            }
-            interrupter
-        })
-        .clone()
 }

@@ -214,7 +214,7 @@ pub(super) fn note_shared_cells(configs: impl IntoIterator<Item = MappingConfig>
         let MappingConfig {
             array, weight_bits, ..
         } = config;
-        eprintln!(
+        say!(
             "note: accounting as-published counts cols * cell_bits / weight_bits = {} columns of {weight_bits}-bit \
              weights on array {array}, where {} fit in {}-bit cells of their own: weights share cells, so no array \
              can be programmed with this mapping; exact-geometry counts whole cells",

@@ -23,14 +23,14 @@ pub mod pictures;
 pub mod run;
 #[cfg(feature = "remote")]
 pub mod serve;
+#[cfg(feature = "train")]
+mod signals;
 pub mod simulate;
 #[cfg(feature = "train")]
 pub mod train;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-
-use crate::text;
 
 /// Writes `text` to standard output. A reader that stops early is not an error.
 pub(crate) fn print(text: &str) -> io::Result<()> {
@@ -47,7 +47,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 fn said<T: PartialEq + std::fmt::Display>(flag: &str, given: Option<T>, kept: Option<T>, usual: T) -> T {
     match (given, kept) {
         (Some(given), Some(kept)) if given != kept => {
-            eprintln!("{flag} is {given}, and was {kept} where the network comes from");
+            say!("{flag} is {given}, and was {kept} where the network comes from");
             given
         }
         (Some(chosen), _) | (None, Some(chosen)) => chosen,
@@ -55,12 +55,24 @@ fn said<T: PartialEq + std::fmt::Display>(flag: &str, given: Option<T>, kept: Op
     }
 }
 
+/// Takes the files of a run as they are, and says which have changed since it wrote them.
+#[cfg(feature = "train")]
+fn accept_changes(dir: &crate::train::RunDir) -> Result<(), crate::Error> {
+    for path in dir.accept_changes()? {
+        say!(
+            "{}: it has changed since the run wrote it, and is taken as it is",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
 /// What a `main` returns: 0, or 1 and the error on standard error. (Wrong usage has ended with 2 before.)
 pub fn exit_code(result: Result<(), impl std::fmt::Display>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", text::shown(&error.to_string()));
+            say!("error: {error}");
             ExitCode::FAILURE
         }
     }

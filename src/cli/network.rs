@@ -208,7 +208,7 @@ fn from_onnx(path: &Path, input: InputArgs) -> Result<Network, NetworkError> {
         let nodes: Vec<_> = nodes
             .map(|(name, operator)| format!("{name} ({operator})"))
             .collect();
-        eprintln!("not mapped: {}", text::shown(&nodes.join(", ")));
+        say!("not mapped: {}", nodes.join(", "));
     }
     Ok(import.network)
 }

@@ -157,7 +157,7 @@ impl SourceArgs {
             let pairs: Vec<_> = pairs
                 .map(|(found, class)| format!("{found} as {class}"))
                 .collect();
-            eprintln!("classes are matched by their places: {}", pairs.join(", "));
+            say!("classes are matched by their places: {}", pairs.join(", "));
             return;
         }
         let missing: Vec<_> = spec
@@ -168,8 +168,8 @@ impl SourceArgs {
         let order =
             "the classes of the pictures stand in another order than the network's: they are matched by name";
         match missing.len() {
-            0 => eprintln!("{order}"),
-            count => eprintln!(
+            0 => say!("{order}"),
+            count => say!(
                 "the network tells {} classes apart, and the pictures lack {count} of them: {missing:?}",
                 spec.classes.len()
             ),
@@ -279,7 +279,7 @@ impl DataArgs {
             mut test,
             passed_over,
         } = source.load(size)?;
-        passed_over.iter().for_each(|files| eprintln!("{files}"));
+        passed_over.iter().for_each(|files| say!("{files}"));
         if let Some(run) = kept {
             self.source.say_classes(&run.input, train.class_names());
             train = self.source.read_by(&run.input, train)?;
@@ -383,7 +383,7 @@ impl TestPictureArgs {
     ) -> Result<TestPictures, Error> {
         let source = self.source.source(published, run.source.as_ref(), false)?;
         let (pictures, passed_over) = source.load_test(run.input.size)?;
-        passed_over.iter().for_each(|files| eprintln!("{files}"));
+        passed_over.iter().for_each(|files| say!("{files}"));
         self.source.say_classes(&run.input, pictures.class_names());
         let pictures = self.source.read_by(&run.input, pictures)?;
         let all = PictureDataset::new(pictures.into());

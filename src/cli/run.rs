@@ -98,7 +98,7 @@ pub fn run(args: &RunArgs) -> Result<(), RunError> {
         order.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]));
         results.push((path.display().to_string(), shares, order));
     }
-    eprintln!("{} {}, {}", model.network(), model.precision(), session.machine());
+    say!("{} {}, {}", model.network(), model.precision(), session.machine());
     let text = match args.format {
         RunFormat::Table => {
             let rows = results.iter().map(|(path, shares, order)| {

@@ -71,7 +71,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Error> {
         Some(_) => "",
         None => "compute on this device and ",
     };
-    eprintln!("{address} is {whoever} can {compute}read what is sent, for nothing is encrypted");
+    say!("{address} is {whoever} can {compute}read what is sent, for nothing is encrypted");
     // Otherwise Burn's server writes its log to standard output.
     let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

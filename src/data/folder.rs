@@ -254,8 +254,19 @@ fn entries(path: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
 
 /// The classes of a split, in the order of their names, and the files of each.
 fn list(split: &Path, passed: &mut Passed) -> Result<Vec<(String, Vec<PathBuf>)>, DataError> {
-    let mut classes = Vec::new();
-    for (name, path) in entries(split)? {
+    let entries = entries(split)?;
+    let folders = entries
+        .iter()
+        .filter(|(name, path)| !name.starts_with('.') && path.is_dir());
+    let count = folders.count();
+    if count > MAX_CLASSES {
+        return refuse(
+            split,
+            format!("holds {count} classes, expected at most {MAX_CLASSES}"),
+        );
+    }
+    let mut classes = Vec::with_capacity(count);
+    for (name, path) in entries {
         if name.starts_with('.') {
             // What no one put there by hand is not worth a word.
             continue;
@@ -278,12 +289,6 @@ fn list(split: &Path, passed: &mut Passed) -> Result<Vec<(String, Vec<PathBuf>)>
     }
     if classes.is_empty() {
         return refuse(split, "holds no folders of classes");
-    }
-    if classes.len() > MAX_CLASSES {
-        return refuse(
-            split,
-            format!("holds {} classes, expected at most {MAX_CLASSES}", classes.len()),
-        );
     }
     Ok(classes)
 }

@@ -185,12 +185,15 @@ fn check_widths(network: &'static str, widths: &[usize]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a network that tells nothing apart.
+/// The most classes.
+const MAX_CLASSES: usize = 65_536;
+
+/// Refuses a network that tells nothing apart, or more than any network does.
 fn check_classes(network: &'static str, classes: usize) -> Result<(), Error> {
-    if classes == 0 {
+    if !(1..=MAX_CLASSES).contains(&classes) {
         return Err(Error::Structure {
             network,
-            reason: "`classes` is 0, expected 1 or more".into(),
+            reason: format!("`classes` is {classes}, expected 1 to {MAX_CLASSES}"),
         });
     }
     Ok(())

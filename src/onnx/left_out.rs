@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::GraphProto;
 
-use super::{called, operators::multiplies, tensors::constant};
+use super::{called, operators::multiplies, printable, tensors::constant};
 
 /// The nodes other than convolutions that take a matrix of constants and multiply by it: name and operator.
 pub(super) fn left_out(graph: &GraphProto) -> Vec<(String, String)> {
@@ -16,7 +16,7 @@ pub(super) fn left_out(graph: &GraphProto) -> Vec<(String, String)> {
     for node in &graph.node {
         let inputs = || node.input.iter().filter(|name| !name.is_empty());
         if multiplies(node) && inputs().any(|name| constants.get(&**name) == Some(&true)) {
-            found.push((called(node), node.op_type.clone()));
+            found.push((called(node), printable(&node.op_type)));
         }
         let from: Option<Vec<bool>> = inputs().map(|name| constants.get(&**name).copied()).collect();
         let matrix = match from {

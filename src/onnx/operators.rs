@@ -3,7 +3,7 @@
 
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 
-use super::{OnnxError, called};
+use super::{OnnxError, called, printable};
 
 /// The operators that ONNX Runtime adds to ONNX.
 const ONNX_RUNTIME: &str = "com.microsoft";
@@ -81,9 +81,9 @@ pub(super) fn refuse_unreadable(node: &NodeProto) -> Result<(), OnnxError> {
 /// An operator, with its domain unless that is ONNX's own.
 pub(super) fn described(node: &NodeProto) -> String {
     if is_standard(node) {
-        node.op_type.clone()
+        printable(&node.op_type)
     } else {
-        format!("{} of the domain {}", node.op_type, node.domain)
+        printable(&format!("{} of the domain {}", node.op_type, node.domain))
     }
 }
 
@@ -179,6 +179,20 @@ pub(super) fn plain(node: &NodeProto) -> Option<Plain<'_>> {
             }
             // Not operators of ONNX. tract's `ConstantLike` fills a tensor of any size as soon as it is seen.
             "ConstantLike" | ALIKE => None,
+            // tract counts the axes of further outputs, and up to 2^64 of them.
+            "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization" => {
+                (node.output.len() == 1).then_some(Plain {
+                    operator: ALIKE,
+                    inputs: inputs(&[0, 0]),
+                    without: &[],
+                })
+            }
+            // No operator of ONNX's own. tract counts the axes of a scalar up to 2^64.
+            "MatMulNBits" => None,
+            // tract takes an axis that lies before the first for one near 2^64.
+            "OneHot" if attribute(node, "axis").is_some_and(|axis| axis.i < -1) => None,
+            // How many there are is not known.
+            "NonMaxSuppression" | "NonZero" => None,
             _ => Some(Plain {
                 operator,
                 inputs: node.input.clone(),

@@ -8,7 +8,11 @@ use tract_onnx::pb::{
     type_proto,
 };
 
-use super::{called, operators::described, tensors::MAX_TENSOR_DIMENSION};
+use super::{
+    called,
+    operators::described,
+    tensors::{MAX_AXES, MAX_TENSOR_DIMENSION},
+};
 
 /// A shape, as far as it is known.
 pub(super) type Sizes = Vec<Option<usize>>;
@@ -31,6 +35,9 @@ pub(super) fn stated(graph: &GraphProto) -> HashMap<&str, Sizes> {
     let infos = graph.value_info.iter().chain(&graph.output);
     let stated = infos.filter_map(|info| {
         let dims = &tensor_type(info)?.shape.as_ref()?.dim;
+        if dims.len() > MAX_AXES {
+            return None;
+        }
         let in_range = |&size: &usize| size as i64 <= MAX_TENSOR_DIMENSION;
         let sizes = dims.iter().map(|dim| size(dim).filter(in_range));
         Some((&*info.name, sizes.collect()))

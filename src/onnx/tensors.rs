@@ -18,6 +18,9 @@ const SMALL: usize = 64;
 /// The largest dimension of a tensor.
 pub(super) const MAX_TENSOR_DIMENSION: i64 = 1 << 31;
 
+/// The most axes of a tensor. Networks use up to eight; the time of a step grows with their cube.
+pub(super) const MAX_AXES: usize = 16;
+
 /// The number of `UINT2` and of `INT2` among ONNX's types, which tract's version of ONNX ends before.
 const TWO_BITS: [i32; 2] = [25, 26];
 
@@ -106,7 +109,18 @@ pub(super) fn leave_out_weights(graph: &mut GraphProto) -> Result<(), OnnxError>
     Ok(())
 }
 
+/// Refuses a tensor or an input of more axes than any network's has.
+pub(super) fn refuse_too_many_axes(name: &str, axes: usize) -> Result<(), OnnxError> {
+    if axes > MAX_AXES {
+        return Err(malformed(format!(
+            "its tensor `{name}` has {axes} axes, where at most {MAX_AXES} are read"
+        )));
+    }
+    Ok(())
+}
+
 fn is_weights(tensor: &TensorProto, name: &str) -> Result<bool, OnnxError> {
+    refuse_too_many_axes(name, tensor.dims.len())?;
     let elements = tensor.dims.iter().try_fold(1, |product: usize, &dim| {
         let dim = usize::try_from(dim)
             .ok()

@@ -1,4 +1,4 @@
-use super::{tensors::placeholder, *};
+use super::{infer::infer_within, tensors::placeholder, *};
 use tract_onnx::pb::{
     AttributeProto, OperatorSetIdProto, TensorProto, tensor_proto::DataType, tensor_shape_proto::dimension,
 };
@@ -251,7 +251,7 @@ fn hostile_numbers_are_refused_before_anything_is_allocated() {
 fn graphs_of_too_many_nodes_are_refused() {
     let nodes = vec![NodeProto::default(); MAX_PARTS];
     let said = refused(model(&[1, 3, 8, 8], vec![], nodes), None);
-    assert!(said.contains("more than 100000 nodes"), "{said}");
+    assert!(said.contains("more than 50000 nodes"), "{said}");
 }
 
 #[test]
@@ -881,4 +881,163 @@ fn errors_are_sentences() {
             assert!(!said.contains(syntax), "{said}");
         }
     }
+}
+
+/// Blocks `v = Conv(u) + u`; with `wide`, the sum of the first has a branch that is a pixel wider than the other.
+fn residual_blocks(blocks: usize, wide: bool) -> ModelProto {
+    let mut nodes = Vec::new();
+    let mut from = "x".to_owned();
+    for block in 0..blocks {
+        let (branch, sum) = (format!("c{block}"), format!("v{block}"));
+        let pads = ints("pads", &[1, 1, 1, 1 + i64::from(wide)]);
+        nodes.push(node("Conv", &[&from, "w"], &branch, vec![pads]));
+        nodes.push(node("Add", &[&branch, &from], &sum, vec![]));
+        from = sum;
+    }
+    model(&[1, 3, 8, 8], vec![tensor("w", &[3, 3, 3, 3])], nodes)
+}
+
+#[test]
+fn sums_of_unequal_sizes_are_unknown_and_do_not_grow() {
+    let said = refused(residual_blocks(1000, true), None);
+    assert!(
+        said.contains("`c1` works on could not be inferred past `v0` (Add)"),
+        "{said}"
+    );
+    // What the file states counts.
+    let mut stated = residual_blocks(2, true);
+    let info = placeholder("v0".to_owned(), &tensor("v0", &[1, 3, 8, 9]));
+    stated.graph.as_mut().unwrap().value_info.push(info);
+    assert_eq!(layers(stated)[1].1, [8, 9]);
+}
+
+#[test]
+fn work_grows_with_the_graph_and_is_limited() {
+    let left = |work: u64, model: &ModelProto| {
+        infer_within(work, model, model.graph.as_ref().unwrap()).map(|(_, left)| left)
+    };
+    let work = |blocks: usize, wide: bool| MAX_WORK - left(MAX_WORK, &residual_blocks(blocks, wide)).unwrap();
+    for wide in [false, true] {
+        let (short, long) = (work(50, wide), work(500, wide));
+        assert!(long < 11 * short, "{short} and {long}");
+    }
+    // A network of a thousand layers is far below the limit, as its message says.
+    assert!(work(1000, false) < MAX_WORK / 10);
+    let said = left(10_000, &residual_blocks(50, false)).unwrap_err().to_string();
+    assert!(said.contains("more than 300000000 units of work"), "{said}");
+    // A sum of many tensors is compared axis by axis.
+    let names: Vec<String> = (0..5000).map(|n| format!("t{n}")).collect();
+    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+    let mut weights: Vec<_> = (2..)
+        .zip(&names)
+        .map(|(n, name)| tensor(name, &[1, n, 8, 8]))
+        .collect();
+    weights.push(tensor("w", &[3, 3, 3, 3]));
+    let nodes = vec![
+        node("Sum", &names, "s", vec![]),
+        node("Conv", &["s", "w"], "y", vec![]),
+    ];
+    let said = refused(model(&[1, 3, 8, 8], weights, nodes), None);
+    assert!(said.contains("units of work to infer"), "{said}");
+}
+
+#[test]
+fn what_a_few_numbers_make_large_is_left_unknown() {
+    let number = |name: &str, number: i64| TensorProto {
+        dims: vec![],
+        ..shape(name, &[number])
+    };
+    let one = || TensorProto {
+        float_data: vec![1.0],
+        ..tensor("one", &[1])
+    };
+    let pads = || ints("pads", &[1 << 40, 1 << 40, 1 << 40, 1 << 40]);
+    for nodes in [
+        // A convolution of constants takes 2^32 multiplications.
+        vec![
+            node("Expand", &["one", "image"], "e", vec![]),
+            node(
+                "Conv",
+                &["e", "e"],
+                "c",
+                vec![ints("pads", &[128, 128, 127, 127])],
+            ),
+        ],
+        vec![node(
+            "MaxPool",
+            &["small"],
+            "p",
+            vec![ints("kernel_shape", &[1 << 40; 2]), pads()],
+        )],
+        vec![node("Range", &["high", "number", "down"], "r", vec![])],
+        // Axes far away, and axes counted from the end of a scalar.
+        vec![node(
+            "OneHot",
+            &["number", "number", "values"],
+            "h",
+            vec![int("axis", -5)],
+        )],
+        vec![node("GatherND", &["x", "number"], "g", vec![])],
+        vec![node("DFT", &["number"], "d", vec![])],
+        vec![node("LayerNormalization", &["number", "one"], "l", vec![])],
+        vec![node("Unsqueeze", &["x", "far"], "u", vec![])],
+        vec![node("ReduceSum", &["x", "far"], "u", vec![])],
+        vec![node("Pad", &["x", "values", "", "far"], "p", vec![])],
+        vec![node("Softmax", &["x"], "s", vec![int("axis", 1 << 40)])],
+    ] {
+        let operator = nodes.last().unwrap().op_type.clone();
+        let mut nodes = nodes;
+        nodes.push(node("Conv", &["x", "w"], "y", vec![]));
+        let weights = vec![
+            one(),
+            number("number", 2),
+            number("high", 1 << 40),
+            number("down", -1),
+            shape("values", &[0, 1]),
+            shape("far", &[1 << 34]),
+            shape("image", &[1, 1, 256, 256]),
+            TensorProto {
+                float_data: vec![1.0],
+                ..tensor("small", &[1, 1, 1, 1])
+            },
+            tensor("w", &[3, 3, 3, 3]),
+        ];
+        let import = from_model("x", model(&[1, 3, 8, 8], weights, nodes), None);
+        assert!(import.is_ok(), "{operator}");
+    }
+}
+
+#[test]
+fn tensors_have_at_most_16_axes() {
+    let many = |axes: usize| {
+        let nodes = vec![
+            node("Relu", &["r"], "s", vec![]),
+            node("Conv", &["x", "w"], "y", vec![]),
+        ];
+        let weights = vec![tensor("r", &vec![1; axes]), tensor("w", &[3, 3, 3, 3])];
+        model(&[1, 3, 8, 8], weights, nodes)
+    };
+    assert!(from_model("x", many(16), None).is_ok());
+    let said = refused(many(17), None);
+    assert!(
+        said.contains("its tensor `r` has 17 axes, where at most 16 are read"),
+        "{said}"
+    );
+}
+
+#[test]
+fn control_characters_in_names_are_escaped() {
+    let mut named = node("Conv", &["x", "w"], "y", vec![]);
+    named.name = "a\u{1b}[2J\n".to_owned();
+    let fine = model(
+        &[1, 3, 8, 8],
+        vec![tensor("w", &[3, 3, 3, 3])],
+        vec![named.clone()],
+    );
+    assert_eq!(layers(fine)[0].0, "a\\u{1b}[2J\\n");
+    let said = refused(
+        model(&[1, 3, 8, 8], vec![tensor("w", &[3, 3])], vec![named]),
+        None,
+    );
+    assert!(said.contains("`a\\u{1b}[2J\\n` has a weight of 2 axes"), "{said}");
 }

@@ -8,6 +8,7 @@ use super::layout::unpack_weights;
 use super::model::Model;
 use super::spec::{AffineIds, Op, PackedThen};
 use super::tensor::Tensor;
+use crate::files;
 
 /// A tensor before it is written.
 struct Entry {
@@ -118,7 +119,8 @@ impl Model {
                 view.expect("shapes were checked when the model was made"),
             )
         });
-        serialize(views, Some(metadata)).expect("names and lengths are plain data")
+        let bytes = serialize(views, Some(metadata)).expect("names and lengths are plain data");
+        files::with_sorted_header(bytes)
     }
 
     fn entry(&self, name: &str, id: usize, shape: Vec<usize>) -> Entry {

@@ -1,7 +1,6 @@
 //! What is kept of each epoch: a row of metrics, and the checkpoints of the last two epochs and the best.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use std::{fs, io};
@@ -17,53 +16,76 @@ use burn::train::logger::MetricLogger;
 use burn::train::metric::store::{Aggregate, EpochSummary, EventStoreClient, MetricsUpdate, Split};
 use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 
-use super::{EpochMetrics, Recipe, RunDir};
+use super::run_dir::CHECKPOINT;
+use super::{EpochMetrics, Recipe, RunDir, manifest};
 use crate::Error;
-use crate::files;
+use crate::device::attempt;
 
 /// The three files of a checkpoint.
 pub(super) const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
 
-pub(super) fn part(dir: &Path, part: &str, epoch: usize) -> PathBuf {
-    dir.join(format!("{part}-{epoch}.bpk"))
+/// The name of a part in the folder of its run.
+pub(super) fn part(part: &str, epoch: usize) -> String {
+    format!("{CHECKPOINT}/{part}-{epoch}.bpk")
 }
 
-/// The last epoch of which all parts are there and can be read. Burn panics on a part that cannot, so each is tried.
-pub(super) fn last_complete(dir: &Path, epochs: usize) -> Option<usize> {
+/// The last epoch of which all parts are there, are as they were written, and can be read. Burn panics on a part that cannot, so
+/// each is tried.
+pub(super) fn last_complete(dir: &RunDir, epochs: usize) -> Option<usize> {
     (1..=epochs).rev().find(|&epoch| {
-        let [model, optim, scheduler] = PARTS.map(|name| part(dir, name, epoch));
-        if ![&model, &optim, &scheduler].iter().all(|path| path.is_file()) {
+        let names = PARTS.map(|name| part(name, epoch));
+        if !names.iter().all(|name| dir.path().join(name).is_file()) {
             return false;
         }
-        let readable = ModuleRecord::load(model).is_ok()
-            && OptimizerRecord::load(optim).is_ok()
-            && LrSchedulerRecord::load(scheduler).is_ok();
-        if !readable {
-            eprintln!(
-                "{}: the checkpoint of epoch {epoch} is damaged: looking for an earlier one",
-                dir.display()
+        let whole = names.iter().try_for_each(|name| dir.check(name));
+        let [model, optim, scheduler] = names.map(|name| dir.path().join(name));
+        let readable = whole.map_err(|error| error.to_string()).and_then(|()| {
+            attempt(|| {
+                ModuleRecord::load(model).is_ok()
+                    && OptimizerRecord::load(optim).is_ok()
+                    && LrSchedulerRecord::load(scheduler).is_ok()
+            })
+            .ok()
+            .filter(|&readable| readable)
+            .map(drop)
+            .ok_or_else(|| "it cannot be read".to_owned())
+        });
+        if let Err(reason) = &readable {
+            say!(
+                "{}: the checkpoint of epoch {epoch} is damaged ({reason}): looking for an earlier one",
+                dir.path().display()
             );
         }
-        readable
+        readable.is_ok()
     })
+}
+
+/// Whether there is any part of a checkpoint.
+pub(super) fn any(dir: &RunDir) -> bool {
+    let entries = fs::read_dir(dir.checkpoint()).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name())
+        .any(|name| name.to_string_lossy().ends_with(".bpk"))
 }
 
 /// Burn's file checkpointer, except that a file appears whole or not at all.
 pub(super) struct WholeFiles {
-    pub(super) dir: PathBuf,
+    pub(super) dir: RunDir,
     pub(super) part: &'static str,
 }
 
 impl<R: Checkpoint> Checkpointer<R> for WholeFiles {
     fn save(&self, epoch: usize, record: R) -> Result<(), CheckpointerError> {
-        files::replace(&part(&self.dir, self.part, epoch), |path| {
+        manifest::replace(self.dir.path(), &part(self.part, epoch), |path| {
             record.save(path.into()).map_err(io::Error::other)
         })
         .map_err(CheckpointerError::IOError)
     }
 
     fn delete(&self, epoch: usize) -> Result<(), CheckpointerError> {
-        match fs::remove_file(part(&self.dir, self.part, epoch)) {
+        let name = part(self.part, epoch);
+        manifest::forget(self.dir.path(), &name).map_err(CheckpointerError::IOError)?;
+        match fs::remove_file(self.dir.path().join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(CheckpointerError::IOError(error))
             }
@@ -72,7 +94,7 @@ impl<R: Checkpoint> Checkpointer<R> for WholeFiles {
     }
 
     fn restore(&self, epoch: usize) -> Result<R, CheckpointerError> {
-        R::load(part(&self.dir, self.part, epoch))
+        R::load(self.dir.path().join(part(self.part, epoch)))
     }
 }
 
@@ -161,7 +183,7 @@ impl CheckpointingStrategy for EpochKeeper {
         );
         self.dir.log(&line);
         if self.print {
-            eprintln!("{line}");
+            say!("{line}");
         }
         if let Err(error) = self.dir.save_metrics(&metrics, &self.data) {
             self.fail(error);

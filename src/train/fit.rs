@@ -1,4 +1,5 @@
 use std::fmt;
+use std::fs;
 use std::io::{IsTerminal, stderr, stdout};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -12,7 +13,9 @@ use burn::train::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::checkpoint::{EpochKeeper, EpochPoints, WholeFiles, best, last_complete, part};
+use super::checkpoint::{
+    EpochKeeper, EpochPoints, WholeFiles, any as any_checkpoint, best, last_complete, part,
+};
 use super::classifier::Classifier;
 use super::metrics::{accuracy, loss};
 use super::renderer::BarRenderer;
@@ -198,28 +201,38 @@ pub fn fit<C: NetworkConfig>(
         pruning,
         version: env!("CARGO_PKG_VERSION").into(),
     };
-    let checkpoints = dir.checkpoint();
     let mut metrics = Vec::new();
     let mut last = None;
     if resume && dir.path().join("config.json").is_file() {
         check_same_run(&dir, &run, splits)?;
+        dir.adopt()?;
         metrics = dir.metrics()?;
         if dir.is_complete() {
             let (network, _) = dir.load::<C>(device)?;
             let best = dir.best()?;
             return Ok(Fit { network, best });
         }
-        last = last_complete(&checkpoints, metrics.len().min(recipe.epochs));
+        if metrics.is_empty() && any_checkpoint(&dir) {
+            return Err(Error::Checkpoint {
+                path: dir.path().join("metrics.csv"),
+                reason: "it is missing or empty, and there are checkpoints of a training: restore it, or train without \
+                         `--resume`, which moves them aside"
+                    .into(),
+            });
+        }
+        let checkpoints = dir.checkpoint();
+        fs::create_dir_all(&checkpoints).map_err(Error::io(&checkpoints, "create the folder"))?;
+        last = last_complete(&dir, metrics.len().min(recipe.epochs));
         metrics.truncate(last.unwrap_or(0));
     } else {
         if resume {
-            eprintln!(
-                "{label}: nothing to resume in {}: from the start",
+            say!(
+                "{label}: it was not begun in {}: from the start",
                 dir.path().display()
             );
         }
         if let Some(moved) = dir.create()? {
-            eprintln!(
+            say!(
                 "{label}: {} held a run already: it is now {}",
                 dir.path().display(),
                 moved.display()
@@ -247,7 +260,7 @@ pub fn fit<C: NetworkConfig>(
             failure: failure.clone(),
             interrupter: interrupter.clone(),
             saved: (1..first)
-                .filter(|&epoch| part(&checkpoints, "model", epoch).is_file())
+                .filter(|&epoch| dir.path().join(part("model", epoch)).is_file())
                 .collect(),
         };
         let loader = |dataset: &crate::data::PictureDataset| {
@@ -257,7 +270,7 @@ pub fn fit<C: NetworkConfig>(
             .with_shuffle(recipe.seed, first)
             .with_augment(splits.augment);
         let file = |part| WholeFiles {
-            dir: checkpoints.clone(),
+            dir: dir.clone(),
             part,
         };
         let mut training =
@@ -278,7 +291,7 @@ pub fn fit<C: NetworkConfig>(
         if let Some(epoch) = last {
             training = training.checkpoint(epoch);
             // Burn applies the checkpoint without a way to refuse, so whether it fits is tried first.
-            let path = part(&checkpoints, "model", epoch);
+            let path = dir.path().join(part("model", epoch));
             classifier = apply(classifier, load_record(&path)?, &path)?;
         }
         let steps = splits.train.len().div_ceil(recipe.batch_size);
@@ -287,6 +300,14 @@ pub fn fit<C: NetworkConfig>(
         let _signals = dashboard.then(super::signals::KeepSignals::start);
         let result = training.launch(learner);
         drop(result.renderer);
+        if !dir.path().is_dir() {
+            return Err(Error::Checkpoint {
+                path: dir.path().into(),
+                reason:
+                    "the folder was removed while its network was trained, so nothing is saved: train again"
+                        .into(),
+            });
+        }
         if let Some(error) = result.error {
             return Err(Error::Training {
                 dir: dir.path().into(),
@@ -306,7 +327,9 @@ pub fn fit<C: NetworkConfig>(
     }
 
     let best = *best(&metrics).ok_or_else(|| no_metrics(&dir))?;
-    let path = part(&checkpoints, "model", best.epoch);
+    let name = part("model", best.epoch);
+    dir.check(&name)?;
+    let path = dir.path().join(name);
     let classifier = Classifier {
         network: config.init(device),
     };
@@ -340,7 +363,13 @@ fn difference(name: &str, saved: &Value, asked: &Value) -> Option<(String, Strin
         (Value::Array(saved), Value::Array(asked)) if saved.len() == asked.len() => {
             (saved.iter().zip(asked)).find_map(|(saved, asked)| difference(name, saved, asked))
         }
-        _ => (saved != asked).then(|| (name.replace('_', " "), saved.to_string(), asked.to_string())),
+        _ => {
+            let shown = |value: &Value| match value {
+                Value::Null => "nothing".to_owned(),
+                value => value.to_string(),
+            };
+            (saved != asked).then(|| (name.replace('_', " "), shown(saved), shown(asked)))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod checkpoint;
 mod classifier;
 mod evaluate;
 mod fit;
+mod manifest;
 mod metrics;
 mod recipe;
 mod renderer;

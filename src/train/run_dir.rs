@@ -1,19 +1,24 @@
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use burn::data::dataset::Dataset;
 use burn::module::Module;
 use burn::store::ModuleRecord;
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 
-use super::{EpochMetrics, Recipe, Schedule};
+use super::{EpochMetrics, Recipe, Schedule, manifest};
 use crate::Error;
 use crate::data::{Augment, DataSource, Normalization, PictureSpec, Splits};
-use crate::files;
 use crate::mapping::MappingConfig;
 use crate::models::{NetworkConfig, Parameters};
+
+/// The network of the best epoch.
+const MODEL: &str = "model.bpk";
+/// The folder of checkpoints.
+pub(super) const CHECKPOINT: &str = "checkpoint";
 
 /// Columns of `metrics.csv`: the fields of [`EpochMetrics`], in their order, and the data.
 const METRICS_HEADER: [&str; 8] = [
@@ -97,6 +102,7 @@ impl<C: NetworkConfig> Saved<C> {
             .validate()
             .map_err(|error| format!("{error}: restore the file, or train again"))?;
         let outputs = self.structure.classes();
+        let legacy = self.input.is_none();
         let input = match self.input {
             Some(input) => input,
             None if self.recipe.epochs == 0 => {
@@ -117,7 +123,7 @@ impl<C: NetworkConfig> Saved<C> {
         let [train, valid, _] = self.pictures;
         let imported = self.recipe.epochs == 0;
         let source = self.source.or_else(|| {
-            let words = (!imported).then_some(&self.data)?;
+            let words = (legacy && !imported).then_some(&self.data)?;
             DataSource::from_words(words, train + valid)
         });
         Ok(RunConfig {
@@ -179,9 +185,11 @@ impl<C> RunConfig<C> {
 /// | `model.bpk` | the network of the best epoch, in Burn's format; there once training is complete |
 /// | `run.log` | what was said on the way |
 /// | `checkpoint/` | the last two epochs and the best, to resume from |
+/// | `manifest.json` | the checksums of all of these but the log |
 ///
 /// Every file but the log is written under another name and then renamed, so that a run which is cut off leaves whole
-/// files.
+/// files. Every reader compares the checksums: a file that changed since the run wrote it is refused, and
+/// [`accept_changes`](RunDir::accept_changes) takes it as it is. Runs of version 0.3 and earlier have no checksums.
 #[derive(Clone, Debug)]
 pub struct RunDir {
     path: PathBuf,
@@ -203,6 +211,16 @@ impl RunDir {
         self.model().is_file()
     }
 
+    /// Enters the files as they are now into the list of checksums, and returns those that have changed since the run wrote
+    /// them: for whoever edited them and knows why.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] where a file cannot be read or the list not written.
+    pub fn accept_changes(&self) -> Result<Vec<PathBuf>, Error> {
+        manifest::accept(&self.path)
+    }
+
     /// Makes the folder. One that holds a run already is moved aside, to `<path>.1` or the next free number, and its
     /// new name is returned.
     ///
@@ -222,12 +240,6 @@ impl RunDir {
     /// [`Error::NoModel`] where there is none, [`Error::Checkpoint`] where it is not one of a `C`.
     pub fn config<C: NetworkConfig>(&self) -> Result<RunConfig<C>, Error> {
         let path = self.path.join("config.json");
-        if !path.is_file() {
-            return Err(Error::NoModel {
-                dir: self.path.clone(),
-                reason: "config.json is missing".into(),
-            });
-        }
         // Before the structure, which differs from network to network.
         let network = run_network(&self.path)?;
         if network != C::NAME {
@@ -236,7 +248,8 @@ impl RunDir {
                 reason: format!("this is a run of {network}, expected {}", C::NAME),
             });
         }
-        let saved: Saved<C> = read_json(&path)?;
+        let bytes = manifest::read(&self.path, "config.json", is_legacy(&self.path)?)?;
+        let saved: Saved<C> = from_json(&path, &bytes)?;
         saved
             .checked()
             .map_err(|reason| Error::Checkpoint { path, reason })
@@ -249,13 +262,14 @@ impl RunDir {
     /// As [`RunDir::config`]; [`Error::Checkpoint`] where the weights do not fit the structure.
     pub fn load<C: NetworkConfig>(&self, device: &Device) -> Result<(C::Network, RunConfig<C>), Error> {
         let config = self.config::<C>()?;
-        if !self.is_complete() {
+        let path = self.model();
+        if !exists(&path)? {
             return Err(Error::NoModel {
                 dir: self.path.clone(),
                 reason: "model.bpk is missing: training has not come to its end".into(),
             });
         }
-        let path = self.model();
+        self.check(MODEL)?;
         let record = load_record(&path)?;
         let network = config.structure.init(device);
         let network = apply(network, record, &path)?;
@@ -275,11 +289,11 @@ impl RunDir {
     /// A file that is not what [`RunDir`] writes. No file is an empty history.
     pub fn metrics(&self) -> Result<Vec<EpochMetrics>, Error> {
         let path = self.path.join("metrics.csv");
-        if !path.is_file() {
+        if !exists(&path)? {
             return Ok(Vec::new());
         }
-        let file = File::open(&path).map_err(Error::io(&path, "read"))?;
-        csv::Reader::from_reader(BufReader::new(file))
+        let bytes = manifest::read(&self.path, "metrics.csv", is_legacy(&self.path)?)?;
+        csv::Reader::from_reader(&bytes[..])
             .deserialize()
             .collect::<Result<_, _>>()
             .map_err(|error| Error::Checkpoint {
@@ -364,14 +378,26 @@ impl RunDir {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.path.join(name);
-        files::write(&path, bytes).map_err(Error::io(&path, "write"))
+        manifest::replace(&self.path, name, |to| fs::write(to, bytes))
+            .map_err(Error::io(self.path.join(name), "write"))
+    }
+
+    /// Enters the files of a run of version 0.3 or earlier, which is gone on with by this one.
+    pub(super) fn adopt(&self) -> Result<(), Error> {
+        if is_legacy(&self.path)? {
+            self.accept_changes()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the file `name` is as the run wrote it.
+    pub(super) fn check(&self, name: &str) -> Result<(), Error> {
+        manifest::check(&self.path, name, is_legacy(&self.path)?)
     }
 
     pub(super) fn save_model(&self, record: ModuleRecord) -> Result<(), Error> {
-        let path = self.model();
-        files::replace(&path, |to| record.save(to).map_err(io::Error::other))
-            .map_err(Error::io(&path, "write"))
+        manifest::replace(&self.path, MODEL, |to| record.save(to).map_err(io::Error::other))
+            .map_err(Error::io(self.model(), "write"))
     }
 
     /// Adds a line to `run.log`. A log that cannot be written is no reason to stop a training.
@@ -386,11 +412,11 @@ impl RunDir {
     }
 
     fn model(&self) -> PathBuf {
-        self.path.join("model.bpk")
+        self.path.join(MODEL)
     }
 
     pub(super) fn checkpoint(&self) -> PathBuf {
-        self.path.join("checkpoint")
+        self.path.join(CHECKPOINT)
     }
 }
 
@@ -404,14 +430,47 @@ pub fn run_network(dir: &Path) -> Result<String, Error> {
     struct Named {
         network: String,
     }
+    Ok(peek::<Named>(dir)?.network)
+}
+
+/// Whether the run in `dir` is one of version 0.3 or earlier, which entered no checksums, nor what its network reads.
+fn is_legacy(dir: &Path) -> Result<bool, Error> {
+    #[derive(Deserialize)]
+    struct Since04 {
+        input: Option<IgnoredAny>,
+    }
+    // Without a configuration there is no run whose files could have been entered.
+    Ok(!exists(&dir.join("config.json"))? || peek::<Since04>(dir)?.input.is_none())
+}
+
+/// A part of the configuration of the run in `dir`, before its checksum is compared: which network and version it is decides how the
+/// rest is read.
+fn peek<T: DeserializeOwned>(dir: &Path) -> Result<T, Error> {
     let path = dir.join("config.json");
-    if !path.is_file() {
+    if !exists(&path)? {
         return Err(Error::NoModel {
             dir: dir.into(),
             reason: "config.json is missing".into(),
         });
     }
-    read_json::<Named>(&path).map(|named| named.network)
+    let bytes = fs::read(&path).map_err(Error::io(&path, "read"))?;
+    from_json(&path, &bytes)
+}
+
+/// Whether there is a file at `path`. A folder that may not be looked into is an error, and no file that is missing.
+fn exists(path: &Path) -> Result<bool, Error> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(found.is_file()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(Error::io(path, "read")(error)),
+    }
 }
 
 /// Gives what is at `path` the first free name of `<path>.1`, `<path>.2`, ..., and returns it.
@@ -436,8 +495,20 @@ fn move_aside(path: &Path) -> Result<Option<PathBuf>, Error> {
 pub(super) fn load_record(path: &Path) -> Result<ModuleRecord, Error> {
     ModuleRecord::load(path).map_err(|error| Error::Checkpoint {
         path: path.into(),
-        reason: format!("this is no saved network ({error}): train again, or restore the file"),
+        reason: format!(
+            "this is no saved network ({}): train again, or restore the file",
+            innermost(&error)
+        ),
     })
+}
+
+/// What went wrong first: the errors around it say the same in other words.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 pub(super) fn apply<M: Module>(module: M, record: ModuleRecord, path: &Path) -> Result<M, Error> {
@@ -447,9 +518,8 @@ pub(super) fn apply<M: Module>(module: M, record: ModuleRecord, path: &Path) -> 
     })
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let text = fs::read_to_string(path).map_err(Error::io(path, "read"))?;
-    serde_json::from_str(&text).map_err(|error| Error::Checkpoint {
+fn from_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|error| Error::Checkpoint {
         path: path.into(),
         reason: format!("this is no configuration of a run: {error}"),
     })

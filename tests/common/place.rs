@@ -22,6 +22,23 @@ pub fn example(name: &str) -> PathBuf {
     example
 }
 
+/// Has `command` start as a person starts it, with no signal ignored: whoever runs the tests may ignore some, as a shell does for
+/// its jobs in the background.
+#[cfg(unix)]
+pub fn hear_signals(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+
+    let heard = || {
+        for signal in [libc::SIGINT, libc::SIGHUP, libc::SIGTERM] {
+            // SAFETY: the call is safe between fork and exec, and no handler is set.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: see above; nothing else is done there.
+    unsafe { command.pre_exec(heard) };
+}
+
 /// A folder of its own for each test, which is also the working directory: no data sets there.
 pub struct Place {
     dir: TempDir,
@@ -51,6 +68,8 @@ impl Place {
             .current_dir(self.dir())
             .args(args.split_whitespace())
             .stdin(Stdio::null());
+        #[cfg(unix)]
+        hear_signals(&mut command);
         command
     }
 
