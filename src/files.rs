@@ -56,7 +56,7 @@ pub(crate) fn replace<E: From<io::Error>>(
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     fault()?;
-    let temporary = builder.tempfile_in(folder)?;
+    let temporary = builder.tempfile_in(folder).map_err(without_path)?;
     // Held until the name is changed, so that nobody takes the file for an abandoned one. Where a file system knows no
     // locks, its age alone tells.
     let _ = temporary.as_file().try_lock();
@@ -167,6 +167,15 @@ fn stream(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).open(path)?;
     file.write_all(bytes)?;
     file.flush()
+}
+
+/// What the system says, without the temporary name that `tempfile` puts behind it.
+fn without_path(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|error| error.source());
+    match inner.map(ToString::to_string) {
+        Some(reason) => io::Error::new(error.kind(), reason),
+        None => error,
+    }
 }
 
 fn no_file(reason: &str) -> io::Error {
