@@ -9,7 +9,6 @@ use thiserror::Error;
 use super::options::InputArgs;
 use crate::mapping::{MappingError, Network, presets};
 #[cfg(feature = "onnx")]
-use crate::text;
 
 mod csv;
 pub(super) mod file;
