@@ -8,7 +8,6 @@ use thiserror::Error;
 
 use super::options::InputArgs;
 use crate::mapping::{MappingError, Network, presets};
-#[cfg(feature = "onnx")]
 
 mod csv;
 pub(super) mod file;
