@@ -100,6 +100,9 @@ pub enum ExportError {
         /// Its format.
         written: String,
     },
+    /// A file of the run itself.
+    #[error("{}: it is a file of the run that is exported: choose another name", .0.display())]
+    OwnFile(PathBuf),
     /// A class that cannot be called so.
     #[error("--classes: {0}")]
     Class(String),
@@ -157,6 +160,9 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         });
     }
     check_names(&args.classes).map_err(ExportError::Class)?;
+    if is_of_run(&args.run, &args.file) {
+        return Err(ExportError::OwnFile(args.file.clone()));
+    }
     if args.accept_changes {
         super::accept_changes(&RunDir::new(&args.run))?;
     }
@@ -167,6 +173,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
             input.classes.clone_from(&args.classes);
             let fits = input.validate(C::INPUT, run.structure.classes());
             fits.map_err(ExportError::Class)?;
+            super::said("--classes", Some(args.classes.join(",")), Some(run.input.classes.join(",")), String::new());
         }
         if pytorch {
             let weights = args.weights.unwrap_or(Weights::Latent);
@@ -199,6 +206,19 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         );
         Ok(())
     })
+}
+
+/// Whether `file` is one of those that make up the run in `run`, which an export must not replace.
+fn is_of_run(run: &Path, file: &Path) -> bool {
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let same = std::fs::canonicalize(run)
+        .and_then(|run| std::fs::canonicalize(folder).map(|folder| folder.starts_with(run)))
+        .unwrap_or(false);
+    let ending = file.extension().and_then(|ending| ending.to_str());
+    same && matches!(ending, Some("bpk" | "json" | "csv"))
 }
 
 /// Compares the classes that the packed network gives to test pictures with those of the trained one.

@@ -225,9 +225,19 @@ fn input<C: JobNetwork>(args: &ImportArgs, file: &StateDict, config: &C) -> Resu
         kept.map(|input| input.normalization),
         input.normalization,
     );
-    if let Some(channels) = args.channels {
-        input.channels = channels;
-    }
+    input.channels = said(
+        "--channels",
+        args.channels,
+        kept.map(|input| input.channels),
+        input.channels,
+    );
+    let names = |classes: &[String]| (!classes.is_empty()).then(|| classes.join(","));
+    said(
+        "--classes",
+        names(&args.classes),
+        kept.and_then(|input| names(&input.classes)),
+        String::new(),
+    );
     if !args.classes.is_empty() {
         input.classes.clone_from(&args.classes);
     }

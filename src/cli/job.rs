@@ -16,7 +16,7 @@ use super::map::note_shared_cells;
 use super::networks::{Defaults, JobNetwork, NetworkArgs};
 use super::pictures::DataArgs;
 use super::{said, signals};
-use crate::data::{DataSource, Splits};
+use crate::data::{DataSource, PictureSpec, Splits};
 use crate::mapping::channels::network_rounds;
 use crate::mapping::{Accounting, MappingConfig, Method, PimArray, Search, map_network};
 use crate::models::{Network, NetworkConfig, Parameters, precision};
@@ -313,6 +313,8 @@ pub struct Job<C: NetworkConfig> {
     /// Those to train on, the first of which does everything else.
     devices: Vec<Device>,
     splits: Splits,
+    /// What its networks read.
+    input: PictureSpec,
     defaults: Defaults,
     recipe: RecipeBase,
     mapping: MappingConfig,
@@ -382,6 +384,18 @@ fn rounds_to_load(directory: &Path, mode: Mode, rounds: &RoundFlags) -> Vec<usiz
             let there = |round: &usize| folder(*round).path().is_dir();
             let last = (1..=MAX_ROUNDS).rev().find(|&round| folder(round).is_complete());
             let last = last.unwrap_or(0);
+            let others = match choice {
+                WidthChoice::Array => (ROUNDS[1], "add --ratio 0 to test those"),
+                _ => (ROUNDS[0], "leave out --ratio to test those"),
+            };
+            if directory.join(format!("{}1", others.0)).is_dir() {
+                say!(
+                    "{} also holds {}1 and perhaps more rounds of that kind, which are left out: {}",
+                    directory.display(),
+                    others.0,
+                    others.1
+                );
+            }
             for round in (last + 1..=MAX_ROUNDS).take_while(there) {
                 say!("{} is not complete: left out", folder(round).path().display());
             }
@@ -461,6 +475,10 @@ impl RecipeBase {
             (None, Some(every)) if matches!(kept_step, Some(Step(Some(_)))) => Some(Step(Some(every))),
             (None, _) => None,
         };
+        let step = said("--scheduler", given, kept_step, Step(None)).0;
+        if step.is_none() && args.step_size.is_some() {
+            say!("--step-size has no effect: the learning rate falls at milestones (--scheduler step)");
+        }
         Self {
             learning_rate: said("--lr", args.lr, kept.map(|recipe| recipe.learning_rate), 0.001),
             optimizer: said(
@@ -469,7 +487,7 @@ impl RecipeBase {
                 kept.map(|recipe| recipe.optimizer),
                 OptimizerKind::Adam,
             ),
-            step: said("--scheduler", given, kept_step, Step(None)).0,
+            step,
             seed: said("--seed", args.seed, kept.map(|recipe| recipe.seed), 0),
         }
     }
@@ -556,8 +574,13 @@ impl<C: JobNetwork> Job<C> {
         );
         let embedded = matches!(splits.origin, Some(DataSource::Synthetic { .. }));
         let mut defaults = if embedded { C::EMBEDDED } else { C::PUBLISHED };
-        if let Some(run) = trained {
-            defaults.batch_size = run.recipe.batch_size;
+        if mode != Mode::Test {
+            defaults.batch_size = said(
+                "--batch-size",
+                args.batch_size,
+                trained.map(|run| run.recipe.batch_size),
+                defaults.batch_size,
+            );
         }
         let recipe = RecipeBase::new(&args, trained.map(|run| &run.recipe));
         let config = match &kept {
@@ -582,6 +605,7 @@ impl<C: JobNetwork> Job<C> {
             config,
             name,
             devices,
+            input: splits.train.spec(C::INPUT),
             splits,
             defaults,
             recipe,
@@ -701,6 +725,16 @@ impl<C: JobNetwork> Job<C> {
                  accuracies cannot be compared"
             ));
         }
+        if run.input != self.input {
+            return refuse(format!(
+                "this network reads pictures in another way than {ORIGINAL} ({} and {}, classes {} and {}): it is a round of \
+                 another network",
+                run.input.normalization,
+                self.input.normalization,
+                run.input.classes.join(", "),
+                self.input.classes.join(", ")
+            ));
+        }
         if let Some(mapping) = run.mapping.filter(|mapping| *mapping != self.mapping) {
             say!(
                 "{} was trained for {}; it is counted on {}",
@@ -744,35 +778,33 @@ impl<C: JobNetwork> Job<C> {
         let pruned = rounds(start, before, &config, |round, config, network| {
             let label = self.label(round);
             say!("{label}: widths {:?}", config.widths());
-            self.say_kept(&label, config, &mut widths);
+            self.say_kept(&label, &network, &mut widths);
             let fit = fit(network, config, self.options(&label, &recipe, round))?;
             Ok((fit.network, fit.best.valid_accuracy))
         })?;
         if pruned.rounds.len() == 1 && pruned.stopped == StopReason::FixedPoint {
             // No round was run, so none has said it.
-            let start = &pruned.rounds[0].config;
-            self.say_kept(&label_of_start, start, &mut start.widths());
+            let start = &pruned.rounds[0];
+            self.say_kept(&label_of_start, &start.network, &mut start.config.widths());
         }
         networks.extend(pruned.rounds);
         Ok(Rounds::new(networks, pruned.stopped, &config))
     }
 
     /// Says which groups a round by ratio left as they were, `widths` being those before it.
-    fn say_kept(&self, label: &str, network: &C, widths: &mut Vec<usize>) {
-        let after = network.widths();
+    fn say_kept(&self, label: &str, network: &C::Network, widths: &mut Vec<usize>) {
+        let groups = network.channel_groups();
+        let after: Vec<usize> = groups.iter().map(|group| group.channels).collect();
         if let WidthChoice::Ratio(ratio) = self.width_choice() {
-            let kept: Vec<String> = (after.iter().zip(&*widths).enumerate())
-                .filter(|(_, (after, before))| after == before)
-                .map(|(group, (_, before))| format!("{} ({before} channels)", group + 1))
+            let kept: Vec<String> = (groups.iter().zip(&*widths))
+                .filter(|(group, before)| group.channels == **before)
+                .map(|(group, before)| format!("{} ({before} channels)", group.name))
                 .collect();
             if !kept.is_empty() {
                 say!(
-                    "{label}: {} of channels that are kept in multiples of {} leaves {} of {} widths as they were, by \
-                     their place: {}",
+                    "{label}: a ratio of {}, rounded up to multiples of {}, leaves as they were: {}",
                     ratio.ratio,
                     ratio.multiple,
-                    kept.len(),
-                    after.len(),
                     kept.join(", ")
                 );
             }
@@ -847,13 +879,20 @@ impl<C: JobNetwork> Job<C> {
         let directory = &self.directory;
         fs::create_dir_all(directory).map_err(Error::io(directory, "create the folder"))?;
         let path = directory.join(LOCK);
-        if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+        // Not through a link: what it leads to is somebody else's.
+        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
             return Err(Error::Recipe(format!(
                 "{}: expected a file that this program makes, and something else is there: remove it",
                 path.display()
             )));
         }
-        let file = File::create(&path).map_err(Error::io(&path, "create"))?;
+        let mut options = File::options();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(Error::io(&path, "create"))?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => Err(Error::Recipe(format!(
                 "--directory {}: another training is at work there: wait for its end, or choose another folder",
@@ -921,7 +960,7 @@ impl<C: JobNetwork> Job<C> {
         let base = &self.recipe;
         let schedule = base.step.map_or(recipe.schedule, Schedule::Step);
         Recipe::new(recipe.epochs, schedule)
-            .with_batch_size(self.args.batch_size.unwrap_or(self.defaults.batch_size))
+            .with_batch_size(self.defaults.batch_size)
             .with_learning_rate(base.learning_rate)
             .with_optimizer(base.optimizer)
             .with_seed(base.seed)

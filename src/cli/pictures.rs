@@ -99,6 +99,19 @@ impl SourceArgs {
             (None, DataKind::Synthetic) => DataSource::Synthetic { pictures: PICTURES },
         };
         let source = match (source, self.test_share) {
+            // Others would be kept back, and some of them were trained on.
+            (
+                DataSource::Folder {
+                    test_share: Some(trained),
+                    ..
+                },
+                Some(share),
+            ) if share != trained && self.data_dir.is_none() => {
+                return Err(Error::Recipe(format!(
+                    "--test-share {share}: the network was trained with {trained} of each class kept back, and would be \
+                     tested with pictures that it was trained on: leave the flag out"
+                )));
+            }
             (DataSource::Folder { dir, test_share }, share) => DataSource::Folder {
                 dir,
                 test_share: share.or(test_share),
@@ -126,6 +139,28 @@ impl SourceArgs {
                 "the network was trained on {source}, and {} is not there any more: give the place where it is now with \
                  --data-dir DIR",
                 source.kind().name()
+            )));
+        }
+        let others = [
+            (
+                DataKind::Svhn,
+                DataSource::Svhn {
+                    dir: dir.into(),
+                    extra: false,
+                },
+            ),
+            (DataKind::Cifar10, DataSource::Cifar10 { dir: dir.into() }),
+        ];
+        let other = others
+            .into_iter()
+            .find(|(kind, other)| *kind != source.kind() && other.is_present());
+        if let (None, Some((kind, _))) = (self.data, other) {
+            return Err(Error::Recipe(format!(
+                "--data-dir {}: it holds no {}, but {}: add --data {} to take that",
+                dir.display(),
+                source.kind().name(),
+                kind.name(),
+                if kind == DataKind::Svhn { "svhn" } else { "cifar10" }
             )));
         }
         if self.data.is_none() && folder::has_pictures(dir) {
@@ -160,18 +195,16 @@ impl SourceArgs {
             say!("classes are matched by their places: {}", pairs.join(", "));
             return;
         }
-        let missing: Vec<_> = spec
-            .classes
-            .iter()
-            .filter(|class| !found.contains(class))
-            .collect();
+        let missing = spec.classes.iter().filter(|class| !found.contains(class));
+        let missing: Vec<&str> = missing.map(String::as_str).collect();
         let order =
             "the classes of the pictures stand in another order than the network's: they are matched by name";
         match missing.len() {
             0 => say!("{order}"),
             count => say!(
-                "the network tells {} classes apart, and the pictures lack {count} of them: {missing:?}",
-                spec.classes.len()
+                "the network tells {} classes apart, and the pictures lack {count} of them: {}",
+                spec.classes.len(),
+                missing.join(", ")
             ),
         }
     }
@@ -221,12 +254,12 @@ impl DataArgs {
     /// The data set that the flags ask for, that of the network of `kept` where there is one and they do not say, else
     /// `published`, or the embedded digits where that is not there.
     fn source<C>(&self, published: DataKind, kept: Option<&RunConfig<C>>) -> Result<DataSource, Error> {
-        let kept = kept.and_then(|run| run.source.as_ref());
+        let known = kept.and_then(|run| run.source.as_ref());
         let flags = SourceArgs {
             data: if self.synthetic {
                 Some(DataKind::Synthetic)
             } else if (self.download || self.extra)
-                && kept.is_none_or(|kept| kept.kind() == DataKind::Synthetic)
+                && known.is_none_or(|known| known.kind() == DataKind::Synthetic)
             {
                 self.source.data.or(Some(published))
             } else {
@@ -234,9 +267,13 @@ impl DataArgs {
             },
             ..self.source.clone()
         };
-        let mut source = flags.source(published, kept, self.download)?;
+        let mut source = flags.source(published, known, self.download)?;
         let asked_for = flags.asked_for() || self.download || self.extra;
-        if kept.is_none() && !asked_for && !source.is_present() {
+        if known.is_none() && !asked_for && !source.is_present() {
+            // What a network of somebody else's was trained on is not these digits, unless a flag of theirs is given.
+            if kept.is_some() && self.pictures.is_none() {
+                return Err(not_found(&source));
+            }
             source = DataSource::Synthetic { pictures: PICTURES };
         }
         match &mut source {
@@ -280,10 +317,20 @@ impl DataArgs {
             passed_over,
         } = source.load(size)?;
         passed_over.iter().for_each(|files| say!("{files}"));
-        if let Some(run) = kept {
-            self.source.say_classes(&run.input, train.class_names());
-            train = self.source.read_by(&run.input, train)?;
-            test = self.source.read_by(&run.input, test)?;
+        match kept {
+            Some(run) => {
+                let found = train.class_names().to_vec();
+                train = self.source.read_by(&run.input, train)?;
+                test = self.source.read_by(&run.input, test)?;
+                self.source.say_classes(&run.input, &found);
+                test_is_as_it_was(run, &source, &test)?;
+            }
+            None if self.source.classes_by_place => {
+                return Err(Error::Recipe(
+                    "--classes-by-place: it is for a network that is there already: leave it out".into(),
+                ));
+            }
+            None => {}
         }
         let trained = kept.filter(|run| !run.is_imported());
         let usual = match source.kind() {
@@ -296,7 +343,7 @@ impl DataArgs {
             trained.map(|run| run.augment),
             usual,
         );
-        let valid = self.valid.or(trained.map(|run| run.valid_share)).unwrap_or(VALID);
+        let valid = super::said("--valid", self.valid, trained.map(|run| run.valid_share), VALID);
         let splits = Splits::carve(source.to_string(), train, test, valid, seed)?;
         Ok(splits.with_augment(augment).with_origin(source))
     }
@@ -318,6 +365,33 @@ fn fetch(source: &DataSource) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Says that the test pictures of a run have changed, if they have. Where they were drawn from a folder that is not divided, some
+/// of those drawn now may have been trained on, which is refused.
+fn test_is_as_it_was<C>(run: &RunConfig<C>, source: &DataSource, test: &Pictures) -> Result<(), Error> {
+    let changed = run.checksums.is_some_and(|[_, before]| before != test.checksum());
+    match source {
+        _ if !changed || run.source.as_ref() != Some(source) => Ok(()),
+        DataSource::Folder {
+            test_share: Some(_), ..
+        } => Err(Error::Recipe(format!(
+            "{source}: its files have changed since the network was trained, so other pictures would be kept back to test \
+             with, some of which it was trained on: restore the folder, or divide it into train/ and test/"
+        ))),
+        _ => {
+            say!("the test pictures of {source} have changed since the network was trained");
+            Ok(())
+        }
+    }
+}
+
+/// Nobody said where the pictures are, and where they usually are they are not.
+fn not_found(source: &DataSource) -> Error {
+    Error::Recipe(format!(
+        "the network was not trained here, so its pictures are not known, and there is no {source}: say what they are and where \
+         with --data and --data-dir"
+    ))
 }
 
 /// Flags for test pictures of a trained network.
@@ -382,10 +456,15 @@ impl TestPictureArgs {
         wanted: usize,
     ) -> Result<TestPictures, Error> {
         let source = self.source.source(published, run.source.as_ref(), false)?;
+        if run.source.is_none() && !self.source.asked_for() && !source.is_present() {
+            return Err(not_found(&source));
+        }
         let (pictures, passed_over) = source.load_test(run.input.size)?;
         passed_over.iter().for_each(|files| say!("{files}"));
-        self.source.say_classes(&run.input, pictures.class_names());
+        let found = pictures.class_names().to_vec();
         let pictures = self.source.read_by(&run.input, pictures)?;
+        self.source.say_classes(&run.input, &found);
+        test_is_as_it_was(run, &source, &pictures)?;
         let all = PictureDataset::new(pictures.into());
         Ok(TestPictures {
             source: source.to_string(),

@@ -200,6 +200,15 @@ pub enum DataError {
         expected: &'static str,
     },
 
+    /// A file or folder whose name cannot stand in a table.
+    #[error("{} has a name that {reason}: rename it", .path.display())]
+    Name {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with its name.
+        reason: String,
+    },
+
     /// Pictures were put together from parts that do not fit; no file is involved.
     #[error("the pictures do not fit together: {reason}. Check the sizes passed in")]
     Pictures {

@@ -97,14 +97,27 @@ type Labelled = (PathBuf, u8);
 /// Where a side of `size` is 0.
 pub fn load(dir: &Path, size: [usize; 2]) -> Result<FolderSet, DataError> {
     let [train, test] = ["train", "test"].map(|split| dir.join(split));
+    fs::read_dir(dir).map_err(io_error(dir, "read"))?;
     for split in [&train, &test] {
         if !split.exists() {
             let name = split.file_name().unwrap_or_default().display();
-            return refuse(dir, format!("holds no folder `{name}`"));
+            let instead = ["val", "valid", "validation"]
+                .into_iter()
+                .find(|name| dir.join(name).is_dir());
+            let instead = instead.map_or(String::new(), |instead| {
+                format!(", but `{instead}`, which is not read")
+            });
+            return refuse(dir, format!("holds no folder `{name}`{instead}"));
         }
     }
     // Both are listed before the first picture is decoded, so that what is missing shows at once.
     let mut passed = [Passed::new(), Passed::new()];
+    let mut beside = Passed::new();
+    for (name, path) in entries(dir)? {
+        if !["train", "test"].contains(&&*name) {
+            pass_over(&mut beside, path, "beside `train` and `test`");
+        }
+    }
     let found = list(&train, &mut passed[0])?;
     let tested = list(&test, &mut passed[1])?;
     let classes: Vec<String> = found.iter().map(|(name, _)| name.clone()).collect();
@@ -115,7 +128,8 @@ pub fn load(dir: &Path, size: [usize; 2]) -> Result<FolderSet, DataError> {
         );
     }
     let files = [found, tested].map(|split| labelled(split, &classes));
-    let passed_over = (passed.into_iter().zip([&train, &test]))
+    let passed_over = (passed.into_iter().zip([&*train, &*test]))
+        .chain([(beside, dir)])
         .flat_map(|(passed, split)| passed_over(split, passed))
         .collect();
     Ok(FolderSet {
@@ -234,6 +248,13 @@ fn labelled(split: Vec<(String, Vec<PathBuf>)>, classes: &[String]) -> Vec<Label
         .collect()
 }
 
+fn unfit(path: PathBuf, reason: impl Into<String>) -> DataError {
+    DataError::Name {
+        path,
+        reason: reason.into(),
+    }
+}
+
 /// What `path` holds, sorted by name.
 fn entries(path: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
     let mut entries = Vec::new();
@@ -241,10 +262,10 @@ fn entries(path: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
         let entry = entry.map_err(io_error(path, "read"))?;
         let name = match entry.file_name().into_string() {
             Ok(name) => name,
-            Err(name) => return refuse(&path.join(name), "has a name that is no Unicode: rename it"),
+            Err(name) => return Err(unfit(path.join(name), "is no Unicode")),
         };
         if let Some(reason) = text::unfit(&name) {
-            return refuse(&path.join(name), format!("has a name that {reason}: rename it"));
+            return Err(unfit(path.join(name), reason));
         }
         entries.push((name, entry.path()));
     }
@@ -268,8 +289,9 @@ fn list(split: &Path, passed: &mut Passed) -> Result<Vec<(String, Vec<PathBuf>)>
     let mut classes = Vec::with_capacity(count);
     for (name, path) in entries {
         if name.starts_with('.') {
-            // What no one put there by hand is not worth a word.
-            continue;
+            pass_over(passed, path, "hidden");
+        } else if !path.exists() {
+            pass_over(passed, path, "a link to nothing");
         } else if path.is_dir() {
             let mut files = Vec::new();
             let before: usize = passed.values().map(|(count, _)| count).sum();
@@ -312,10 +334,10 @@ fn walk(
         let ending = path
             .extension()
             .map(|ending| ending.to_string_lossy().to_lowercase());
-        if path.is_dir() {
-            folders.push(path);
-        } else if name.starts_with('.') {
+        if name.starts_with('.') {
             pass_over(passed, path, "hidden");
+        } else if path.is_dir() {
+            folders.push(path);
         } else if !path.exists() {
             pass_over(passed, path, "a link to nothing");
         } else if !path.is_file() {

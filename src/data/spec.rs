@@ -2,6 +2,7 @@
 //! every reader keeps to.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,15 @@ pub enum ChannelOrder {
     Rgb,
     /// Blue first, as in OpenCV and Caffe.
     Bgr,
+}
+
+impl fmt::Display for ChannelOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rgb => "rgb",
+            Self::Bgr => "bgr",
+        })
+    }
 }
 
 impl ChannelOrder {

@@ -223,7 +223,22 @@ pub fn fit<C: NetworkConfig>(
         let checkpoints = dir.checkpoint();
         fs::create_dir_all(&checkpoints).map_err(Error::io(&checkpoints, "create the folder"))?;
         last = last_complete(&dir, metrics.len().min(recipe.epochs));
+        if last.is_none() && !metrics.is_empty() {
+            say!(
+                "{label}: no checkpoint of the {} epochs so far is whole: from the start",
+                metrics.len()
+            );
+        }
         metrics.truncate(last.unwrap_or(0));
+        // Before anything is trained that would end in vain.
+        if let Some(best) = best(&metrics) {
+            let name = part("model", best.epoch);
+            dir.check(&name).map_err(|_| Error::Checkpoint {
+                path: dir.path().join(name),
+                reason: "the network of the best epoch so far is missing or damaged: restore it, or train without `--resume`"
+                    .into(),
+            })?;
+        }
     } else {
         if resume {
             say!(
@@ -335,6 +350,9 @@ pub fn fit<C: NetworkConfig>(
     };
     let network = apply(classifier, load_record(&path)?, &path)?.network;
     dir.save_model(network.clone().into_record())?;
+    // What somebody removed or changed in the meantime is known now, and not when the run is read.
+    dir.config::<C>()?;
+    dir.best()?;
     Ok(Fit { network, best })
 }
 

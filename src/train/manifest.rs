@@ -100,7 +100,15 @@ pub(super) fn forget(dir: &Path, name: &str) -> io::Result<()> {
 
 fn change(dir: &Path, change: impl FnOnce(&mut BTreeMap<String, Vec<Sum>>)) -> io::Result<()> {
     let _alone = CHANGING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let mut manifest = Manifest::read(dir).map_err(io::Error::other)?.unwrap_or_default();
+    let mut manifest = match Manifest::read(dir).map_err(io::Error::other)? {
+        Some(manifest) => manifest,
+        None if dir.join("config.json").exists() => {
+            return Err(io::Error::other(format!(
+                "{NAME} was removed from the run's folder"
+            )));
+        }
+        None => Manifest::default(),
+    };
     change(&mut manifest.files);
     manifest.write(dir)
 }
@@ -122,9 +130,7 @@ pub(super) fn read(dir: &Path, name: &str, legacy: bool) -> Result<Vec<u8>, Erro
     let Some(sums) = manifest.files.get(name) else {
         return Err(broken(
             &path,
-            format!(
-                "the run did not write it: remove it, or take it as it is with `--accept-changes` ({NAME})"
-            ),
+            format!("it is not among the files that {NAME} says the run wrote: {ADVICE}"),
         ));
     };
     if sums.contains(&Sum::of(&bytes)) {
