@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
+
+use crate::text;
 
 mod bilinear;
 
@@ -47,9 +49,13 @@ pub(crate) fn read(path: &Path) -> Result<Rgb, ReadError> {
         .with_guessed_format()
         .map_err(|error| ReadError::Io("read", error))?;
     let picture = upright(reader).map_err(|error| {
+        let error = text::line(&error.to_string());
         ReadError::Decode(format!("expected {KINDS} ({error}): convert it, or leave it out"))
     })?;
     let picture = picture.into_rgb8();
+    if picture.is_empty() {
+        return Err(ReadError::Decode("it has no pixels".into()));
+    }
     Ok(Rgb {
         size: [picture.height() as usize, picture.width() as usize],
         pixels: picture.into_raw(),
@@ -63,8 +69,12 @@ fn upright(mut reader: ImageReader<BufReader<File>>) -> image::ImageResult<Dynam
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
-    // What the picture itself takes is not counted by the decoder.
+    // What the picture itself takes is not counted by the decoder, nor what it takes once more as RGB.
     limits.reserve(decoder.total_bytes())?;
+    if decoder.color_type() != ColorType::Rgb8 {
+        let (width, height) = decoder.dimensions();
+        limits.reserve(u64::from(width) * u64::from(height) * 3)?;
+    }
     decoder.set_limits(limits)?;
     let orientation = decoder.orientation()?;
     let mut picture = DynamicImage::from_decoder(decoder)?;

@@ -86,6 +86,7 @@ use crate::Error;
 use crate::data::PictureSpec;
 use crate::files;
 use crate::models::{Network, NetworkConfig, Parameters, TorchLayout, TorchName};
+use crate::text;
 
 /// Where a file of ours keeps the name of its network, its structure, and which weights it holds.
 const NETWORK: &str = "vwc-sdk.network";
@@ -93,6 +94,10 @@ const STRUCTURE: &str = "vwc-sdk.structure";
 const WEIGHTS: &str = "vwc-sdk.weights";
 /// Where it keeps what the network reads and tells apart.
 const INPUT: &str = "vwc-sdk.input";
+
+/// How much more memory the tensors of a network may take than their file, in bytes: 64 MiB. Tensors may share numbers,
+/// or say one of them over and over, and a small file then fills any memory.
+const MAX_BEYOND_FILE: u64 = 64 << 20;
 
 /// Which weights [`save_safetensors`] writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -117,6 +122,8 @@ impl Weights {
 #[derive(Clone, Debug)]
 pub struct StateDict {
     path: PathBuf,
+    /// Bytes of the file.
+    length: u64,
     tensors: BTreeMap<String, PackTensor>,
     metadata: HashMap<String, String>,
 }
@@ -130,10 +137,7 @@ impl StateDict {
     /// [`Error::Io`] where it cannot be read, and [`Error::StateDict`] for a file of another kind, one that is cut short or
     /// damaged, and one that holds a tensor of a kind which cannot be read.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let refuse = |reason: String| Error::StateDict {
-            path: path.into(),
-            reason,
-        };
+        let refuse = |reason: String| refused(path, &reason);
         let (found, metadata) = match Kind::of(path).map_err(Error::io(path, "open"))? {
             Kind::Safetensors => {
                 let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
@@ -163,6 +167,7 @@ impl StateDict {
         let tensors = tensors.filter(|(name, _)| !name.ends_with("num_batches_tracked"));
         Ok(Self {
             path: path.into(),
+            length: std::fs::metadata(path).map_err(Error::io(path, "read"))?.len(),
             tensors: tensors.collect(),
             metadata,
         })
@@ -276,11 +281,12 @@ impl StateDict {
     ///
     /// [`Error::StateDict`] lists by PyTorch's names what is missing in the file, what is left over and what has another
     /// shape; and it names a tensor of the network that holds no floats, NaN, infinity or a negative variance, or that is
-    /// damaged. Nothing is loaded then.
+    /// damaged. It refuses tensors that take 64 MiB of memory more than the file is long, too. Nothing is loaded then.
+    /// [`Error::Parameter`] where `network` lacks one of its own [`Network::torch_names`].
     pub fn load_into<N: Network>(&self, network: N) -> Result<N, Error> {
         let names = network.torch_names();
         let mut found = self.by_name(&names)?;
-        let mut parameters = Parameters::of(&network);
+        let shapes = Parameters::shapes(&network);
         let mut fitting = Vec::new();
         let mut problems = Vec::new();
         let mut missing = Vec::new();
@@ -289,7 +295,8 @@ impl StateDict {
                 missing.push(name.torch.clone());
                 continue;
             };
-            let mut expected = parameters.get(&name.path)?.shape().to_vec();
+            let expected = shapes.get(&name.path).cloned();
+            let mut expected = expected.ok_or_else(|| Parameters::unknown(&name.path))?;
             if name.layout == TorchLayout::Transposed {
                 expected.reverse();
             }
@@ -316,6 +323,16 @@ impl StateDict {
             )));
         }
         // Only now, and of a size that is known: a small file may declare tensors of any size.
+        let declared = fitting.iter().map(|(_, tensor)| bytes(tensor));
+        let declared = declared.fold(0, u64::saturating_add);
+        if declared > self.length.saturating_add(MAX_BEYOND_FILE) {
+            return Err(self.refuse(format!(
+                "its tensors take {declared} bytes of memory, and it has {} itself, so most of them repeat a few numbers: \
+                 save each as a tensor of its own, with clone()",
+                self.length
+            )));
+        }
+        let mut parameters = Parameters::of(&network);
         for (name, tensor) in fitting {
             let data = self.numbers(tensor)?;
             let data = match name.layout {
@@ -409,10 +426,15 @@ impl StateDict {
     }
 
     fn refuse(&self, reason: String) -> Error {
-        Error::StateDict {
-            path: self.path.clone(),
-            reason,
-        }
+        refused(&self.path, &reason)
+    }
+}
+
+/// Names of tensors are anything, and so is what stands in metadata.
+fn refused(path: &Path, reason: &str) -> Error {
+    Error::StateDict {
+        path: path.into(),
+        reason: text::line(reason),
     }
 }
 
@@ -542,6 +564,14 @@ fn unreadable(error: &PytorchError) -> String {
              torch.save"
         ),
     }
+}
+
+/// What the numbers of a tensor take, as it declares itself.
+fn bytes(tensor: &PackTensor) -> u64 {
+    let numbers = tensor.shape.iter();
+    numbers.fold(tensor.dtype.size() as u64, |bytes, &length| {
+        bytes.saturating_mul(length as u64)
+    })
 }
 
 fn holds_floats(tensor: &PackTensor) -> bool {

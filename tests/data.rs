@@ -28,8 +28,8 @@ use vwc_sdk::data::download::fetch;
 use vwc_sdk::data::svhn::{self, Split};
 use vwc_sdk::data::synthetic::digits;
 use vwc_sdk::data::{
-    Augment, ChannelOrder, ClassMatch, DataError, Normalization, PictureBatcher, PictureDataset, PictureItem,
-    PictureLoader, PictureSpec, Pictures, Resize, cifar10, contact_sheet, folder, synthetic,
+    Augment, ChannelOrder, ClassMatch, DataError, DataSource, Normalization, PictureBatcher, PictureDataset,
+    PictureItem, PictureLoader, PictureSpec, Pictures, Resize, cifar10, contact_sheet, folder, synthetic,
 };
 
 // --- Writing MATLAB files ---------------------------------------------------------------------------------------------
@@ -1025,6 +1025,15 @@ fn cifar_archives_that_reach_out_are_refused() {
 }
 
 #[test]
+fn names_in_archives_are_shown_and_not_obeyed() {
+    let evil = entry("../\u{1b}[2Jevil", EntryType::Regular, b"evil");
+    assert_says(
+        &archive_refusal(&tar_gz(&[evil])),
+        &["`../\\u{1b}[2Jevil`", "leads out"],
+    );
+}
+
+#[test]
 fn cifar_archives_with_links_twins_or_giants_are_refused() {
     let name = "cifar-10-batches-bin/data_batch_3.bin";
     for kind in [
@@ -1201,11 +1210,24 @@ fn folders_name_the_picture_that_cannot_be_decoded() {
     let mut crc = Crc::new();
     crc.update(&giant[12..29]);
     giant[29..33].copy_from_slice(&crc.sum().to_be_bytes());
-    for bytes in [&b"no picture"[..], b"", &whole[..whole.len() / 2], &giant] {
+    // Half as much as a picture may take, and one and a half times as much in colour.
+    let mut grey = b"P5 16384 16384 255\n".to_vec();
+    grey.resize(1000, 0);
+    for bytes in [
+        &b"no picture"[..],
+        b"",
+        &whole[..whole.len() / 2],
+        &giant,
+        &grey,
+        b"P1\n0 2\n",
+    ] {
         fs::write(&path, bytes).unwrap();
         let error = folder::load(dir.path(), [4, 6]).unwrap_err();
         assert!(matches!(error, DataError::Decode { .. }), "{error}");
         assert_says(&error.to_string(), &[path.to_str().unwrap(), "Replace the file"]);
+        if bytes == grey {
+            assert_says(&error.to_string(), &["Memory limit exceeded"]);
+        }
     }
 }
 
@@ -1660,4 +1682,16 @@ fn digits_are_not_told_apart_by_their_average() {
     };
     let right = (0..test.len()).filter(|&n| nearest(test.picture(n)) == Some(test.label(n).into()));
     assert!(right.count() < 90, "three in ten is too easy");
+}
+
+#[test]
+fn no_more_digits_are_drawn_than_fit_into_memory() {
+    let load = |pictures| DataSource::Synthetic { pictures }.load([32, 32]);
+    for pictures in [(1 << 20) + 1, usize::MAX] {
+        assert_says(
+            &load(pictures).unwrap_err().to_string(),
+            &["expected at most 1048576"],
+        );
+    }
+    assert_eq!(load(4).unwrap().train.len(), 4);
 }

@@ -302,6 +302,61 @@ fn a_small_file_takes_little_memory_whatever_it_declares() {
     );
 }
 
+/// A file of zeros under the names of CNN-8, each of the shape that `shape` makes of its own in a network of one channel.
+fn safetensors_of_cnn8(shape: impl Fn(Vec<usize>) -> Vec<usize>) -> Vec<u8> {
+    use safetensors::tensor::{Dtype, TensorView, serialize};
+    let network = Cnn8Config::new().with_widths([1; 7]).init(&Device::default());
+    let parameters = Parameters::of(&network);
+    let zeros = vec![0; 1 << 20];
+    let tensors = network.torch_names().into_iter().map(|name| {
+        let own = parameters.get(&name.path).unwrap().shape().to_vec();
+        let own = if name.torch == "fc.weight" {
+            vec![own[1], own[0]]
+        } else {
+            own
+        };
+        let shape = shape(own);
+        let numbers = &zeros[..4 * shape.iter().product::<usize>()];
+        (name.torch, TensorView::new(Dtype::F32, shape, numbers).unwrap())
+    });
+    serialize(tensors.collect::<Vec<_>>(), None).unwrap()
+}
+
+#[test]
+fn a_network_is_made_only_where_its_numbers_are_there() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("wide.safetensors");
+    // Convolutions of 8192 filters, none of which has a number: a network of 5 GB.
+    let wide = |mut shape: Vec<usize>| {
+        if shape.len() == 4 {
+            shape[..2].copy_from_slice(&[8192, 0]);
+        }
+        shape
+    };
+    fs::write(&path, safetensors_of_cnn8(wide)).unwrap();
+    let file = StateDict::read(&path).unwrap();
+    let config = file.fit(&Cnn8Config::new()).unwrap();
+    assert_eq!(config.widths, [8192; 7]);
+    refused(
+        file.load_into(config.init(&Device::default())),
+        &["layers.3.weight is 8192x0x3x3, expected 8192x8192x3x3"],
+    );
+}
+
+#[test]
+fn names_of_tensors_are_shown_and_not_obeyed() {
+    use safetensors::tensor::{Dtype, TensorView, serialize};
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("names.safetensors");
+    let number = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
+    fs::write(&path, serialize([("fc.bias\u{1b}[2J", number)], None).unwrap()).unwrap();
+    let file = StateDict::read(&path).unwrap();
+    refused(
+        file.load_into(cnn8().init(&Device::default())),
+        &["left over: fc.bias\\u{1b}[2J"],
+    );
+}
+
 #[test]
 fn batch_norms_of_two_bit_widths_are_refused() {
     let file = StateDict::read(&fixture("pytorch/cnn8-two-norms.pt")).unwrap();

@@ -395,6 +395,26 @@ fn damaged_files_are_named() {
             load()
         );
     }
+    // Wider than the weights beside it, which no network is made to find out.
+    let mut json: serde_json::Value = serde_json::from_str(&config).unwrap();
+    fs::write(run.join("model.bpk"), &model).unwrap();
+    json["structure"]["widths"] = vec![8192; 7].into();
+    fs::write(run.join("config.json"), json.to_string()).unwrap();
+    RunDir::new(&run).accept_changes().unwrap();
+    assert!(load().contains("not those of the network"), "{}", load());
+    // Names are shown and not obeyed.
+    json["network"] = "CNN-8\u{1b}[2J".into();
+    fs::write(run.join("config.json"), json.to_string()).unwrap();
+    assert!(load().contains("this is a run of CNN-8\\u{1b}[2J"), "{}", load());
+    // Before version 0.4 the pictures of a run were said in words, with as many as it had.
+    let mut json: serde_json::Value = serde_json::from_str(&config).unwrap();
+    json.as_object_mut().unwrap().remove("input");
+    json["source"] = serde_json::Value::Null;
+    json["pictures"] = vec![usize::MAX; 3].into();
+    fs::write(run.join("config.json"), json.to_string()).unwrap();
+    RunDir::new(&run).accept_changes().unwrap();
+    let source = RunDir::new(&run).config::<Cnn8Config>().unwrap().source.unwrap();
+    assert!(source.load([40, 40]).is_err());
     fs::write(run.join("config.json"), "{}").unwrap();
     assert!(load().contains("config.json"), "{}", load());
     fs::remove_file(run.join("config.json")).unwrap();

@@ -9,6 +9,7 @@ use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
 use super::error::{DataError, io_error};
+use crate::text;
 
 /// More than this is not inflated, whatever the archive says: 256 MiB. CIFAR-10 has 184 million bytes.
 const MAX_INFLATED: u64 = 256 << 20;
@@ -58,10 +59,11 @@ fn extract(archive: &Path, members: &[Member], to: &Path) -> Result<(), DataErro
         path: archive.into(),
         reason,
     };
-    let broken = |error: io::Error| damaged(format!("it cannot be unpacked ({error})"));
+    // The reader of archives names entries, which may be called anything.
+    let broken = |error: io::Error| damaged(text::line(&format!("it cannot be unpacked ({error})")));
     let refuse = |entry: &Path, reason: &str| DataError::Archive {
         path: archive.into(),
-        entry: entry.display().to_string(),
+        entry: text::line(&entry.display().to_string()),
         reason: reason.into(),
     };
 

@@ -68,6 +68,9 @@ const SYNTHETIC: &str = "synthetic digits";
 /// Seeds of the embedded digits, to train on and to test with: the same pictures whatever the seed of the training.
 const SYNTHETIC_SEEDS: [u64; 2] = [1, 2];
 
+/// The most digits that are drawn to train on: 3 GiB. The configuration of a run names their number.
+const MAX_SYNTHETIC: usize = 1 << 20;
+
 /// A data set in its place.
 ///
 /// Shown, it is what outputs call it: `SVHN in /data/svhn`.
@@ -182,7 +185,7 @@ impl DataSource {
     ///
     /// # Errors
     ///
-    /// Those of the data set's `load`.
+    /// Those of the data set's `load`, and [`DataError::Pictures`] for more than 1,048,576 digits.
     pub fn load(&self, size: [usize; 2]) -> Result<Loaded, DataError> {
         let whole = |(train, test)| Loaded {
             train,
@@ -213,6 +216,11 @@ impl DataSource {
                     test,
                     passed_over,
                 }
+            }
+            Self::Synthetic { pictures } if *pictures > MAX_SYNTHETIC => {
+                return Err(DataError::Pictures {
+                    reason: format!("{pictures} digits, expected at most {MAX_SYNTHETIC}"),
+                });
             }
             Self::Synthetic { pictures } => {
                 let [train, test] = SYNTHETIC_SEEDS;

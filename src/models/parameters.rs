@@ -20,16 +20,29 @@ impl Parameters {
         take.parameters
     }
 
+    /// The shapes of `module`'s parameters by their paths. Weights that nobody has asked for are not made, so the widths of
+    /// the module take no memory.
+    pub(crate) fn shapes<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
+        let mut shapes = Shapes::default();
+        module.visit(&mut shapes);
+        shapes.shapes
+    }
+
     /// The parameter at `path`.
     ///
     /// # Errors
     ///
     /// [`Error::Parameter`] where there is none.
     pub fn get(&self, path: &str) -> Result<&TensorData, Error> {
-        self.tensors.get(path).ok_or_else(|| Error::Parameter {
+        self.tensors.get(path).ok_or_else(|| Self::unknown(path))
+    }
+
+    /// The error of a network that has no parameter at `path`.
+    pub(crate) fn unknown(path: &str) -> Error {
+        Error::Parameter {
             path: path.into(),
             reason: "the network has no parameter of this name".into(),
-        })
+        }
     }
 
     /// The elements of the parameter at `path`.
@@ -117,6 +130,27 @@ impl ModuleVisitor for Take {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.parameters
             .insert(self.path.join("."), param.val().into_data());
+    }
+}
+
+#[derive(Default)]
+struct Shapes {
+    path: Vec<String>,
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+impl ModuleVisitor for Shapes {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.shapes
+            .insert(self.path.join("."), param.lazy_shape().to_vec());
     }
 }
 

@@ -14,6 +14,7 @@ use crate::Error;
 use crate::data::{Augment, DataSource, Normalization, PictureSpec, Splits};
 use crate::mapping::MappingConfig;
 use crate::models::{NetworkConfig, Parameters};
+use crate::text;
 
 /// The network of the best epoch.
 const MODEL: &str = "model.bpk";
@@ -124,7 +125,7 @@ impl<C: NetworkConfig> Saved<C> {
         let imported = self.recipe.epochs == 0;
         let source = self.source.or_else(|| {
             let words = (legacy && !imported).then_some(&self.data)?;
-            DataSource::from_words(words, train + valid)
+            DataSource::from_words(words, train.saturating_add(valid))
         });
         Ok(RunConfig {
             network: self.network,
@@ -245,14 +246,15 @@ impl RunDir {
         if network != C::NAME {
             return Err(Error::Checkpoint {
                 path,
-                reason: format!("this is a run of {network}, expected {}", C::NAME),
+                reason: format!("this is a run of {}, expected {}", text::line(&network), C::NAME),
             });
         }
         let bytes = manifest::read(&self.path, "config.json", is_legacy(&self.path)?)?;
         let saved: Saved<C> = from_json(&path, &bytes)?;
-        saved
-            .checked()
-            .map_err(|reason| Error::Checkpoint { path, reason })
+        saved.checked().map_err(|reason| Error::Checkpoint {
+            path,
+            reason: text::line(&reason),
+        })
     }
 
     /// The best network and its configuration.
@@ -298,7 +300,7 @@ impl RunDir {
             .collect::<Result<_, _>>()
             .map_err(|error| Error::Checkpoint {
                 path,
-                reason: format!("this is no table of epochs: {error}"),
+                reason: text::line(&format!("this is no table of epochs: {error}")),
             })
     }
 
@@ -495,10 +497,10 @@ fn move_aside(path: &Path) -> Result<Option<PathBuf>, Error> {
 pub(super) fn load_record(path: &Path) -> Result<ModuleRecord, Error> {
     ModuleRecord::load(path).map_err(|error| Error::Checkpoint {
         path: path.into(),
-        reason: format!(
+        reason: text::line(&format!(
             "this is no saved network ({}): train again, or restore the file",
             innermost(&error)
-        ),
+        )),
     })
 }
 
@@ -514,13 +516,15 @@ fn innermost(error: &dyn std::error::Error) -> String {
 pub(super) fn apply<M: Module>(module: M, record: ModuleRecord, path: &Path) -> Result<M, Error> {
     module.try_load_record(record).map_err(|error| Error::Checkpoint {
         path: path.into(),
-        reason: format!("the weights are not those of the network that config.json describes ({error})"),
+        reason: text::line(&format!(
+            "the weights are not those of the network that config.json describes ({error})"
+        )),
     })
 }
 
 fn from_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::Checkpoint {
         path: path.into(),
-        reason: format!("this is no configuration of a run: {error}"),
+        reason: text::line(&format!("this is no configuration of a run: {error}")),
     })
 }

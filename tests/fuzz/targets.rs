@@ -2,8 +2,9 @@
 //! broken. Nothing may make a reader panic; what it accepts can be mapped or run, or is refused with a sentence; and
 //! what is printed of it holds no characters that a terminal would obey.
 //!
-//! The targets of `fuzz/` and the tests in `tests/fuzz.rs` call the same functions. A reader that needs Burn goes here
-//! too, behind its feature, with a line in [`TARGETS`], a file in `fuzz/fuzz_targets` and a corpus.
+//! The targets of `fuzz/` and the tests in `tests/fuzz.rs` call the same functions. A target is a function, here or,
+//! where it needs Burn, in `train.rs`, with a line in [`TARGETS`], a test in `tests/fuzz.rs`, a file in
+//! `fuzz/fuzz_targets` and a corpus.
 
 use vwc_sdk::cli::network::{csv_list, json_list};
 use vwc_sdk::crossbar::{convolve, run};
@@ -12,6 +13,11 @@ use vwc_sdk::mapping::{
     pareto::pareto_front,
 };
 use vwc_sdk::report::{Look, front_table, layer_csv, plan_from_json, plan_json, plan_table};
+
+#[cfg(feature = "onnx")]
+pub mod onnx;
+#[cfg(feature = "train")]
+pub mod train;
 
 /// A reader's name and its function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -23,6 +29,26 @@ pub const TARGETS: &[Target] = &[
     ("saved_plan", saved_plan),
     #[cfg(feature = "packed")]
     ("packed_file", packed_file),
+    #[cfg(feature = "onnx")]
+    ("onnx", onnx::onnx),
+    #[cfg(feature = "train")]
+    ("pytorch_file", train::pytorch_file),
+    #[cfg(feature = "train")]
+    ("pytorch_raw_file", train::pytorch_raw_file),
+    #[cfg(feature = "train")]
+    ("safetensors_file", train::safetensors_file),
+    #[cfg(feature = "train")]
+    ("mat_file", train::mat_file),
+    #[cfg(feature = "train")]
+    ("cifar_files", train::cifar_files),
+    #[cfg(feature = "train")]
+    ("cifar_archive", train::cifar_archive),
+    #[cfg(feature = "train")]
+    ("picture", train::picture),
+    #[cfg(feature = "train")]
+    ("run_folder", train::run_folder),
+    #[cfg(feature = "train")]
+    ("saved_network", train::saved_network),
 ];
 
 /// A layer list in JSON.

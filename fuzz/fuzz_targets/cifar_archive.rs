@@ -1,0 +1,7 @@
+//! The archive of CIFAR-10, for libFuzzer.
+
+#![no_main]
+
+use vwc_sdk_fuzz::targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::train::cifar_archive(bytes));

@@ -1,0 +1,7 @@
+//! The files of CIFAR-10, for libFuzzer.
+
+#![no_main]
+
+use vwc_sdk_fuzz::targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::train::cifar_files(bytes));

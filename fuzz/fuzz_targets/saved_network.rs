@@ -1,0 +1,7 @@
+//! The weights of a run, for libFuzzer.
+
+#![no_main]
+
+use vwc_sdk_fuzz::targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::train::saved_network(bytes));
