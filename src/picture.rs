@@ -41,8 +41,18 @@ const KINDS: &str = "a png, jpg, webp, bmp, ppm or pgm";
 /// Decodes a picture by what is in the file: a JPEG that is called `.png` is read all the same. It is turned as its EXIF
 /// orientation says, so that it stands upright: telephones store pictures as the sensor lay, and how it lay.
 pub(crate) fn read(path: &Path) -> Result<Rgb, ReadError> {
-    if path.is_dir() {
-        return Err(ReadError::Decode(format!("expected {KINDS} (it is a folder)")));
+    match std::fs::metadata(path) {
+        Err(error) => return Err(ReadError::Io("open", error)),
+        Ok(found) if found.is_dir() => {
+            return Err(ReadError::Decode(format!("expected {KINDS} (it is a folder)")));
+        }
+        // A pipe that nobody writes to would be waited for.
+        Ok(found) if !found.is_file() => {
+            return Err(ReadError::Decode(format!(
+                "expected {KINDS} (it is a pipe or a device)"
+            )));
+        }
+        Ok(_) => {}
     }
     let file = File::open(path).map_err(|error| ReadError::Io("open", error))?;
     let reader = ImageReader::new(BufReader::new(file))

@@ -277,10 +277,16 @@ fn a_training_is_resumed_from_what_is_whole() {
             before
         );
     }
-    // Without checkpoints it trains again from the start.
+    // Without checkpoints it trains again from the start, and says so.
     cut_off();
     fs::remove_dir_all(place.path("r/original/checkpoint")).unwrap();
-    place.data(&format!("{train} --resume"));
+    let output = place.run(&format!("{train} --resume"));
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{talk}");
+    assert!(
+        talk.contains("no checkpoint of the 3 epochs so far is whole: from the start"),
+        "{talk}"
+    );
     assert_eq!(results(&place), results(&whole));
     // A clock that was set back, and files from the future, change nothing.
     cut_off();
@@ -331,7 +337,16 @@ fn outputs_go_where_they_are_sent() {
         assert!(child.wait().unwrap().success());
     }
     assert_eq!(fs::read(place.path("both.vwcp")).unwrap(), whole);
-    // Something else in the place of the lock.
+    // Not over the run's own files.
+    let error = place.refused("export r/original r/original/model.bpk --format packed", 1);
+    assert!(error.contains("a file of the run"), "{error}");
+    // Something else in the place of the lock, which is left as it is.
+    fs::remove_file(place.path("r/.lock")).unwrap();
+    fs::write(place.path("precious.txt"), "precious").unwrap();
+    std::os::unix::fs::symlink("../precious.txt", place.path("r/.lock")).unwrap();
+    let error = place.refused(&format!("train {SMALL} --total_epochs 1"), 1);
+    assert!(error.contains(".lock"), "{error}");
+    assert_eq!(fs::read(place.path("precious.txt")).unwrap(), b"precious");
     fs::remove_file(place.path("r/.lock")).unwrap();
     assert!(
         Command::new("mkfifo")
@@ -394,5 +409,30 @@ fn metadata_is_not_believed() {
         let error = place.refused("import odd.safetensors --directory x", 1);
         assert!(!error.contains("panicked"), "{error}");
         assert!(!place.path("x").exists());
+    }
+}
+
+#[test]
+fn files_that_are_removed_in_the_middle_are_missed() {
+    for file in ["config.json", "manifest.json", ""] {
+        let place = vwc_sdk();
+        let mut child = place
+            .command(&format!("train {SMALL} --total_epochs 20"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_for(&place.path("r/original/metrics.csv"));
+        if file.is_empty() {
+            fs::rename(place.path("r/original"), place.path("gone")).unwrap();
+        } else {
+            fs::remove_file(place.path("r/original").join(file)).unwrap();
+        }
+        let mut talk = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut talk).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{file}: {talk}");
+        assert!(!talk.contains("panicked"), "{file}: {talk}");
+        let error = talk.lines().find(|line| line.starts_with("error: ")).unwrap();
+        assert!(error.contains("r/original"), "{file}: {error}");
     }
 }

@@ -154,6 +154,40 @@ fn pictures_are_normalised_as_in_training_by_every_reader() {
     assert!(error.contains("2 names of classes"), "{error}");
     assert!(!place.path("x").exists());
 
+    // What the file says and a flag says otherwise is said.
+    let (_, talk) = said(
+        &place,
+        &format!(
+            "import r.safetensors --directory otherwise --channels bgr --normalization half --classes {names}"
+        ),
+    );
+    for part in [
+        "--channels is bgr, and was rgb",
+        "--normalization is half",
+        "--classes is a,b,c",
+    ] {
+        assert!(talk.contains(part), "{part} missing in {talk}");
+    }
+    // A round that reads pictures in another way is one of another network.
+    fs::create_dir(place.path("otherwise/ratio1")).unwrap();
+    for file in ["config.json", "manifest.json", "model.bpk", "metrics.csv"] {
+        fs::copy(
+            place.path("r/original").join(file),
+            place.path("otherwise/ratio1").join(file),
+        )
+        .unwrap();
+    }
+    let error = place.refused("test --directory otherwise --data-dir c --classes-by-place", 1);
+    assert!(error.contains("a round of another network"), "{error}");
+    // Where its pictures are nobody has said.
+    for command in [
+        "test --directory granted",
+        "evaluate granted/original --array 64x64",
+    ] {
+        let error = place.refused(command, 1);
+        assert!(error.contains("--data and --data-dir"), "{error}");
+    }
+
     // What an import of version 0.3 took for granted is not known.
     let path = place.path("granted/original/config.json");
     let mut old = config(&place, "granted/original");
@@ -324,7 +358,7 @@ fn pruning_goes_on_as_the_network_was_trained() {
     // So is every other flag that changes what the run had.
     let (_, talk) = elsewhere(
         "prune --directory ../r --total_epochs 1 --f 1 --budget 100 --augment none --lr 0.1 --optim adam --scheduler step \
-         --seed 4 --search exact",
+         --seed 4 --search exact --batch-size 25",
     );
     for part in [
         "--augment is none, and was flip and crop",
@@ -333,6 +367,7 @@ fn pruning_goes_on_as_the_network_was_trained() {
         "--scheduler is step, every 40 epochs, and was multi-step",
         "--seed is 4, and was 3",
         "--search is exact, and was published",
+        "--batch-size is 25, and was 20",
     ] {
         assert!(talk.contains(part), "{part} missing in {talk}");
     }
@@ -474,6 +509,26 @@ fn folders_of_pictures_say_how_they_are_laid_out() {
     assert!(
         talk.contains("1 file passed over: .tif is not read (the first is cat/old.tif)")
             && talk.contains("1 file passed over: in the folder of no class (the first is notes.txt)"),
+        "{talk}"
+    );
+
+    // Another share, or other files, would test with what was trained on.
+    let error = place.refused("test --directory w --test-share 0.5", 1);
+    assert!(error.contains("trained with 0.25"), "{error}");
+    fs::copy(place.path("whole/cat/1.png"), place.path("whole/cat/another.png")).unwrap();
+    for command in ["test --directory w", "evaluate w/original --array 64x64"] {
+        let error = place.refused(command, 1);
+        assert!(error.contains("its files have changed"), "{error}");
+    }
+    // Folders beside the two that are read are not, and that is said.
+    paint(&place.path("three"), &[("cat", RED), ("dog", BLUE)]);
+    fs::create_dir_all(place.path("three/val/cat")).unwrap();
+    let (_, talk) = said(
+        &place,
+        &format!("{train} --data folder --data-dir three --directory t"),
+    );
+    assert!(
+        talk.contains("beside `train` and `test` (the first is val)"),
         "{talk}"
     );
 

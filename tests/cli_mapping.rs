@@ -857,3 +857,35 @@ fn a_front_that_would_take_too_long_is_refused_at_once() {
     let error = refused(&format!("front {path} --array 64x64"));
     assert!(error.contains("too many free channels"), "{error}");
 }
+
+#[test]
+fn chains_and_ties_that_contradict_the_widths_are_refused_by_every_command() {
+    let layer = |name: &str, channels: [usize; 2], tie: &str| {
+        format!(
+            r#"{{"name": "{name}", "input": 8, "kernel": 3, "padding": 1, "in_channels": {}, "out_channels": {}{tie}}}"#,
+            channels[0], channels[1]
+        )
+    };
+    let tie = |input: &str, output: &str| format!(r#", "tie": {{"input": {input}, "output": {output}}}"#);
+    let chain = format!(
+        r#"{{"chain": true, "layers": [{}, {}]}}"#,
+        layer("a", [3, 8], ""),
+        layer("b", [4, 8], "")
+    );
+    let ties = format!(
+        "[{}, {}]",
+        layer("a", [3, 8], &tie("null", "0")),
+        layer("b", [4, 8], &tie("0", "null"))
+    );
+    for text in [chain, ties] {
+        let (_dir, path) = file("list.json", &text);
+        for command in ["map", "front", "simulate"] {
+            let error = refused(&format!("{command} {path} --array 64x64"));
+            assert!(error.contains("`b` is 4 channels wide"), "{error}");
+        }
+    }
+    // Blanks around a name are not seen.
+    let twice = format!("[{}, {}]", layer("a", [3, 8], ""), layer("a ", [8, 8], ""));
+    let (_dir, path) = file("list.json", &twice);
+    assert!(refused(&format!("map {path} --array 64x64")).contains("called `a`"));
+}

@@ -21,7 +21,7 @@ pub struct RunArgs {
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 
-    /// Pictures: png or jpg.
+    /// Pictures: png, jpg, webp, bmp, ppm or pgm, turned upright as their EXIF orientation says.
     #[arg(value_name = "PICTURE", required = true)]
     pub pictures: Vec<PathBuf>,
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::MAX_LAYERS;
 use crate::{
-    mapping::{Accounting, ConvLayer, Network, Padding, Tie},
+    mapping::{Accounting, ConvLayer, MappingError, Network, Padding, Tie},
     text,
 };
 
@@ -96,12 +96,14 @@ impl List {
     /// # Errors
     ///
     /// What is wrong with the layer, or with it among those before it.
-    pub fn push(&mut self, entry: Entry) -> Result<(), String> {
+    pub fn push(&mut self, mut entry: Entry) -> Result<(), String> {
+        // Blanks around a name are not seen, so they tell no layers apart.
+        entry.name = entry.name.trim().to_owned();
         if self.layers.len() == MAX_LAYERS {
             return Err(format!("it lists more than {MAX_LAYERS} layers"));
         }
         let number = self.layers.len() + 1;
-        if entry.name.trim().is_empty() {
+        if entry.name.is_empty() {
             return Err(format!("layer {number} has no name: give it one"));
         }
         if let Some(unfit) = text::unfit(&entry.name) {
@@ -168,10 +170,18 @@ impl List {
         if let Some(unfit) = text::unfit(&name) {
             return Err(format!("the name of the network {unfit}: give it another"));
         }
-        Ok(if self.chain {
+        let network = if self.chain {
             Network::chain(name, self.layers)
         } else {
             Network::tied(name, self.layers, self.ties)
-        })
+        };
+        // A chain or ties that contradict the widths are known now, and not only where widths are searched. Grouped layers
+        // have widths that are not searched, and can be mapped.
+        if !network.ties.is_empty()
+            && let Err(error @ MappingError::Ties { .. }) = network.widths()
+        {
+            return Err(error.to_string());
+        }
+        Ok(network)
     }
 }
