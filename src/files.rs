@@ -171,11 +171,9 @@ fn stream(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// What the system says, without the temporary name that `tempfile` puts behind it.
 fn without_path(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|error| error.source());
-    match inner.map(ToString::to_string) {
-        Some(reason) => io::Error::new(error.kind(), reason),
-        None => error,
-    }
+    let text = error.to_string();
+    let reason = text.split(" at path \"").next().unwrap_or_default();
+    io::Error::new(error.kind(), reason)
 }
 
 fn no_file(reason: &str) -> io::Error {

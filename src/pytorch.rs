@@ -85,7 +85,7 @@ use serde::de::DeserializeOwned;
 use crate::Error;
 use crate::data::PictureSpec;
 use crate::files;
-use crate::models::{Network, NetworkConfig, Parameters, TorchLayout, TorchName};
+use crate::models::{Network, NetworkConfig, Parameters, TorchLayout, TorchName, check_input};
 use crate::text;
 
 /// Where a file of ours keeps the name of its network, its structure, and which weights it holds.
@@ -348,9 +348,11 @@ impl StateDict {
     fn numbers(&self, tensor: &PackTensor) -> Result<TensorData, Error> {
         let name = &tensor.name;
         if !holds_floats(tensor) {
+            // Without what Burn puts in brackets: how it keeps truth values.
+            let kind = format!("{:?}", tensor.dtype);
+            let kind = kind.split('(').next().unwrap_or_default();
             return Err(self.refuse(format!(
-                "tensor {name} holds {:?}, expected floats of 16, 32 or 64 bits",
-                tensor.dtype
+                "tensor {name} holds {kind}, expected floats of 16, 32 or 64 bits"
             )));
         }
         let data = bridge::to_data(tensor).map_err(|error| self.refuse(format!("tensor {name}: {error}")))?;
@@ -458,12 +460,7 @@ pub fn save_safetensors<C: NetworkConfig>(
     path: &Path,
     weights: Weights,
 ) -> Result<(), Error> {
-    input
-        .validate(C::INPUT, config.classes())
-        .map_err(|reason| Error::Structure {
-            network: C::NAME,
-            reason,
-        })?;
+    check_input(config, input)?;
     let names = network.torch_names();
     let network = match weights {
         Weights::Latent => network.clone(),

@@ -17,7 +17,7 @@ use vwc_sdk::train::RunDir;
 #[path = "common/place.rs"]
 mod place;
 
-use place::Place;
+use place::{Place, copy};
 
 fn vwc_sdk() -> Place {
     Place::of(env!("CARGO_BIN_EXE_vwc-sdk").into())
@@ -159,21 +159,6 @@ fn a_pruning_that_is_killed_anywhere_is_resumed() {
     disturb(PRUNE, "--resume", 12, |place| {
         copy(&trained.path("r"), &place.path("r"))
     });
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (from, to) = (
-            entry.as_ref().unwrap().path(),
-            to.join(entry.unwrap().file_name()),
-        );
-        if from.is_dir() {
-            copy(&from, &to);
-        } else {
-            fs::copy(from, to).unwrap();
-        }
-    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 #[path = "common/place.rs"]
 mod place;
 
-use place::{Place, example};
+use place::{Place, example, wait_for};
 
 fn svhn() -> Place {
     Place::of(example("svhn_cnn8"))
@@ -450,17 +450,6 @@ fn ctrl_c_leaves_a_whole_checkpoint_and_resume_goes_on() {
     let whole = svhn();
     whole.data(&args);
     assert_eq!(broken, losses(&whole.path("runs/svhn_cnn8/original/metrics.csv")));
-}
-
-#[cfg(unix)]
-fn wait_for(file: &Path) {
-    for _ in 0..6000 {
-        if file.is_file() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("{} does not appear", file.display());
 }
 
 /// All columns but the wall-clock time, which comes before the last.

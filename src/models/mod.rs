@@ -32,6 +32,7 @@ pub use traced::{ModuleLayers, conv_layers};
 pub use vgg13::{Vgg13, Vgg13Config};
 
 use crate::Error;
+use crate::data::PictureSpec;
 use crate::mapping::{self, ConvLayer};
 use crate::quant::{Bits, QuantConv2d};
 
@@ -208,6 +209,16 @@ fn check_dropout(network: &'static str, dropout: f64) -> Result<(), Error> {
         });
     }
     Ok(())
+}
+
+/// Refuses an `input` that is not what the network of `config` reads.
+pub(crate) fn check_input<C: NetworkConfig>(config: &C, input: &PictureSpec) -> Result<(), Error> {
+    input
+        .validate(C::INPUT, config.classes())
+        .map_err(|reason| Error::Structure {
+            network: C::NAME,
+            reason,
+        })
 }
 
 /// Bits of weights and activations for tables and error messages: `W1A1`, or `full precision`.

@@ -13,7 +13,7 @@ use super::{EpochMetrics, Recipe, Schedule, manifest};
 use crate::Error;
 use crate::data::{Augment, DataSource, Normalization, PictureSpec, Splits};
 use crate::mapping::MappingConfig;
-use crate::models::{NetworkConfig, Parameters};
+use crate::models::{NetworkConfig, Parameters, check_input};
 use crate::text;
 
 /// The network of the best epoch.
@@ -334,12 +334,7 @@ impl RunDir {
         input: &PictureSpec,
         source: &str,
     ) -> Result<Option<PathBuf>, Error> {
-        input
-            .validate(C::INPUT, config.classes())
-            .map_err(|reason| Error::Structure {
-                network: C::NAME,
-                reason,
-            })?;
+        check_input(config, input)?;
         let moved = self.create()?;
         self.save_config(&RunConfig {
             network: C::NAME.into(),
