@@ -248,6 +248,11 @@ fn wrong_files_and_networks_are_named() {
     .unwrap();
     let error = refused(&["export", "run", "x.vwcp"], path, 1);
     assert!(
+        error.contains("config.json") && error.contains("--accept-changes"),
+        "{error}"
+    );
+    let error = refused(&["export", "run", "x.vwcp", "--accept-changes"], path, 1);
+    assert!(
         error.contains("full precision") && error.contains("1 to 4 bits"),
         "{error}"
     );
