@@ -434,7 +434,7 @@ fn test_pictures_are_drawn_from_every_class() {
     );
     assert!(
         talk.contains("6 of 15 test pictures of pictures in ")
-            && talk.contains("2 of each of 3 classes, drawn with seed 4"),
+            && talk.contains("drawn with seed 4 (2 of each of 3 classes)"),
         "{talk}"
     );
     let rows = json(&text);
@@ -447,10 +447,17 @@ fn test_pictures_are_drawn_from_every_class() {
     );
     let (_, talk) = said(&place, "export p/original p.vwcp --check 9");
     assert!(
-        talk.contains("9 of 15 test pictures") && talk.contains("3 of each of 3 classes, drawn with seed 0"),
+        talk.contains("9 of 15 test pictures") && talk.contains("drawn with seed 0 (3 of each of 3 classes)"),
         "{talk}"
     );
     assert!(talk.contains("95 % interval"), "{talk}");
+    // Classes of which there are not equally many are counted one by one.
+    let (_, talk) = said(&place, "export p/original p.vwcp --check 7");
+    let listed = ["cat: ", "dog: ", "emu: "].map(|class| {
+        let (_, rest) = talk.split_once(class).unwrap();
+        rest[..1].parse::<usize>().unwrap()
+    });
+    assert_eq!(listed.iter().sum::<usize>(), 7, "{talk}");
     // Where pictures are not compared, none are chosen.
     for flags in ["--data-dir pets", "--draw-seed 3", "--classes-by-place"] {
         place.refused(&format!("export p/original p.vwcp {flags}"), 2);

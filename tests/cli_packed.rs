@@ -72,7 +72,7 @@ fn an_exported_network_classifies_pictures_as_it_did_in_training() {
     assert!(output.status.success(), "{talk}");
     assert!(
         talk.contains(
-            "the same class as the trained network on all of 40 of 40 test pictures of synthetic digits, "
+            "the same class as the trained network on all of 40 of 40 test pictures of synthetic digits ("
         ),
         "{talk}"
     );

@@ -406,6 +406,9 @@ pub struct TestPictureArgs {
     pub draw_seed: u64,
 }
 
+/// Classes that are listed with how many pictures each has. Of more classes only the range is.
+const MOST_LISTED: usize = 20;
+
 /// Test pictures of a trained network, and where they come from.
 pub struct TestPictures {
     /// The data set in words.
@@ -417,16 +420,20 @@ pub struct TestPictures {
 }
 
 impl TestPictures {
-    /// How many they are, and of which classes: `200 of 2000 test pictures of synthetic digits, 18 to 23 of each of 10
-    /// classes, drawn with seed 0`.
+    /// How many they are, and how many of each class: `200 of 2000 test pictures of synthetic digits, drawn with seed 0 (20 of
+    /// each of 10 classes)`.
     pub fn describe(&self, seed: u64) -> String {
         let Self { source, drawn, total } = self;
         let counts = drawn.class_counts();
         let [least, most] = [counts.iter().min(), counts.iter().max()].map(|n| n.copied().unwrap_or(0));
-        let each = if least == most {
-            format!("{least}")
+        let of_classes = if least == most {
+            format!("{least} of each of {} classes", counts.len())
+        } else if counts.len() <= MOST_LISTED {
+            let each = drawn.class_names().iter().zip(&counts);
+            let each: Vec<_> = each.map(|(class, count)| format!("{class}: {count}")).collect();
+            each.join(", ")
         } else {
-            format!("{least} to {most}")
+            format!("{least} to {most} of each of {} classes", counts.len())
         };
         let drawn_with = if drawn.len() < *total {
             format!(", drawn with seed {seed}")
@@ -434,9 +441,8 @@ impl TestPictures {
             String::new()
         };
         format!(
-            "{} of {total} test pictures of {source}, {each} of each of {} classes{drawn_with}",
-            drawn.len(),
-            counts.len()
+            "{} of {total} test pictures of {source}{drawn_with} ({of_classes})",
+            drawn.len()
         )
     }
 }
