@@ -16,6 +16,14 @@ const ABANDONED: Duration = Duration::from_secs(5);
 /// How many links in a row are followed.
 const MAX_LINKS: usize = 40;
 
+/// The folder that `path` lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
 /// Has `write` fill a file under another name beside `path`, which then becomes that of `path`. What `path` held stays until the
 /// new contents are on the disk, and stays where something fails.
 ///
@@ -41,10 +49,7 @@ pub(crate) fn replace<E: From<io::Error>>(
     }
     let target = followed(path)?;
     let name = target.file_name().ok_or_else(|| no_file("it names no file"))?;
-    let folder = match target.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(&target);
     remove_abandoned(folder);
     let mut builder = tempfile::Builder::new();
     let prefix = WRITING.to_owned() + &name.to_string_lossy().chars().take(40).collect::<String>() + "-";
@@ -87,10 +92,7 @@ pub(crate) fn replace_folder(
     fill: impl FnOnce(&Path) -> Result<(), crate::Error>,
 ) -> Result<(), crate::Error> {
     let failed = |error| crate::Error::io(path, "create the folder")(error);
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = folder_of(path);
     fs::create_dir_all(parent).map_err(failed)?;
     remove_abandoned(parent);
     let mut builder = tempfile::Builder::new();

@@ -210,10 +210,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
 
 /// Whether `file` is one of those that make up the run in `run`, which an export must not replace.
 fn is_of_run(run: &Path, file: &Path) -> bool {
-    let folder = match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = files::folder_of(file);
     let same = std::fs::canonicalize(run)
         .and_then(|run| std::fs::canonicalize(folder).map(|folder| folder.starts_with(run)))
         .unwrap_or(false);

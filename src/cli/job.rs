@@ -319,6 +319,8 @@ pub struct Job<C: NetworkConfig> {
     recipe: RecipeBase,
     mapping: MappingConfig,
     directory: PathBuf,
+    /// The rounds that are there and are to be loaded, by their numbers; none where the network is trained first.
+    to_load: Vec<usize>,
     interrupter: Interrupter,
 }
 
@@ -404,17 +406,6 @@ fn rounds_to_load(directory: &Path, mode: Mode, rounds: &RoundFlags) -> Vec<usiz
         (_, Some(0)) => vec![0],
         (_, Some(round)) => vec![0, round],
     }
-}
-
-/// The array, accounting and search that the last of the networks to load was trained or pruned for.
-fn last_mapping<C: JobNetwork>(
-    directory: &Path,
-    mode: Mode,
-    rounds: &RoundFlags,
-) -> Result<Option<MappingConfig>, Error> {
-    let choice = width_choice(directory, mode, rounds);
-    let last = rounds_to_load(directory, mode, rounds).pop().unwrap_or(0);
-    Ok(round_dir(directory, &choice, last).config::<C>()?.mapping)
 }
 
 /// The array, accounting and search that the flags ask for, else those of `kept`, else the published ones.
@@ -557,7 +548,7 @@ impl<C: JobNetwork> Job<C> {
                 super::accept_changes(&dir)?;
             }
         }
-        let mut kept = match mode {
+        let kept = match mode {
             Mode::All | Mode::Train => None,
             Mode::Prune | Mode::Test => Some(RunDir::new(directory.join(ORIGINAL)).config::<C>()?),
         };
@@ -594,10 +585,13 @@ impl<C: JobNetwork> Job<C> {
                 run.structure.clone()
             }
         };
-        let kept_mapping = match kept.take() {
-            None => None,
-            Some(run) => last_mapping::<C>(&directory, mode, &rounds)?.or(run.mapping),
-        };
+        let (mut to_load, mut kept_mapping) = (Vec::new(), None);
+        if let Some(run) = &kept {
+            to_load = rounds_to_load(&directory, mode, &rounds);
+            let choice = width_choice(&directory, mode, &rounds);
+            let last = round_dir(&directory, &choice, to_load.last().copied().unwrap_or(0));
+            kept_mapping = last.config::<C>()?.mapping.or(run.mapping);
+        }
         let mapping = mapping::<C>(&args, kept_mapping, &config)?;
         note_shared_cells([mapping]);
         let job = Self {
@@ -611,6 +605,7 @@ impl<C: JobNetwork> Job<C> {
             recipe,
             mapping,
             directory,
+            to_load,
             interrupter: signals::interrupter(),
             args,
             rounds,
@@ -688,8 +683,7 @@ impl<C: JobNetwork> Job<C> {
     /// [`Error::NoModel`] where nothing was trained, [`Error::Checkpoint`] where it is another network, another
     /// precision, or, for pruning, was trained on other pictures.
     pub fn kept(&self) -> Result<Vec<Round<C>>, Error> {
-        let rounds = rounds_to_load(&self.directory, self.mode, &self.rounds);
-        rounds.into_iter().map(|round| self.load(round)).collect()
+        self.to_load.iter().map(|&round| self.load(round)).collect()
     }
 
     fn load(&self, round: usize) -> Result<Round<C>, Error> {

@@ -173,7 +173,7 @@ impl SourceArgs {
         Ok(())
     }
 
-    /// `pictures` as the network of `spec` reads them. What is matched in another way than name by name is said.
+    /// `pictures` as the network of `spec` reads them.
     fn read_by(&self, spec: &PictureSpec, pictures: Pictures) -> Result<Pictures, Error> {
         let by = if self.classes_by_place {
             ClassMatch::Place
@@ -181,6 +181,16 @@ impl SourceArgs {
             ClassMatch::Name
         };
         Ok(pictures.read_by(spec, by)?)
+    }
+
+    /// The `test` pictures of `source` as the network of `run` reads them. What is said of their classes holds for those to train
+    /// on, too, which have the same.
+    fn test_of<C>(&self, run: &RunConfig<C>, source: &DataSource, test: Pictures) -> Result<Pictures, Error> {
+        let found = test.class_names().to_vec();
+        let test = self.read_by(&run.input, test)?;
+        self.say_classes(&run.input, &found);
+        test_is_as_it_was(run, source, &test)?;
+        Ok(test)
     }
 
     fn say_classes(&self, spec: &PictureSpec, found: &[String]) {
@@ -319,11 +329,8 @@ impl DataArgs {
         passed_over.iter().for_each(|files| say!("{files}"));
         match kept {
             Some(run) => {
-                let found = train.class_names().to_vec();
                 train = self.source.read_by(&run.input, train)?;
-                test = self.source.read_by(&run.input, test)?;
-                self.source.say_classes(&run.input, &found);
-                test_is_as_it_was(run, &source, &test)?;
+                test = self.source.test_of(run, &source, test)?;
             }
             None if self.source.classes_by_place => {
                 return Err(Error::Recipe(
@@ -467,10 +474,7 @@ impl TestPictureArgs {
         }
         let (pictures, passed_over) = source.load_test(run.input.size)?;
         passed_over.iter().for_each(|files| say!("{files}"));
-        let found = pictures.class_names().to_vec();
-        let pictures = self.source.read_by(&run.input, pictures)?;
-        self.source.say_classes(&run.input, &found);
-        test_is_as_it_was(run, &source, &pictures)?;
+        let pictures = self.source.test_of(run, &source, pictures)?;
         let all = PictureDataset::new(pictures.into());
         Ok(TestPictures {
             source: source.to_string(),
