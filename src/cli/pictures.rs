@@ -88,15 +88,9 @@ impl SourceArgs {
                 ));
             }
         };
-        let source = match (kept, kind) {
-            (Some(kept), _) => kept.clone().with_dir(dir),
-            (None, DataKind::Svhn) => DataSource::Svhn { dir, extra: false },
-            (None, DataKind::Cifar10) => DataSource::Cifar10 { dir },
-            (None, DataKind::Folder) => DataSource::Folder {
-                dir,
-                test_share: None,
-            },
-            (None, DataKind::Synthetic) => DataSource::Synthetic { pictures: PICTURES },
+        let source = match kept {
+            Some(kept) => kept.clone().with_dir(dir),
+            None => DataSource::at(kind, dir),
         };
         let source = match (source, self.test_share) {
             // Others would be kept back, and some of them were trained on.
@@ -141,26 +135,18 @@ impl SourceArgs {
                 source.kind().name()
             )));
         }
-        let others = [
-            (
-                DataKind::Svhn,
-                DataSource::Svhn {
-                    dir: dir.into(),
-                    extra: false,
-                },
-            ),
-            (DataKind::Cifar10, DataSource::Cifar10 { dir: dir.into() }),
-        ];
+        let others = [DataKind::Svhn, DataKind::Cifar10].into_iter();
         let other = others
-            .into_iter()
-            .find(|(kind, other)| *kind != source.kind() && other.is_present());
-        if let (None, Some((kind, _))) = (self.data, other) {
+            .filter(|&kind| kind != source.kind())
+            .find(|&kind| DataSource::at(kind, dir.into()).is_present());
+        if let (None, Some(kind)) = (self.data, other) {
+            let value = kind.to_possible_value().expect("none is hidden");
             return Err(Error::Recipe(format!(
                 "--data-dir {}: it holds no {}, but {}: add --data {} to take that",
                 dir.display(),
                 source.kind().name(),
                 kind.name(),
-                if kind == DataKind::Svhn { "svhn" } else { "cifar10" }
+                value.get_name()
             )));
         }
         if self.data.is_none() && folder::has_pictures(dir) {
@@ -255,8 +241,6 @@ pub struct DataArgs {
     pub augment: Option<Augmentation>,
 }
 
-/// Embedded digits to train on.
-const PICTURES: usize = 8000;
 /// Share of the training pictures to choose the best epoch on.
 const VALID: f64 = 0.1;
 
@@ -284,7 +268,7 @@ impl DataArgs {
             if kept.is_some() && self.pictures.is_none() {
                 return Err(not_found(&source));
             }
-            source = DataSource::Synthetic { pictures: PICTURES };
+            source = DataSource::at(DataKind::Synthetic, PathBuf::new());
         }
         match &mut source {
             DataSource::Svhn { extra, .. } => *extra |= self.extra,
@@ -377,9 +361,10 @@ fn fetch(source: &DataSource) -> Result<(), Error> {
 /// Says that the test pictures of a run have changed, if they have. Where they were drawn from a folder that is not divided, some
 /// of those drawn now may have been trained on, which is refused.
 fn test_is_as_it_was<C>(run: &RunConfig<C>, source: &DataSource, test: &Pictures) -> Result<(), Error> {
-    let changed = run.checksums.is_some_and(|[_, before]| before != test.checksum());
+    let changed = run.source.as_ref() == Some(source)
+        && run.checksums.is_some_and(|[_, before]| before != test.checksum());
     match source {
-        _ if !changed || run.source.as_ref() != Some(source) => Ok(()),
+        _ if !changed => Ok(()),
         DataSource::Folder {
             test_share: Some(_), ..
         } => Err(Error::Recipe(format!(

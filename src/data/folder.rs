@@ -97,7 +97,12 @@ type Labelled = (PathBuf, u8);
 /// Where a side of `size` is 0.
 pub fn load(dir: &Path, size: [usize; 2]) -> Result<FolderSet, DataError> {
     let [train, test] = ["train", "test"].map(|split| dir.join(split));
-    fs::read_dir(dir).map_err(io_error(dir, "read"))?;
+    let mut beside = Passed::new();
+    for (name, path) in entries(dir)? {
+        if !["train", "test"].contains(&&*name) {
+            pass_over(&mut beside, path, "beside `train` and `test`");
+        }
+    }
     for split in [&train, &test] {
         if !split.exists() {
             let name = split.file_name().unwrap_or_default().display();
@@ -112,12 +117,6 @@ pub fn load(dir: &Path, size: [usize; 2]) -> Result<FolderSet, DataError> {
     }
     // Both are listed before the first picture is decoded, so that what is missing shows at once.
     let mut passed = [Passed::new(), Passed::new()];
-    let mut beside = Passed::new();
-    for (name, path) in entries(dir)? {
-        if !["train", "test"].contains(&&*name) {
-            pass_over(&mut beside, path, "beside `train` and `test`");
-        }
-    }
     let found = list(&train, &mut passed[0])?;
     let tested = list(&test, &mut passed[1])?;
     let classes: Vec<String> = found.iter().map(|(name, _)| name.clone()).collect();
@@ -198,13 +197,7 @@ pub(crate) fn has_pictures(dir: &Path) -> bool {
     };
     let holds_picture = |dir: &Path| {
         let mut entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.any(|entry| {
-            let path = entry.path();
-            let ending = path
-                .extension()
-                .map(|ending| ending.to_string_lossy().to_lowercase());
-            ending.is_some_and(|ending| ENDINGS.contains(&&*ending))
-        })
+        entries.any(|entry| ending(&entry.path()).is_some_and(|ending| ENDINGS.contains(&&*ending)))
     };
     let within = folders(dir);
     within.iter().any(|dir| holds_picture(dir))
@@ -212,6 +205,11 @@ pub(crate) fn has_pictures(dir: &Path) -> bool {
             .iter()
             .flat_map(|dir| folders(dir))
             .any(|dir| holds_picture(&dir))
+}
+
+/// What the name of a file ends in, in small letters.
+fn ending(path: &Path) -> Option<String> {
+    Some(path.extension()?.to_string_lossy().to_lowercase())
 }
 
 fn refuse<T>(path: &Path, reason: impl Into<String>) -> Result<T, DataError> {
@@ -331,9 +329,6 @@ fn walk(
     within.push(real);
     let mut folders = Vec::new();
     for (name, path) in entries(folder)? {
-        let ending = path
-            .extension()
-            .map(|ending| ending.to_string_lossy().to_lowercase());
         if name.starts_with('.') {
             pass_over(passed, path, "hidden");
         } else if path.is_dir() {
@@ -343,7 +338,7 @@ fn walk(
         } else if !path.is_file() {
             pass_over(passed, path, "neither a file nor a folder");
         } else {
-            match ending.as_deref() {
+            match ending(&path).as_deref() {
                 Some(ending) if ENDINGS.contains(&ending) => files.push(path),
                 Some(ending) => pass_over(passed, path, format!(".{ending} is not read")),
                 None => pass_over(passed, path, "a name without an ending"),

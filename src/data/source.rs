@@ -65,6 +65,9 @@ impl DataKind {
 /// What the embedded digits are called in every output.
 const SYNTHETIC: &str = "synthetic digits";
 
+/// How many of them are drawn to train on where nobody says.
+const DIGITS: usize = 8000;
+
 /// Seeds of the embedded digits, to train on and to test with: the same pictures whatever the seed of the training.
 const SYNTHETIC_SEEDS: [u64; 2] = [1, 2];
 
@@ -147,26 +150,31 @@ impl DataSource {
         self
     }
 
+    /// The data set of this kind in the folder `dir`, with nothing else said: no extra split, divided folders, and as many
+    /// digits as are usual.
+    pub(crate) fn at(kind: DataKind, dir: PathBuf) -> Self {
+        match kind {
+            DataKind::Svhn => Self::Svhn { dir, extra: false },
+            DataKind::Cifar10 => Self::Cifar10 { dir },
+            DataKind::Folder => Self::Folder {
+                dir,
+                test_share: None,
+            },
+            DataKind::Synthetic => Self::Synthetic { pictures: DIGITS },
+        }
+    }
+
     /// What a run of version 0.3 or earlier calls `source`, in words. A relative folder is looked for from here.
     pub(crate) fn from_words(source: &str, pictures: usize) -> Option<Self> {
         if source == SYNTHETIC {
             return Some(Self::Synthetic { pictures });
         }
-        let dir = |kind: DataKind| {
-            source
-                .strip_prefix(kind.name())?
-                .strip_prefix(" in ")
-                .map(|dir| std::path::absolute(dir).unwrap_or_else(|_| dir.into()))
-        };
-        let svhn = |dir| Self::Svhn { dir, extra: false };
-        let folder = |dir| Self::Folder {
-            dir,
-            test_share: None,
-        };
-        dir(DataKind::Svhn)
-            .map(svhn)
-            .or_else(|| dir(DataKind::Cifar10).map(|dir| Self::Cifar10 { dir }))
-            .or_else(|| dir(DataKind::Folder).map(folder))
+        let kinds = [DataKind::Svhn, DataKind::Cifar10, DataKind::Folder];
+        kinds.into_iter().find_map(|kind| {
+            let dir = source.strip_prefix(kind.name())?.strip_prefix(" in ")?;
+            let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
+            Some(Self::at(kind, dir))
+        })
     }
 
     /// Whether files of that kind are in its folder; their contents are not looked at.
