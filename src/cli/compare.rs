@@ -181,7 +181,7 @@ fn panels(networks: &[Network], methods: &[Method], configs: &[MappingConfig]) -
                     let cycles = plan.mappings.iter().map(|mapping| mapping.cycles);
                     panel.cycles.push(cycles.collect());
                 }
-                Err(error) => say(&format!("not drawn: {name}, {method}: {error}")),
+                Err(error) => say!("not drawn: {name}, {method}: {error}"),
             }
         }
         if !panel.methods.is_empty() {
@@ -220,14 +220,9 @@ pub fn run_sweep(args: &SweepArgs) -> Result<(), MapError> {
 /// The points as CSV. It has no place for the reason why one cannot be done, which is said on standard error.
 fn csv(points: &[SweepPoint]) -> String {
     for reason in sweep_reasons(points) {
-        say(&format!("not mapped: {reason}"));
+        say!("not mapped: {reason}");
     }
     sweep_csv(points)
-}
-
-/// A line on standard error. Names in it may come from files.
-fn say(line: &str) {
-    say!("{line}");
 }
 
 fn json(points: &[SweepPoint]) -> String {
