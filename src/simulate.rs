@@ -157,8 +157,7 @@ impl OnArray {
             programmed,
             input_levels: input_levels as f32,
             unit: f64::from(unit) / f64::from(input_levels),
-            conversions: u64::from(config.weight_bits.div_ceil(config.array.cell_bits))
-                * u64::from(input_bits.div_ceil(device.pulse_bits)),
+            conversions: u64::from(config.slices()) * u64::from(input_bits.div_ceil(device.pulse_bits)),
             output: [layer.out_channels, height, width],
         }))
     }

@@ -190,7 +190,7 @@ impl DeviceArray {
         pulses: Pulses,
         index: u64,
     ) -> Result<Self, CrossbarError> {
-        let slices = config.weight_bits.div_ceil(config.array.cell_bits) as usize;
+        let slices = config.slices() as usize;
         let cols = ideal.columns.len().saturating_mul(slices);
         check_cells(ideal.rows.saturating_mul(cols))?;
         let cell_bits = config.array.cell_bits;
@@ -200,7 +200,7 @@ impl DeviceArray {
             full: ((1_u64 << cell_bits) - 1) as f64,
         };
         cells.rng.set_stream(index);
-        let slices = (0..config.weight_bits.div_ceil(cell_bits))
+        let slices = (0..config.slices())
             .map(|slice| {
                 let column = |cells: &mut Cells<'_>, column: &Vec<(usize, i64)>| {
                     let mut digits = vec![0.0; ideal.rows];

@@ -94,7 +94,7 @@ pub fn run(
     weights: &[i64],
     input: &[i64],
 ) -> Result<Run<i64>, CrossbarError> {
-    check_cells(config)?;
+    refuse_shared_cells(config)?;
     layer.validate(config.accounting)?;
     let counted = layer.counted(config.accounting);
     convolve::check(&counted, weights, input)?;
@@ -126,7 +126,7 @@ pub fn run_on(
     input: &[i64],
     device: &Device,
 ) -> Result<Run<f64>, CrossbarError> {
-    check_cells(config)?;
+    refuse_shared_cells(config)?;
     layer.validate(config.accounting)?;
     let counted = layer.counted(config.accounting);
     convolve::check(&counted, weights, input)?;
@@ -166,7 +166,7 @@ impl Programmed {
         weights: &[i64],
         device: &Device,
     ) -> Result<Self, CrossbarError> {
-        check_cells(config)?;
+        refuse_shared_cells(config)?;
         layer.validate(config.accounting)?;
         let counted = layer.counted(config.accounting);
         convolve::check_length("weights", weights, u128::from(counted.params()))?;
@@ -221,7 +221,7 @@ impl Programmed {
 }
 
 /// Refuses a count of columns in which weights share cells.
-fn check_cells(config: &MappingConfig) -> Result<(), CrossbarError> {
+fn refuse_shared_cells(config: &MappingConfig) -> Result<(), CrossbarError> {
     if config.shares_cells() {
         return Err(CrossbarError::SharedCells { config: *config });
     }

@@ -58,6 +58,11 @@ impl MappingConfig {
         }
     }
 
+    /// Columns of cells that one weight takes, `ceil(weight_bits / cell_bits)`: a slice of its bits on each.
+    pub(crate) fn slices(&self) -> u32 {
+        self.weight_bits.div_ceil(self.array.cell_bits)
+    }
+
     /// Sets the bits of one weight. A width out of range is refused when a layer is mapped.
     #[must_use]
     pub fn with_weight_bits(mut self, bits: u32) -> Self {

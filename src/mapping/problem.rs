@@ -119,7 +119,7 @@ impl Problem {
             out_channels: layer.group_out_channels() as u64,
             rows,
             cols,
-            slices: u64::from(config.weight_bits.div_ceil(config.array.cell_bits)),
+            slices: u64::from(config.slices()),
             lower_bound: layer.macs(config.accounting)?.div_ceil(rows * cols),
             search: config.search,
             array: config.array,
