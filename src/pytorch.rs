@@ -28,21 +28,19 @@
 //! `.safetensors` or anything else.
 //!
 //! * Taken are `state_dict`s, checkpoints that hold one, and whole modules, in today's format of `torch.save` and in that
-//!   of before PyTorch 1.6.
+//!   of before PyTorch 1.6: what PyTorch's own loader takes with `weights_only=True`, and whole modules.
 //! * The network's tensors have to be floats of 16, 32 or 64 bits, bfloat16 among them, and finite; a variance must not be
 //!   negative. They become floats of 32 bits.
 //! * What a file holds beside the network is not looked at: an optimiser, a scheduler, counters, states of random number
-//!   generators, masks, a loss that is NaN.
-//! * A file is refused if Burn's reader cannot read one of its tensors, be it the network's or not: sparse, quantised,
-//!   nested and complex tensors, floats of 8 bits, and tensors inside of an object that is neither a dictionary, a list nor
-//!   a module, such as those of TorchScript. So are tar archives, files of big-endian machines, a file with a `defaultdict`
-//!   that is not empty, and one with a dictionary whose keys are neither texts nor whole numbers.
+//!   generators, masks, a loss that is NaN, tensors of other kinds (sparse, quantised, nested, complex, floats of 8 bits),
+//!   and objects of any class. A tensor of the network of such a kind is refused by its name.
+//! * Refused are TorchScript, which is a program, and tar archives.
 //!
 //! Nothing in a pickle is ever run. The reader makes tensors, dictionaries, lists and plain values; it imports no class and
-//! calls no function. A call that it does not know gives no tensor, and one that is given a tensor is an error.
+//! calls no function. A call that it does not know gives an object without attributes.
 //!
-//! Of a tensor the numbers in memory are read. A subclass of `torch.Tensor` that computes others from them is not known
-//! here, and neither is the sign of a negated view: save such a tensor after `resolve_neg()`.
+//! Of a tensor the numbers in memory are read, with the sign of a negated view. A subclass of `torch.Tensor` that computes
+//! others from them is not known here.
 //!
 //! In full precision, [`StateDict::fit`] tells by the tensors whether a file holds the twin of a quantised network or what
 //! those scripts call by its name, [`FullPrecision`](crate::models::FullPrecision).
@@ -71,14 +69,11 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use burn::store::burn_pack::Tensor as PackTensor;
-use burn::store::pytorch_reader::{PickleError, PytorchError, PytorchReader};
-use burn::store::{ModuleAdapter, ModuleContext, ModuleSnapshot, ModuleStore, SafetensorsStore, bridge};
-use burn::tensor::{DType, TensorData};
+use burn::store::{ModuleAdapter, ModuleContext, ModuleSnapshot, SafetensorsStore, bridge};
+use burn::tensor::TensorData;
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 
@@ -88,16 +83,17 @@ use crate::files;
 use crate::models::{Network, NetworkConfig, Parameters, TorchLayout, TorchName, check_input};
 use crate::text;
 
+mod file;
+mod pickle;
+
+use file::{Contents, MAX_BEYOND_FILE, Numbers, Source, Stored};
+
 /// Where a file of ours keeps the name of its network, its structure, and which weights it holds.
 const NETWORK: &str = "vwc-sdk.network";
 const STRUCTURE: &str = "vwc-sdk.structure";
 const WEIGHTS: &str = "vwc-sdk.weights";
 /// Where it keeps what the network reads and tells apart.
 const INPUT: &str = "vwc-sdk.input";
-
-/// How much more memory the tensors of a network may take than their file, in bytes: 64 MiB. Tensors may share numbers,
-/// or say one of them over and over, and a small file then fills any memory.
-const MAX_BEYOND_FILE: u64 = 64 << 20;
 
 /// Which weights [`save_safetensors`] writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -122,9 +118,8 @@ impl Weights {
 #[derive(Clone, Debug)]
 pub struct StateDict {
     path: PathBuf,
-    /// Bytes of the file.
-    length: u64,
-    tensors: BTreeMap<String, PackTensor>,
+    source: Source,
+    tensors: BTreeMap<String, Stored>,
     metadata: HashMap<String, String>,
 }
 
@@ -134,42 +129,17 @@ impl StateDict {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] where it cannot be read, and [`Error::StateDict`] for a file of another kind, one that is cut short or
-    /// damaged, and one that holds a tensor of a kind which cannot be read.
+    /// [`Error::Io`] where it cannot be read, and [`Error::StateDict`] for a file of another kind, and one that is cut short
+    /// or damaged.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let refuse = |reason: String| refused(path, &reason);
-        let (found, metadata) = match Kind::of(path).map_err(Error::io(path, "open"))? {
-            Kind::Safetensors => {
-                let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-                let damaged = |error: &dyn std::fmt::Display| {
-                    refuse(format!("this is no safetensors file that can be read ({error})"))
-                };
-                let metadata = metadata(&bytes).map_err(|error| damaged(&error))?;
-                let mut store = SafetensorsStore::from_bytes(Some(bytes));
-                let found = store.get_all_tensors().map_err(|error| damaged(&error))?;
-                (found.clone(), metadata)
-            }
-            Kind::Tar => {
-                return Err(refuse(
-                    "this is a tar archive: unpack it and give the file in it that torch.save wrote; one that PyTorch \
-                     before 0.1.10 wrote has to be saved again by a later version"
-                        .into(),
-                ));
-            }
-            Kind::PyTorch => {
-                let found = PytorchReader::new(path).map_err(|error| refuse(unreadable(&error)))?;
-                let found = found.into_tensors().into_iter();
-                let found = found.map(|(name, tensor)| (name, bridge::from_pytorch(tensor)));
-                (found.collect(), HashMap::new())
-            }
-        };
-        let tensors = found.into_iter();
-        let tensors = tensors.filter(|(name, _)| !name.ends_with("num_batches_tracked"));
+        let contents = Contents::read(path).map_err(Error::io(path, "open"))?;
+        let mut contents = contents.map_err(|reason| refused(path, &reason))?;
+        (contents.tensors).retain(|name, _| !name.ends_with("num_batches_tracked"));
         Ok(Self {
             path: path.into(),
-            length: std::fs::metadata(path).map_err(Error::io(path, "read"))?.len(),
-            tensors: tensors.collect(),
-            metadata,
+            source: contents.source,
+            tensors: contents.tensors,
+            metadata: contents.metadata,
         })
     }
 
@@ -242,7 +212,8 @@ impl StateDict {
         let found = self.by_name(&names)?;
         let shape = |path: &str| {
             let name = names.iter().find(|name| name.path == path)?;
-            found.get(&name.torch).map(|tensor| tensor.shape.to_vec())
+            let tensor = found.get(&name.torch)?;
+            tensor.kind.is_ok().then(|| tensor.shape.clone())
         };
         let groups = network.channel_groups();
         let widths = groups.iter().map(|group| {
@@ -288,7 +259,14 @@ impl StateDict {
             if name.layout == TorchLayout::Transposed {
                 expected.reverse();
             }
-            if tensor.shape.to_vec() != expected {
+            if let Err(kind) = &tensor.kind {
+                problems.push(format!(
+                    "{} is {kind}, expected floats of 16, 32 or 64 bits",
+                    name.torch
+                ));
+                continue;
+            }
+            if tensor.shape != expected {
                 problems.push(format!(
                     "{} is {}, expected {}",
                     name.torch,
@@ -311,18 +289,21 @@ impl StateDict {
             )));
         }
         // Only now, and of a size that is known: a small file may declare tensors of any size.
-        let declared = fitting.iter().map(|(_, tensor)| bytes(tensor));
+        let declared = fitting.iter().map(|(_, tensor)| tensor.bytes());
         let declared = declared.fold(0, u64::saturating_add);
-        if declared > self.length.saturating_add(MAX_BEYOND_FILE) {
+        if declared > self.source.length.saturating_add(MAX_BEYOND_FILE) {
             return Err(self.refuse(format!(
                 "its tensors take {declared} bytes of memory, and it has {} itself, so most of them repeat a few numbers: \
                  save each as a tensor of its own, with clone()",
-                self.length
+                self.source.length
             )));
         }
+        let mut numbers = Numbers::of(&self.source);
         let mut parameters = Parameters::of(&network);
         for (name, tensor) in fitting {
-            let data = self.numbers(tensor)?;
+            let data = numbers.read(tensor);
+            let data = data.map_err(|reason| self.refuse(format!("tensor {}: {reason}", name.torch)))?;
+            self.check(&name.torch, &data)?;
             let data = match name.layout {
                 TorchLayout::Transposed => transposed(&data),
                 TorchLayout::Same => data,
@@ -332,19 +313,8 @@ impl StateDict {
         parameters.put_into(network)
     }
 
-    /// The numbers of one of the network's tensors, checked.
-    fn numbers(&self, tensor: &PackTensor) -> Result<TensorData, Error> {
-        let name = &tensor.name;
-        if !holds_floats(tensor) {
-            // Without what Burn puts in brackets: how it keeps truth values.
-            let kind = format!("{:?}", tensor.dtype);
-            let kind = kind.split('(').next().unwrap_or_default();
-            return Err(self.refuse(format!(
-                "tensor {name} holds {kind}, expected floats of 16, 32 or 64 bits"
-            )));
-        }
-        let data = bridge::to_data(tensor).map_err(|error| self.refuse(format!("tensor {name}: {error}")))?;
-        let data = data.convert::<f32>();
+    /// Refuses numbers that no trained network has.
+    fn check(&self, name: &str, data: &TensorData) -> Result<(), Error> {
         let values = data.as_slice::<f32>().expect("they are 32-bit floats by now");
         if values.iter().any(|value| !value.is_finite()) {
             return Err(self.refuse(format!(
@@ -356,12 +326,12 @@ impl StateDict {
                 "tensor {name} holds a variance below 0, which there is not: save the network's state_dict() again"
             )));
         }
-        Ok(data)
+        Ok(())
     }
 
     /// The tensors by the names in `names`: without prefix, without `bn_dict`, and without what the original's scripts
     /// create and never use.
-    fn by_name(&self, names: &[TorchName]) -> Result<BTreeMap<String, &PackTensor>, Error> {
+    fn by_name(&self, names: &[TorchName]) -> Result<BTreeMap<String, &Stored>, Error> {
         let bits = self.norm_bits();
         if bits.len() > 1 {
             let bits: Vec<&str> = bits.into_iter().collect();
@@ -370,7 +340,7 @@ impl StateDict {
                 bits.join(", ")
             )));
         }
-        let plain: Vec<(String, &PackTensor)> = (self.tensors.iter())
+        let plain: Vec<(String, &Stored)> = (self.tensors.iter())
             .map(|(name, tensor)| (without_bn_dict(name), tensor))
             .collect();
         let expected: BTreeSet<&str> = names.iter().map(|name| name.torch.as_str()).collect();
@@ -383,10 +353,10 @@ impl StateDict {
             .collect();
         for (prefix, count) in &mut prefixes {
             // Masks and the like may be called as the weights that they are of.
-            let of_network = |(name, tensor): &&(String, &PackTensor)| {
+            let of_network = |(name, tensor): &&(String, &Stored)| {
                 name.strip_prefix(prefix)
                     .is_some_and(|name| expected.contains(name))
-                    && holds_floats(tensor)
+                    && tensor.kind.is_ok()
             };
             *count = plain.iter().filter(of_network).count();
         }
@@ -507,65 +477,6 @@ impl ModuleAdapter for ToTorch {
     fn clone_box(&self) -> Box<dyn ModuleAdapter> {
         Box::new(self.clone())
     }
-}
-
-/// What a file is.
-enum Kind {
-    Safetensors,
-    Tar,
-    /// Of `torch.save`, or of no kind that is known here: the reader of such files says so.
-    PyTorch,
-}
-
-impl Kind {
-    /// By how the file begins.
-    fn of(path: &Path) -> io::Result<Self> {
-        let mut start = Vec::new();
-        File::open(path)?.take(262).read_to_end(&mut start)?;
-        // Safetensors begin with the length of a header in JSON, at most 100 MB.
-        let header = start.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-        Ok(
-            if start.get(8) == Some(&b'{') && header.is_some_and(|length| length <= 100_000_000) {
-                Self::Safetensors
-            } else if start.ends_with(b"ustar") {
-                Self::Tar
-            } else {
-                Self::PyTorch
-            },
-        )
-    }
-}
-
-/// Why a file is not read as one of PyTorch's, and what to do.
-fn unreadable(error: &PytorchError) -> String {
-    match error {
-        PytorchError::Zip(_) => "its archive is cut short or damaged, copy it again".into(),
-        PytorchError::Pickle(PickleError::UnsupportedType(name)) => format!(
-            "it holds a `{name}`: sparse, quantised, nested and complex tensors, floats of 8 bits, TorchScript and tensors in \
-             other objects cannot be read; save the network's state_dict() alone with torch.save"
-        ),
-        error => format!(
-            "this is no PyTorch or safetensors file that can be read ({error}): save the network's state_dict() alone with \
-             torch.save"
-        ),
-    }
-}
-
-/// What the numbers of a tensor take, as it declares itself.
-fn bytes(tensor: &PackTensor) -> u64 {
-    let numbers = tensor.shape.iter();
-    numbers.fold(tensor.dtype.size() as u64, |bytes, &length| {
-        bytes.saturating_mul(length as u64)
-    })
-}
-
-fn holds_floats(tensor: &PackTensor) -> bool {
-    matches!(tensor.dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16)
-}
-
-fn metadata(bytes: &[u8]) -> Result<HashMap<String, String>, safetensors::SafeTensorError> {
-    let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes)?;
-    Ok(metadata.metadata().clone().unwrap_or_default())
 }
 
 /// `layer1.0.bn0.bn_dict.2.weight` as `layer1.0.bn0.weight`.

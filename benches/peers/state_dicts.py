@@ -4,6 +4,7 @@
 """
 
 import argparse
+import collections
 import io
 import os
 import pathlib
@@ -83,8 +84,69 @@ training = {
     "scheduler": torch.optim.lr_scheduler.MultiStepLR(optimizer, [10, 20, 20]).state_dict(),
 }
 torch.save(training, out / "cnn8-training.pt")
-# Tensors beside the network that Burn's reader does not know.
-torch.save({"model": small["fc.bias"], "mask": torch.eye(2).to_sparse()}, out / "sparse.pt")
+# Beside the network, everything that PyTorch's own loader takes, and what it refuses; the network's weights as views: one
+# transposed, one with its sign turned, the others parts of one storage.
+flat = torch.cat([tensor.reshape(-1) for tensor in small.values()])
+views, at = {}, 0
+for key, tensor in small.items():
+    views[key] = flat[at : at + tensor.numel()].view(tensor.shape)
+    at += tensor.numel()
+views["layers.0.weight"] = small["layers.0.weight"].transpose(2, 3).contiguous().transpose(2, 3)
+views["fc.weight"] = torch.complex(torch.zeros_like(small["fc.weight"]), -small["fc.weight"]).conj().imag
+assert views["fc.weight"].is_neg() and torch.equal(views["fc.weight"], small["fc.weight"])
+layer = nn.Linear(2, 2)
+
+
+class Attributes(dict):
+    pass
+
+
+beside = {
+    "sparse": torch.eye(2).to_sparse(),
+    "rows": torch.eye(2).to_sparse_csr(),
+    "complex": torch.zeros(2, dtype=torch.complex64),
+    "quantised": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+    "per_channel": torch.quantize_per_channel(torch.ones(2, 2), torch.ones(2), torch.zeros(2), 0, torch.quint8),
+    "float8": torch.zeros(2).to(torch.float8_e4m3fn),
+    "float8_scale": torch.ones(2).to(torch.float8_e8m0fnu),
+    "uint16": torch.zeros(2, dtype=torch.uint16),
+    "nested": torch.nested.nested_tensor([torch.zeros(1), torch.zeros(2)]),
+    "meta": torch.zeros(2, device="meta"),
+    "parameter": nn.Parameter(torch.zeros(2)),
+    "counts": collections.defaultdict(list, {"a": [torch.zeros(1)]}),
+    "queue": collections.deque([torch.zeros(1)]),
+    "set": {1, 2},
+    "keys": {(1, 2): torch.zeros(1), 1.5: torch.zeros(1), None: torch.zeros(1), 7: torch.zeros(1)},
+    "numbers": [1 + 2j, b"bytes", bytearray(b"bytes"), 1 << 100, -1, 0.5, True, torch.Size([2])],
+    "optimizer": torch.optim.Adam([torch.zeros(2, requires_grad=True)]),
+    "layer": layer,
+    "attributes": Attributes(lr=0.1),
+    "array": numpy.arange(3.0),
+}
+for name, how in [
+    ("beside", {}),
+    ("beside-late", {"pickle_protocol": 5}),
+    ("beside-legacy", {"_use_new_zipfile_serialization": False}),
+]:
+    held = dict(beside)
+    if name == "beside-legacy":
+        # Kinds that the old format cannot hold.
+        for kind in ["float8", "float8_scale", "uint16"]:
+            del held[kind]
+    torch.save({"first": held, "model": views}, out / f"cnn8-{name}.pt", **how)
+# As a machine with the high bytes first writes it.
+plain = io.BytesIO()
+torch.save(small, plain)
+with zipfile.ZipFile(plain) as archive, zipfile.ZipFile(out / "cnn8-big-endian.pt", "w") as swapped:
+    for member in archive.namelist():
+        data = archive.read(member)
+        if "/data/" in member:
+            data = numpy.frombuffer(data, "<f4").astype(">f4").tobytes()
+        swapped.writestr(member, b"big" if member.endswith("byteorder") else data)
+# Weights that are of another kind.
+torch.save(small | {"fc.weight": small["fc.weight"].to_sparse()}, out / "cnn8-sparse.pt")
+scripted = torch.jit.script(nn.Linear(2, 2))
+torch.jit.save(scripted, out / "script.pt")
 # One number that is said to be eight gigabytes.
 torch.save({"layers.0.weight": torch.zeros(1).expand(1 << 31)}, out / "expanded.pt")
 
