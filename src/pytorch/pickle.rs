@@ -29,6 +29,8 @@ const MAX_NAMES: usize = 64 << 20;
 const MAX_GLOBAL: usize = 256;
 const MAX_KEY: usize = 64;
 const MAX_DIMENSIONS: usize = 64;
+/// The most entries of a tensor's metadata.
+const MAX_METADATA: usize = 16;
 
 /// A value, by its place in [`Pickle::values`].
 type Id = u32;
@@ -179,20 +181,22 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn value(&mut self, id: Id, name: &str, depth: usize) -> Result<(), Reason> {
-        self.steps += 1;
         // Dictionaries may hold each other, or one of them over and over.
-        if self.steps > MAX_VALUES || depth > MAX_DEPTH || self.found.len() > MAX_TENSORS {
-            return Err("its dictionaries lie in each other too deeply, or too many times".into());
+        if depth > MAX_DEPTH || self.found.len() > MAX_TENSORS {
+            return Err(too_deep());
         }
+        self.count(1)?;
         match self.pickle.value(id) {
             Value::Tensor(tensor) => self.add(name, Ok(tensor)),
             Value::Unreadable(reason) => self.add(name, Err(reason)),
             Value::List(items) => {
+                self.count(items.len())?;
                 for (at, &item) in items.iter().enumerate() {
                     self.entry(&at.to_string(), item, name, depth)?;
                 }
             }
             Value::Dict(entries) => {
+                self.count(entries.len())?;
                 for &(key, item) in entries {
                     match self.pickle.value(key) {
                         Value::Text(key) => self.entry(key, item, name, depth)?,
@@ -208,8 +212,21 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// Counts steps, of which a file may take so many.
+    fn count(&mut self, steps: usize) -> Result<(), Reason> {
+        self.steps += steps;
+        if self.steps > MAX_VALUES {
+            Err(too_deep())
+        } else {
+            Ok(())
+        }
+    }
+
     /// A module has its parameters, buffers and modules in dictionaries of these names. Any other object is passed over.
     fn module(&mut self, state: Id, name: &str, depth: usize) -> Result<(), Reason> {
+        if let Value::Dict(attributes) = self.pickle.value(state) {
+            self.count(4 * attributes.len())?;
+        }
         if self.pickle.entry(state, "_modules").is_none() {
             return Ok(());
         }
@@ -253,6 +270,10 @@ struct Machine<R> {
     /// How many tensors, and entries of ordered dictionaries, calls have given.
     tensors: usize,
     entries: usize,
+}
+
+fn too_deep() -> Reason {
+    "its dictionaries lie in each other too deeply, or too many times".into()
 }
 
 fn damaged() -> Reason {
@@ -762,6 +783,9 @@ impl<R: BufRead> Machine<R> {
         if shape.len() != strides.len() {
             return Value::Unreadable("a tensor without a shape");
         }
+        let Some(negated) = self.is_negated(metadata) else {
+            return Value::Unreadable("a tensor with more metadata than torch.save writes");
+        };
         let mut storage = Storage::clone(storage);
         storage.kind = kind.unwrap_or(storage.kind);
         Value::Tensor(Box::new(Tensor {
@@ -769,7 +793,7 @@ impl<R: BufRead> Machine<R> {
             offset: offset as u64,
             shape,
             strides,
-            negated: self.is_negated(metadata),
+            negated,
         }))
     }
 
@@ -782,16 +806,17 @@ impl<R: BufRead> Machine<R> {
         items.iter().filter_map(pair).collect()
     }
 
-    /// Whether a tensor's metadata says that its sign is turned.
-    fn is_negated(&self, metadata: Id) -> bool {
+    /// Whether a tensor's metadata says that its sign is turned; none for metadata of too many entries to look at for each
+    /// tensor.
+    fn is_negated(&self, metadata: Id) -> Option<bool> {
         let Value::Dict(entries) = self.value(metadata) else {
-            return false;
+            return Some(false);
         };
         let negated = |(key, value): &(Id, Id)| {
             matches!(self.value(*key), Value::Text(key) if key == "neg")
                 && matches!(self.value(*value), Value::Truth(true))
         };
-        entries.iter().any(negated)
+        (entries.len() <= MAX_METADATA).then(|| entries.iter().any(negated))
     }
 }
 
