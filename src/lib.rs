@@ -17,6 +17,7 @@ pub mod mapping;
 pub mod onnx;
 #[cfg(feature = "packed")]
 pub mod packed;
+mod pattern;
 #[cfg(any(feature = "train", feature = "packed"))]
 mod picture;
 pub mod report;

@@ -14,7 +14,7 @@ use crate::{
     report::{
         compare_table,
         plot::{CyclesPanel, MAX_PANELS, cycles_by_method},
-        sweep_csv, sweep_reasons, sweep_rows, sweep_table,
+        sweep_csv, sweep_notes, sweep_reasons, sweep_rows, sweep_table,
     },
     text,
 };
@@ -221,6 +221,9 @@ pub fn run_sweep(args: &SweepArgs) -> Result<(), MapError> {
 fn csv(points: &[SweepPoint]) -> String {
     for reason in sweep_reasons(points) {
         say!("not mapped: {reason}");
+    }
+    for note in sweep_notes(points) {
+        say!("note: {note}");
     }
     sweep_csv(points)
 }

@@ -7,10 +7,10 @@ use thiserror::Error;
 
 use super::{
     network::{NetworkArg, NetworkError, file},
-    options::{Format, InputArgs, MappingArgs, plot_path},
+    options::{Format, InputArgs, LimitArgs, MappingArgs, plot_path},
 };
 use crate::{
-    mapping::{MappingConfig, MappingError, Method, PimArray, Placement, Plan, Widths},
+    mapping::{MappingConfig, MappingError, Method, PimArray, Placement, Plan, Widths, channels::KeptWidth},
     report::{
         MAX_BYTES, PlanError, layer_csv, plan_from_json, plan_json, plan_table,
         plot::{MAX_PANELS, PlotError, filled_array},
@@ -60,8 +60,13 @@ pub struct MapArgs {
     #[arg(long, value_name = "CHANNELS")]
     pub budget_channels: Option<usize>,
 
+    /// What each width keeps, with --channels rcp and pareto.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
     /// Show a mapping that --format json saved instead of making one.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "input_size", "array", "channels", "method"])]
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["network", "input_size", "array", "channels", "method", "hold", "minimum", "minimum_share", "multiple"])]
     pub load: Option<PathBuf>,
 
     /// What to print.
@@ -176,8 +181,9 @@ pub enum MapError {
 /// [`MapError::Mapping`] where the array cannot hold a single weight, [`MapError::Output`] where standard
 /// output cannot be written; the others as they say.
 pub fn run(args: &MapArgs) -> Result<(), MapError> {
-    let plan = plan(args)?;
+    let (plan, kept) = plan(args)?;
     note_shared_cells([plan.config]);
+    say_kept(&kept);
     if let Some(path) = &args.plot {
         let layers = &plan.network.layers;
         let index = match &args.layer {
@@ -225,7 +231,14 @@ pub(super) fn note_shared_cells(configs: impl IntoIterator<Item = MappingConfig>
     }
 }
 
-fn plan(args: &MapArgs) -> Result<Plan, MapError> {
+/// Says on standard error which widths the rounds left against their rule.
+pub(super) fn say_kept(kept: &[KeptWidth]) {
+    for width in kept {
+        say!("note: {width}");
+    }
+}
+
+fn plan(args: &MapArgs) -> Result<(Plan, Vec<KeptWidth>), MapError> {
     if let Some(path) = &args.load {
         let name = || path.display().to_string();
         let bytes = file::read(path, MAX_BYTES as u64).and_then(|bytes| {
@@ -236,7 +249,8 @@ fn plan(args: &MapArgs) -> Result<Plan, MapError> {
         let plan = text
             .ok_or(PlanError::TooLong)
             .and_then(|text| plan_from_json(&text));
-        return plan.map_err(|error| MapError::Plan { path: name(), error });
+        let plan = plan.map_err(|error| MapError::Plan { path: name(), error })?;
+        return Ok((plan, Vec::new()));
     }
     let widths = match (args.channels, args.budget_cycles, args.budget_channels) {
         (Some(Channels::Pareto), Some(cycles), None) => Widths::Cycles(cycles),
@@ -251,10 +265,11 @@ fn plan(args: &MapArgs) -> Result<Plan, MapError> {
         return Err(MapError::Budget);
     };
     let config = args.mapping.config(array);
-    Ok(Plan::new(
+    Ok(Plan::within(
         &network.load(args.input)?,
         args.method,
         &config,
         widths,
+        &args.limits.limits(),
     )?)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::mapping::{Accounting, MAX_DIMENSION, MappingConfig, PimArray, Search};
+use crate::mapping::{Accounting, MAX_DIMENSION, MappingConfig, PimArray, Search, WidthLimits};
 use crate::report::Look;
 
 const MAX_BITS: i64 = crate::mapping::MAX_BITS as i64;
@@ -40,6 +40,46 @@ impl MappingArgs {
             .with_accounting(self.accounting)
             .with_search(self.search)
     }
+}
+
+/// What a search of widths has to leave.
+#[derive(Debug, Clone, Args)]
+pub struct LimitArgs {
+    /// Leave the widths that these layers read and make: names, or their beginnings up to a dot, with `*` for anything
+    #[arg(long, value_name = "LAYER", value_delimiter = ',')]
+    pub hold: Vec<String>,
+
+    /// Keep so many channels of each width that has as many
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = channels)]
+    pub minimum: usize,
+
+    /// Keep this part of each width, from 0 to 1
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = share)]
+    pub minimum_share: f64,
+
+    /// Narrow to multiples of so many channels
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = channels)]
+    pub multiple: usize,
+}
+
+impl LimitArgs {
+    /// As the library has them.
+    pub fn limits(&self) -> WidthLimits {
+        let limits = WidthLimits::default()
+            .with_minimum(self.minimum)
+            .with_share(self.minimum_share)
+            .with_multiple(self.multiple);
+        self.hold.iter().fold(limits, WidthLimits::with_hold)
+    }
+}
+
+/// A number of channels.
+pub(crate) fn channels(text: &str) -> Result<usize, String> {
+    let channels = text
+        .parse()
+        .ok()
+        .filter(|channels| (1..=MAX_DIMENSION).contains(channels));
+    channels.ok_or_else(|| format!("expected a whole number from 1 to {MAX_DIMENSION}"))
 }
 
 /// What a network's file leaves open.

@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 
 use super::WeightQuantizer;
 use crate::Error;
+use crate::pattern::fits;
 use crate::trace::REPARAMETERIZATION;
 
 /// A weight that is quantised on the way to use: the state that Burn keeps beside the latent weight.
@@ -382,16 +383,5 @@ impl ModuleVisitor for List {
                 None => self.weights.push(weight),
             }
         }
-    }
-}
-
-/// Whether `pattern` is `path` or its beginning up to a dot, `*` standing for anything.
-fn fits(pattern: &str, path: &str) -> bool {
-    match pattern.split_once('*') {
-        None => (path.strip_prefix(pattern)).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
-        Some((before, after)) => path.strip_prefix(before).is_some_and(|rest| {
-            let places = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
-            places.into_iter().any(|at| fits(after, &rest[at..]))
-        }),
     }
 }

@@ -9,7 +9,7 @@
 use vwc_sdk::cli::network::{csv_list, json_list};
 use vwc_sdk::crossbar::{convolve, run};
 use vwc_sdk::mapping::{
-    Accounting, ConvLayer, MappingConfig, Method, Network, PimArray, Placement, Plan, Widths,
+    Accounting, ConvLayer, MappingConfig, Method, Network, PimArray, Placement, Plan, WidthLimits, Widths,
     pareto::pareto_front,
 };
 use vwc_sdk::report::{Look, front_table, layer_csv, plan_from_json, plan_json, plan_table};
@@ -165,7 +165,7 @@ fn mapped(network: &Network) {
     }
     let channels: usize = network.layers.iter().map(|layer| layer.out_channels).sum();
     if small && channels <= 256 {
-        match pareto_front(network, &config) {
+        match pareto_front(network, &config, &WidthLimits::default()) {
             Ok(front) => printed(&front_table(&front, Look::Terminal)),
             Err(why) => refused(&why.to_string()),
         }
