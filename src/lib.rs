@@ -17,6 +17,8 @@ pub mod mapping;
 pub mod onnx;
 #[cfg(feature = "packed")]
 pub mod packed;
+#[cfg(any(feature = "train", feature = "onnx"))]
+mod panics;
 #[cfg(any(feature = "train", feature = "packed"))]
 mod picture;
 pub mod report;
@@ -36,6 +38,8 @@ pub mod prune;
 pub mod pytorch;
 #[cfg(feature = "train")]
 pub mod quant;
+#[cfg(feature = "train")]
+pub mod selfcheck;
 #[cfg(feature = "train")]
 pub mod simulate;
 #[cfg(feature = "train")]

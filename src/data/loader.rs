@@ -11,7 +11,7 @@ use burn::tensor::Device;
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use rayon::prelude::*;
 
-use crate::device::attempt;
+use crate::panics::attempt;
 
 use super::{Augment, PictureBatch, PictureBatcher, PictureDataset, Resize};
 

@@ -19,7 +19,7 @@ use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 use super::run_dir::CHECKPOINT;
 use super::{EpochMetrics, Recipe, RunDir, manifest};
 use crate::Error;
-use crate::device::attempt;
+use crate::panics::attempt;
 
 /// The three files of a checkpoint.
 pub(super) const PARTS: [&str; 3] = ["model", "optim", "scheduler"];

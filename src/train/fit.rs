@@ -22,7 +22,7 @@ use super::renderer::BarRenderer;
 use super::run_dir::{apply, load_record};
 use super::{Recipe, RunConfig, RunDir};
 use crate::data::{PictureLoader, Resize, Splits};
-use crate::device::one_line;
+use crate::panics::one_line;
 use crate::mapping::MappingConfig;
 use crate::models::{NetworkConfig, Parameters};
 use crate::{DeviceName, Error};
