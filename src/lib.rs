@@ -33,6 +33,8 @@ mod kernels;
 #[cfg(feature = "train")]
 pub mod models;
 #[cfg(feature = "train")]
+pub mod module;
+#[cfg(feature = "train")]
 pub mod prune;
 #[cfg(feature = "train")]
 pub mod pytorch;
@@ -42,8 +44,6 @@ pub mod quant;
 pub mod selfcheck;
 #[cfg(feature = "train")]
 pub mod simulate;
-#[cfg(feature = "train")]
-mod trace;
 #[cfg(feature = "train")]
 pub mod train;
 

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::device::{DeviceKind, DeviceName};
-use crate::models::{Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config};
+use crate::models::{Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
+use crate::module::Parameters;
 use crate::prune::{Ranking, prune};
 use crate::quant::{Activation, Bits, QuantConv2dConfig, WeightQuantizer};
 

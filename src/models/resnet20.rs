@@ -5,11 +5,10 @@ use burn::tensor::{Device, Tensor};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ChannelGroup, FullPrecision, Network, NetworkConfig, TorchName, check_classes, check_widths, torch,
-};
+use super::{FullPrecision, Network, NetworkConfig, TorchName, check_classes, check_widths, torch};
 use crate::Error;
 use crate::mapping::{ConvLayer, presets};
+use crate::module::ChannelGroup;
 use crate::quant::{Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, norm_pool_act};
 
 /// Side of the square pictures the network reads.

@@ -14,9 +14,8 @@ use super::tensor::{Tensor, Words};
 use super::threshold::thresholds;
 use super::{PackedError, integer::IntegerWeights};
 use crate::data::{Normalization, PictureSpec};
-use crate::models::{
-    BlockOrder, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
-};
+use crate::models::{BlockOrder, Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
+use crate::module::Parameters;
 use crate::quant::QuantConv2d;
 
 /// A network that can be packed.

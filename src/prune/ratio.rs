@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Ranking;
 use crate::Error;
-use crate::models::{ChannelGroup, Network, Parameters};
+use crate::models::Network;
+use crate::module::{ChannelGroup, Parameters};
 
 /// Where a [`Ratio`] is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]

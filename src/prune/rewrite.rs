@@ -5,7 +5,8 @@ use burn::tensor::TensorData;
 
 use super::{Ranking, keep_largest};
 use crate::Error;
-use crate::models::{ChannelGroup, Network, NetworkConfig, Parameters};
+use crate::models::{Network, NetworkConfig};
+use crate::module::{ChannelGroup, Parameters};
 
 /// What [`prune`] returns.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 
 use super::WeightQuantizer;
 use crate::Error;
-use crate::trace::REPARAMETERIZATION;
+use crate::module::REPARAMETERIZATION;
 
 /// A weight that is quantised on the way to use: the state that Burn keeps beside the latent weight.
 #[derive(Module, Debug)]

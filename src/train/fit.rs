@@ -22,9 +22,10 @@ use super::renderer::BarRenderer;
 use super::run_dir::{apply, load_record};
 use super::{Recipe, RunConfig, RunDir};
 use crate::data::{PictureLoader, Resize, Splits};
-use crate::panics::one_line;
 use crate::mapping::MappingConfig;
-use crate::models::{NetworkConfig, Parameters};
+use crate::models::NetworkConfig;
+use crate::module::Parameters;
+use crate::panics::one_line;
 use crate::{DeviceName, Error};
 
 /// What was measured in one epoch. Accuracies in per cent.

@@ -13,7 +13,8 @@ use super::{EpochMetrics, Recipe, Schedule, manifest};
 use crate::Error;
 use crate::data::{Augment, DataSource, Normalization, PictureSpec, Splits};
 use crate::mapping::MappingConfig;
-use crate::models::{NetworkConfig, Parameters, check_input};
+use crate::models::{NetworkConfig, check_input};
+use crate::module::Parameters;
 use crate::text;
 
 /// The network of the best epoch.
