@@ -8,9 +8,12 @@
 //! ```text
 //! machine    the innermost steps, once per instruction set
 //! layout     how activations and weights lie in memory as bits
-//! rows       rows of a step's output: sums, and what follows them
 //! spec       what a network consists of
-//! model      a network checked and laid out for the machine
+//! kernel     its steps, laid out for the machine
+//! buffers    the values between them, and the memory they share
+//! check      whether a network can be computed with, and its steps laid out
+//! model      a network checked and laid out
+//! rows       rows of a step's output: sums, and what follows them
 //! session    computing with it
 //! file       one file
 //! onnx       the same network for other runtimes
@@ -19,12 +22,15 @@
 //! freeze     from trained networks
 //! ```
 
+mod buffers;
+mod check;
 mod error;
 mod file;
 #[cfg(feature = "train")]
 mod freeze;
 #[cfg(feature = "train")]
 mod integer;
+mod kernel;
 mod layout;
 mod machine;
 mod model;

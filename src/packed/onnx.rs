@@ -4,8 +4,9 @@
 //! kernels, and comparisons with the thresholds make the same codes of them. Only where floats are added up, in the
 //! first convolution and the classifier, does another runtime's order of summation show.
 
+use super::Model;
+use super::buffers::Kind;
 use super::layout::unpack_weights;
-use super::model::{Kind, Model};
 use super::protobuf::Message;
 use super::spec::{Act, AffineIds, Op, PackedThen, Then, Window, is_rgb};
 use super::tensor::Tensor;

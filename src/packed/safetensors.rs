@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use ::safetensors::{Dtype, serialize, tensor::TensorView};
 
+use super::Model;
 use super::layout::unpack_weights;
-use super::model::Model;
 use super::spec::{AffineIds, Op, PackedThen};
 use super::tensor::Tensor;
 use crate::files;
