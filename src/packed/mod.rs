@@ -16,8 +16,7 @@
 //! rows       rows of a step's output: sums, and what follows them
 //! session    computing with it
 //! file       one file
-//! onnx       the same network for other runtimes
-//! safetensors its integers and scales alone
+//! export     the same network as ONNX for other runtimes, and its integers and scales alone as safetensors
 //! threshold  sums to codes, as the network decides on floats
 //! freeze     from trained networks
 //! ```
@@ -25,6 +24,7 @@
 mod buffers;
 mod check;
 mod error;
+mod export;
 mod file;
 #[cfg(feature = "train")]
 mod freeze;
@@ -34,11 +34,8 @@ mod kernel;
 mod layout;
 mod machine;
 mod model;
-mod onnx;
 mod picture;
-mod protobuf;
 mod rows;
-mod safetensors;
 mod session;
 mod spec;
 mod tensor;
