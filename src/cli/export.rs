@@ -6,6 +6,7 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataset::{Dataset, transform::Mapper};
 use clap::{Args, ValueEnum};
 
+use super::choice::choice;
 use super::networks::{JobNetwork, NetworkKind, with_network};
 use super::pictures::TestPictureArgs;
 use crate::data::{PictureBatcher, PictureSpec, Resize, check_names};
@@ -35,7 +36,7 @@ pub struct ExportArgs {
     pub format: Option<ExportFormat>,
 
     /// Which weights PyTorch is given [default: latent]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = choice::<Weights>())]
     pub weights: Option<Weights>,
 
     /// Names of the classes, in their order, with commas between them [default: those that the network was trained on,

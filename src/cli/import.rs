@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::choice::choice;
 use super::job::{ORIGINAL, agrees};
 use super::networks::{JobNetwork, NetworkArgs, NetworkKind, with_network};
 use super::said;
@@ -40,7 +41,7 @@ pub struct ImportArgs {
     pub normalization: Option<Normalization>,
 
     /// The order of their channels [default: what a file of `vwc-sdk export` says, else rgb]
-    #[arg(long, value_enum, value_name = "ORDER", help_heading = "Pictures")]
+    #[arg(long, value_parser = choice::<ChannelOrder>(), value_name = "ORDER", help_heading = "Pictures")]
     pub channels: Option<ChannelOrder>,
 
     /// Names of its classes, in the order of its outputs, with commas between them [default: what a file of `vwc-sdk export`

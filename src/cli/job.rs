@@ -12,6 +12,7 @@ use burn::tensor::Device;
 use clap::{Args, Parser, ValueEnum};
 use serde::Serialize;
 
+use super::choice::choice;
 use super::map::note_shared_cells;
 use super::networks::{Defaults, JobNetwork, NetworkArgs};
 use super::pictures::DataArgs;
@@ -101,7 +102,7 @@ pub struct JobFlags {
     pub batch_size: Option<usize>,
 
     /// What moves the weights [default: adam; in pruning, as it was trained]
-    #[arg(long, value_enum, ignore_case = true, help_heading = "Recipe")]
+    #[arg(long, value_parser = choice::<OptimizerKind>(), ignore_case = true, help_heading = "Recipe")]
     pub optim: Option<OptimizerKind>,
 
     /// When the learning rate falls to a tenth [default: multi-step; in pruning, as it was trained]
@@ -145,13 +146,13 @@ pub struct JobFlags {
 
     /// Window search: `exact` takes the true optimum, `published` repeats the original's scan, which misses some [default:
     /// exact; of a network that is there already, as with --array]
-    #[arg(long, value_enum, help_heading = "Mapping")]
+    #[arg(long, value_parser = choice::<Search>(), help_heading = "Mapping")]
     pub search: Option<Search>,
 
     /// Feature map sizes: as the published tables count them, without padding, or as the network computes them
     /// [default: as-published; exact-geometry for VGG-13, for which there is no table; of a network that is there already,
     /// as with --array]
-    #[arg(long, value_enum, help_heading = "Mapping")]
+    #[arg(long, value_parser = choice::<Accounting>(), help_heading = "Mapping")]
     pub accounting: Option<Accounting>,
 
     /// Folder that networks, metrics and logs are kept in. A run that is there already is moved aside, not overwritten
@@ -211,7 +212,7 @@ pub struct RoundFlags {
     /// With --ratio, whether every layer loses that part or the network as a whole
     #[arg(
         long,
-        value_enum,
+        value_parser = choice::<Scope>(),
         default_value = "layer",
         requires = "ratio",
         help_heading = "Rounds"

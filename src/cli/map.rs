@@ -5,6 +5,7 @@ use std::{io, path::PathBuf};
 use clap::{Args, ValueEnum};
 use thiserror::Error;
 
+use super::choice::choice;
 use super::{
     network::{NetworkArg, NetworkError, file},
     options::{Format, InputArgs, MappingArgs, plot_path},
@@ -45,7 +46,7 @@ pub struct MapArgs {
     pub mapping: MappingArgs,
 
     /// How the weights are laid out on the array.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = choice::<Method>(), default_value_t)]
     pub method: Method,
 
     /// How the widths of the network are chosen first [default: rcp for vwc-sdk, keep for the others].

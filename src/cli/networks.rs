@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::{Args, ValueEnum};
 
+use super::choice::choice;
 use crate::Error;
 use crate::data::DataKind;
 use crate::mapping::Accounting;
@@ -84,7 +85,7 @@ pub struct NetworkArgs {
 
     /// With --q 0, which ResNet-20 or VGG-13 it is; for CNN-8 both are one [default: twin; of a network that is there
     /// already, what it is]
-    #[arg(long, value_enum, help_heading = "Network")]
+    #[arg(long, value_parser = choice::<FullPrecision>(), help_heading = "Network")]
     pub full_precision: Option<FullPrecision>,
 
     /// Activation bits: 1 to 8, or 32 [default: 1 for CNN-8, 2 for the others]
@@ -101,7 +102,7 @@ pub struct NetworkArgs {
     pub widths: Option<Vec<usize>>,
 
     /// Where a block of ResNet-20 normalises and activates [default: original]
-    #[arg(long, value_enum, help_heading = "Network")]
+    #[arg(long, value_parser = choice::<BlockOrder>(), help_heading = "Network")]
     pub order: Option<BlockOrder>,
 }
 

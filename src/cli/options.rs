@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::choice::choice;
 use crate::mapping::{Accounting, MAX_DIMENSION, MappingConfig, PimArray, Search};
 use crate::report::Look;
 
@@ -23,11 +24,11 @@ pub struct MappingArgs {
     pub weight_bits: u32,
 
     /// How a layer's outputs are counted: as the network runs, or as the published tables do.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = choice::<Accounting>(), default_value_t)]
     pub accounting: Accounting,
 
     /// How vw-sdk picks a window; the other methods have nothing to search.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = choice::<Search>(), default_value_t)]
     pub search: Search,
 }
 

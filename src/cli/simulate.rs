@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::choice::choice;
 use super::{
     network::{NetworkArg, NetworkError},
     options::{Format, InputArgs, MappingArgs, adc_bits, deviation, share},
@@ -45,7 +46,7 @@ pub struct SimulateArgs {
     pub mapping: MappingArgs,
 
     /// How the weights are laid out on the array.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = choice::<Method>(), default_value_t)]
     pub method: Method,
 
     /// Bits of an input, 1 to 16.

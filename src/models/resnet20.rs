@@ -2,7 +2,6 @@ use burn::config::Config;
 use burn::module::{Initializer, Module};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::{FullPrecision, Network, NetworkConfig, TorchName, check_classes, check_widths, torch};
@@ -18,7 +17,7 @@ const STAGES: usize = 3;
 const BLOCKS: usize = 3;
 
 /// Where a residual block normalises and activates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum BlockOrder {

@@ -1,5 +1,4 @@
 use burn::config::Config;
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::Ranking;
@@ -8,7 +7,7 @@ use crate::models::Network;
 use crate::module::{ChannelGroup, Parameters};
 
 /// Where a [`Ratio`] is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Scope {
