@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::choice::choice;
 use super::{
     networks::{JobNetwork, NetworkKind, with_network},
-    options::{Format, adc_bits, deviation, plot_path, share},
+    options::{Format, adc_bits, plot_path, share, zero_or_more},
     pictures::TestPictureArgs,
 };
 use crate::crossbar::Device;
@@ -72,7 +72,7 @@ pub struct EvaluateArgs {
         value_name = "PART",
         value_delimiter = ',',
         default_value = "0",
-        value_parser = deviation,
+        value_parser = zero_or_more,
         allow_negative_numbers = true,
         help_heading = "Faults"
     )]

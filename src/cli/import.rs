@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::choice::choice;
-use super::job::{ORIGINAL, agrees};
+use super::job::agrees;
 use super::networks::{JobNetwork, NetworkArgs, NetworkKind, with_network};
 use super::said;
 use crate::data::{ChannelOrder, Normalization, PictureSpec, published_classes};
 use crate::models::Network;
 use crate::pytorch::StateDict;
 use crate::train::RunDir;
+use crate::train::project::ORIGINAL;
 use crate::{DeviceName, Error, files};
 
 /// Read a network's weights from a PyTorch file, to prune, test or map it here.

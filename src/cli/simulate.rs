@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::choice::choice;
 use super::{
     network::{NetworkArg, NetworkError},
-    options::{Format, InputArgs, MappingArgs, adc_bits, deviation, share},
+    options::{Format, InputArgs, MappingArgs, adc_bits, share, zero_or_more},
 };
 use crate::{
     crossbar::{Counts, CrossbarError, Device, convolve, run, run_on},
@@ -93,7 +93,7 @@ Examples:
 /// A standard deviation that a device can have.
 fn variation(text: &str) -> Result<f64, String> {
     let most = Device::MAX_VARIATION;
-    (deviation(text).ok().filter(|&variation| variation <= most))
+    (zero_or_more(text).ok().filter(|&variation| variation <= most))
         .ok_or_else(|| format!("expected a number from 0 to {most}"))
 }
 

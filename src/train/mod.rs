@@ -13,6 +13,7 @@ mod evaluate;
 mod fit;
 mod manifest;
 mod metrics;
+pub(crate) mod project;
 mod recipe;
 mod renderer;
 mod rounds;
