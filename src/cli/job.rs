@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::choice::choice;
 use super::map::note_shared_cells;
-use super::networks::{Defaults, JobNetwork, NetworkArgs};
+use super::networks::{JobNetwork, NetworkArgs};
 use super::options::{at_least_one, part, positive, up_to_max_rounds, zero_or_more};
 use super::pictures::DataArgs;
 use super::{said, signals};
@@ -26,6 +26,7 @@ use crate::prune::{Ranking, Ratio, Scope};
 use crate::quant::Bits;
 use crate::report::{LayerRow, NetworkRow, layer_rows, layer_table, network_table};
 use crate::train::project::{self, MAX_ROUNDS, ORIGINAL, Project, ROUNDS};
+use crate::train::published::Defaults;
 use crate::train::{
     Evaluation, FitOptions, Interrupter, OptimizerKind, Recipe, Round, Rounds, RoundsConfig, RunDir,
     Schedule, StopReason, WidthChoice, evaluate, fit, initial, rounds,

@@ -14,6 +14,7 @@ mod fit;
 mod manifest;
 mod metrics;
 pub(crate) mod project;
+pub(crate) mod published;
 mod recipe;
 mod renderer;
 mod rounds;
