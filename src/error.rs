@@ -1,8 +1,8 @@
 use std::path::PathBuf;
 
 use crate::crossbar::CrossbarError;
+use crate::formats::PlanError;
 use crate::mapping::MappingError;
-use crate::report::PlanError;
 use crate::report::plot::PlotError;
 
 /// Prints errors as their sentences where Rust asks for their debug form: what `fn main() -> Result<(), Error>` and `unwrap`

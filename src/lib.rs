@@ -11,6 +11,7 @@ pub mod cli;
 pub mod crossbar;
 mod error;
 mod files;
+pub mod formats;
 pub mod guide;
 pub mod mapping;
 #[cfg(feature = "onnx")]

@@ -7,13 +7,15 @@ use thiserror::Error;
 
 use super::choice::choice;
 use super::{
-    network::{NetworkArg, NetworkError, file},
+    network::{NetworkArg, NetworkError},
     options::{Format, InputArgs, MappingArgs, plot_path},
 };
 use crate::{
+    files,
+    formats::{MAX_PLAN_BYTES, PlanError, plan_from_json, plan_json},
     mapping::{MappingConfig, MappingError, Method, PimArray, Placement, Plan, Widths},
     report::{
-        MAX_BYTES, PlanError, layer_csv, plan_from_json, plan_json, plan_table,
+        layer_csv, plan_table,
         plot::{MAX_PANELS, PlotError, filled_array},
     },
 };
@@ -229,7 +231,7 @@ pub(super) fn note_shared_cells(configs: impl IntoIterator<Item = MappingConfig>
 fn plan(args: &MapArgs) -> Result<Plan, MapError> {
     if let Some(path) = &args.load {
         let name = || path.display().to_string();
-        let bytes = file::read(path, MAX_BYTES as u64).and_then(|bytes| {
+        let bytes = files::read_up_to(path, MAX_PLAN_BYTES as u64).and_then(|bytes| {
             let text = bytes.map(String::from_utf8).transpose();
             text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
         });
