@@ -19,10 +19,13 @@
 //! export     the same network as ONNX for other runtimes, and its integers and scales alone as safetensors
 //! threshold  sums to codes, as the network decides on floats
 //! freeze     from trained networks
+//! compare    a packed network beside the trained one
 //! ```
 
 mod buffers;
 mod check;
+#[cfg(feature = "train")]
+mod compare;
 mod error;
 mod export;
 mod file;
@@ -42,6 +45,8 @@ mod tensor;
 #[cfg(feature = "train")]
 mod threshold;
 
+#[cfg(feature = "train")]
+pub(crate) use compare::compare;
 pub use error::PackedError;
 #[cfg(feature = "train")]
 pub use freeze::Freeze;
