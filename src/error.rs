@@ -1,3 +1,5 @@
+//! The crate's error, which takes in those of its modules.
+
 use std::path::PathBuf;
 
 use crate::crossbar::CrossbarError;

@@ -1,3 +1,5 @@
+//! Batches of pictures, put together by threads while the device computes.
+
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};

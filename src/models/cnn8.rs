@@ -1,3 +1,5 @@
+//! CNN-8, published on SVHN.
+
 use std::convert::Infallible;
 
 use burn::config::Config;

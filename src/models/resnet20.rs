@@ -1,3 +1,5 @@
+//! ResNet-20, published on CIFAR-10, with its residual blocks in either order.
+
 use burn::config::Config;
 use burn::module::{Initializer, Module};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};

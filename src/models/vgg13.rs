@@ -1,3 +1,5 @@
+//! VGG-13, for CIFAR-10.
+
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};

@@ -1,3 +1,5 @@
+//! The channel groups of a module that nobody annotated: found by following its recorded forward pass, and pruned.
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 

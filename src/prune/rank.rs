@@ -1,3 +1,5 @@
+//! Which channels of a group stay.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! Pruning by a ratio.
+
 use burn::config::Config;
 use serde::{Deserialize, Serialize};
 

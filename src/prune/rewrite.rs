@@ -1,3 +1,5 @@
+//! A network with some of its channels: parameters are cut, and put into a smaller one.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::Module;

@@ -1,3 +1,5 @@
+//! How a network is trained: epochs, schedule, optimiser.
+
 use std::fmt;
 
 use burn::config::Config;
