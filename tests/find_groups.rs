@@ -21,10 +21,8 @@ use burn::tensor::ops::{ConvOptions, PadMode};
 use burn::tensor::{Device, Int, Tensor, TensorData, s};
 use common::{assert_close, noise, tensor, values};
 use vwc_sdk::mapping::{ConvLayer, MappingConfig, PimArray};
-use vwc_sdk::models::{
-    BlockOrder, ChannelGroup, Cnn8, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config,
-    Vgg13Config, conv_layers,
-};
+use vwc_sdk::models::{BlockOrder, Cnn8, Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
+use vwc_sdk::module::{ChannelGroup, Parameters, conv_layers};
 use vwc_sdk::prune::{FoundGroups, Ranking, Ratio, find_groups, prune};
 use vwc_sdk::quant::{Bits, WeightQuantizer};
 use vwc_sdk::train::next_widths;

@@ -11,9 +11,8 @@ use common::{assert_close, devices, noise, tensor, values};
 use proptest::prelude::*;
 use vwc_sdk::Error;
 use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, presets};
-use vwc_sdk::models::{
-    BlockOrder, Cnn8, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
-};
+use vwc_sdk::models::{BlockOrder, Cnn8, Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
+use vwc_sdk::module::Parameters;
 use vwc_sdk::prune::{Ranking, Ratio, Scope, keep_largest, prune};
 use vwc_sdk::train::{Round, next_widths};
 

@@ -4,6 +4,7 @@ use std::{collections::HashSet, path::PathBuf};
 
 use clap::Args;
 
+use super::choice::choice;
 use super::{
     map::{MapError, note_shared_cells},
     network::NetworkArg,
@@ -36,7 +37,7 @@ pub struct CompareArgs {
     pub array: Vec<PimArray>,
 
     /// Methods, with commas between them [default: all].
-    #[arg(long, value_enum, value_delimiter = ',')]
+    #[arg(long, value_parser = choice::<Method>(), value_delimiter = ',')]
     pub method: Vec<Method>,
 
     /// Everything else that decides a mapping.
@@ -79,7 +80,7 @@ pub struct SweepArgs {
     pub cols: Vec<usize>,
 
     /// Methods, with commas between them.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "vw-sdk")]
+    #[arg(long, value_parser = choice::<Method>(), value_delimiter = ',', default_value = "vw-sdk")]
     pub method: Vec<Method>,
 
     /// Everything else that decides a mapping.

@@ -5,14 +5,17 @@ use std::{io, path::PathBuf};
 use clap::{Args, ValueEnum};
 use thiserror::Error;
 
+use super::choice::choice;
 use super::{
-    network::{NetworkArg, NetworkError, file},
+    network::{NetworkArg, NetworkError},
     options::{Format, InputArgs, LimitArgs, MappingArgs, plot_path},
 };
 use crate::{
+    files,
+    formats::{MAX_PLAN_BYTES, PlanError, plan_from_json, plan_json},
     mapping::{MappingConfig, MappingError, Method, PimArray, Placement, Plan, Widths, channels::KeptWidth},
     report::{
-        MAX_BYTES, PlanError, layer_csv, plan_from_json, plan_json, plan_table,
+        layer_csv, plan_table,
         plot::{MAX_PANELS, PlotError, filled_array},
     },
 };
@@ -45,7 +48,7 @@ pub struct MapArgs {
     pub mapping: MappingArgs,
 
     /// How the weights are laid out on the array.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = choice::<Method>(), default_value_t)]
     pub method: Method,
 
     /// How the widths of the network are chosen first [default: rcp for vwc-sdk, keep for the others].
@@ -241,7 +244,7 @@ pub(super) fn say_kept(kept: &[KeptWidth]) {
 fn plan(args: &MapArgs) -> Result<(Plan, Vec<KeptWidth>), MapError> {
     if let Some(path) = &args.load {
         let name = || path.display().to_string();
-        let bytes = file::read(path, MAX_BYTES as u64).and_then(|bytes| {
+        let bytes = files::read_up_to(path, MAX_PLAN_BYTES as u64).and_then(|bytes| {
             let text = bytes.map(String::from_utf8).transpose();
             text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
         });

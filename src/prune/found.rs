@@ -1,3 +1,5 @@
+//! The channel groups of a module that nobody annotated: found by following its recorded forward pass, and pruned.
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
@@ -12,8 +14,7 @@ use super::{Ranking, Ratio};
 use crate::Error;
 use crate::mapping::channels::network_rounds;
 use crate::mapping::{MappingConfig, Network, Tie};
-use crate::models::{ChannelGroup, ChannelSlice, Parameters, traced_layers};
-use crate::trace::{Convolution, Trace};
+use crate::module::{ChannelGroup, ChannelSlice, Convolution, Parameters, Trace, traced_layers};
 
 /// The channel groups of a module that nobody annotated: what [`find_groups`] makes. Displayed, as a list to read.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Structured pruning: whole channels go, and the network that is left is an ordinary, smaller one.
 //!
-//! A network names its [channel groups](crate::models::ChannelGroup): all tensor slices that share one set of
+//! A network names its [channel groups](crate::module::ChannelGroup): all tensor slices that share one set of
 //! channel indices. [`prune`] ranks a group's channels by a [`Ranking`], keeps the first, and cuts every slice of the
 //! group with the same indices: the producing convolutions and their bias, the batch norms with their running
 //! statistics, and the inputs of whatever reads the channels. One mechanism serves every network, residual ones

@@ -1,13 +1,15 @@
+//! Pruning by a ratio.
+
 use burn::config::Config;
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::Ranking;
 use crate::Error;
-use crate::models::{ChannelGroup, Network, Parameters};
+use crate::models::Network;
+use crate::module::{ChannelGroup, Parameters};
 
 /// Where a [`Ratio`] is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Scope {
