@@ -588,7 +588,10 @@ fn widths_are_searched_where_asked() {
             "inception --method vwc-sdk",
             "the widths of network `inception` cannot be searched",
         ),
-        ("cnn8 --channels rcp --hold conv9", "no layer is called `conv9`"),
+        (
+            "cnn8 --channels rcp --hold conv9",
+            "no layer with a free width is called `conv9`",
+        ),
     ] {
         let error = refused(&format!("map {args} --array 256x512"));
         assert!(error.contains(says), "{error}");

@@ -985,7 +985,10 @@ fn limits_out_of_range_are_refused() {
         (none().with_multiple(0), "1 or more"),
         (none().with_share(1.5), "a part from 0 to 1"),
         (none().with_share(f64::NAN), "a part from 0 to 1"),
-        (none().with_hold("conv9"), "no layer is called `conv9`"),
+        (
+            none().with_hold("conv9"),
+            "no layer with a free width is called `conv9`",
+        ),
     ] {
         let network = network("cnn8").unwrap();
         let config = cnn8_config(Search::Exact);

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::choice::choice;
 use super::map::note_shared_cells;
 use super::networks::{JobNetwork, NetworkArgs};
-use super::options::{at_least_one, part, positive, up_to_max_rounds, zero_or_more};
+use super::options::{LimitArgs, at_least_one, part, positive, up_to_max_rounds, zero_or_more};
 use super::pictures::DataArgs;
 use super::{said, signals};
 use crate::data::{DataSource, PictureSpec, Splits};
@@ -221,13 +221,9 @@ pub struct RoundFlags {
     )]
     pub scope: Scope,
 
-    /// With --ratio, keep a multiple of so many channels
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, requires = "ratio", help_heading = "Rounds")]
-    pub multiple: usize,
-
-    /// With --ratio, keep at least so many channels in every layer
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, requires = "ratio", help_heading = "Rounds")]
-    pub minimum: usize,
+    /// What each width keeps, whatever chooses it.
+    #[command(flatten, next_help_heading = "Rounds")]
+    pub limits: LimitArgs,
 
     /// Which channels stay: l1, l2, bn-scale, geometric-median, random, or random:SEED
     #[arg(long, value_name = "RANKING", default_value = "l1", help_heading = "Rounds")]
@@ -296,14 +292,11 @@ fn width_choice(project: &Project, mode: Mode, rounds: &RoundFlags) -> WidthChoi
     let ratio = rounds
         .ratio
         .or((mode == Mode::Test && ratio && !array).then_some(0.0));
-    ratio.map_or(WidthChoice::Array, |ratio| {
-        WidthChoice::Ratio(
-            Ratio::new(ratio)
-                .with_scope(rounds.scope)
-                .with_multiple(rounds.multiple)
-                .with_minimum(rounds.minimum),
-        )
-    })
+    let limits = rounds.limits.limits();
+    match ratio {
+        Some(ratio) => WidthChoice::Ratio(Ratio::new(ratio).with_scope(rounds.scope).with_limits(limits)),
+        None => WidthChoice::Array(limits),
+    }
 }
 
 /// The rounds to load, by their numbers: for pruning every one before the first to run, for testing the original and what
@@ -320,7 +313,7 @@ fn rounds_to_load(project: &Project, mode: Mode, rounds: &RoundFlags) -> Vec<usi
             let last = (1..=MAX_ROUNDS).rev().find(|&round| folder(round).is_complete());
             let last = last.unwrap_or(0);
             let others = match choice {
-                WidthChoice::Array => (ROUNDS[1], "add --ratio 0 to test those"),
+                WidthChoice::Array(_) => (ROUNDS[1], "add --ratio 0 to test those"),
                 _ => (ROUNDS[0], "leave out --ratio to test those"),
             };
             if project.holds(others.0) {
@@ -574,8 +567,8 @@ impl<C: JobNetwork> Job<C> {
             self.rounds.ranking.scores(&group, &parameters)?;
         }
         match self.width_choice() {
-            WidthChoice::Array => {
-                network_rounds(&network.mapped().0, &self.mapping, self.max_rounds()).map(drop)?
+            WidthChoice::Array(limits) => {
+                network_rounds(&network.mapped().0, &self.mapping, &limits, self.max_rounds()).map(drop)?
             }
             WidthChoice::Ratio(ratio) => ratio.widths(network, self.rounds.ranking).map(drop)?,
         }
@@ -694,7 +687,8 @@ impl<C: JobNetwork> Job<C> {
             .with_max_rounds(self.max_rounds())
             .with_budget(self.rounds.budget)
             .with_widths(self.width_choice())
-            .with_ranking(self.rounds.ranking);
+            .with_ranking(self.rounds.ranking)
+            .with_original_widths(networks[0].config.widths());
         let start = networks.pop().expect("at least the original");
         let before = networks.len();
         self.can_prune(&start.network)?;
@@ -714,8 +708,9 @@ impl<C: JobNetwork> Job<C> {
             let start = &pruned.rounds[0];
             self.say_kept(&label_of_start, &start.network, &mut start.config.widths());
         }
+        super::map::say_kept(&pruned.kept);
         networks.extend(pruned.rounds);
-        Ok(Rounds::new(networks, pruned.stopped, &config))
+        Ok(Rounds::new(networks, pruned.stopped, pruned.kept, &config))
     }
 
     /// Says which groups a round by ratio left as they were, `widths` being those before it.
@@ -731,7 +726,7 @@ impl<C: JobNetwork> Job<C> {
                 say!(
                     "{label}: a ratio of {}, rounded up to multiples of {}, leaves as they were: {}",
                     ratio.ratio,
-                    ratio.multiple,
+                    ratio.limits.multiple,
                     kept.join(", ")
                 );
             }
@@ -855,17 +850,21 @@ impl<C: JobNetwork> Job<C> {
     fn pruning(&self) -> String {
         let Self { rounds, mapping, .. } = self;
         match self.width_choice() {
-            WidthChoice::Array => format!("to {} by {}", mapping.array, rounds.ranking),
+            WidthChoice::Array(limits) => {
+                format!("to {} by {}{}", mapping.array, rounds.ranking, limits.in_words())
+            }
             WidthChoice::Ratio(ratio) => format!(
-                "{} of the {}, in multiples of {}, at least {}, by {}",
+                "{} of the {}, in multiples of {}, at least {}, by {}{}",
                 ratio.ratio,
                 match ratio.scope {
                     Scope::Layer => "layer",
                     Scope::Network => "network",
                 },
-                ratio.multiple,
-                ratio.minimum,
-                rounds.ranking
+                ratio.limits.multiple,
+                ratio.limits.minimum,
+                rounds.ranking,
+                // The two that are said already are left out.
+                (ratio.limits.clone().with_multiple(1).with_minimum(1)).in_words()
             ),
         }
     }

@@ -76,9 +76,32 @@ impl WidthLimits {
     ///
     /// # Errors
     ///
-    /// [`MappingError::Limits`] for a minimum or multiple of 0, a share outside of 0 to 1, and a pattern that no layer
-    /// fits; those of [`Network::widths`]; [`MappingError::WidthCount`] where `original` has not one number for each width.
+    /// As [`of`](Self::of), and those of [`Network::widths`].
     pub(super) fn bounds(&self, network: &Network, original: &[usize]) -> Result<Bounds, MappingError> {
+        let widths = network.widths()?;
+        let mut names: Vec<Vec<&str>> = vec![Vec::new(); widths.len()];
+        for (layer, tie) in network.layers.iter().zip(&network.ties) {
+            for width in tie.input.into_iter().chain(tie.output) {
+                names[width].push(&layer.name);
+            }
+        }
+        self.of(widths, original, network.multiples(self.multiple), &names)
+    }
+
+    /// What they come to for `widths`, which had `original` channels before anything was pruned, have to be multiples of
+    /// `multiple`, and are known by any of their `names`.
+    ///
+    /// # Errors
+    ///
+    /// [`MappingError::Limits`] for a minimum or multiple of 0, a share outside of 0 to 1, and a pattern that no name
+    /// fits; [`MappingError::WidthCount`] where `original` has not one number for each width.
+    pub(crate) fn of(
+        &self,
+        widths: Vec<usize>,
+        original: &[usize],
+        multiple: Vec<usize>,
+        names: &[Vec<&str>],
+    ) -> Result<Bounds, MappingError> {
         let refuse = |what: String| Err(MappingError::Limits { what });
         if self.minimum == 0 || self.multiple == 0 {
             return refuse("a minimum and a multiple are 1 or more, and one of them is 0".into());
@@ -86,36 +109,32 @@ impl WidthLimits {
         if !(0.0..=1.0).contains(&self.share) {
             return refuse(format!("a share is a part from 0 to 1, and it is {}", self.share));
         }
-        let widths = network.widths()?;
         if original.len() != widths.len() {
             return Err(MappingError::WidthCount {
                 expected: widths.len(),
                 found: original.len(),
             });
         }
+        let least = |&width: &usize| self.minimum.max((width as f64 * self.share).ceil() as usize);
         let mut bounds = Bounds {
-            least: (original.iter())
-                .map(|&width| self.minimum.max((width as f64 * self.share).ceil() as usize))
-                .collect(),
-            multiple: network.multiples(self.multiple),
+            least: original.iter().map(least).collect(),
+            multiple,
             widest: widths,
         };
         for pattern in &self.hold {
             let mut met = false;
-            for (layer, tie) in network.layers.iter().zip(&network.ties) {
-                if fits(pattern, &layer.name) {
+            for (width, names) in names.iter().enumerate() {
+                if names.iter().any(|name| fits(pattern, name)) {
                     met = true;
-                    for width in tie.input.into_iter().chain(tie.output) {
-                        bounds.least[width] = bounds.widest[width];
-                    }
+                    bounds.least[width] = bounds.widest[width];
                 }
             }
             if !met {
-                let names = (network.layers.iter().take(3)).map(|layer| format!("`{}`", layer.name));
+                let known = names.iter().filter_map(|names| names.first());
+                let known: Vec<String> = known.take(3).map(|name| format!("`{name}`")).collect();
                 return refuse(format!(
-                    "no layer is called `{pattern}`: the names of {} are {}, ... (`*` stands for anything)",
-                    network.name,
-                    names.collect::<Vec<_>>().join(", ")
+                    "no layer with a free width is called `{pattern}`: they are called {}, ... (`*` stands for anything)",
+                    known.join(", ")
                 ));
             }
         }
@@ -123,9 +142,31 @@ impl WidthLimits {
     }
 }
 
+#[cfg(feature = "train")]
+impl WidthLimits {
+    /// What they keep, in words: nothing where they are the default.
+    pub(crate) fn in_words(&self) -> String {
+        let default = Self::default();
+        let mut words = String::new();
+        if self.multiple != default.multiple {
+            words += &format!(", in multiples of {}", self.multiple);
+        }
+        if self.minimum != default.minimum {
+            words += &format!(", at least {}", self.minimum);
+        }
+        if self.share != default.share {
+            words += &format!(", at least {} of each width", self.share);
+        }
+        if !self.hold.is_empty() {
+            words += &format!(", without {}", self.hold.join(", "));
+        }
+        words
+    }
+}
+
 /// What is allowed for each free width.
 #[derive(Debug, Clone)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     least: Vec<usize>,
     multiple: Vec<usize>,
     widest: Vec<usize>,

@@ -30,11 +30,15 @@
 mod check;
 mod found;
 mod labels;
+mod next;
 mod rank;
 mod ratio;
 mod rewrite;
 
 pub use found::{FixedChannels, FoundGroups, find_groups};
+pub use next::NextWidths;
 pub use rank::{Ranking, keep_largest};
+#[cfg(feature = "train")]
+pub(crate) use ratio::channels;
 pub use ratio::{Ratio, Scope};
 pub use rewrite::{Pruned, prune};
