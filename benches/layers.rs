@@ -11,7 +11,9 @@
 
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use vwc_sdk::quant::{Activation, Bits, QuantConv2dConfig, WeightQuantizer, composed, norm_pool_act};
+use vwc_sdk::quant::{
+    Activation, Bits, QuantConv2dConfig, WeightQuantizer, composed, composed_block, norm_pool_act,
+};
 
 const BATCH: usize = 128;
 
@@ -96,8 +98,8 @@ fn layers(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new("composed", &name), |bencher| {
                 bencher.iter(|| {
                     let weight = composed::quantize_weight(conv.weight.val(), bits);
-                    let x = composed::norm_pool_act(x.clone(), None, false, &act);
-                    composed::conv2d(x, weight, None, conv.stride, conv.padding).backward()
+                    let x = composed_block::norm_pool_act(x.clone(), None, false, &act);
+                    composed_block::conv2d(x, weight, None, conv.stride, conv.padding).backward()
                 });
             });
         }

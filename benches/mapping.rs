@@ -4,7 +4,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use vwc_sdk::mapping::{
-    ConvLayer, MappingConfig, Method, Network, PimArray, map_layer,
+    ConvLayer, MappingConfig, Method, Network, PimArray, WidthLimits, map_layer,
     pareto::pareto_front,
     presets::{network, preset_names},
     sweep,
@@ -96,7 +96,7 @@ fn fronts(criterion: &mut Criterion) {
         let config = MappingConfig::new(array.parse().expect("a size"));
         let network = network(name).expect("a preset");
         group.bench_function(name, |bencher| {
-            bencher.iter(|| pareto_front(&network, &config).expect("a front"));
+            bencher.iter(|| pareto_front(&network, &config, &WidthLimits::default()).expect("a front"));
         });
     }
 }

@@ -6,7 +6,7 @@ use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Device, Tensor, activation::relu};
 use vwc_sdk::mapping::{MappingConfig, Method, PimArray, map_network};
-use vwc_sdk::models::conv_layers;
+use vwc_sdk::module::conv_layers;
 use vwc_sdk::report::layer_table;
 
 #[derive(Module, Debug)]

@@ -1,8 +1,10 @@
+//! The crate's error, which takes in those of its modules.
+
 use std::path::PathBuf;
 
 use crate::crossbar::CrossbarError;
+use crate::formats::PlanError;
 use crate::mapping::MappingError;
-use crate::report::PlanError;
 use crate::report::plot::PlotError;
 
 /// Prints errors as their sentences where Rust asks for their debug form: what `fn main() -> Result<(), Error>` and `unwrap`

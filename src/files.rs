@@ -1,7 +1,8 @@
-//! Files that are replaced as a whole: whoever reads one finds what was there before, or all of the new.
+//! Files that are replaced as a whole: whoever reads one finds what was there before, or all of the new. And files that are
+//! read up to a limit.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, FileType, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -138,6 +139,37 @@ pub(crate) fn with_sorted_header(bytes: Vec<u8>) -> Vec<u8> {
     let mut header = serde_json::to_vec(&header).expect("it was JSON before");
     header.resize(header.len().next_multiple_of(8), b' ');
     [&(header.len() as u64).to_le_bytes()[..], &header, numbers].concat()
+}
+
+/// The bytes of the file at `path`; nothing where there are more than `limit`: a file may be longer than
+/// memory, and a device never ends. A pipe is read as a file is.
+///
+/// # Errors
+///
+/// Where it cannot be read, and where it is a folder or a device.
+pub(crate) fn read_up_to(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = File::open(path)?;
+    let kind = file.metadata()?.file_type();
+    if !kind.is_file() && !is_pipe(kind) {
+        let what = if kind.is_dir() { "folder" } else { "device" };
+        let why = format!("it is a {what}: give a file");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= limit).then_some(bytes))
+}
+
+#[cfg(unix)]
+fn is_pipe(kind: FileType) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+
+    kind.is_fifo() || kind.is_socket()
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_: FileType) -> bool {
+    false
 }
 
 /// A point at which tests have something go wrong: they set `VWC_SDK_KILL_AT=7` to have the program killed at the seventh point,

@@ -11,12 +11,16 @@ pub mod cli;
 pub mod crossbar;
 mod error;
 mod files;
+pub mod formats;
 pub mod guide;
 pub mod mapping;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 #[cfg(feature = "packed")]
 pub mod packed;
+#[cfg(any(feature = "train", feature = "onnx"))]
+mod panics;
+mod pattern;
 #[cfg(any(feature = "train", feature = "packed"))]
 mod picture;
 pub mod report;
@@ -31,15 +35,17 @@ mod kernels;
 #[cfg(feature = "train")]
 pub mod models;
 #[cfg(feature = "train")]
+pub mod module;
+#[cfg(feature = "train")]
 pub mod prune;
 #[cfg(feature = "train")]
 pub mod pytorch;
 #[cfg(feature = "train")]
 pub mod quant;
 #[cfg(feature = "train")]
-pub mod simulate;
+pub mod selfcheck;
 #[cfg(feature = "train")]
-mod trace;
+pub mod simulate;
 #[cfg(feature = "train")]
 pub mod train;
 

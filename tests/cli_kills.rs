@@ -11,7 +11,8 @@ use std::process::Output;
 
 use burn::tensor::{Device, TensorData};
 use serde_json::Value;
-use vwc_sdk::models::{Parameters, ResNet20Config};
+use vwc_sdk::models::ResNet20Config;
+use vwc_sdk::module::Parameters;
 use vwc_sdk::train::RunDir;
 
 #[path = "common/place.rs"]

@@ -14,8 +14,9 @@ use common::{devices, values};
 use place::Place;
 use tempfile::TempDir;
 use vwc_sdk::data::{PictureDataset, PictureLoader, Resize, Splits, synthetic};
-use vwc_sdk::device::{CHECKS, DeviceKind, check};
+use vwc_sdk::device::DeviceKind;
 use vwc_sdk::models::{Cnn8Config, NetworkConfig, Vgg13Config};
+use vwc_sdk::selfcheck::{CHECKS, check};
 use vwc_sdk::train::{EpochMetrics, FitOptions, Recipe, RunDir, Schedule, fit, initial};
 use vwc_sdk::{DeviceName, Error};
 

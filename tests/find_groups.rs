@@ -20,11 +20,9 @@ use burn::tensor::module::conv2d;
 use burn::tensor::ops::{ConvOptions, PadMode};
 use burn::tensor::{Device, Int, Tensor, TensorData, s};
 use common::{assert_close, noise, tensor, values};
-use vwc_sdk::mapping::{ConvLayer, MappingConfig, PimArray};
-use vwc_sdk::models::{
-    BlockOrder, ChannelGroup, Cnn8, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config,
-    Vgg13Config, conv_layers,
-};
+use vwc_sdk::mapping::{ConvLayer, MappingConfig, PimArray, WidthLimits};
+use vwc_sdk::models::{BlockOrder, Cnn8, Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
+use vwc_sdk::module::{ChannelGroup, Parameters, conv_layers};
 use vwc_sdk::prune::{FoundGroups, Ranking, Ratio, find_groups, prune};
 use vwc_sdk::quant::{Bits, WeightQuantizer};
 use vwc_sdk::train::next_widths;
@@ -1255,13 +1253,14 @@ fn filled_alike<C: NetworkConfig>(config: &C) {
     let mut changed = false;
     for array in [[256, 512], [512, 256]] {
         let mapping = MappingConfig::new(PimArray::new(array[0], array[1]).unwrap()).with_weight_bits(2);
-        let Ok(declared) = next_widths(&network, &mapping) else {
-            assert!(found.next_widths(&mapping).is_err(), "{}", C::NAME);
+        let limits = WidthLimits::default();
+        let Ok(declared) = next_widths(&network, &mapping, &limits) else {
+            assert!(found.next_widths(&mapping, &limits).is_err(), "{}", C::NAME);
             continue;
         };
-        changed |= declared.is_some();
-        let declared = declared.unwrap_or_else(|| config.widths());
-        let widths = found.next_widths(&mapping).unwrap();
+        changed |= declared.widths.is_some();
+        let declared = declared.widths.unwrap_or_else(|| config.widths());
+        let widths = found.next_widths(&mapping, &limits).unwrap().widths;
         let widths = widths.unwrap_or_else(|| found.iter().map(|group| group.channels).collect());
         for (group, &expected) in network.channel_groups().iter().zip(&declared) {
             let n = found.iter().position(|found| slices(found) == slices(group));
@@ -1269,7 +1268,7 @@ fn filled_alike<C: NetworkConfig>(config: &C) {
         }
     }
     assert!(changed, "{}", C::NAME);
-    let ratio = Ratio::new(0.3).with_multiple(2);
+    let ratio = Ratio::new(0.3).with_limits(WidthLimits::default().with_multiple(2));
     let expected = ratio.widths(&network, Ranking::L1).unwrap();
     let widths = found.widths(&network, &ratio, Ranking::L1).unwrap();
     for (group, &expected) in network.channel_groups().iter().zip(&expected) {
@@ -1293,13 +1292,18 @@ fn widths_that_fill_an_array_are_found_for_any_module() {
         last: conv(72, 2, 1),
     };
     let groups = find_groups(&net, [1, 3, 8, 8], Dense::forward).unwrap();
-    let widths = groups.next_widths(&mapping).unwrap().unwrap();
+    let widths = groups
+        .next_widths(&mapping, &WidthLimits::default())
+        .unwrap()
+        .widths
+        .unwrap();
     assert!(widths[0] < 43 && widths[1..] == [20, 9], "{widths:?}");
     groups.prune(&net, &widths, Ranking::L1, Dense::forward).unwrap();
     for multiple in [1, 2] {
         let net = Separable::new(5, multiple, 6);
         let groups = find_groups(&net, [1, 3, 8, 8], Separable::forward).unwrap();
-        assert_eq!(groups.next_widths(&mapping).unwrap(), None);
+        let next = groups.next_widths(&mapping, &WidthLimits::default()).unwrap();
+        assert_eq!(next.widths, None);
     }
 }
 

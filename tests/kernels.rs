@@ -7,8 +7,8 @@ use burn::optim::Optimizer;
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use proptest::prelude::*;
 use vwc_sdk::quant::{
-    Activation, Bits, QuantConv2dConfig, WeightQuantizer, composed, conv_norm_pool_act, conv2d, dropout,
-    norm_pool_act, quantize_weight,
+    Activation, Bits, QuantConv2dConfig, WeightQuantizer, composed, composed_block, conv_norm_pool_act,
+    conv2d, dropout, norm_pool_act, quantize_weight,
 };
 use vwc_sdk::train::Adam;
 
@@ -82,7 +82,7 @@ fn conv_agrees(
         let output = if kernels {
             conv2d(args.0, args.1, args.2, stride, padding)
         } else {
-            composed::conv2d(args.0, args.1, args.2, stride, padding)
+            composed_block::conv2d(args.0, args.1, args.2, stride, padding)
         };
         let grads = weighed_sum(&output).backward();
         let bias = bias.map(|bias| bias.grad(&grads).unwrap());
@@ -232,7 +232,7 @@ fn norm_pool_and_activation_agree() {
                 let y = if kernels {
                     norm_pool_act(x.clone(), used, pool, &act)
                 } else {
-                    composed::norm_pool_act(x.clone(), used, pool, &act)
+                    composed_block::norm_pool_act(x.clone(), used, pool, &act)
                 };
                 let grads = weighed_sum(&y).backward();
                 let affine =
@@ -278,8 +278,8 @@ fn convolution_and_pool_in_one_agree() {
                     conv_norm_pool_act(x.clone(), &conv, None, true, &act)
                 } else {
                     let bias = conv.bias.as_ref().map(Param::val);
-                    let y = composed::conv2d(x.clone(), conv.weight.val(), bias, [1; 2], [padding; 2]);
-                    composed::norm_pool_act(y, None, true, &act)
+                    let y = composed_block::conv2d(x.clone(), conv.weight.val(), bias, [1; 2], [padding; 2]);
+                    composed_block::norm_pool_act(y, None, true, &act)
                 };
                 let grads = weighed_sum(&y).backward();
                 let bias = conv.bias.as_ref().unwrap().val().grad(&grads).unwrap();
@@ -341,7 +341,7 @@ fn quantised_conv_agrees(
             conv.forward(x.clone())
         } else {
             let weight = composed::quantize_weight(conv.weight.val(), weight_bits);
-            composed::conv2d(x.clone(), weight, None, [stride; 2], [padding; 2])
+            composed_block::conv2d(x.clone(), weight, None, [stride; 2], [padding; 2])
         };
         let grads = weighed_sum(&y).backward();
         let weight = conv.weight.val().grad(&grads).unwrap();
@@ -385,7 +385,7 @@ fn a_quantised_convolution_takes_any_input() {
         let y = conv.forward(full(value)).into_data().try_to_vec::<f32>().unwrap();
         assert!(y.iter().all(|y| !y.is_finite()), "{value}: {y:?}");
     }
-    let expected = composed::conv2d(full(-1e9), conv.quantized_weight(), None, [1; 2], [1; 2]);
+    let expected = composed_block::conv2d(full(-1e9), conv.quantized_weight(), None, [1; 2], [1; 2]);
     assert!(apart(&conv.forward(full(-1e9)), &expected) < 1e-5);
     assert_eq!(conv.forward(full(0.0)).abs().max().into_scalar::<f32>(), 0.0);
 }
@@ -411,7 +411,7 @@ fn trained_norms_agree_in_evaluation() {
         for pool in [false, true] {
             let x = leaf([3, 21, 5, 7], 4).inner();
             let found = norm_pool_act(x.clone(), Some(&norm), pool, &act);
-            assert!(apart(&found, &composed::norm_pool_act(x, Some(&norm), pool, &act)) < 1e-5);
+            assert!(apart(&found, &composed_block::norm_pool_act(x, Some(&norm), pool, &act)) < 1e-5);
         }
     }
 }
@@ -516,8 +516,8 @@ fn the_same_parameter_may_be_used_twice() {
     let found = weight.grad(&grads).unwrap();
 
     let reference = Tensor::from_data(weight.to_data(), &device()).require_grad();
-    let once = composed::conv2d(x, reference.clone(), None, [1, 1], [1, 1]);
-    let twice = composed::conv2d(once, reference.clone(), None, [1, 1], [1, 1]);
+    let once = composed_block::conv2d(x, reference.clone(), None, [1, 1], [1, 1]);
+    let twice = composed_block::conv2d(once, reference.clone(), None, [1, 1], [1, 1]);
     let grads = weighed_sum(&twice).backward();
     assert!(apart(&found, &reference.grad(&grads).unwrap()) < 1e-5);
 }

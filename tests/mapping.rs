@@ -4,8 +4,8 @@
 use proptest::{prelude::*, test_runner::RngSeed};
 use vwc_sdk::mapping::{
     Accounting, ConvLayer, Mapping, MappingConfig, MappingError, Method, Network, PimArray, Placement, Plan,
-    Search, Tie, Widths,
-    channels::{apply_widths, network_rounds, rcp_round, rcp_rounds, stage_round},
+    Search, Tie, WidthLimits, Widths,
+    channels::{KeptReason, apply_widths, network_rounds, rcp_round, rcp_rounds, stage_round},
     lower_bound, map_layer, map_network,
     pareto::{ParetoPoint, pareto_front},
     presets::{
@@ -619,7 +619,13 @@ fn rounds_without_end_are_refused() {
     // One row: a tile is one channel, and each round takes one away.
     let layer = |n: usize| ConvLayer::square(format!("l{n}"), 1, 1, 5000 - 4 * n, 5000 - 4 * (n + 1));
     let network = Network::chain("long", (0..1000).map(layer).collect());
-    let error = network_rounds(&network, &MappingConfig::new(array(1, 1)), usize::MAX).unwrap_err();
+    let error = network_rounds(
+        &network,
+        &MappingConfig::new(array(1, 1)),
+        &WidthLimits::default(),
+        usize::MAX,
+    )
+    .unwrap_err();
     assert!(
         error
             .to_string()
@@ -869,7 +875,7 @@ fn networks_say_which_widths_are_tied() {
     for name in ["resnet20-0", "resnet20-x", "resnet20-999999999"] {
         assert!(network(name).is_err());
     }
-    let error = network("resnet50").unwrap().widths().unwrap_err();
+    let error = network("densenet40").unwrap().widths().unwrap_err();
     assert!(
         error.to_string().contains("does not say which widths may change"),
         "{error}"
@@ -890,18 +896,139 @@ fn networks_say_which_widths_are_tied() {
 }
 
 #[test]
+fn networks_with_bottlenecks_are_pruned() {
+    // A residual stage is one width, whatever its blocks do inside; of a depthwise convolution both sides are one.
+    assert_eq!(
+        network("resnet18").unwrap().widths().unwrap(),
+        [64, 64, 64, 128, 128, 128, 256, 256, 256, 512, 512, 512]
+    );
+    assert_eq!(
+        network("resnet50").unwrap().widths().unwrap()[..7],
+        [64, 64, 64, 256, 64, 64, 64]
+    );
+    let mobilenet = network("mobilenet-v2").unwrap();
+    assert_eq!(
+        mobilenet.widths().unwrap()[..8],
+        [32, 16, 96, 24, 144, 144, 32, 192]
+    );
+    for name in ["resnet18", "resnet50", "mobilenet-v2"] {
+        let network = network(name).unwrap();
+        for size in [128, 256, 512] {
+            let config = MappingConfig::new(array(size, size));
+            let rounds = network_rounds(&network, &config, &WidthLimits::default(), usize::MAX).unwrap();
+            let pruned = rounds.networks.last().unwrap();
+            let [before, after] =
+                [&network, pruned].map(|it| total(&map_network(&it.layers, Method::VwSdk, &config).unwrap()));
+            assert!(after < before, "{name} on {size}: {after} of {before} cycles");
+            // A stage that widens before it narrows goes on doing so.
+            let (from, to) = (network.widths().unwrap(), pruned.widths().unwrap());
+            assert!(
+                from.iter().zip(&to).all(|(from, to)| 2 * to > *from),
+                "{name} on {size}: {to:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_narrowed_is_kept_and_named() {
+    // Its only tile would go. The published round has no answer.
+    let chain = vec![
+        ConvLayer::square("a", 8, 3, 3, 8),
+        ConvLayer::square("b", 6, 3, 8, 4),
+        ConvLayer::square("c", 4, 3, 4, 4),
+    ];
+    let config = MappingConfig::new(array(1024, 1024));
+    let network = Network::chain("chain", chain);
+    let rounds = network_rounds(&network, &config, &WidthLimits::default(), 10).unwrap();
+    assert!(rounds.networks.is_empty());
+    let [kept] = &rounds.kept[..] else {
+        panic!("{:?}", rounds.kept)
+    };
+    assert_eq!((kept.channels, kept.reason), (8, KeptReason::OnlyTile));
+    assert!(
+        kept.to_string().contains("8 channels that layer `b` reads stay"),
+        "{kept}"
+    );
+    // Read by groups alone, or not at all.
+    let tie = |input, output| Tie { input, output };
+    let network = Network::tied(
+        "groups",
+        vec![
+            ConvLayer::square("a", 8, 3, 3, 8),
+            ConvLayer::square("b", 6, 3, 8, 12).with_groups(4),
+        ],
+        vec![tie(None, Some(0)), tie(Some(0), Some(1))],
+    );
+    let rounds = network_rounds(&network, &config, &WidthLimits::default(), 10).unwrap();
+    let kept: Vec<_> = rounds
+        .kept
+        .iter()
+        .map(|it| (it.layer.as_str(), it.reason))
+        .collect();
+    assert_eq!(kept, [("b", KeptReason::Grouped), ("b", KeptReason::NotRead)]);
+    // Two names for one width.
+    let mut wrong = network;
+    wrong.layers[1] = ConvLayer::square("b", 6, 3, 8, 8).with_groups(8);
+    let error = wrong.widths().unwrap_err().to_string();
+    assert!(
+        error.contains("layer `b` has a group for each channel"),
+        "{error}"
+    );
+}
+
+#[test]
+fn limits_out_of_range_are_refused() {
+    let none = WidthLimits::default;
+    for (limits, says) in [
+        (none().with_minimum(0), "1 or more"),
+        (none().with_multiple(0), "1 or more"),
+        (none().with_share(1.5), "a part from 0 to 1"),
+        (none().with_share(f64::NAN), "a part from 0 to 1"),
+        (
+            none().with_hold("conv9"),
+            "no layer with a free width is called `conv9`",
+        ),
+    ] {
+        let network = network("cnn8").unwrap();
+        let config = cnn8_config(Search::Exact);
+        for error in [
+            network_rounds(&network, &config, &limits, 1).unwrap_err(),
+            pareto_front(&network, &config, &limits).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+}
+
+#[test]
 fn rounds_of_a_network_are_those_of_its_chain() {
     for search in [Search::Exact, Search::Published] {
         let config = cnn8_config(search);
         let chain = rcp_rounds(&cnn8(), &config, 10).unwrap();
-        let network = network_rounds(&network("cnn8").unwrap(), &config, 10).unwrap();
-        let layers: Vec<_> = network.into_iter().map(|network| network.layers).collect();
+        let network =
+            network_rounds(&network("cnn8").unwrap(), &config, &WidthLimits::default(), 10).unwrap();
+        let layers: Vec<_> = network
+            .networks
+            .into_iter()
+            .map(|network| network.layers)
+            .collect();
         assert_eq!(layers, chain);
     }
 }
 
-/// Every point by trying all widths.
-fn front_by_force(network: &Network, config: &MappingConfig) -> Vec<(usize, u64)> {
+/// Whether limits without holds allow what was narrowed.
+fn allowed(limits: &WidthLimits, from: &[usize], to: &[usize]) -> bool {
+    from.iter().zip(to).all(|(&from, &to)| {
+        to == from
+            || (to >= limits.minimum
+                && to as f64 >= limits.share * from as f64
+                && to.is_multiple_of(limits.multiple))
+    })
+}
+
+/// Every point by trying all widths that are allowed.
+fn front_by_force(network: &Network, config: &MappingConfig, limits: &WidthLimits) -> Vec<(usize, u64)> {
     let widths = network.widths().unwrap();
     let mut all = Vec::new();
     let mut next = vec![1; widths.len()];
@@ -912,7 +1039,9 @@ fn front_by_force(network: &Network, config: &MappingConfig) -> Vec<(usize, u64)
         let kept = outputs
             .filter(|(_, tie)| tie.output.is_some())
             .map(|(layer, _)| layer.out_channels);
-        all.push((kept.sum::<usize>(), cycles));
+        if allowed(limits, &widths, &next) {
+            all.push((kept.sum::<usize>(), cycles));
+        }
         let Some(index) = (0..widths.len()).find(|&index| next[index] < widths[index]) else {
             break;
         };
@@ -944,13 +1073,17 @@ fn points(network: &Network, front: &[ParetoPoint], config: &MappingConfig) -> V
 fn the_front_of_cnn8_holds_networks_better_than_the_published_ones() {
     let config = cnn8_config(Search::Exact);
     let network = network("cnn8").unwrap();
-    let front = pareto_front(&network, &config).unwrap();
+    let front = pareto_front(&network, &config, &WidthLimits::default()).unwrap();
     points(&network, &front, &config);
     assert_eq!(
         (front[0].widths.as_slice(), front[0].cycles),
         (&[24, 32, 32, 64, 64, 64][..], 311)
     );
-    for round in network_rounds(&network, &cnn8_config(Search::Published), 10).unwrap() {
+    let published = cnn8_config(Search::Published);
+    for round in network_rounds(&network, &published, &WidthLimits::default(), 10)
+        .unwrap()
+        .networks
+    {
         let cycles = total(&map_network(&round.layers, Method::VwSdk, &config).unwrap());
         let channels: usize = round.widths().unwrap().iter().sum();
         let as_fast = front.iter().find(|point| point.cycles <= cycles).unwrap();
@@ -970,7 +1103,7 @@ fn widths_that_branch_have_no_front() {
     };
     let layers = vec![layer("a"), layer("b"), layer("skip")];
     let network = Network::tied("branch", layers, vec![tie(0, 1), tie(1, 2), tie(0, 2)]);
-    let error = pareto_front(&network, &cnn8_config(Search::Exact)).unwrap_err();
+    let error = pareto_front(&network, &cnn8_config(Search::Exact), &WidthLimits::default()).unwrap_err();
     assert!(
         error
             .to_string()
@@ -1217,6 +1350,16 @@ fn cheapest(total: u64, cost: impl Fn(u64) -> u64) -> u64 {
     best[total as usize]
 }
 
+/// Limits of widths, without holds.
+fn limits() -> impl Strategy<Value = WidthLimits> {
+    (1..6_usize, 0..4_u8, 1..5_usize).prop_map(|(minimum, share, multiple)| {
+        WidthLimits::default()
+            .with_minimum(minimum)
+            .with_share(f64::from(share) / 4.0)
+            .with_multiple(multiple)
+    })
+}
+
 proptest! {
     #![proptest_config(deterministic())]
 
@@ -1332,6 +1475,7 @@ proptest! {
         input in 3..12_usize,
         staged: bool,
         config in configs(),
+        limits in limits(),
     ) {
         let config = config.with_search(Search::Exact);
         let conv = |from, to| ConvLayer::square("random", input, 3, from, to).with_padding(1);
@@ -1345,11 +1489,62 @@ proptest! {
             let [a, b, c, d] = widths;
             Network::chain("chain", vec![conv(3, a), conv(a, b), conv(b, c), conv(c, d)])
         };
-        let Ok(front) = pareto_front(&network, &config) else {
+        let Ok(front) = pareto_front(&network, &config, &limits) else {
             prop_assert!(map_network(&network.layers, Method::VwSdk, &config).is_err());
             return Ok(());
         };
-        prop_assert_eq!(points(&network, &front, &config), front_by_force(&network, &config));
+        prop_assert_eq!(points(&network, &front, &config), front_by_force(&network, &config, &limits));
+    }
+
+    #[test]
+    fn rounds_of_any_network_come_to_rest_within_their_limits(
+        widths in prop::array::uniform5(1..70_usize),
+        input in 1..20_usize,
+        config in configs(),
+        limits in limits(),
+        hold: bool,
+    ) {
+        // A bottleneck of a depthwise convolution with a residual addition, and a tail that reads it.
+        let [stem, wide, out, tail, last] = widths;
+        let conv = |name: &str, kernel, from, to| {
+            ConvLayer::square(name, input, kernel, from, to).with_padding(kernel / 2)
+        };
+        let layers = vec![
+            conv("stem", 3, 3, stem),
+            conv("block.expand", 1, stem, wide),
+            conv("block.depthwise", 3, wide, wide).with_groups(wide),
+            conv("block.project", 1, wide, stem),
+            conv("narrow", 1, stem, out),
+            conv("tail", 3, out, tail),
+            conv("last", 1, tail, last),
+        ];
+        let ties = [(None, Some(0)), (Some(0), Some(1)), (Some(1), Some(1)), (Some(1), Some(0)),
+            (Some(0), Some(2)), (Some(2), Some(3)), (Some(3), None)];
+        let network = Network::tied("any", layers, ties.map(|(input, output)| Tie { input, output }).to_vec());
+        let limits = if hold { limits.with_hold("block.*") } else { limits };
+        // A kernel may not fit the array at all.
+        let Ok(rounds) = network_rounds(&network, &config, &limits, usize::MAX) else { return Ok(()) };
+        let mut before = network.widths().unwrap();
+        let from = before.clone();
+        for round in &rounds.networks {
+            let after = round.widths().unwrap();
+            prop_assert!(before.iter().zip(&after).all(|(before, after)| after <= before));
+            prop_assert_ne!(&before, &after);
+            prop_assert!(allowed(&limits, &from, &after), "{:?} -> {:?}", from, after);
+            prop_assert_eq!(round.layers[2].groups, round.layers[2].in_channels);
+            if hold {
+                prop_assert_eq!(&after[..2], &from[..2]);
+            }
+            before = after;
+        }
+        // Each of them can be mapped, and another round changes nothing.
+        let rest = rounds.networks.last().unwrap_or(&network);
+        prop_assert!(map_network(&rest.layers, Method::VwSdk, &config).is_ok());
+        let again = network_rounds(rest, &config, &limits, 1).unwrap();
+        prop_assert!(limits.share > 0.0 || again.networks.is_empty());
+        for kept in &rounds.kept {
+            prop_assert_eq!(kept.channels, before[kept.width]);
+        }
     }
 
     #[test]

@@ -240,7 +240,7 @@ fn every_parameter_has_a_name_in_pytorch() {
         let network = config.init(&Device::default());
         let mut ours: Vec<_> = network.torch_names().into_iter().map(|name| name.path).collect();
         let mut theirs: Vec<_> = network.torch_names().into_iter().map(|name| name.torch).collect();
-        let parameters = vwc_sdk::models::Parameters::of(&network);
+        let parameters = vwc_sdk::module::Parameters::of(&network);
         ours.sort();
         assert_eq!(ours, parameters.iter().map(|(path, _)| path).collect::<Vec<_>>());
         theirs.sort();

@@ -9,7 +9,8 @@ use std::convert::Infallible;
 use burn::tensor::{Device, Tensor, TensorData};
 use common::noise;
 use vwc_sdk::data::{Normalization, PictureBatcher, PictureItem, PictureSpec};
-use vwc_sdk::models::{BlockOrder, Cnn8Config, Network, Parameters, ResNet20Config, Vgg13Config};
+use vwc_sdk::models::{BlockOrder, Cnn8Config, Network, ResNet20Config, Vgg13Config};
+use vwc_sdk::module::Parameters;
 use vwc_sdk::packed::{Freeze, Machine, Session};
 use vwc_sdk::quant::Bits;
 

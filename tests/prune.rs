@@ -10,10 +10,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use common::{assert_close, devices, noise, tensor, values};
 use proptest::prelude::*;
 use vwc_sdk::Error;
-use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, presets};
-use vwc_sdk::models::{
-    BlockOrder, Cnn8, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
-};
+use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, WidthLimits, presets};
+use vwc_sdk::models::{BlockOrder, Cnn8, Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
+use vwc_sdk::module::Parameters;
 use vwc_sdk::prune::{Ranking, Ratio, Scope, keep_largest, prune};
 use vwc_sdk::train::{Round, next_widths};
 
@@ -370,6 +369,10 @@ fn rankings_are_what_they_are_called() {
     assert!("l3".parse::<Ranking>().is_err() && "random:x".parse::<Ranking>().is_err());
 }
 
+fn limits() -> WidthLimits {
+    WidthLimits::default()
+}
+
 #[test]
 fn ratios_keep_multiples_and_minima() {
     let device = Device::default();
@@ -378,21 +381,36 @@ fn ratios_keep_multiples_and_minima() {
     assert_eq!(widths(Ratio::new(0.0)), [24, 32, 32, 64, 64, 64, 256]);
     assert_eq!(widths(Ratio::new(0.25)), [18, 24, 24, 48, 48, 48, 192]);
     assert_eq!(
-        widths(Ratio::new(0.3).with_multiple(8)),
+        widths(Ratio::new(0.3).with_limits(limits().with_multiple(8))),
         [24, 24, 24, 48, 48, 48, 184]
     );
     assert_eq!(
-        widths(Ratio::new(0.9).with_minimum(10)),
+        widths(Ratio::new(0.9).with_limits(limits().with_minimum(10))),
         [10, 10, 10, 10, 10, 10, 26]
     );
     // Not more than there are, whatever multiple or minimum.
     assert_eq!(
-        widths(Ratio::new(0.5).with_multiple(100)),
+        widths(Ratio::new(0.5).with_limits(limits().with_multiple(100))),
         [24, 32, 32, 64, 64, 64, 200]
     );
     assert_eq!(
-        widths(Ratio::new(0.5).with_minimum(1000)),
+        widths(Ratio::new(0.5).with_limits(limits().with_minimum(1000))),
         [24, 32, 32, 64, 64, 64, 256]
+    );
+
+    // By the name of a group, and by the path of a weight.
+    let held = limits().with_share(0.75).with_hold("conv2").with_hold("convs.4");
+    assert_eq!(
+        widths(Ratio::new(0.5).with_limits(held)),
+        [18, 32, 24, 64, 64, 48, 192]
+    );
+    // The share of a network that was pruned before is one of the original's widths.
+    let pruned = Ratio::new(0.5).with_limits(limits().with_share(0.5));
+    assert_eq!(
+        pruned
+            .widths_from(&network, &[48, 64, 32, 64, 64, 64, 256], Ranking::L1)
+            .unwrap(),
+        [24, 32, 16, 32, 32, 32, 128]
     );
 
     let global = Ratio::new(0.5).with_scope(Scope::Network);
@@ -416,8 +434,9 @@ fn ratios_keep_multiples_and_minima() {
         Ratio::new(1.0),
         Ratio::new(-0.1),
         Ratio::new(f64::NAN),
-        Ratio::new(0.1).with_multiple(0),
-        Ratio::new(0.1).with_minimum(0),
+        Ratio::new(0.1).with_limits(limits().with_multiple(0)),
+        Ratio::new(0.1).with_limits(limits().with_minimum(0)),
+        Ratio::new(0.1).with_limits(limits().with_hold("conv77")),
     ] {
         assert!(bad.widths(&network, Ranking::L1).is_err(), "{bad}");
     }
@@ -431,12 +450,15 @@ fn one_round_on_the_live_resnet20_gives_the_published_table() {
         .with_weight_bits(2)
         .with_accounting(Accounting::AsPublished);
     let network = config.init(&device);
-    let widths = next_widths(&network, &mapping).unwrap().unwrap();
+    let widths = next_widths(&network, &mapping, &limits())
+        .unwrap()
+        .widths
+        .unwrap();
     assert_eq!(widths, [42, 42, 42, 42, 112, 112, 112, 112, 224, 224, 224, 224]);
     let pruned = prune(&network, &config, &widths, Ranking::L1).unwrap();
     assert_eq!(pruned.config.widths, [42, 112, 224]);
     assert_eq!(
-        next_widths(&pruned.network, &mapping).unwrap(),
+        next_widths(&pruned.network, &mapping, &limits()).unwrap().widths,
         None,
         "nothing is left to prune"
     );

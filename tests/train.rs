@@ -18,7 +18,8 @@ use vwc_sdk::data::{
     Augment, Normalization, PictureDataset, PictureItem, PictureLoader, Resize, Splits, cifar10, synthetic,
 };
 use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, Search};
-use vwc_sdk::models::{Cnn8, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config};
+use vwc_sdk::models::{Cnn8, Cnn8Config, Network, NetworkConfig, ResNet20Config};
+use vwc_sdk::module::Parameters;
 use vwc_sdk::prune::{Ranking, prune};
 use vwc_sdk::train::{
     EpochMetrics, Fit, FitOptions, Interrupter, OptimizerKind, Recipe, Round, RoundsConfig, RunDir, Schedule,

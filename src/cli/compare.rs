@@ -4,6 +4,7 @@ use std::{collections::HashSet, path::PathBuf};
 
 use clap::Args;
 
+use super::choice::choice;
 use super::{
     map::{MapError, note_shared_cells},
     network::NetworkArg,
@@ -14,7 +15,7 @@ use crate::{
     report::{
         compare_table,
         plot::{CyclesPanel, MAX_PANELS, cycles_by_method},
-        sweep_csv, sweep_reasons, sweep_rows, sweep_table,
+        sweep_csv, sweep_notes, sweep_reasons, sweep_rows, sweep_table,
     },
     text,
 };
@@ -36,7 +37,7 @@ pub struct CompareArgs {
     pub array: Vec<PimArray>,
 
     /// Methods, with commas between them [default: all].
-    #[arg(long, value_enum, value_delimiter = ',')]
+    #[arg(long, value_parser = choice::<Method>(), value_delimiter = ',')]
     pub method: Vec<Method>,
 
     /// Everything else that decides a mapping.
@@ -79,7 +80,7 @@ pub struct SweepArgs {
     pub cols: Vec<usize>,
 
     /// Methods, with commas between them.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "vw-sdk")]
+    #[arg(long, value_parser = choice::<Method>(), value_delimiter = ',', default_value = "vw-sdk")]
     pub method: Vec<Method>,
 
     /// Everything else that decides a mapping.
@@ -221,6 +222,9 @@ pub fn run_sweep(args: &SweepArgs) -> Result<(), MapError> {
 fn csv(points: &[SweepPoint]) -> String {
     for reason in sweep_reasons(points) {
         say!("not mapped: {reason}");
+    }
+    for note in sweep_notes(points) {
+        say!("note: {note}");
     }
     sweep_csv(points)
 }

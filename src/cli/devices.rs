@@ -5,8 +5,9 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use crate::device::{self, CHECKS, Check, DeviceKind, Verdict, check};
+use crate::device::{self, DeviceKind};
 use crate::report::{Look, styled_table};
+use crate::selfcheck::{CHECKS, Check, Verdict, check};
 use crate::{DeviceName, Error};
 
 /// List the devices that this build can compute on, those that are found, and whether they compute what the CPU does.

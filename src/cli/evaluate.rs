@@ -7,9 +7,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::choice::choice;
 use super::{
     networks::{JobNetwork, NetworkKind, with_network},
-    options::{Format, adc_bits, deviation, plot_path, share},
+    options::{Format, adc_bits, plot_path, share, zero_or_more},
     pictures::TestPictureArgs,
 };
 use crate::crossbar::Device;
@@ -50,7 +51,7 @@ pub struct EvaluateArgs {
     pub cell_bits: u32,
 
     /// How the weights are laid out on the arrays.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = choice::<Method>(), default_value_t)]
     pub method: Method,
 
     /// Bits of the analogue-to-digital converters, the sign among them, with commas between them; 0 for exact ones.
@@ -71,7 +72,7 @@ pub struct EvaluateArgs {
         value_name = "PART",
         value_delimiter = ',',
         default_value = "0",
-        value_parser = deviation,
+        value_parser = zero_or_more,
         allow_negative_numbers = true,
         help_heading = "Faults"
     )]

@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::data::dataloader::batcher::Batcher;
-use burn::data::dataset::{Dataset, transform::Mapper};
 use clap::{Args, ValueEnum};
 
+use super::choice::choice;
 use super::networks::{JobNetwork, NetworkKind, with_network};
 use super::pictures::TestPictureArgs;
-use crate::data::{PictureBatcher, PictureSpec, Resize, check_names};
+use crate::data::check_names;
 use crate::models::{Network, NetworkConfig as _};
-use crate::packed::{Freeze, Model, PackedError, Session};
+use crate::packed::{Freeze, Model, PackedError, compare};
 use crate::pytorch::{Weights, save_safetensors};
 use crate::train::{Evaluation, RunConfig, RunDir};
 use crate::{DeviceName, Error, files};
@@ -35,7 +34,7 @@ pub struct ExportArgs {
     pub format: Option<ExportFormat>,
 
     /// Which weights PyTorch is given [default: latent]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = choice::<Weights>())]
     pub weights: Option<Weights>,
 
     /// Names of the classes, in their order, with commas between them [default: those that the network was trained on,
@@ -226,60 +225,22 @@ fn check<C: JobNetwork>(
     run: &RunConfig<C>,
     model: &Model,
 ) -> Result<(), ExportError> {
-    /// Pictures at a time.
-    const BATCH: usize = 256;
     let test = args.data.draw(C::DATA, run, wanted)?;
     let described = test.describe(args.data.draw_seed);
-    let pictures = test.drawn;
     let device = DeviceName::default().init()?;
-    let PictureSpec {
-        normalization,
-        channels,
-        ..
-    } = run.input;
-    let resize = Resize::new(C::INPUT);
-    let batcher = PictureBatcher::new(normalization).with_channels(channels);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut session = Session::new(model).with_threads(threads);
-    let total = pictures.len();
-    let (mut right, mut others) = (0, Vec::new());
-    for begin in (0..total).step_by(BATCH) {
-        let items = (begin..total.min(begin + BATCH)).map(|n| pictures.get(n).map(|item| resize.map(&item)));
-        let items: Vec<_> = items
-            .collect::<Result<_, _>>()
-            .map_err(|error| Error::Recipe(format!("a picture cannot be read: {error}")))?;
-        let bytes: Vec<u8> = items
-            .iter()
-            .flat_map(|item| item.pixels.iter().copied())
-            .collect();
-        let labels: Vec<usize> = items.iter().map(|item| usize::from(item.label)).collect();
-        let logits = network.forward(batcher.batch(items, &device).images).into_data();
-        let logits = logits.try_into_vec::<f32>().expect("logits are 32-bit floats");
-        let of_pictures = |logits: &[f32]| -> Vec<usize> {
-            let classes = logits.chunks_exact(logits.len() / labels.len());
-            classes.map(likeliest).collect()
-        };
-        let (trained, packed) = (of_pictures(&logits), of_pictures(session.logits(&bytes)));
-        for (n, ((trained, packed), label)) in trained.into_iter().zip(packed).zip(&labels).enumerate() {
-            right += usize::from(packed == *label);
-            if trained != packed {
-                others.push((begin + n, packed, trained));
-            }
-        }
-    }
-    if let Some(&(first, packed, trained)) = others.first() {
-        let different = others.len();
+    let compared = compare::<C>(network, model, &test.drawn, &run.input, &device)?;
+    if let Some([first, packed, trained]) = compared.first {
         return Err(ExportError::Different {
-            different,
-            total,
+            different: compared.different,
+            total: compared.total,
             first,
             packed,
             trained,
         });
     }
     let evaluation = Evaluation {
-        correct: right,
-        total,
+        correct: compared.right,
+        total: compared.total,
     };
     let [low, high] = evaluation.interval();
     say!(
@@ -287,14 +248,6 @@ fn check<C: JobNetwork>(
         evaluation.accuracy()
     );
     Ok(())
-}
-
-/// The class of the largest logit.
-fn likeliest(logits: &[f32]) -> usize {
-    let classes = 0..logits.len();
-    classes
-        .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
-        .unwrap_or(0)
 }
 
 fn by_name(file: &Path) -> Result<ExportFormat, ExportError> {

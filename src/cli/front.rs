@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    map::{MapError, note_shared_cells},
+    map::{MapError, note_shared_cells, say_kept},
     network::NetworkArg,
-    options::{Format, InputArgs, MappingArgs, plot_path},
+    options::{Format, InputArgs, LimitArgs, MappingArgs, plot_path},
 };
 use crate::{
     mapping::{
@@ -45,6 +45,10 @@ pub struct FrontArgs {
     #[command(flatten)]
     pub mapping: MappingArgs,
 
+    /// What each width keeps.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
     /// What to print.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -68,14 +72,14 @@ pub fn run(args: &FrontArgs) -> Result<(), MapError> {
     let config = args.mapping.config(args.array).with_search(Search::Exact);
     let network = &args.network.load(args.input)?;
     note_shared_cells([config]);
-    let points = pareto_front(network, &config)?;
+    let limits = args.limits.limits();
+    let points = pareto_front(network, &config, &limits)?;
     if let Some(path) = &args.plot {
         let mut marks = vec![mark("original", network, &config)?];
         let published = config.with_search(Search::Published);
-        for (n, round) in network_rounds(network, &published, usize::MAX)?
-            .iter()
-            .enumerate()
-        {
+        let rounds = network_rounds(network, &published, &limits, usize::MAX)?;
+        say_kept(&rounds.kept);
+        for (n, round) in rounds.networks.iter().enumerate() {
             marks.push(mark(&format!("RCP{} (published search)", n + 1), round, &config)?);
         }
         let title = format!("{} on {}: cycles against channels kept", network.name, args.array);

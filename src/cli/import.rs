@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::job::{ORIGINAL, agrees};
+use super::choice::choice;
+use super::job::agrees;
 use super::networks::{JobNetwork, NetworkArgs, NetworkKind, with_network};
 use super::said;
 use crate::data::{ChannelOrder, Normalization, PictureSpec, published_classes};
 use crate::models::Network;
 use crate::pytorch::StateDict;
 use crate::train::RunDir;
+use crate::train::project::ORIGINAL;
 use crate::{DeviceName, Error, files};
 
 /// Read a network's weights from a PyTorch file, to prune, test or map it here.
@@ -40,7 +42,7 @@ pub struct ImportArgs {
     pub normalization: Option<Normalization>,
 
     /// The order of their channels [default: what a file of `vwc-sdk export` says, else rgb]
-    #[arg(long, value_enum, value_name = "ORDER", help_heading = "Pictures")]
+    #[arg(long, value_parser = choice::<ChannelOrder>(), value_name = "ORDER", help_heading = "Pictures")]
     pub channels: Option<ChannelOrder>,
 
     /// Names of its classes, in the order of its outputs, with commas between them [default: what a file of `vwc-sdk export`

@@ -4,7 +4,6 @@
 //! network in [`networks`](super::networks), what is to a data set in [`pictures`](super::pictures).
 
 use std::fmt;
-use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use burn::data::dataset::Dataset;
@@ -12,22 +11,27 @@ use burn::tensor::Device;
 use clap::{Args, Parser, ValueEnum};
 use serde::Serialize;
 
+use super::choice::choice;
 use super::map::note_shared_cells;
-use super::networks::{Defaults, JobNetwork, NetworkArgs};
+use super::networks::{JobNetwork, NetworkArgs};
+use super::options::{LimitArgs, at_least_one, part, positive, up_to_max_rounds, zero_or_more};
 use super::pictures::DataArgs;
 use super::{said, signals};
 use crate::data::{DataSource, PictureSpec, Splits};
 use crate::mapping::channels::network_rounds;
 use crate::mapping::{Accounting, MappingConfig, Method, PimArray, Search, map_network};
-use crate::models::{Network, NetworkConfig, Parameters, precision};
+use crate::models::{Network, NetworkConfig, precision};
+use crate::module::Parameters;
 use crate::prune::{Ranking, Ratio, Scope};
 use crate::quant::Bits;
 use crate::report::{LayerRow, NetworkRow, layer_rows, layer_table, network_table};
+use crate::train::project::{self, MAX_ROUNDS, ORIGINAL, Project, ROUNDS};
+use crate::train::published::Defaults;
 use crate::train::{
     Evaluation, FitOptions, Interrupter, OptimizerKind, Recipe, Round, Rounds, RoundsConfig, RunDir,
     Schedule, StopReason, WidthChoice, evaluate, fit, initial, rounds,
 };
-use crate::{DeviceName, Error, files};
+use crate::{DeviceName, Error};
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -100,7 +104,7 @@ pub struct JobFlags {
     pub batch_size: Option<usize>,
 
     /// What moves the weights [default: adam; in pruning, as it was trained]
-    #[arg(long, value_enum, ignore_case = true, help_heading = "Recipe")]
+    #[arg(long, value_parser = choice::<OptimizerKind>(), ignore_case = true, help_heading = "Recipe")]
     pub optim: Option<OptimizerKind>,
 
     /// When the learning rate falls to a tenth [default: multi-step; in pruning, as it was trained]
@@ -144,13 +148,13 @@ pub struct JobFlags {
 
     /// Window search: `exact` takes the true optimum, `published` repeats the original's scan, which misses some [default:
     /// exact; of a network that is there already, as with --array]
-    #[arg(long, value_enum, help_heading = "Mapping")]
+    #[arg(long, value_parser = choice::<Search>(), help_heading = "Mapping")]
     pub search: Option<Search>,
 
     /// Feature map sizes: as the published tables count them, without padding, or as the network computes them
     /// [default: as-published; exact-geometry for VGG-13, for which there is no table; of a network that is there already,
     /// as with --array]
-    #[arg(long, value_enum, help_heading = "Mapping")]
+    #[arg(long, value_parser = choice::<Accounting>(), help_heading = "Mapping")]
     pub accounting: Option<Accounting>,
 
     /// Folder that networks, metrics and logs are kept in. A run that is there already is moved aside, not overwritten
@@ -210,20 +214,16 @@ pub struct RoundFlags {
     /// With --ratio, whether every layer loses that part or the network as a whole
     #[arg(
         long,
-        value_enum,
+        value_parser = choice::<Scope>(),
         default_value = "layer",
         requires = "ratio",
         help_heading = "Rounds"
     )]
     pub scope: Scope,
 
-    /// With --ratio, keep a multiple of so many channels
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, requires = "ratio", help_heading = "Rounds")]
-    pub multiple: usize,
-
-    /// With --ratio, keep at least so many channels in every layer
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one, requires = "ratio", help_heading = "Rounds")]
-    pub minimum: usize,
+    /// What each width keeps, whatever chooses it.
+    #[command(flatten, next_help_heading = "Rounds")]
+    pub limits: LimitArgs,
 
     /// Which channels stay: l1, l2, bn-scale, geometric-median, random, or random:SEED
     #[arg(long, value_name = "RANKING", default_value = "l1", help_heading = "Rounds")]
@@ -253,55 +253,6 @@ impl Default for RoundFlags {
     }
 }
 
-fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|&number| fits(number));
-    number.ok_or_else(|| format!("expected {expected}"))
-}
-
-/// A part of a whole, that leaves something.
-fn part(text: &str) -> Result<f64, String> {
-    number(text, |x| (0.0..1.0).contains(&x), "a part from 0 to below 1")
-}
-
-fn zero_or_more(text: &str) -> Result<f64, String> {
-    number(text, |x| x.is_finite() && x >= 0.0, "a number from 0 up")
-}
-
-/// The largest count that any flag takes.
-const MAX_COUNT: usize = 10_000_000;
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number| (1..=MAX_COUNT).contains(number));
-    number.ok_or_else(|| format!("expected a whole number from 1 up, to {MAX_COUNT} at most"))
-}
-
-fn up_to_max_rounds(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|&number| number <= MAX_ROUNDS);
-    number.ok_or_else(|| format!("expected a whole number from 0 to {MAX_ROUNDS}"))
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    number(text, |x| x.is_finite() && x > 0.0, "a number above 0")
-}
-
-/// What a job leaves beside its runs.
-const RESULTS: &str = "results.json";
-
-/// The most rounds. No network has so many channels to spare.
-const MAX_ROUNDS: usize = 1000;
-
-/// What a training that is at work holds locked.
-const LOCK: &str = ".lock";
-
-/// Folder of the network that was trained first.
-pub(super) const ORIGINAL: &str = "original";
-
-/// What the folders of rounds are called, by what chose their widths: the array, or a ratio.
-const ROUNDS: [&str; 2] = ["rcp", "ratio"];
-
 /// A job: flags turned into a device, pictures and folders.
 pub struct Job<C: NetworkConfig> {
     mode: Mode,
@@ -318,7 +269,7 @@ pub struct Job<C: NetworkConfig> {
     defaults: Defaults,
     recipe: RecipeBase,
     mapping: MappingConfig,
-    directory: PathBuf,
+    project: Project,
     /// The rounds that are there and are to be loaded, by their numbers; none where the network is trained first.
     to_load: Vec<usize>,
     interrupter: Interrupter,
@@ -336,48 +287,23 @@ pub fn run<C: JobNetwork>(args: JobArgs) -> Result<(), Error> {
 }
 
 /// What chooses the widths of the rounds. What is there is tested, whatever chose its widths.
-fn width_choice(directory: &Path, mode: Mode, rounds: &RoundFlags) -> WidthChoice {
-    let there = |prefix: &str| directory.join(format!("{prefix}1")).is_dir();
-    let [array, ratio] = ROUNDS.map(there);
+fn width_choice(project: &Project, mode: Mode, rounds: &RoundFlags) -> WidthChoice {
+    let [array, ratio] = ROUNDS.map(|kind| project.holds(kind));
     let ratio = rounds
         .ratio
         .or((mode == Mode::Test && ratio && !array).then_some(0.0));
-    ratio.map_or(WidthChoice::Array, |ratio| {
-        WidthChoice::Ratio(
-            Ratio::new(ratio)
-                .with_scope(rounds.scope)
-                .with_multiple(rounds.multiple)
-                .with_minimum(rounds.minimum),
-        )
-    })
-}
-
-/// The folders of all runs that `directory` holds.
-fn run_dirs(directory: &Path) -> Vec<RunDir> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let folders = entries.map(|entry| entry.path());
-    let runs = folders.filter(|path| path.join("config.json").is_file());
-    runs.map(RunDir::new).collect()
-}
-
-/// The folder of round `round` in `directory`.
-fn round_dir(directory: &Path, choice: &WidthChoice, round: usize) -> RunDir {
-    RunDir::new(directory.join(round_name(choice, round).to_lowercase()))
-}
-
-/// What round `round` is called, 0 being the network that was trained first.
-fn round_name(choice: &WidthChoice, round: usize) -> String {
-    match round {
-        0 => ORIGINAL.into(),
-        round => choice.name(round),
+    let limits = rounds.limits.limits();
+    match ratio {
+        Some(ratio) => WidthChoice::Ratio(Ratio::new(ratio).with_scope(rounds.scope).with_limits(limits)),
+        None => WidthChoice::Array(limits),
     }
 }
 
 /// The rounds to load, by their numbers: for pruning every one before the first to run, for testing the original and what
 /// `--round` asks for, or all that are there.
-fn rounds_to_load(directory: &Path, mode: Mode, rounds: &RoundFlags) -> Vec<usize> {
-    let choice = width_choice(directory, mode, rounds);
-    let folder = |round: usize| round_dir(directory, &choice, round);
+fn rounds_to_load(project: &Project, mode: Mode, rounds: &RoundFlags) -> Vec<usize> {
+    let choice = width_choice(project, mode, rounds);
+    let folder = |round: usize| project.round(&choice, round);
     match (mode, rounds.round) {
         (Mode::Prune, round) => (0..round.unwrap_or(1).max(1)).collect(),
         (_, None) => {
@@ -387,13 +313,13 @@ fn rounds_to_load(directory: &Path, mode: Mode, rounds: &RoundFlags) -> Vec<usiz
             let last = (1..=MAX_ROUNDS).rev().find(|&round| folder(round).is_complete());
             let last = last.unwrap_or(0);
             let others = match choice {
-                WidthChoice::Array => (ROUNDS[1], "add --ratio 0 to test those"),
+                WidthChoice::Array(_) => (ROUNDS[1], "add --ratio 0 to test those"),
                 _ => (ROUNDS[0], "leave out --ratio to test those"),
             };
-            if directory.join(format!("{}1", others.0)).is_dir() {
+            if project.holds(others.0) {
                 say!(
                     "{} also holds {}1 and perhaps more rounds of that kind, which are left out: {}",
-                    directory.display(),
+                    project.path().display(),
                     others.0,
                     others.1
                 );
@@ -542,15 +468,15 @@ impl<C: JobNetwork> Job<C> {
         if name != args.device {
             say!("device {}: {name} ({})", args.device, name.describe(&devices[0]));
         }
-        let directory = args.directory.clone().unwrap_or_else(|| C::DIRECTORY.into());
+        let project = Project::new(args.directory.clone().unwrap_or_else(|| C::DIRECTORY.into()));
         if args.accept_changes {
-            for dir in run_dirs(&directory) {
+            for dir in project.runs() {
                 super::accept_changes(&dir)?;
             }
         }
         let kept = match mode {
             Mode::All | Mode::Train => None,
-            Mode::Prune | Mode::Test => Some(RunDir::new(directory.join(ORIGINAL)).config::<C>()?),
+            Mode::Prune | Mode::Test => Some(project.original().config::<C>()?),
         };
         // A split is drawn once: later seeds are those of the training alone.
         let trained = kept.as_ref().filter(|run| !run.is_imported());
@@ -577,7 +503,7 @@ impl<C: JobNetwork> Job<C> {
         let config = match &kept {
             None => C::from_args(&args.network, splits.train.classes(), embedded)?,
             Some(run) => {
-                agrees(&run.structure, &args.network, &directory)?;
+                agrees(&run.structure, &args.network, project.path())?;
                 if mode == Mode::Test && (run.is_imported() || !run.is_trained_on(&splits)) {
                     let origin = if run.is_imported() { "" } else { "trained on " };
                     say!("{origin}{}, tested on {}", run.data(), splits.source);
@@ -587,9 +513,9 @@ impl<C: JobNetwork> Job<C> {
         };
         let (mut to_load, mut kept_mapping) = (Vec::new(), None);
         if let Some(run) = &kept {
-            to_load = rounds_to_load(&directory, mode, &rounds);
-            let choice = width_choice(&directory, mode, &rounds);
-            let last = round_dir(&directory, &choice, to_load.last().copied().unwrap_or(0));
+            to_load = rounds_to_load(&project, mode, &rounds);
+            let choice = width_choice(&project, mode, &rounds);
+            let last = project.round(&choice, to_load.last().copied().unwrap_or(0));
             kept_mapping = last.config::<C>()?.mapping.or(run.mapping);
         }
         let mapping = mapping::<C>(&args, kept_mapping, &config)?;
@@ -604,7 +530,7 @@ impl<C: JobNetwork> Job<C> {
             defaults,
             recipe,
             mapping,
-            directory,
+            project,
             to_load,
             interrupter: signals::interrupter(),
             args,
@@ -641,8 +567,8 @@ impl<C: JobNetwork> Job<C> {
             self.rounds.ranking.scores(&group, &parameters)?;
         }
         match self.width_choice() {
-            WidthChoice::Array => {
-                network_rounds(&network.mapped().0, &self.mapping, self.max_rounds()).map(drop)?
+            WidthChoice::Array(limits) => {
+                network_rounds(&network.mapped().0, &self.mapping, &limits, self.max_rounds()).map(drop)?
             }
             WidthChoice::Ratio(ratio) => ratio.widths(network, self.rounds.ranking).map(drop)?,
         }
@@ -650,7 +576,7 @@ impl<C: JobNetwork> Job<C> {
     }
 
     fn width_choice(&self) -> WidthChoice {
-        width_choice(&self.directory, self.mode, &self.rounds)
+        width_choice(&self.project, self.mode, &self.rounds)
     }
 
     fn max_rounds(&self) -> usize {
@@ -666,7 +592,7 @@ impl<C: JobNetwork> Job<C> {
     /// Those of [`fit`].
     pub fn train(&self) -> Result<Round<C>, Error> {
         let (config, recipe) = (&self.config, self.training());
-        let _lock = self.lock()?;
+        let _lock = self.project.lock()?;
         self.retire(0)?;
         let network = initial(config, recipe.seed, self.device())?;
         let label = self.label(0);
@@ -761,11 +687,12 @@ impl<C: JobNetwork> Job<C> {
             .with_max_rounds(self.max_rounds())
             .with_budget(self.rounds.budget)
             .with_widths(self.width_choice())
-            .with_ranking(self.rounds.ranking);
+            .with_ranking(self.rounds.ranking)
+            .with_original_widths(networks[0].config.widths());
         let start = networks.pop().expect("at least the original");
         let before = networks.len();
         self.can_prune(&start.network)?;
-        let _lock = self.lock()?;
+        let _lock = self.project.lock()?;
         self.retire(before + 1)?;
         let mut widths = start.config.widths();
         let label_of_start = self.label(before);
@@ -781,8 +708,9 @@ impl<C: JobNetwork> Job<C> {
             let start = &pruned.rounds[0];
             self.say_kept(&label_of_start, &start.network, &mut start.config.widths());
         }
+        super::map::say_kept(&pruned.kept);
         networks.extend(pruned.rounds);
-        Ok(Rounds::new(networks, pruned.stopped, &config))
+        Ok(Rounds::new(networks, pruned.stopped, pruned.kept, &config))
     }
 
     /// Says which groups a round by ratio left as they were, `widths` being those before it.
@@ -798,7 +726,7 @@ impl<C: JobNetwork> Job<C> {
                 say!(
                     "{label}: a ratio of {}, rounded up to multiples of {}, leaves as they were: {}",
                     ratio.ratio,
-                    ratio.multiple,
+                    ratio.limits.multiple,
                     kept.join(", ")
                 );
             }
@@ -825,8 +753,7 @@ impl<C: JobNetwork> Job<C> {
         };
         // The file first: standard output may be full or gone.
         if self.mode != Mode::Test {
-            let path = self.directory.join(RESULTS);
-            files::write(&path, json.as_bytes()).map_err(Error::io(&path, "write"))?;
+            self.project.write_results(&json)?;
         }
         super::print(&text).map_err(Error::io("standard output", "write"))
     }
@@ -868,69 +795,14 @@ impl<C: JobNetwork> Job<C> {
         }
     }
 
-    /// Keeps other trainings out of the folder for as long as the result lives.
-    fn lock(&self) -> Result<File, Error> {
-        let directory = &self.directory;
-        fs::create_dir_all(directory).map_err(Error::io(directory, "create the folder"))?;
-        let path = directory.join(LOCK);
-        // Not through a link: what it leads to is somebody else's.
-        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-            return Err(Error::Recipe(format!(
-                "{}: expected a file that this program makes, and something else is there: remove it",
-                path.display()
-            )));
-        }
-        let mut options = File::options();
-        let file = options
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(Error::io(&path, "create"))?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => Err(Error::Recipe(format!(
-                "--directory {}: another training is at work there: wait for its end, or choose another folder",
-                directory.display()
-            ))),
-            // Where a file system knows no locks, trainings are told apart by whoever starts them.
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
-        }
-    }
-
-    /// Moves the runs from round `first` on, and the results they led to, into a folder `earlier-N` of their own,
-    /// unless they are to be gone on with: rounds of an earlier original are no rounds of the next.
+    /// Moves what an earlier run left aside, from round `first` on, unless it is to be gone on with.
     fn retire(&self, first: usize) -> Result<(), Error> {
         if self.args.resume {
             return Ok(());
         }
-        let directory = &self.directory;
-        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        let stale: Vec<_> = entries
-            .map(|entry| entry.file_name())
-            .filter(|entry| {
-                let entry = entry.to_string_lossy();
-                let number = ROUNDS.iter().find_map(|prefix| entry.strip_prefix(prefix));
-                let round = match number {
-                    Some(number) => number.parse().ok(),
-                    None => (entry == ORIGINAL).then_some(0),
-                };
-                entry == RESULTS || round.is_some_and(|round: usize| round >= first)
-            })
-            .collect();
-        // Results alone are no reason: the new ones hold all that the old ones say.
-        if stale.iter().all(|entry| entry == RESULTS) {
-            return Ok(());
+        if let Some(earlier) = self.project.retire(first)? {
+            say!("what an earlier run left is now in {}", earlier.display());
         }
-        let earlier = (1..)
-            .map(|n| directory.join(format!("earlier-{n}")))
-            .find(|path| !path.exists())
-            .expect("some number is free");
-        fs::create_dir(&earlier).map_err(Error::io(&earlier, "create the folder"))?;
-        for name in stale {
-            fs::rename(directory.join(&name), earlier.join(&name))
-                .map_err(Error::io(directory.join(&name), "move the earlier run aside"))?;
-        }
-        say!("what an earlier run left is now in {}", earlier.display());
         Ok(())
     }
 
@@ -978,17 +850,21 @@ impl<C: JobNetwork> Job<C> {
     fn pruning(&self) -> String {
         let Self { rounds, mapping, .. } = self;
         match self.width_choice() {
-            WidthChoice::Array => format!("to {} by {}", mapping.array, rounds.ranking),
+            WidthChoice::Array(limits) => {
+                format!("to {} by {}{}", mapping.array, rounds.ranking, limits.in_words())
+            }
             WidthChoice::Ratio(ratio) => format!(
-                "{} of the {}, in multiples of {}, at least {}, by {}",
+                "{} of the {}, in multiples of {}, at least {}, by {}{}",
                 ratio.ratio,
                 match ratio.scope {
                     Scope::Layer => "layer",
                     Scope::Network => "network",
                 },
-                ratio.multiple,
-                ratio.minimum,
-                rounds.ranking
+                ratio.limits.multiple,
+                ratio.limits.minimum,
+                rounds.ranking,
+                // The two that are said already are left out.
+                (ratio.limits.clone().with_multiple(1).with_minimum(1)).in_words()
             ),
         }
     }
@@ -1000,11 +876,11 @@ impl<C: JobNetwork> Job<C> {
 
     /// What a round is called.
     fn name(&self, round: usize) -> String {
-        round_name(&self.width_choice(), round)
+        project::round_name(&self.width_choice(), round)
     }
 
     fn dir(&self, round: usize) -> RunDir {
-        round_dir(&self.directory, &self.width_choice(), round)
+        self.project.round(&self.width_choice(), round)
     }
 }
 

@@ -5,14 +5,17 @@ use std::{io, path::PathBuf};
 use clap::{Args, ValueEnum};
 use thiserror::Error;
 
+use super::choice::choice;
 use super::{
-    network::{NetworkArg, NetworkError, file},
-    options::{Format, InputArgs, MappingArgs, plot_path},
+    network::{NetworkArg, NetworkError},
+    options::{Format, InputArgs, LimitArgs, MappingArgs, plot_path},
 };
 use crate::{
-    mapping::{MappingConfig, MappingError, Method, PimArray, Placement, Plan, Widths},
+    files,
+    formats::{MAX_PLAN_BYTES, PlanError, plan_from_json, plan_json},
+    mapping::{MappingConfig, MappingError, Method, PimArray, Placement, Plan, Widths, channels::KeptWidth},
     report::{
-        MAX_BYTES, PlanError, layer_csv, plan_from_json, plan_json, plan_table,
+        layer_csv, plan_table,
         plot::{MAX_PANELS, PlotError, filled_array},
     },
 };
@@ -45,7 +48,7 @@ pub struct MapArgs {
     pub mapping: MappingArgs,
 
     /// How the weights are laid out on the array.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = choice::<Method>(), default_value_t)]
     pub method: Method,
 
     /// How the widths of the network are chosen first [default: rcp for vwc-sdk, keep for the others].
@@ -60,8 +63,13 @@ pub struct MapArgs {
     #[arg(long, value_name = "CHANNELS")]
     pub budget_channels: Option<usize>,
 
+    /// What each width keeps, with --channels rcp and pareto.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
     /// Show a mapping that --format json saved instead of making one.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "input_size", "array", "channels", "method"])]
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["network", "input_size", "array", "channels", "method", "hold", "minimum", "minimum_share", "multiple"])]
     pub load: Option<PathBuf>,
 
     /// What to print.
@@ -176,8 +184,9 @@ pub enum MapError {
 /// [`MapError::Mapping`] where the array cannot hold a single weight, [`MapError::Output`] where standard
 /// output cannot be written; the others as they say.
 pub fn run(args: &MapArgs) -> Result<(), MapError> {
-    let plan = plan(args)?;
+    let (plan, kept) = plan(args)?;
     note_shared_cells([plan.config]);
+    say_kept(&kept);
     if let Some(path) = &args.plot {
         let layers = &plan.network.layers;
         let index = match &args.layer {
@@ -225,10 +234,17 @@ pub(super) fn note_shared_cells(configs: impl IntoIterator<Item = MappingConfig>
     }
 }
 
-fn plan(args: &MapArgs) -> Result<Plan, MapError> {
+/// Says on standard error which widths the rounds left against their rule.
+pub(super) fn say_kept(kept: &[KeptWidth]) {
+    for width in kept {
+        say!("note: {width}");
+    }
+}
+
+fn plan(args: &MapArgs) -> Result<(Plan, Vec<KeptWidth>), MapError> {
     if let Some(path) = &args.load {
         let name = || path.display().to_string();
-        let bytes = file::read(path, MAX_BYTES as u64).and_then(|bytes| {
+        let bytes = files::read_up_to(path, MAX_PLAN_BYTES as u64).and_then(|bytes| {
             let text = bytes.map(String::from_utf8).transpose();
             text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
         });
@@ -236,7 +252,8 @@ fn plan(args: &MapArgs) -> Result<Plan, MapError> {
         let plan = text
             .ok_or(PlanError::TooLong)
             .and_then(|text| plan_from_json(&text));
-        return plan.map_err(|error| MapError::Plan { path: name(), error });
+        let plan = plan.map_err(|error| MapError::Plan { path: name(), error })?;
+        return Ok((plan, Vec::new()));
     }
     let widths = match (args.channels, args.budget_cycles, args.budget_channels) {
         (Some(Channels::Pareto), Some(cycles), None) => Widths::Cycles(cycles),
@@ -251,10 +268,11 @@ fn plan(args: &MapArgs) -> Result<Plan, MapError> {
         return Err(MapError::Budget);
     };
     let config = args.mapping.config(array);
-    Ok(Plan::new(
+    Ok(Plan::within(
         &network.load(args.input)?,
         args.method,
         &config,
         widths,
+        &args.limits.limits(),
     )?)
 }

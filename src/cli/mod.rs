@@ -1,5 +1,6 @@
 //! The commands: one file each. Everything they do is in the library; here are flags, files and tables.
 
+pub mod choice;
 pub mod compare;
 #[cfg(feature = "train")]
 pub mod devices;

@@ -7,18 +7,11 @@ use std::{path::Path, path::PathBuf, str::FromStr};
 use thiserror::Error;
 
 use super::options::InputArgs;
+use crate::files;
+#[cfg(feature = "onnx")]
+use crate::formats::layers::MAX_LAYERS;
+use crate::formats::layers::{MAX_BYTES, csv_list, json_list};
 use crate::mapping::{MappingError, Network, presets};
-
-mod csv;
-pub(super) mod file;
-mod json;
-mod list;
-
-/// The largest layer list that is read, in bytes.
-const MAX_BYTES: u64 = 4 << 20;
-
-/// The most layers a list may have.
-const MAX_LAYERS: usize = 10_000;
 
 /// Why a network could not be had.
 #[derive(Debug, Error)]
@@ -114,7 +107,7 @@ impl NetworkArg {
             Self::Preset(network) => return Ok(network.clone()),
             Self::File(path) => path,
         };
-        let bytes = file::read(path, MAX_BYTES).map_err(|error| NetworkError::Read {
+        let bytes = files::read_up_to(path, MAX_BYTES).map_err(|error| NetworkError::Read {
             path: path.display().to_string(),
             error,
         })?;
@@ -126,24 +119,6 @@ impl NetworkArg {
         };
         network.map_err(|what| list(path, what))
     }
-}
-
-/// The network of a layer list in JSON, called `name` where the list does not name it.
-///
-/// # Errors
-///
-/// What is wrong, with its line.
-pub fn json_list(name: &str, bytes: &[u8]) -> Result<Network, String> {
-    json::network(name, &utf8(bytes)?)
-}
-
-/// The network of a layer list in CSV, called `name`.
-///
-/// # Errors
-///
-/// What is wrong, with its line.
-pub fn csv_list(name: &str, bytes: &[u8]) -> Result<Network, String> {
-    csv::network(name, &utf8(bytes)?)
 }
 
 fn ending(path: &Path) -> String {
@@ -163,21 +138,6 @@ fn list(path: &Path, what: String) -> NetworkError {
         path: path.display().to_string(),
         what,
     }
-}
-
-/// The bytes as text, if they are UTF-8, without the byte-order mark that some programs put before it.
-fn utf8(bytes: &[u8]) -> Result<String, String> {
-    let advice = "a layer list must be UTF-8 text: save it as UTF-8";
-    // In UTF-16 every letter of the Latin alphabet has a byte of zero.
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") || bytes.contains(&0) {
-        return Err(format!("it is UTF-16 text or no text at all, and {advice}"));
-    }
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| {
-        let read = &bytes[..error.valid_up_to()];
-        let line = 1 + read.iter().filter(|&&byte| byte == b'\n').count();
-        format!("line {line}: it holds bytes that are no UTF-8, and {advice}")
-    })
 }
 
 #[cfg(not(feature = "onnx"))]

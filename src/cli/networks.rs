@@ -1,15 +1,15 @@
-//! The networks that can be trained, by name, and what each of them starts from.
+//! The networks that can be trained, by name, and the flags for their structure.
 
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
 
+use super::choice::choice;
 use crate::Error;
-use crate::data::DataKind;
-use crate::mapping::Accounting;
 use crate::models::{BlockOrder, Cnn8Config, FullPrecision, NetworkConfig, ResNet20Config, Vgg13Config};
 use crate::quant::Bits;
-use crate::train::{Recipe, run_network};
+use crate::train::published::Published;
+use crate::train::run_network;
 
 /// A network of this crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -84,7 +84,7 @@ pub struct NetworkArgs {
 
     /// With --q 0, which ResNet-20 or VGG-13 it is; for CNN-8 both are one [default: twin; of a network that is there
     /// already, what it is]
-    #[arg(long, value_enum, help_heading = "Network")]
+    #[arg(long, value_parser = choice::<FullPrecision>(), help_heading = "Network")]
     pub full_precision: Option<FullPrecision>,
 
     /// Activation bits: 1 to 8, or 32 [default: 1 for CNN-8, 2 for the others]
@@ -101,52 +101,12 @@ pub struct NetworkArgs {
     pub widths: Option<Vec<usize>>,
 
     /// Where a block of ResNet-20 normalises and activates [default: original]
-    #[arg(long, value_enum, help_heading = "Network")]
+    #[arg(long, value_parser = choice::<BlockOrder>(), help_heading = "Network")]
     pub order: Option<BlockOrder>,
 }
 
-/// What a training starts from where no flag says it.
-#[derive(Clone, Copy, Debug)]
-pub struct Defaults {
-    /// Epochs of training.
-    pub epochs: usize,
-    /// Epochs of fine-tuning a round.
-    pub prune_epochs: usize,
-    /// Pictures per step.
-    pub batch_size: usize,
-    /// Parts of the epochs after which the learning rate falls in training.
-    pub milestones: [f64; 3],
-    /// The same in fine-tuning.
-    pub prune_milestones: [f64; 3],
-}
-
-impl Defaults {
-    /// A training of `epochs` epochs.
-    pub fn training(&self, epochs: usize) -> Recipe {
-        Recipe::with_milestones_at(epochs, self.milestones)
-    }
-
-    /// A fine-tuning of `epochs` epochs.
-    pub fn fine_tuning(&self, epochs: usize) -> Recipe {
-        Recipe::with_milestones_at(epochs, self.prune_milestones)
-    }
-}
-
 /// A network that the main job can train.
-pub trait JobNetwork: NetworkConfig {
-    /// What it was published on.
-    const DATA: DataKind;
-    /// The array it was published on, rows and columns.
-    const ARRAY: [usize; 2];
-    /// How its feature maps are counted unless a flag says otherwise: as the published tables do where there are any.
-    const ACCOUNTING: Accounting;
-    /// Folder that its runs are kept in.
-    const DIRECTORY: &'static str;
-    /// The published recipe.
-    const PUBLISHED: Defaults;
-    /// Minutes on two cores, for the digits that the program draws itself.
-    const EMBEDDED: Defaults;
-
+pub trait JobNetwork: Published {
     /// The structure that the flags ask for, told apart into `classes` classes; `embedded` where it is to be trained on
     /// the embedded digits.
     ///
@@ -198,24 +158,6 @@ fn resized<C: NetworkConfig>(config: C, args: &NetworkArgs) -> Result<C, Error> 
 }
 
 impl JobNetwork for Cnn8Config {
-    const DATA: DataKind = DataKind::Svhn;
-    const ARRAY: [usize; 2] = [256, 512];
-    const ACCOUNTING: Accounting = Accounting::AsPublished;
-    const DIRECTORY: &'static str = "runs/svhn_cnn8";
-    const PUBLISHED: Defaults = Defaults {
-        epochs: 100,
-        prune_epochs: 40,
-        batch_size: 512,
-        milestones: [0.5, 0.75, 0.9],
-        prune_milestones: [0.25, 0.5, 0.75],
-    };
-    const EMBEDDED: Defaults = Defaults {
-        epochs: 12,
-        prune_epochs: 5,
-        batch_size: 32,
-        ..Self::PUBLISHED
-    };
-
     fn from_args(args: &NetworkArgs, classes: usize, _embedded: bool) -> Result<Self, Error> {
         no_order::<Self>(args)?;
         full_precision(args)?;
@@ -229,24 +171,6 @@ impl JobNetwork for Cnn8Config {
 }
 
 impl JobNetwork for ResNet20Config {
-    const DATA: DataKind = DataKind::Cifar10;
-    const ARRAY: [usize; 2] = [512, 256];
-    const ACCOUNTING: Accounting = Accounting::AsPublished;
-    const DIRECTORY: &'static str = "runs/cifar10_resnet20";
-    const PUBLISHED: Defaults = Defaults {
-        epochs: 200,
-        prune_epochs: 80,
-        batch_size: 512,
-        milestones: [0.375, 0.625, 0.875],
-        prune_milestones: [0.375, 0.625, 0.875],
-    };
-    const EMBEDDED: Defaults = Defaults {
-        epochs: 8,
-        prune_epochs: 4,
-        batch_size: 32,
-        ..Self::PUBLISHED
-    };
-
     fn from_args(args: &NetworkArgs, classes: usize, embedded: bool) -> Result<Self, Error> {
         let config = Self::new()
             .with_quantized(args.q != Some(0))
@@ -269,17 +193,6 @@ impl JobNetwork for ResNet20Config {
 }
 
 impl JobNetwork for Vgg13Config {
-    const DATA: DataKind = DataKind::Cifar10;
-    const ARRAY: [usize; 2] = [512, 256];
-    const ACCOUNTING: Accounting = Accounting::ExactGeometry;
-    const DIRECTORY: &'static str = "runs/cifar10_vgg13";
-    const PUBLISHED: Defaults = Defaults {
-        epochs: 400,
-        batch_size: 128,
-        ..ResNet20Config::PUBLISHED
-    };
-    const EMBEDDED: Defaults = ResNet20Config::EMBEDDED;
-
     fn from_args(args: &NetworkArgs, classes: usize, embedded: bool) -> Result<Self, Error> {
         no_order::<Self>(args)?;
         let config = Self::new()

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::mapping::{Accounting, MAX_DIMENSION, MappingConfig, PimArray, Search};
+use super::choice::choice;
+use crate::mapping::{Accounting, MAX_DIMENSION, MappingConfig, PimArray, Search, WidthLimits};
 use crate::report::Look;
 
 const MAX_BITS: i64 = crate::mapping::MAX_BITS as i64;
@@ -23,11 +24,11 @@ pub struct MappingArgs {
     pub weight_bits: u32,
 
     /// How a layer's outputs are counted: as the network runs, or as the published tables do.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = choice::<Accounting>(), default_value_t)]
     pub accounting: Accounting,
 
     /// How vw-sdk picks a window; the other methods have nothing to search.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = choice::<Search>(), default_value_t)]
     pub search: Search,
 }
 
@@ -40,6 +41,46 @@ impl MappingArgs {
             .with_accounting(self.accounting)
             .with_search(self.search)
     }
+}
+
+/// What a search of widths has to leave.
+#[derive(Debug, Clone, Args)]
+pub struct LimitArgs {
+    /// Leave the widths that these layers read and make: names, or their beginnings up to a dot, with `*` for anything
+    #[arg(long, value_name = "LAYER", value_delimiter = ',')]
+    pub hold: Vec<String>,
+
+    /// Keep so many channels of each width that has as many
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = channels)]
+    pub minimum: usize,
+
+    /// Keep this part of each width, from 0 to 1
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = share)]
+    pub minimum_share: f64,
+
+    /// Narrow to multiples of so many channels
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = channels)]
+    pub multiple: usize,
+}
+
+impl LimitArgs {
+    /// As the library has them.
+    pub fn limits(&self) -> WidthLimits {
+        let limits = WidthLimits::default()
+            .with_minimum(self.minimum)
+            .with_share(self.minimum_share)
+            .with_multiple(self.multiple);
+        self.hold.iter().fold(limits, WidthLimits::with_hold)
+    }
+}
+
+/// A number of channels.
+pub(crate) fn channels(text: &str) -> Result<usize, String> {
+    let channels = text
+        .parse()
+        .ok()
+        .filter(|channels| (1..=MAX_DIMENSION).contains(channels));
+    channels.ok_or_else(|| format!("expected a whole number from 1 to {MAX_DIMENSION}"))
 }
 
 /// What a network's file leaves open.
@@ -88,26 +129,61 @@ pub(crate) fn adc_bits(text: &str) -> Result<u32, String> {
 /// A share of a whole, neither nothing nor all.
 #[cfg(feature = "train")]
 pub(crate) fn inner_share(text: &str) -> Result<f64, String> {
-    let share = text
-        .parse()
-        .ok()
-        .filter(|&share: &f64| share > 0.0 && share < 1.0);
-    share.ok_or_else(|| "expected a share between 0 and 1".to_owned())
+    number(
+        text,
+        |share| share > 0.0 && share < 1.0,
+        "a share between 0 and 1",
+    )
 }
 
 /// A share.
 pub(crate) fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "expected a part from 0 to 1".to_owned())
+    number(text, |share| (0.0..=1.0).contains(&share), "a part from 0 to 1")
 }
 
-/// A standard deviation.
-pub(crate) fn deviation(text: &str) -> Result<f64, String> {
-    let deviation = text
+fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|&number| fits(number));
+    number.ok_or_else(|| format!("expected {expected}"))
+}
+
+/// A part of a whole, that leaves something.
+#[cfg(feature = "train")]
+pub(crate) fn part(text: &str) -> Result<f64, String> {
+    number(text, |x| (0.0..1.0).contains(&x), "a part from 0 to below 1")
+}
+
+/// A number that is not negative: a budget, a standard deviation.
+pub(crate) fn zero_or_more(text: &str) -> Result<f64, String> {
+    number(text, |x| x.is_finite() && x >= 0.0, "a number from 0 up")
+}
+
+/// The largest count that any flag takes.
+#[cfg(feature = "train")]
+const MAX_COUNT: usize = 10_000_000;
+
+/// A count.
+#[cfg(feature = "train")]
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text
         .parse()
         .ok()
-        .filter(|&deviation: &f64| deviation.is_finite() && deviation >= 0.0);
-    deviation.ok_or_else(|| "expected a number from 0 up".to_owned())
+        .filter(|number| (1..=MAX_COUNT).contains(number));
+    number.ok_or_else(|| format!("expected a whole number from 1 up, to {MAX_COUNT} at most"))
+}
+
+/// The number of a round.
+#[cfg(feature = "train")]
+pub(crate) fn up_to_max_rounds(text: &str) -> Result<usize, String> {
+    use crate::train::project::MAX_ROUNDS;
+
+    let number = text.parse().ok().filter(|&number| number <= MAX_ROUNDS);
+    number.ok_or_else(|| format!("expected a whole number from 0 to {MAX_ROUNDS}"))
+}
+
+/// A number above zero.
+#[cfg(feature = "train")]
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
+    number(text, |x| x.is_finite() && x > 0.0, "a number above 0")
 }
 
 /// How the result is written.

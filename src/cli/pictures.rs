@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::data::dataset::Dataset;
 use clap::{Args, ValueEnum};
 
+use super::choice::{choice, name};
 use crate::Error;
 use crate::data::{
     Augment, ClassMatch, DataKind, DataSource, Loaded, PictureDataset, PictureSpec, Pictures, Splits,
@@ -38,7 +39,7 @@ impl From<Augmentation> for Augment {
 pub struct SourceArgs {
     /// What the pictures are [default: those that the network was trained on; for a new one svhn for CNN-8, cifar10 for the
     /// others]
-    #[arg(long, value_enum, help_heading = "Data")]
+    #[arg(long, value_parser = choice::<DataKind>(), help_heading = "Data")]
     pub data: Option<DataKind>,
 
     /// Folder of the data set [default: where it was for the training; for a new network datasets/svhn or datasets/cifar10,
@@ -140,13 +141,12 @@ impl SourceArgs {
             .filter(|&kind| kind != source.kind())
             .find(|&kind| DataSource::at(kind, dir.into()).is_present());
         if let (None, Some(kind)) = (self.data, other) {
-            let value = kind.to_possible_value().expect("none is hidden");
             return Err(Error::Recipe(format!(
                 "--data-dir {}: it holds no {}, but {}: add --data {} to take that",
                 dir.display(),
                 source.kind().name(),
                 kind.name(),
-                value.get_name()
+                name(kind)
             )));
         }
         if self.data.is_none() && folder::has_pictures(dir) {

@@ -3,17 +3,17 @@
 use std::io;
 
 use clap::Args;
-use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use rayon::prelude::*;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::choice::choice;
 use super::{
     network::{NetworkArg, NetworkError},
-    options::{Format, InputArgs, MappingArgs, adc_bits, deviation, share},
+    options::{Format, InputArgs, MappingArgs, adc_bits, share, zero_or_more},
 };
 use crate::{
-    crossbar::{Counts, CrossbarError, Device, convolve, run, run_on},
+    crossbar::{Counts, CrossbarError, Device, Proof, ProveError, prove},
     mapping::{ConvLayer, Mapping, MappingConfig, MappingError, Method, PimArray, Plan, Widths},
     report::{csv_text, styled_table},
     text,
@@ -45,7 +45,7 @@ pub struct SimulateArgs {
     pub mapping: MappingArgs,
 
     /// How the weights are laid out on the array.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = choice::<Method>(), default_value_t)]
     pub method: Method,
 
     /// Bits of an input, 1 to 16.
@@ -92,15 +92,9 @@ Examples:
 /// A standard deviation that a device can have.
 fn variation(text: &str) -> Result<f64, String> {
     let most = Device::MAX_VARIATION;
-    (deviation(text).ok().filter(|&variation| variation <= most))
+    (zero_or_more(text).ok().filter(|&variation| variation <= most))
         .ok_or_else(|| format!("expected a number from 0 to {most}"))
 }
-
-/// The most weights, inputs or outputs of a layer that is run.
-const MAX_NUMBERS: u64 = 1 << 28;
-
-/// The most products of a layer that is run: some minutes on one core. The largest layer of VGG-16 takes 2^31.
-const MAX_PRODUCTS: u64 = 1 << 36;
 
 /// Why `simulate` failed after its arguments were accepted.
 #[derive(Debug, Error)]
@@ -115,31 +109,9 @@ pub enum SimulateError {
     /// The mapping is counted in a way that no array can be programmed with.
     #[error(transparent)]
     Array(#[from] CrossbarError),
-    /// A layer has too many numbers to run.
-    #[error(
-        "layer `{layer}` is too large to simulate: its weights, inputs and outputs must each be {MAX_NUMBERS} at \
-         most, and the products of weights and inputs {MAX_PRODUCTS}"
-    )]
-    TooLarge {
-        /// Its name.
-        layer: String,
-    },
-    /// A layer could not be run.
-    #[error("layer `{layer}`: {error}")]
-    Crossbar {
-        /// Its name.
-        layer: String,
-        /// Why.
-        error: CrossbarError,
-    },
-    /// An ideal array computed something else, or in other cycles.
-    #[error(
-        "layer `{layer}`: an ideal array did not compute the convolution in the predicted cycles: this is a bug"
-    )]
-    Wrong {
-        /// Its name.
-        layer: String,
-    },
+    /// A layer could not be run, or not as it has to be.
+    #[error(transparent)]
+    Layer(#[from] ProveError),
     /// The result could not be written.
     #[error("could not write the result: {0}")]
     Output(#[from] io::Error),
@@ -214,38 +186,6 @@ fn simulate(
     mapping: &Mapping,
     stream: u64,
 ) -> Result<Row, SimulateError> {
-    let failed = |error| SimulateError::Crossbar {
-        layer: layer.name.clone(),
-        error,
-    };
-    let counted = layer.counted(config.accounting);
-    let [out_h, out_w] = layer.output(config.accounting);
-    let sizes = [
-        counted.params(),
-        product([counted.in_channels, counted.input[0], counted.input[1]]),
-        product([counted.out_channels, out_h, out_w]),
-    ];
-    // Each output is a sum over the weights of one output channel.
-    let filter = sizes[0] / counted.out_channels as u64;
-    let products = sizes[2].saturating_mul(filter);
-    if sizes.iter().any(|&size| size > MAX_NUMBERS) || products > MAX_PRODUCTS {
-        return Err(SimulateError::TooLarge {
-            layer: layer.name.clone(),
-        });
-    }
-    let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
-    rng.set_stream(stream);
-    // Weights of more bits than a device has are as good a proof when they are smaller.
-    let largest = |bits: u32| (1_i64 << bits.min(16)) - 1;
-    let weight = largest(config.weight_bits);
-    let weights: Vec<i64> = (0..counted.params())
-        .map(|_| rng.random_range(-weight..=weight))
-        .collect();
-    let input: Vec<i64> = (0..sizes[1])
-        .map(|_| rng.random_range(0..=largest(args.input_bits)))
-        .collect();
-    let exact = convolve(&counted, &weights, &input).map_err(failed)?;
-
     let device = Device {
         pulse_bits: args.pulse_bits.unwrap_or(args.input_bits),
         adc_bits: args.adc_bits,
@@ -255,28 +195,7 @@ fn simulate(
         seed: args.seed,
         ..Device::ideal(args.input_bits)
     };
-    let ideal = Device {
-        seed: args.seed,
-        ..Device::ideal(args.input_bits)
-    };
-    let (counts, error) = if device == ideal {
-        let found = run(layer, mapping, config, &weights, &input).map_err(failed)?;
-        if found.outputs != exact || found.counts.cycles != mapping.cycles {
-            return Err(SimulateError::Wrong {
-                layer: layer.name.clone(),
-            });
-        }
-        (found.counts, 0.0)
-    } else {
-        let found = run_on(layer, mapping, config, &weights, &input, &device).map_err(failed)?;
-        let square = |value: f64| value * value;
-        let off: f64 = (found.outputs.iter().zip(&exact))
-            .map(|(found, &exact)| square(found - exact as f64))
-            .sum();
-        let whole: f64 = exact.iter().map(|&exact| square(exact as f64)).sum();
-        // Where every exact output is 0, so is what an error could be measured by.
-        (found.counts, if whole > 0.0 { (off / whole).sqrt() } else { 0.0 })
-    };
+    let Proof { counts, error } = prove(layer, mapping, config, &device, stream)?;
     Ok(Row {
         layer: layer.name.clone(),
         method: mapping.method,
@@ -284,10 +203,4 @@ fn simulate(
         counts,
         error,
     })
-}
-
-fn product(sizes: [usize; 3]) -> u64 {
-    sizes
-        .iter()
-        .fold(1, |product, &size| product.saturating_mul(size as u64))
 }

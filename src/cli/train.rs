@@ -5,6 +5,7 @@ use clap::Args;
 use super::job::{self, JobArgs, JobFlags, Mode, RoundFlags};
 use super::networks::{NetworkKind, with_network};
 use crate::Error;
+use crate::train::project::ORIGINAL;
 
 /// Train a network and keep it in a folder.
 ///
@@ -102,7 +103,7 @@ pub fn test(args: TestArgs) -> Result<(), Error> {
 fn kept(mode: Mode, args: KeptFlags) -> Result<(), Error> {
     let network = match (args.network, &args.flags.directory) {
         (Some(network), _) => network,
-        (None, Some(dir)) => NetworkKind::of_run(&dir.join(job::ORIGINAL))?,
+        (None, Some(dir)) => NetworkKind::of_run(&dir.join(ORIGINAL))?,
         (None, None) => {
             return Err(Error::Recipe(
                 "which network? Give the folder it is kept in with --directory DIR, or --network for the default folder"

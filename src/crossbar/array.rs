@@ -1,7 +1,10 @@
 //! The ideal array: exact integers, any weight in any cell.
 
-use super::{CrossbarError, Drive, device::check_cells};
+use super::{CrossbarError, Drive};
 use crate::mapping::{MappingConfig, PlacedArray, Weight};
+
+/// The most cells of an array in use that are simulated, pairs counted once: half a gigabyte of conductances.
+const MAX_CELLS: usize = 1 << 26;
 
 /// A programmed array. Only the cells that hold weights are kept.
 #[derive(Debug)]
@@ -68,6 +71,15 @@ impl Drive<i64> for IdealArray {
             sums.push(cells.iter().map(|&(row, weight)| weight * inputs[row]).sum());
         }
         0
+    }
+}
+
+/// Refuses an array with so many cells in use that memory might not hold them.
+pub(super) fn check_cells(cells: usize) -> Result<(), CrossbarError> {
+    if cells <= MAX_CELLS {
+        Ok(())
+    } else {
+        Err(CrossbarError::ArrayTooLarge { limit: MAX_CELLS })
     }
 }
 

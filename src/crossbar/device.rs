@@ -12,15 +12,15 @@ use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
 
-use super::{CrossbarError, Drive, array::IdealArray};
+use super::{
+    CrossbarError, Drive,
+    array::{IdealArray, check_cells},
+};
 use crate::mapping::MappingConfig;
 
 /// The most bits of a weight, a cell or an input: their products are computed in floating point, which is exact
 /// that far.
 const MAX_BITS: u32 = 16;
-
-/// The most cells of an array in use that are simulated, pairs counted once: half a gigabyte of conductances.
-const MAX_CELLS: usize = 1 << 26;
 
 /// Settings of a simulated array. [`Device::ideal`] computes exactly; each setting takes one thing away.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,15 +123,6 @@ impl Device {
                 expected,
             }),
         }
-    }
-}
-
-/// Refuses an array with so many cells in use that memory might not hold them.
-pub(super) fn check_cells(cells: usize) -> Result<(), CrossbarError> {
-    if cells <= MAX_CELLS {
-        Ok(())
-    } else {
-        Err(CrossbarError::ArrayTooLarge { limit: MAX_CELLS })
     }
 }
 

@@ -37,10 +37,12 @@ mod array;
 mod convolve;
 mod device;
 mod error;
+mod prove;
 
 pub use convolve::convolve;
 pub use device::Device;
 pub use error::CrossbarError;
+pub(crate) use prove::{Proof, ProveError, prove};
 
 use array::IdealArray;
 use device::{DeviceArray, Pulses};

@@ -27,10 +27,7 @@ pub const CLASSES: [&str; 10] = [
 ];
 
 /// Means and standard deviations of the channels, as published ResNets use them.
-pub const NORMALIZATION: Normalization = Normalization {
-    mean: [0.4914, 0.4822, 0.4465],
-    std: [0.2023, 0.1994, 0.2010],
-};
+pub const NORMALIZATION: Normalization = Normalization::CIFAR10;
 
 /// How its training pictures are usually varied: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016,
 /// section 4.2.

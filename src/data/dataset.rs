@@ -1,22 +1,15 @@
+//! The pictures of a split as a Burn `Dataset`, and a data set divided into its splits.
+
 use std::fmt;
 use std::sync::Arc;
 
 use burn::data::dataset::{Dataset, DatasetError};
 use rand::{SeedableRng, rngs::ChaCha8Rng, seq::SliceRandom};
 
-use super::{Augment, ChannelOrder, DataError, DataSource, Normalization, PictureSpec, Pictures};
+use super::{
+    Augment, ChannelOrder, DataError, DataSource, Normalization, PictureItem, PictureSpec, Pictures,
+};
 use crate::Error;
-
-/// One picture and its class.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PictureItem {
-    /// Height and width in pixels.
-    pub size: [usize; 2],
-    /// Bytes, height x width x 3, RGB.
-    pub pixels: Vec<u8>,
-    /// Class, from 0.
-    pub label: u8,
-}
 
 /// Some of the pictures of a split, in a fixed order, as a Burn `Dataset`. The pixels are shared, not copied.
 #[derive(Clone, Debug)]

@@ -1,3 +1,5 @@
+//! Batches of pictures, put together by threads while the device computes.
+
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -11,7 +13,7 @@ use burn::tensor::Device;
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use rayon::prelude::*;
 
-use crate::device::attempt;
+use crate::panics::attempt;
 
 use super::{Augment, PictureBatch, PictureBatcher, PictureDataset, Resize};
 

@@ -17,6 +17,7 @@ mod augment;
 mod batcher;
 mod dataset;
 mod error;
+mod item;
 mod loader;
 mod mat;
 mod normalization;
@@ -27,8 +28,9 @@ mod spec;
 
 pub use augment::Augment;
 pub use batcher::{PictureBatch, PictureBatcher};
-pub use dataset::{PictureDataset, PictureItem, Splits};
+pub use dataset::{PictureDataset, Splits};
 pub use error::DataError;
+pub use item::PictureItem;
 pub use loader::PictureLoader;
 pub use normalization::Normalization;
 pub use pictures::{ClassMatch, Pictures, contact_sheet};

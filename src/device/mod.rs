@@ -1,7 +1,5 @@
 //! Devices to compute on, chosen at run time among those compiled in.
 
-mod check;
-mod guard;
 #[cfg(feature = "remote")]
 mod remote;
 
@@ -10,10 +8,11 @@ use std::str::FromStr;
 
 use burn::tensor::{Device, Tensor};
 
-pub use check::{CHECKS, Check, Verdict, check};
-pub(crate) use guard::{attempt, one_line};
-
 use crate::Error;
+use crate::panics::attempt;
+#[cfg(feature = "remote")]
+#[doc(hidden)]
+pub use crate::selfcheck::{CHECKS, Check, Verdict, check};
 
 /// A device by the name that `--device` takes: `flex`, `ndarray`, `wgpu`, `vulkan`, `metal` or `cuda`, the last four with
 /// an index where there are several (`cuda:1`); `remote:HOST:PORT`, or `remote:HOST:PORT/1` for the second device that is

@@ -13,8 +13,14 @@
 //! New widths have new best windows, so rounds repeat until nothing is left to drop. Which filters go
 //! (smallest L1 norm first) and how the network is retrained is not decided here: this is the plan,
 //! in integers.
+//!
+//! The published rule is one for chains: [`rcp_round`] keeps to it, and refuses what it has no answer to. [`network_rounds`]
+//! takes any network whose ties say which widths are free, keeps what cannot be narrowed and says so, and holds to
+//! [`WidthLimits`].
 
-use super::{ConvLayer, MappingConfig, MappingError, Network, vw_sdk};
+use std::fmt;
+
+use super::{ConvLayer, MappingConfig, MappingError, Network, WidthLimits, limits::Bounds, vw_sdk};
 
 /// Layers of all rounds together, beyond which a network is refused: all of them are kept. A published network comes to
 /// rest in a few rounds.
@@ -129,94 +135,273 @@ pub fn rcp_rounds(
     Ok(rounds)
 }
 
+/// What rounds of the channel search make of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelRounds {
+    /// The networks after round 1, 2, ...; none where already the first round finds nothing to drop.
+    pub networks: Vec<Network>,
+    /// The widths that the last round left, although its rule narrows them.
+    pub kept: Vec<KeptWidth>,
+}
+
+/// A width that a round leaves as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeptWidth {
+    /// Its index among the free widths.
+    pub width: usize,
+    /// Its channels.
+    pub channels: usize,
+    /// A layer that reads it, or that makes it where none reads it.
+    pub layer: String,
+    /// Why it is left.
+    pub reason: KeptReason,
+}
+
+/// Why a round leaves a width as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeptReason {
+    /// It is wider than the one behind it, and has one channel tile alone.
+    OnlyTile,
+    /// No layer reads it.
+    NotRead,
+    /// All layers that read it have groups, which are not searched.
+    Grouped,
+}
+
+impl fmt::Display for KeptWidth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { channels, layer, .. } = self;
+        match self.reason {
+            KeptReason::OnlyTile => write!(
+                f,
+                "the {channels} channels that layer `{layer}` reads stay, though more than those behind it: they are one \
+                 tile of the array, and a tile less would leave none"
+            ),
+            KeptReason::NotRead => {
+                write!(
+                    f,
+                    "the {channels} channels of layer `{layer}` stay: no layer reads them"
+                )
+            }
+            KeptReason::Grouped => write!(
+                f,
+                "the {channels} channels that layer `{layer}` reads stay: all layers that read them have groups, which the \
+                 search leaves as they are"
+            ),
+        }
+    }
+}
+
 /// The networks after round 1, 2, ..., for any network that says which of its widths are free: a chain as in
-/// [`rcp_rounds`], residual stages as in [`stage_round`]. The layer that decides a width is the first that
-/// keeps it, or else the first that reads it. Ends early at the fixed point.
+/// [`rcp_rounds`], residual stages as in [`stage_round`], and any other. It ends early at the fixed point.
+///
+/// * The layer that decides a width is the first without groups that keeps it, or else the first that reads it. A width
+///   that no such layer reads stays.
+/// * Step 2 narrows a width that is wider than one which a layer makes of it. In a plain chain that is the next one, and
+///   the rule is the published one. In other networks, such as those with bottlenecks, a width that was wider before the
+///   round stays so.
+/// * A width of one tile stays, where step 2 would take that tile.
+/// * `limits` hold for every width. Its shares are those of `network`.
 ///
 /// ```
 /// use vwc_sdk::mapping::{
-///     Accounting, MappingConfig, PimArray, channels::network_rounds, presets::network,
+///     Accounting, MappingConfig, PimArray, WidthLimits, channels::network_rounds, presets::network,
 /// };
 ///
 /// let config = MappingConfig::new(PimArray::new(512, 256)?)
 ///     .with_weight_bits(2)
 ///     .with_accounting(Accounting::AsPublished);
-/// let rounds = network_rounds(&network("resnet20")?, &config, 10)?;
-/// assert_eq!(rounds.len(), 1);
-/// assert_eq!(rounds[0].widths()?, [42, 112, 224]);
+/// let rounds = network_rounds(&network("resnet20")?, &config, &WidthLimits::default(), 10)?;
+/// assert_eq!(rounds.networks.len(), 1);
+/// assert_eq!(rounds.networks[0].widths()?, [42, 112, 224]);
 /// # Ok::<(), vwc_sdk::mapping::MappingError>(())
 /// ```
 ///
 /// # Errors
 ///
-/// Those of [`Network::widths`]; [`MappingError::Ties`] where no layer reads a width, or where there are more than a
-/// million layers in all rounds together; and as [`rcp_round`].
+/// Those of [`Network::widths`]; [`MappingError::Limits`]; [`MappingError::Ties`] where there are more than a million
+/// layers in all rounds together; and those of [`map_layer`](super::map_layer).
 pub fn network_rounds(
     network: &Network,
     config: &MappingConfig,
+    limits: &WidthLimits,
     max_rounds: usize,
-) -> Result<Vec<Network>, MappingError> {
-    let refuse = |what: String| MappingError::Ties {
-        network: network.name.clone(),
-        what,
+) -> Result<ChannelRounds, MappingError> {
+    network_rounds_from(network, &network.widths()?, config, limits, max_rounds)
+}
+
+/// As [`network_rounds`], of a network that earlier rounds have narrowed: the shares of `limits` are those of `original`,
+/// the free widths before them.
+///
+/// # Errors
+///
+/// As [`network_rounds`], and [`MappingError::WidthCount`] where `original` has not one number for each free width.
+pub fn network_rounds_from(
+    network: &Network,
+    original: &[usize],
+    config: &MappingConfig,
+    limits: &WidthLimits,
+    max_rounds: usize,
+) -> Result<ChannelRounds, MappingError> {
+    let mut bounds = limits.bounds(network, original)?;
+    let deciding = deciding(network)?;
+    let chain = network.is_chain();
+    let mut rounds = ChannelRounds {
+        networks: Vec::new(),
+        kept: Vec::new(),
     };
-    // Which layer decides a width does not change from round to round.
-    let mut deciding: Vec<Option<(usize, bool)>> = vec![None; network.widths()?.len()];
-    for (layer, tie) in network.ties.iter().enumerate() {
-        let Some(width) = tie.input else { continue };
-        let keeps = tie.output == Some(width);
-        let decider = &mut deciding[width];
-        if decider.is_none_or(|(_, found)| keeps && !found) {
-            *decider = Some((layer, keeps));
+    while rounds.networks.len() < max_rounds {
+        if rounds.networks.len().saturating_mul(network.layers.len()) > MAX_ROUND_LAYERS {
+            return Err(MappingError::Ties {
+                network: network.name.clone(),
+                what: format!(
+                    "its rounds prune more than {MAX_ROUND_LAYERS} layers, each a little: use an array with more rows, or \
+                     fewer layers"
+                ),
+            });
         }
-    }
-    if let Some(width) = deciding.iter().position(Option::is_none) {
-        return Err(refuse(format!("no layer reads its free width {width}")));
-    }
-    let mut rounds: Vec<Network> = Vec::new();
-    while rounds.len() < max_rounds {
-        if rounds.len().saturating_mul(network.layers.len()) > MAX_ROUND_LAYERS {
-            return Err(refuse(format!(
-                "its rounds prune more than {MAX_ROUND_LAYERS} layers, each a little: use an array with more rows, or \
-                 fewer layers"
-            )));
-        }
-        let network = rounds.last().unwrap_or(network);
-        let widths = network.widths()?;
-        let layers: Vec<ConvLayer> = (deciding.iter().flatten())
-            .map(|&(layer, _)| network.layers[layer].clone())
-            .collect();
-        let next = full_tiles(&layers, config)?;
+        let current = rounds.networks.last().unwrap_or(network);
+        let widths = current.widths()?;
+        bounds = bounds.narrowed(&widths);
+        let (next, kept) = round(current, &widths, &deciding, chain, &bounds, config)?;
+        rounds.kept = kept;
         if next == widths {
             break;
         }
-        rounds.push(network.with_widths(&next)?);
+        let next = current.with_widths(&next)?;
+        rounds.networks.push(next);
     }
     Ok(rounds)
 }
 
-/// Steps 1 and 2: the input widths of `layers` once every channel tile is full.
-fn full_tiles(layers: &[ConvLayer], config: &MappingConfig) -> Result<Vec<usize>, MappingError> {
-    let tiles = layers
-        .iter()
-        .map(|layer| Tile::new(layer, config))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut widths: Vec<usize> = layers
-        .iter()
-        .zip(&tiles)
-        .map(|(layer, tile)| layer.in_channels - tile.residual)
+/// For each free width the layer that decides it, or why there is none, and a layer that it is known by. This does not
+/// change from round to round.
+fn deciding(network: &Network) -> Result<Vec<(Result<usize, KeptReason>, usize)>, MappingError> {
+    let reads = |width: usize| {
+        let layers = network.ties.iter().enumerate();
+        layers.filter(move |(_, tie)| tie.input == Some(width))
+    };
+    let searched = |layer: usize| network.layers[layer].groups == 1;
+    (0..network.widths()?.len())
+        .map(|width| {
+            let keeps = reads(width).find(|(layer, tie)| searched(*layer) && tie.output == tie.input);
+            let decides = keeps.or_else(|| reads(width).find(|(layer, _)| searched(*layer)));
+            if let Some((layer, _)) = decides {
+                return Ok((Ok(layer), layer));
+            }
+            let reason = match reads(width).next() {
+                Some((layer, _)) => (Err(KeptReason::Grouped), layer),
+                None => {
+                    let makes = network.ties.iter().position(|tie| tie.output == Some(width));
+                    (Err(KeptReason::NotRead), makes.unwrap_or_default())
+                }
+            };
+            Ok(reason)
+        })
+        .collect()
+}
+
+/// The free widths after a round, and those that stay against its rule.
+fn round(
+    network: &Network,
+    widths: &[usize],
+    deciding: &[(Result<usize, KeptReason>, usize)],
+    chain: bool,
+    bounds: &Bounds,
+    config: &MappingConfig,
+) -> Result<(Vec<usize>, Vec<KeptWidth>), MappingError> {
+    let mut kept = Vec::new();
+    let mut keep = |width: usize, channels: usize, reason: KeptReason| {
+        kept.push(KeptWidth {
+            width,
+            channels,
+            layer: network.layers[deciding[width].1].name.clone(),
+            reason,
+        });
+    };
+    let mut tiles = Vec::with_capacity(widths.len());
+    for (width, (decides, _)) in deciding.iter().enumerate() {
+        tiles.push(match *decides {
+            Ok(layer) => Some(Tile::new(&network.layers[layer], config)?),
+            Err(reason) => {
+                keep(width, widths[width], reason);
+                None
+            }
+        });
+    }
+    let behind = |width: usize| {
+        let reads = network.ties.iter().filter(move |tie| tie.input == Some(width));
+        reads
+            .filter_map(|tie| tie.output)
+            .filter(move |&made| made > width)
+    };
+    let (next, only_tiles) = narrowed(widths, &tiles, behind, chain, bounds);
+    for width in only_tiles {
+        keep(width, next[width], KeptReason::OnlyTile);
+    }
+    Ok((next, kept))
+}
+
+/// Steps 1 and 2: the widths once every channel tile is full, and those of one tile that step 2 would take.
+///
+/// `behind` gives the widths that layers make of one. Where `monotone`, none may be wider than these; else it may where it
+/// was.
+fn narrowed<I: Iterator<Item = usize>>(
+    widths: &[usize],
+    tiles: &[Option<Tile>],
+    behind: impl Fn(usize) -> I,
+    monotone: bool,
+    bounds: &Bounds,
+) -> (Vec<usize>, Vec<usize>) {
+    let residual = |tile: &Option<Tile>| tile.as_ref().map_or(0, |tile| tile.residual);
+    let mut next: Vec<usize> = (widths.iter().zip(tiles).enumerate())
+        .map(|(width, (&channels, tile))| bounds.at_least(width, channels - residual(tile)))
         .collect();
-    for l in (1..widths.len()).rev() {
-        if widths[l - 1] > widths[l] {
-            widths[l - 1] = widths[l - 1]
-                .checked_sub(tiles[l - 1].channels)
-                .filter(|&width| width > 0)
-                .ok_or_else(|| MappingError::NoChannelsLeft {
-                    layer: layers[l - 1].name.clone(),
-                })?;
+    let mut only_tiles = Vec::new();
+    for width in (0..next.len()).rev() {
+        let Some(tile) = &tiles[width] else { continue };
+        let wider = |behind: usize| {
+            let before = !monotone && widths[width] > widths[behind];
+            next[width] > next[behind] && !before
+        };
+        if !behind(width).any(wider) {
+            continue;
+        }
+        match next[width]
+            .checked_sub(tile.channels)
+            .filter(|&channels| channels > 0)
+        {
+            Some(channels) => next[width] = bounds.at_least(width, channels),
+            None => only_tiles.push(width),
         }
     }
-    Ok(widths)
+    (next, only_tiles)
+}
+
+/// The input widths of `layers`, a chain or one layer for each residual stage, once every channel tile is full.
+fn full_tiles(layers: &[ConvLayer], config: &MappingConfig) -> Result<Vec<usize>, MappingError> {
+    let tiles = layers.iter().map(|layer| {
+        if layer.groups != 1 {
+            return Err(MappingError::GroupedChain {
+                layer: layer.name.clone(),
+            });
+        }
+        Tile::new(layer, config).map(Some)
+    });
+    let tiles = tiles.collect::<Result<Vec<_>, _>>()?;
+    let widths: Vec<usize> = layers.iter().map(|layer| layer.in_channels).collect();
+    let last = widths.len().saturating_sub(1);
+    let behind = |width: usize| (width < last).then_some(width + 1).into_iter();
+    let (next, only_tiles) = narrowed(&widths, &tiles, behind, true, &Bounds::none(&widths));
+    match only_tiles.first() {
+        Some(&width) => Err(MappingError::NoChannelsLeft {
+            layer: layers[width].name.clone(),
+        }),
+        None => Ok(next),
+    }
 }
 
 /// The channel tile of one layer.
@@ -229,11 +414,6 @@ struct Tile {
 
 impl Tile {
     fn new(layer: &ConvLayer, config: &MappingConfig) -> Result<Self, MappingError> {
-        if layer.groups != 1 {
-            return Err(MappingError::GroupedChain {
-                layer: layer.name.clone(),
-            });
-        }
         let Some(window) = vw_sdk::best_window(layer, config)? else {
             return Ok(Self {
                 channels: 0,

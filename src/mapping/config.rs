@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Accounting, PimArray};
 
 /// How VW-SDK picks a window from those that fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Search {

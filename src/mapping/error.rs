@@ -210,6 +210,13 @@ pub enum MappingError {
         what: String,
     },
 
+    /// The limits of a channel search are out of range, or name no layer.
+    #[error("limits of the widths: {what}")]
+    Limits {
+        /// What is wrong.
+        what: String,
+    },
+
     /// No widths of a network keep to the budget.
     #[error(
         "no widths of network `{network}` keep to the budget: they keep {most} channels at most, and take \

@@ -94,13 +94,15 @@ impl Network {
         };
         let mut widths: Vec<Option<usize>> = vec![None; last + 1];
         for (layer, tie) in self.layers.iter().zip(&self.ties) {
+            if depthwise(layer) && tie.input != tie.output {
+                return Err(refuse(format!(
+                    "layer `{}` has a group for each channel, so it makes the width that it reads: name the same one on \
+                     both sides",
+                    layer.name
+                )));
+            }
             for (index, width) in [(tie.input, layer.in_channels), (tie.output, layer.out_channels)] {
                 let Some(index) = index else { continue };
-                if layer.groups != 1 {
-                    return Err(MappingError::GroupedChain {
-                        layer: layer.name.clone(),
-                    });
-                }
                 if *widths[index].get_or_insert(width) != width {
                     return Err(refuse(format!(
                         "layer `{}` is {width} channels wide where others tied to it are not",
@@ -131,6 +133,9 @@ impl Network {
         let mut network = self.clone();
         for (layer, tie) in network.layers.iter_mut().zip(&self.ties) {
             if let Some(index) = tie.input {
+                if depthwise(layer) {
+                    layer.groups = widths[index];
+                }
                 layer.in_channels = widths[index];
             }
             if let Some(index) = tie.output {
@@ -139,4 +144,35 @@ impl Network {
         }
         Ok(network)
     }
+
+    /// Whether all its free widths are those between the layers of a plain chain.
+    pub(super) fn is_chain(&self) -> bool {
+        self.ties == Self::chain("", self.layers.clone()).ties
+    }
+
+    /// What each free width has to be a multiple of: of `each`, and of the groups that layers divide it into.
+    pub(super) fn multiples(&self, each: usize) -> Vec<usize> {
+        let named = (self.ties.iter()).flat_map(|tie| tie.input.into_iter().chain(tie.output));
+        let mut multiples = vec![each; named.max().map_or(0, |last| last + 1)];
+        for (layer, tie) in self.layers.iter().zip(&self.ties) {
+            if depthwise(layer) {
+                continue;
+            }
+            for width in tie.input.into_iter().chain(tie.output) {
+                let multiple = &mut multiples[width];
+                *multiple =
+                    (*multiple / common_divisor(*multiple, layer.groups)).saturating_mul(layer.groups);
+            }
+        }
+        multiples
+    }
+}
+
+/// Whether each channel is a group of its own, which goes with the channel.
+pub(super) fn depthwise(layer: &ConvLayer) -> bool {
+    layer.groups > 1 && layer.groups == layer.in_channels && layer.in_channels == layer.out_channels
+}
+
+fn common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common_divisor(b, a % b) }
 }

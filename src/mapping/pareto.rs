@@ -19,7 +19,9 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{ConvLayer, MappingConfig, MappingError, Network, Tie, problem::Problem};
+use super::{
+    ConvLayer, MappingConfig, MappingError, Network, Tie, WidthLimits, limits::Bounds, problem::Problem,
+};
 
 /// Numbers the dynamic programme may keep; about a gigabyte.
 const MAX_STATES: usize = 1 << 27;
@@ -40,13 +42,15 @@ pub struct ParetoPoint {
 }
 
 /// The whole front of `network` under VW-SDK with the exact search, from the most channels down. No width grows
-/// beyond what it is, and none falls to zero.
+/// beyond what it is, and none falls to zero; `limits` say what else stays.
 ///
 /// ```
-/// use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, pareto::pareto_front, presets::network};
+/// use vwc_sdk::mapping::{
+///     Accounting, MappingConfig, PimArray, WidthLimits, pareto::pareto_front, presets::network,
+/// };
 ///
 /// let config = MappingConfig::new(PimArray::new(256, 512)?).with_accounting(Accounting::AsPublished);
-/// let front = pareto_front(&network("cnn8")?, &config)?;
+/// let front = pareto_front(&network("cnn8")?, &config, &WidthLimits::default())?;
 /// // RCP1 keeps 246 channels in 227 cycles. More can be kept.
 /// let best = front.iter().find(|point| point.cycles <= 227).unwrap();
 /// assert_eq!(best.channels, 260);
@@ -55,11 +59,15 @@ pub struct ParetoPoint {
 ///
 /// # Errors
 ///
-/// [`MappingError::Ties`] where the free widths do not follow one another or are too many; those of
+/// [`MappingError::Ties`] where the free widths do not follow one another or are too many; [`MappingError::Limits`]; those of
 /// [`Network::widths`] and [`map_layer`](super::map_layer).
-pub fn pareto_front(network: &Network, config: &MappingConfig) -> Result<Vec<ParetoPoint>, MappingError> {
+pub fn pareto_front(
+    network: &Network,
+    config: &MappingConfig,
+    limits: &WidthLimits,
+) -> Result<Vec<ParetoPoint>, MappingError> {
     let widths = network.widths()?;
-    let stages = stages(network, &widths, config)?;
+    let stages = stages(network, &widths, &limits.bounds(network, &widths)?, config)?;
     let refuse = || MappingError::Ties {
         network: network.name.clone(),
         what: "it has too many free channels for the whole front: use the rounds".to_owned(),
@@ -186,7 +194,12 @@ impl Stage {
     }
 }
 
-fn stages(network: &Network, widths: &[usize], config: &MappingConfig) -> Result<Vec<Stage>, MappingError> {
+fn stages(
+    network: &Network,
+    widths: &[usize],
+    bounds: &Bounds,
+    config: &MappingConfig,
+) -> Result<Vec<Stage>, MappingError> {
     let mut stages: Vec<Stage> = widths
         .iter()
         .map(|_| Stage {
@@ -225,8 +238,12 @@ fn stages(network: &Network, widths: &[usize], config: &MappingConfig) -> Result
             });
         }
     }
-    for (stage, steps) in stages.iter_mut().zip(steps) {
-        stage.candidates = steps.into_iter().collect();
+    for (width, (stage, steps)) in stages.iter_mut().zip(steps).enumerate() {
+        // Below a step the cycles are the same, so the widest that is allowed there is the one worth trying.
+        let allowed: BTreeSet<usize> = (steps.into_iter())
+            .filter_map(|step| bounds.at_most(width, step))
+            .collect();
+        stage.candidates = allowed.into_iter().collect();
     }
     Ok(stages)
 }

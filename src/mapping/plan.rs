@@ -4,7 +4,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Mapping, MappingConfig, MappingError, Method, Network, PimArray, channels::network_rounds, map_network,
+    Mapping, MappingConfig, MappingError, Method, Network, PimArray, WidthLimits,
+    channels::{KeptWidth, network_rounds},
+    map_network,
     pareto::pareto_front,
 };
 
@@ -31,6 +33,45 @@ impl Widths {
             _ => Self::Keep,
         }
     }
+
+    /// `network` with these widths within `limits`, and those that the rounds left against their rule.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`network_rounds`] and [`pareto_front`]; [`MappingError::NoPoint`] where no point of the front keeps to the
+    /// budget.
+    pub fn choose(
+        self,
+        network: &Network,
+        config: &MappingConfig,
+        limits: &WidthLimits,
+    ) -> Result<(Network, Vec<KeptWidth>), MappingError> {
+        match self {
+            Self::Keep => Ok((network.clone(), Vec::new())),
+            // Each round takes a channel away at least, so it ends.
+            Self::Rcp => {
+                let mut rounds = network_rounds(network, config, limits, usize::MAX)?;
+                let network = rounds.networks.pop().unwrap_or_else(|| network.clone());
+                Ok((network, rounds.kept))
+            }
+            Self::Cycles(_) | Self::Channels(_) => {
+                let front = pareto_front(network, config, limits)?;
+                // The front runs from many channels and cycles to few.
+                let point = match self {
+                    Self::Cycles(budget) => front.iter().find(|point| point.cycles <= budget),
+                    Self::Channels(budget) => front.iter().rfind(|point| point.channels >= budget),
+                    Self::Keep | Self::Rcp => None,
+                };
+                let none = || MappingError::NoPoint {
+                    network: network.name.clone(),
+                    most: front.first().map_or(0, |point| point.channels),
+                    fewest: front.last().map_or(0, |point| point.cycles),
+                };
+                let network = network.with_widths(&point.ok_or_else(none)?.widths)?;
+                Ok((network, Vec::new()))
+            }
+        }
+    }
 }
 
 /// A network on an array.
@@ -47,46 +88,41 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Chooses widths and maps every layer.
+    /// Chooses widths, without further limits, and maps every layer.
     ///
     /// # Errors
     ///
-    /// Those of [`map_network`], [`network_rounds`] and [`pareto_front`];
-    /// [`MappingError::NoPoint`] where no point of the front keeps to the budget.
+    /// Those of [`Widths::choose`] and [`map_network`].
     pub fn new(
         network: &Network,
         method: Method,
         config: &MappingConfig,
         widths: Widths,
     ) -> Result<Self, MappingError> {
-        let network = match widths {
-            Widths::Keep => network.clone(),
-            // Each round takes a channel away at least, so it ends.
-            Widths::Rcp => network_rounds(network, config, usize::MAX)?
-                .pop()
-                .unwrap_or_else(|| network.clone()),
-            Widths::Cycles(_) | Widths::Channels(_) => {
-                let front = pareto_front(network, config)?;
-                // The front runs from many channels and cycles to few.
-                let point = match widths {
-                    Widths::Cycles(budget) => front.iter().find(|point| point.cycles <= budget),
-                    Widths::Channels(budget) => front.iter().rfind(|point| point.channels >= budget),
-                    Widths::Keep | Widths::Rcp => None,
-                };
-                let none = || MappingError::NoPoint {
-                    network: network.name.clone(),
-                    most: front.first().map_or(0, |point| point.channels),
-                    fewest: front.last().map_or(0, |point| point.cycles),
-                };
-                network.with_widths(&point.ok_or_else(none)?.widths)?
-            }
-        };
-        Ok(Self {
+        let (plan, _) = Self::within(network, method, config, widths, &WidthLimits::default())?;
+        Ok(plan)
+    }
+
+    /// Chooses widths within `limits`, and maps every layer; also the widths that the rounds left against their rule.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Widths::choose`] and [`map_network`].
+    pub fn within(
+        network: &Network,
+        method: Method,
+        config: &MappingConfig,
+        widths: Widths,
+        limits: &WidthLimits,
+    ) -> Result<(Self, Vec<KeptWidth>), MappingError> {
+        let (network, kept) = widths.choose(network, config, limits)?;
+        let plan = Self {
             mappings: map_network(&network.layers, method, config)?,
             network,
             method,
             config: *config,
-        })
+        };
+        Ok((plan, kept))
     }
 
     /// Sums over all layers.
@@ -148,6 +184,8 @@ pub struct SweepPoint {
     pub array: PimArray,
     /// What it takes, or why it cannot be done.
     pub totals: Result<Totals, MappingError>,
+    /// The widths that the rounds left against their rule.
+    pub kept: Vec<KeptWidth>,
 }
 
 /// Maps every network with every method onto every array, on all cores, and returns them in that order, arrays
@@ -168,12 +206,22 @@ pub fn sweep(
         .into_par_iter()
         .map(|(network, method, array)| {
             let config = MappingConfig { array, ..*config };
-            let plan = Plan::new(network, method, &config, Widths::of(method));
+            let (totals, kept) = match Plan::within(
+                network,
+                method,
+                &config,
+                Widths::of(method),
+                &WidthLimits::default(),
+            ) {
+                Ok((plan, kept)) => (Ok(plan.totals()), kept),
+                Err(error) => (Err(error), Vec::new()),
+            };
             SweepPoint {
                 network: network.name.clone(),
                 method,
                 array,
-                totals: plan.map(|plan| plan.totals()),
+                totals,
+                kept,
             }
         })
         .collect()

@@ -1,3 +1,5 @@
+//! CNN-8, published on SVHN.
+
 use std::convert::Infallible;
 
 use burn::config::Config;
@@ -5,11 +7,10 @@ use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
-use super::{
-    ChannelGroup, Network, NetworkConfig, TorchName, check_classes, check_dropout, check_widths, torch,
-};
+use super::{Network, NetworkConfig, TorchName, check_classes, check_dropout, check_widths, torch};
 use crate::Error;
 use crate::mapping::ConvLayer;
+use crate::module::ChannelGroup;
 use crate::quant::{
     Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, conv_norm_pool_act, dropout,
     norm_pool_act,

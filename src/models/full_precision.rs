@@ -1,12 +1,13 @@
+//! The two networks in full precision that a quantised one is compared with.
+
 use std::fmt;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// Which of two networks stands for a quantised one in full precision.
 ///
 /// CNN-8 of VWC-SDK's scripts is its own twin; their ResNet-20 and VGG-13 are not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum FullPrecision {

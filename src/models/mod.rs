@@ -5,13 +5,10 @@
 //! [`prune`](crate::prune) can cut them all at once, and it says what PyTorch calls its parameters, so that
 //! [`pytorch`](crate::pytorch) can read and write them.
 
-mod channels;
 mod cnn8;
 mod full_precision;
-mod parameters;
 mod resnet20;
 mod torch;
-mod traced;
 mod vgg13;
 
 use std::convert::Infallible;
@@ -21,19 +18,18 @@ use burn::config::Config;
 use burn::module::{Module, ModuleDisplay, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 
-pub use channels::{ChannelGroup, ChannelSlice};
 pub use cnn8::{Cnn8, Cnn8Config};
 pub use full_precision::FullPrecision;
-pub use parameters::Parameters;
 pub use resnet20::{BlockOrder, ResNet20, ResNet20Config, ResidualBlock, Shortcut};
 pub use torch::{TorchLayout, TorchName};
-pub(crate) use traced::traced_layers;
-pub use traced::{ModuleLayers, conv_layers};
 pub use vgg13::{Vgg13, Vgg13Config};
 
 use crate::Error;
 use crate::data::PictureSpec;
 use crate::mapping::{self, ConvLayer};
+#[doc(hidden)]
+pub use crate::module::Parameters;
+use crate::module::{ChannelGroup, ties};
 use crate::quant::{Bits, QuantConv2d};
 
 /// A classifier of pictures whose convolutions can be mapped and pruned.
@@ -85,7 +81,7 @@ pub trait Network: Module + ModuleDisplay + fmt::Debug + fmt::Display + 'static 
     /// that no mapped convolution reads is given.
     fn mapped(&self) -> (mapping::Network, Vec<usize>) {
         let paths: Vec<String> = self.convolutions().into_iter().map(|(path, _)| path).collect();
-        let (free, ties) = channels::ties(&self.channel_groups(), &paths);
+        let (free, ties) = ties(&self.channel_groups(), &paths);
         let network = mapping::Network::tied(Self::Config::NAME, self.conv_layers(), ties);
         (network, free)
     }

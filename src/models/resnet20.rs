@@ -1,15 +1,15 @@
+//! ResNet-20, published on CIFAR-10, with its residual blocks in either order.
+
 use burn::config::Config;
 use burn::module::{Initializer, Module};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ChannelGroup, FullPrecision, Network, NetworkConfig, TorchName, check_classes, check_widths, torch,
-};
+use super::{FullPrecision, Network, NetworkConfig, TorchName, check_classes, check_widths, torch};
 use crate::Error;
 use crate::mapping::{ConvLayer, presets};
+use crate::module::ChannelGroup;
 use crate::quant::{Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, norm_pool_act};
 
 /// Side of the square pictures the network reads.
@@ -19,7 +19,7 @@ const STAGES: usize = 3;
 const BLOCKS: usize = 3;
 
 /// Where a residual block normalises and activates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum BlockOrder {

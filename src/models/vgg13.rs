@@ -1,14 +1,16 @@
+//! VGG-13, for CIFAR-10.
+
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
-    ChannelGroup, FullPrecision, Network, NetworkConfig, TorchName, check_classes, check_dropout,
-    check_widths, torch,
+    FullPrecision, Network, NetworkConfig, TorchName, check_classes, check_dropout, check_widths, torch,
 };
 use crate::Error;
 use crate::mapping::ConvLayer;
+use crate::module::ChannelGroup;
 use crate::quant::{
     Activation, Bits, QuantConv2d, QuantConv2dConfig, QuantLinear, QuantLinearConfig, WeightQuantizer,
     norm_pool_act,

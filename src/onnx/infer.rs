@@ -10,11 +10,9 @@
 //!   together may cost [`MAX_WORK`].
 
 use std::{
-    cell::Cell,
     collections::HashMap,
-    panic::{self, AssertUnwindSafe},
     sync::{
-        LazyLock, Once,
+        LazyLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -31,6 +29,7 @@ use super::{
     shapes::{Sizes, stated},
     tensors::{MAX_AXES, stand_in},
 };
+use crate::panics::attempt;
 
 /// What all steps of inference may cost together: some seconds. A chain of a thousand residual blocks costs less than a
 /// tenth.
@@ -126,7 +125,9 @@ pub(super) fn infer_within(
     graph: &GraphProto,
 ) -> Result<(Inferred, u64), OnnxError> {
     let left = Arc::new(AtomicU64::new(work));
-    let inferred = quietly(|| infer_with_tract(model, graph, &left).ok()).flatten();
+    let inferred = attempt(|| infer_with_tract(model, graph, &left).ok())
+        .ok()
+        .flatten();
     let left = left.load(Relaxed);
     if left == 0 {
         return Err(OnnxError::TooMuchWork);
@@ -272,7 +273,7 @@ type Built = (Box<dyn InferenceOp>, Vec<String>);
 /// Builds a node's operator, or one that leaves everything open where tract does not get that far.
 fn build(context: &ParsingContext, node: &NodeProto) -> TractResult<Built> {
     let build = REGISTER.0.get(&node.op_type);
-    let built = build.and_then(|build| quietly(|| build(context, node))?.ok());
+    let built = build.and_then(|build| attempt(|| build(context, node)).ok()?.ok());
     let (operator, closures) =
         built.unwrap_or_else(|| (UnimplementedOp::new(node.output.len(), "", "").into(), vec![]));
     let folding = Folding {
@@ -478,8 +479,8 @@ impl InferenceOp for Folding {
         self.refuse_axes(&inputs, &outputs)?;
         let mut facts = self.infer_facts(inputs.clone(), outputs.clone(), observed.clone())?;
         if self.can_fold(&facts) {
-            facts = quietly(|| self.operator.infer(inputs, outputs, observed))
-                .unwrap_or_else(|| bail!(PANICKED))?;
+            facts = attempt(|| self.operator.infer(inputs, outputs, observed))
+                .unwrap_or_else(|_| bail!(PANICKED))?;
         }
         for fact in facts.0.iter_mut().chain(&mut facts.1).chain(&mut facts.2) {
             ensure!(
@@ -501,7 +502,7 @@ impl InferenceOp for Folding {
         outputs: TVec<&InferenceFact>,
         observed: TVec<&InferenceFact>,
     ) -> TractResult<Facts> {
-        quietly(|| self.operator.infer_facts(inputs, outputs, observed)).unwrap_or_else(|| bail!(PANICKED))
+        attempt(|| self.operator.infer_facts(inputs, outputs, observed)).unwrap_or_else(|_| bail!(PANICKED))
     }
 
     fn nboutputs(&self) -> TractResult<usize> {
@@ -509,26 +510,4 @@ impl InferenceOp for Folding {
     }
 
     as_op!();
-}
-
-/// What `run` returns, or `None` where it panics, without a word on standard error.
-///
-/// The hook is put before the one there is once, and passes on every panic but those in here.
-fn quietly<T>(run: impl FnOnce() -> T) -> Option<T> {
-    thread_local! {
-        static QUIET: Cell<bool> = const { Cell::new(false) };
-    }
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !QUIET.get() {
-                before(info);
-            }
-        }));
-    });
-    let before = QUIET.replace(true);
-    let result = panic::catch_unwind(AssertUnwindSafe(run)).ok();
-    QUIET.set(before);
-    result
 }

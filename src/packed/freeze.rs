@@ -7,16 +7,15 @@
 
 use burn::nn::BatchNorm;
 
+use super::check::MAX_BITS;
 use super::layout::pack_weights;
-use super::model::{MAX_BITS, Model};
 use super::spec::{Act, AffineIds, Op, PackedThen, Plan, Spec, Step, TensorId, Then, ValueId, Window};
 use super::tensor::{Tensor, Words};
 use super::threshold::thresholds;
-use super::{PackedError, integer::IntegerWeights};
+use super::{Model, PackedError, integer::IntegerWeights};
 use crate::data::{Normalization, PictureSpec};
-use crate::models::{
-    BlockOrder, Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
-};
+use crate::models::{BlockOrder, Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
+use crate::module::Parameters;
 use crate::quant::QuantConv2d;
 
 /// A network that can be packed.

@@ -8,37 +8,45 @@
 //! ```text
 //! machine    the innermost steps, once per instruction set
 //! layout     how activations and weights lie in memory as bits
-//! rows       rows of a step's output: sums, and what follows them
 //! spec       what a network consists of
-//! model      a network checked and laid out for the machine
+//! kernel     its steps, laid out for the machine
+//! buffers    the values between them, and the memory they share
+//! check      whether a network can be computed with, and its steps laid out
+//! model      a network checked and laid out
+//! rows       rows of a step's output: sums, and what follows them
 //! session    computing with it
 //! file       one file
-//! onnx       the same network for other runtimes
-//! safetensors its integers and scales alone
+//! export     the same network as ONNX for other runtimes, and its integers and scales alone as safetensors
 //! threshold  sums to codes, as the network decides on floats
 //! freeze     from trained networks
+//! compare    a packed network beside the trained one
 //! ```
 
+mod buffers;
+mod check;
+#[cfg(feature = "train")]
+mod compare;
 mod error;
+mod export;
 mod file;
 #[cfg(feature = "train")]
 mod freeze;
 #[cfg(feature = "train")]
 mod integer;
+mod kernel;
 mod layout;
 mod machine;
 mod model;
-mod onnx;
 mod picture;
-mod protobuf;
 mod rows;
-mod safetensors;
 mod session;
 mod spec;
 mod tensor;
 #[cfg(feature = "train")]
 mod threshold;
 
+#[cfg(feature = "train")]
+pub(crate) use compare::compare;
 pub use error::PackedError;
 #[cfg(feature = "train")]
 pub use freeze::Freeze;

@@ -3,9 +3,11 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::kernel::{
+    Affine, CodeRow, FloatConv, FloatEnd, FloatReads, PackedConv, PackedEnd, Quantize, Reads, even_parts,
+};
 use super::layout::WORD;
 use super::machine::{EIGHT, Lanes, MOST_ROWS, PANEL, on_machine};
-use super::model::{Affine, FloatConv, FloatEnd, PackedConv, PackedEnd, Quantize};
 use super::spec::Act;
 
 /// What one thread works in.
@@ -20,94 +22,6 @@ pub(super) enum Out<'a> {
     /// Framed: a row begins and ends with pixels that are left as they are.
     Codes(&'a mut [u64], CodeRow),
     Floats(&'a mut [f32]),
-}
-
-/// A row of codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CodeRow {
-    pub bits: usize,
-    /// Words of a pixel.
-    pub words: usize,
-    /// Pixels of a row, those of the frame among them.
-    pub width: usize,
-    /// Pixels of the frame on either side.
-    pub frame: usize,
-}
-
-impl CodeRow {
-    /// Words of a plane.
-    pub fn plane(self) -> usize {
-        self.width * self.words
-    }
-
-    /// Words of the row.
-    pub fn len(self) -> usize {
-        self.bits * self.plane()
-    }
-}
-
-/// Where a convolution of codes reads, in words.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reads {
-    /// Bits of a code.
-    pub planes: usize,
-    /// From one bit to the next.
-    pub plane_step: usize,
-    /// From one output position to the next.
-    pub step: usize,
-    /// From one kernel row to the next.
-    pub tap_step: usize,
-    /// From one output row to the next.
-    pub row_step: usize,
-    /// Rows of the kernel.
-    pub taps: usize,
-    /// Words that are read in a row.
-    pub run: usize,
-}
-
-/// Where a convolution in full precision reads, in floats.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FloatReads {
-    /// From one output position to the next.
-    pub step: usize,
-    /// From one kernel row to the next.
-    pub tap_step: usize,
-    /// From one output row to the next.
-    pub row_step: usize,
-    /// Rows of the kernel.
-    pub taps: usize,
-    /// From one kernel column to the next.
-    pub column_step: usize,
-    pub columns: usize,
-    /// From one channel to the next.
-    pub channel_step: usize,
-    pub channels: usize,
-}
-
-impl FloatReads {
-    /// Weights of one output.
-    pub fn filter(&self) -> usize {
-        self.taps * self.columns * self.channels
-    }
-
-    /// All that `positions` positions of one output row read.
-    fn reach(&self, positions: usize) -> usize {
-        (self.taps - 1) * self.tap_step
-            + (self.columns - 1) * self.column_step
-            + (self.channels - 1) * self.channel_step
-            + (positions - 1) * self.step
-            + 1
-    }
-}
-
-impl Reads {
-    /// All that `positions` positions of one output row read.
-    fn reach(&self, positions: usize) -> usize {
-        (self.taps - 1) * self.tap_step
-            + (self.planes - 1) * self.plane_step
-            + (positions - 1) * self.step
-            + self.run
-    }
 }
 
 pub(super) struct PackedRows<'a> {
@@ -187,12 +101,6 @@ on_machine!(run_end = packed_end(conv: &PackedConv, sums: &mut [i32], added: Opt
 on_machine!(run_float = float_rows(job: FloatRows<'_>));
 on_machine!(run_quantize = quantize_rows(job: QuantizeRows<'_>));
 on_machine!(run_mean = mean_rows(job: MeanRows<'_>));
-
-/// `len` in as few parts of at most `most` as it takes, all about equally long.
-pub(super) fn even_parts(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-    let parts = len.div_ceil(most);
-    (0..parts).map(move |part| part * len / parts..(part + 1) * len / parts)
-}
 
 #[inline(always)]
 fn packed_rows<M: Lanes>(job: PackedRows<'_>) {

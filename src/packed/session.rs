@@ -1,10 +1,14 @@
+//! Computing with a packed network, on one thread or several.
+
 use std::ops::Range;
 
+use super::Model;
+use super::buffers::{Kind, Value};
+use super::kernel::{CodeRow, FloatConv, Gather, Kernel, PackedConv, PackedEnd};
 use super::layout::gather;
 use super::machine::Machine;
-use super::model::{FloatConv, Gather, Kernel, Kind, Model, PackedConv, PackedEnd, Value};
 use super::rows::{
-    CodeRow, FloatRows, MeanRows, Out, PackedRows, QuantizeRows, Scratch, Sums, run_end, run_float, run_mean,
+    FloatRows, MeanRows, Out, PackedRows, QuantizeRows, Scratch, Sums, run_end, run_float, run_mean,
     run_packed, run_quantize, run_sums,
 };
 

@@ -9,7 +9,7 @@ use burn_ir::{
 };
 
 use super::labels::{Labels, operation_name};
-use crate::trace::{Convolution, Trace};
+use crate::module::{Convolution, Trace};
 
 /// What a smaller module does otherwise than `before`, if anything, on the channels that are left. Numbers that it computes
 /// with may be others where they are `its_own`.

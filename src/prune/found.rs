@@ -1,3 +1,5 @@
+//! The channel groups of a module that nobody annotated: found by following its recorded forward pass, and pruned.
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
@@ -8,12 +10,10 @@ use burn_ir::{FloatOperationIr, ModuleOperationIr, OperationIr, TensorId};
 use super::check::{Left, difference};
 use super::labels::Labels;
 use super::rewrite::{cut, kept_channels};
-use super::{Ranking, Ratio};
+use super::{NextWidths, Ranking, Ratio, channels};
 use crate::Error;
-use crate::mapping::channels::network_rounds;
-use crate::mapping::{MappingConfig, Network, Tie};
-use crate::models::{ChannelGroup, ChannelSlice, Parameters, traced_layers};
-use crate::trace::{Convolution, Trace};
+use crate::mapping::{MappingConfig, Network, Tie, WidthLimits};
+use crate::module::{ChannelGroup, ChannelSlice, Convolution, Parameters, Trace, traced_layers};
 
 /// The channel groups of a module that nobody annotated: what [`find_groups`] makes. Displayed, as a list to read.
 #[derive(Clone, Debug)]
@@ -375,19 +375,20 @@ impl FoundGroups {
         ratio: &Ratio,
         ranking: Ranking,
     ) -> Result<Vec<usize>, Error> {
-        ratio.of_groups(&self.groups, &self.parameters(module)?, ranking)
+        let original = channels(&self.groups);
+        ratio.of_groups(&self.groups, &original, &self.parameters(module)?, ranking)
     }
 
-    /// The widths that one round of the channel search leaves, one for each group, by the rule of
-    /// [`network_rounds`]; `None` where nothing is left to prune.
+    /// The widths that one round of the channel search leaves, one for each group, by the rule of [`network_rounds`](crate::mapping::channels::network_rounds). Layers
+    /// are called by the paths of their weights; the shares of `limits` are those of the groups as they are.
     ///
     /// It chooses the widths of the groups that make up all that some 2-D convolution without groups reads; the others, of
     /// concatenated channels for instance, stay as they are.
     ///
     /// # Errors
     ///
-    /// Those of [`network_rounds`].
-    pub fn next_widths(&self, mapping: &MappingConfig) -> Result<Option<Vec<usize>>, Error> {
+    /// Those of [`network_rounds`](crate::mapping::channels::network_rounds).
+    pub fn next_widths(&self, mapping: &MappingConfig, limits: &WidthLimits) -> Result<NextWidths, Error> {
         let layers = traced_layers(&self.trace);
         let all_of = |n: usize, dim: usize| {
             let (parameter, layer) = &layers[n];
@@ -402,7 +403,7 @@ impl FoundGroups {
         let free: BTreeSet<usize> = (0..layers.len()).filter_map(|n| all_of(n, 1)).collect();
         let free: Vec<usize> = free.into_iter().collect();
         if free.is_empty() {
-            return Ok(None);
+            return Ok(NextWidths::default());
         }
         let number = |group: Option<usize>| free.binary_search(&group?).ok();
         let ties = (0..layers.len()).map(|n| Tie {
@@ -412,14 +413,10 @@ impl FoundGroups {
         let ties = ties.collect();
         let layers = layers.iter().map(|(_, layer)| layer.clone()).collect();
         let network = Network::tied("the module", layers, ties);
-        let Some(next) = network_rounds(&network, mapping, 1)?.pop() else {
-            return Ok(None);
-        };
-        let mut widths: Vec<usize> = self.groups.iter().map(|group| group.channels).collect();
-        for (group, width) in free.into_iter().zip(next.widths()?) {
-            widths[group] = width;
-        }
-        Ok(Some(widths))
+        let widths = channels(&self.groups);
+        Ok(NextWidths::of(
+            &network, &free, &widths, &widths, mapping, limits,
+        )?)
     }
 
     /// `module` with `widths[n]` channels in the n-th group, those that `ranking` puts first, in the parameters it has.

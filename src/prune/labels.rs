@@ -12,7 +12,7 @@ use burn_ir::{
 };
 
 use crate::Error;
-use crate::trace::{Convolution, Trace};
+use crate::module::{Convolution, Trace};
 
 /// The labels along a dimension; none along one of which nothing can be cut, such as those of pictures.
 type Along = Option<Vec<usize>>;

@@ -1,6 +1,6 @@
 //! Structured pruning: whole channels go, and the network that is left is an ordinary, smaller one.
 //!
-//! A network names its [channel groups](crate::models::ChannelGroup): all tensor slices that share one set of
+//! A network names its [channel groups](crate::module::ChannelGroup): all tensor slices that share one set of
 //! channel indices. [`prune`] ranks a group's channels by a [`Ranking`], keeps the first, and cuts every slice of the
 //! group with the same indices: the producing convolutions and their bias, the batch norms with their running
 //! statistics, and the inputs of whatever reads the channels. One mechanism serves every network, residual ones
@@ -30,11 +30,15 @@
 mod check;
 mod found;
 mod labels;
+mod next;
 mod rank;
 mod ratio;
 mod rewrite;
 
 pub use found::{FixedChannels, FoundGroups, find_groups};
+pub use next::NextWidths;
 pub use rank::{Ranking, keep_largest};
+#[cfg(feature = "train")]
+pub(crate) use ratio::channels;
 pub use ratio::{Ratio, Scope};
 pub use rewrite::{Pruned, prune};

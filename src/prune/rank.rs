@@ -1,3 +1,5 @@
+//! Which channels of a group stay.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -6,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::models::{ChannelGroup, ChannelSlice, Parameters};
+use crate::module::{ChannelGroup, ChannelSlice, Parameters};
 
 /// What decides which channels of a group stay: those of the highest score.
 ///

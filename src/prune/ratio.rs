@@ -1,13 +1,16 @@
+//! Pruning by a ratio.
+
 use burn::config::Config;
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::Ranking;
 use crate::Error;
-use crate::models::{ChannelGroup, Network, Parameters};
+use crate::mapping::WidthLimits;
+use crate::models::Network;
+use crate::module::{ChannelGroup, Parameters};
 
 /// Where a [`Ratio`] is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Scope {
@@ -22,12 +25,14 @@ pub enum Scope {
 ///
 /// ```
 /// use burn::tensor::Device;
+/// use vwc_sdk::mapping::WidthLimits;
 /// use vwc_sdk::models::{NetworkConfig, ResNet20Config};
 /// use vwc_sdk::prune::{Ranking, Ratio};
 ///
 /// # fn main() -> Result<(), vwc_sdk::Error> {
 /// let network = ResNet20Config::new().with_widths([16, 32, 64]).init(&Device::default());
-/// let widths = Ratio::new(0.4).with_multiple(8).widths(&network, Ranking::L1)?;
+/// let ratio = Ratio::new(0.4).with_limits(WidthLimits::default().with_multiple(8));
+/// let widths = ratio.widths(&network, Ranking::L1)?;
 /// assert_eq!(widths, [16, 16, 16, 16, 24, 24, 24, 24, 40, 40, 40, 40]);
 /// # Ok(())
 /// # }
@@ -39,13 +44,10 @@ pub struct Ratio {
     /// Whether it is counted layer by layer or over the whole network. Default: layer by layer.
     #[config(default = "Scope::Layer")]
     pub scope: Scope,
-    /// What the channels that stay are a multiple of, as far as there are as many: rounded up, so that never more goes
-    /// than was asked for. Default: 1.
-    #[config(default = 1)]
-    pub multiple: usize,
-    /// Channels that stay in every group that has as many. Default: 1.
-    #[config(default = 1)]
-    pub minimum: usize,
+    /// What stays of every group, whatever the ratio. A group is held by its name or by the path of one of its weights.
+    /// Multiples are rounded up, so that never more goes than was asked for. Default: one channel of each.
+    #[config(default = "WidthLimits::default()")]
+    pub limits: WidthLimits,
 }
 
 impl Ratio {
@@ -53,16 +55,39 @@ impl Ratio {
     ///
     /// # Errors
     ///
-    /// A ratio outside its range, a multiple or minimum of 0, and those of [`Ranking::scores`], which the scope of the
-    /// whole network asks for.
+    /// A ratio outside its range, limits that are, and those of [`Ranking::scores`], which the scope of the whole network
+    /// asks for.
     pub fn widths<N: Network>(&self, network: &N, ranking: Ranking) -> Result<Vec<usize>, Error> {
-        self.of_groups(&network.channel_groups(), &Parameters::of(network), ranking)
+        let groups = network.channel_groups();
+        self.of_groups(&groups, &channels(&groups), &Parameters::of(network), ranking)
+    }
+
+    /// As [`widths`](Self::widths), of a network that was pruned before: the share that stays is one of `original`, the
+    /// widths before that.
+    ///
+    /// # Errors
+    ///
+    /// As [`widths`](Self::widths), and [`MappingError::WidthCount`](crate::mapping::MappingError::WidthCount) where
+    /// `original` has not one number for each group.
+    pub fn widths_from<N: Network>(
+        &self,
+        network: &N,
+        original: &[usize],
+        ranking: Ranking,
+    ) -> Result<Vec<usize>, Error> {
+        self.of_groups(
+            &network.channel_groups(),
+            original,
+            &Parameters::of(network),
+            ranking,
+        )
     }
 
     /// As [`widths`](Self::widths), of these groups of a module of these parameters.
     pub(super) fn of_groups(
         &self,
         groups: &[ChannelGroup],
+        original: &[usize],
         parameters: &Parameters,
         ranking: Ranking,
     ) -> Result<Vec<usize>, Error> {
@@ -72,14 +97,16 @@ impl Ratio {
                 self.ratio
             )));
         }
-        if self.multiple == 0 || self.minimum == 0 {
-            return Err(Error::Recipe(
-                "channels are rounded to a multiple of, and kept to a minimum of, 1 or more: expected no 0"
-                    .into(),
-            ));
-        }
-        let channels: Vec<usize> = groups.iter().map(|group| group.channels).collect();
-        let least = |group: usize| self.minimum.min(channels[group]);
+        let channels = channels(groups);
+        let names: Vec<Vec<&str>> = (groups.iter())
+            .map(|group| {
+                let paths = group.slices.iter().map(|slice| slice.path.as_str());
+                std::iter::once(group.name.as_str()).chain(paths).collect()
+            })
+            .collect();
+        let multiples = vec![self.limits.multiple; groups.len()];
+        let bounds = self.limits.of(channels.clone(), original, multiples, &names)?;
+        let least = |group: usize| bounds.at_least(group, 1);
         let mut kept = match self.scope {
             Scope::Layer => (channels.iter())
                 .map(|&channels| channels - part(channels, self.ratio))
@@ -106,13 +133,14 @@ impl Ratio {
             }
         };
         for (group, kept) in kept.iter_mut().enumerate() {
-            *kept = (*kept)
-                .max(least(group))
-                .next_multiple_of(self.multiple)
-                .min(channels[group]);
+            *kept = bounds.at_least(group, *kept);
         }
         Ok(kept)
     }
+}
+
+pub(crate) fn channels(groups: &[ChannelGroup]) -> Vec<usize> {
+    groups.iter().map(|group| group.channels).collect()
 }
 
 /// So much of `count`, rounded down: 29 of a hundred at 0.29, which is a little less in binary.

@@ -1,3 +1,5 @@
+//! A network with some of its channels: parameters are cut, and put into a smaller one.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::Module;
@@ -5,7 +7,8 @@ use burn::tensor::TensorData;
 
 use super::{Ranking, keep_largest};
 use crate::Error;
-use crate::models::{ChannelGroup, Network, NetworkConfig, Parameters};
+use crate::models::{Network, NetworkConfig};
+use crate::module::{ChannelGroup, Parameters};
 
 /// What [`prune`] returns.
 #[derive(Debug)]

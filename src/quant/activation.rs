@@ -1,12 +1,14 @@
+//! The function between two layers.
+
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, activation::relu};
 use serde::{Deserialize, Serialize};
 
-use super::{Bits, composed};
+use super::{Bits, quantize_activation};
 
 /// What an [`Activation`] computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Kind {
+enum Kind {
     Identity,
     Relu,
     Clamp,
@@ -17,7 +19,7 @@ pub(super) enum Kind {
 #[derive(Module, Debug)]
 pub struct Activation {
     #[module(skip)]
-    pub(super) kind: Kind,
+    kind: Kind,
 }
 
 impl Activation {
@@ -45,7 +47,12 @@ impl Activation {
 
     /// Applies the function to every element.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        composed::activate(x, self)
+        match self.kind {
+            Kind::Identity => x,
+            Kind::Relu => relu(x),
+            Kind::Clamp => x.clamp(0.0, 1.0),
+            Kind::Quantized(bits) => quantize_activation(x, bits),
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+//! Bit widths of weights and activations.
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};

@@ -1,31 +1,9 @@
+//! A convolution and what follows it, in one pass over the feature maps where the device has kernels of this crate.
+
 use burn::nn::{BatchNorm, Dropout};
 use burn::tensor::Tensor;
 
-use super::{Activation, QuantConv2d, composed};
-
-/// A 2-D convolution, zero-padded, without dilation or groups.
-///
-/// On `flex`, kernels of this crate compute it; elsewhere, Burn's own.
-///
-/// # Shapes
-///
-/// - `x`: `[batch, channels_in, height_in, width_in]`
-/// - `weight`: `[channels_out, channels_in, kernel_height, kernel_width]`
-/// - `bias`: `[channels_out]`
-/// - output: `[batch, channels_out, height_out, width_out]`
-pub fn conv2d(
-    x: Tensor<4>,
-    weight: Tensor<4>,
-    bias: Option<Tensor<1>>,
-    stride: [usize; 2],
-    padding: [usize; 2],
-) -> Tensor<4> {
-    #[cfg(feature = "flex")]
-    if crate::kernels::apply_to(&x) {
-        return crate::kernels::conv2d(x, weight, bias, stride, padding);
-    }
-    composed::conv2d(x, weight, bias, stride, padding)
-}
+use super::{Activation, QuantConv2d, composed_block};
 
 /// What follows a convolution: a batch norm, a 2x2 max-pool where `pool` says so, and an activation.
 ///
@@ -61,7 +39,7 @@ pub fn norm_pool_act(x: Tensor<4>, norm: Option<&BatchNorm>, pool: bool, act: &A
             Some(_) => {}
         }
     }
-    composed::norm_pool_act(x, norm, pool, act)
+    composed_block::norm_pool_act(x, norm, pool, act)
 }
 
 /// A convolution and what follows it: `norm_pool_act(conv.forward(x), norm, pool, act)`.

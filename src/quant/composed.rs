@@ -1,17 +1,32 @@
-//! The operations of this module out of Burn's own: what every device but `flex` computes, and what its kernels are
-//! tested against.
+//! The quantisers out of Burn's own operations: what every device but `flex` computes, and what its kernels are tested
+//! against. [`composed_block`](super::composed_block) has the layers.
 
-use burn::nn::BatchNorm;
-use burn::tensor::{
-    Tensor,
-    activation::relu,
-    module,
-    ops::{ConvOptions, MaxPoolOptions},
-};
+use burn::tensor::{Tensor, activation::relu};
 
-use super::{Activation, Bits};
-use crate::quant::activation::Kind;
-use crate::quant::ste::{quantize, straight_through};
+use super::Bits;
+
+/// `value` on the way forward, the gradient of `x` on the way back.
+///
+/// `x - x` is an exact zero, so the value is not disturbed by a rounding error as it would be in
+/// `x + (value - x)`: a 1-bit activation is exactly 0 or 1.
+pub(super) fn straight_through<const D: usize>(x: Tensor<D>, value: Tensor<D>) -> Tensor<D> {
+    value.detach() + (x.clone() - x.detach())
+}
+
+/// Rounds the unit interval to `2^k` equally spaced values: `round(x * (2^k - 1)) / (2^k - 1)`, half to even.
+///
+/// The gradient is 1 everywhere (straight-through). At 32 bits `x` is returned as it is.
+/// DoReFa-Net (Zhou et al., 2016), equation 5. Any shape.
+pub fn quantize<const D: usize>(x: Tensor<D>, bits: Bits) -> Tensor<D> {
+    let Some(levels) = bits.levels() else {
+        return x;
+    };
+    let value = match levels {
+        1 => x.clone().detach().round(),
+        levels => (x.clone().detach() * levels as f32).round() / levels as f32,
+    };
+    straight_through(x, value)
+}
 
 /// The smallest `max|tanh W|` that a weight tensor is scaled by. Below it the tensor counts as all zero: dividing by
 /// it, or by its square in the backward pass, stays finite in f32.
@@ -47,40 +62,5 @@ pub fn quantize_activation<const D: usize>(x: Tensor<D>, bits: Bits) -> Tensor<D
     match bits.levels() {
         None => relu(x),
         Some(_) => quantize(x.clamp(0.0, 1.0), bits),
-    }
-}
-
-/// As [`conv2d`](super::conv2d).
-pub fn conv2d(
-    x: Tensor<4>,
-    weight: Tensor<4>,
-    bias: Option<Tensor<1>>,
-    stride: [usize; 2],
-    padding: [usize; 2],
-) -> Tensor<4> {
-    module::conv2d(x, weight, bias, ConvOptions::new(stride, padding, [1, 1], 1))
-}
-
-/// As [`norm_pool_act`](super::norm_pool_act).
-pub fn norm_pool_act(x: Tensor<4>, norm: Option<&BatchNorm>, pool: bool, act: &Activation) -> Tensor<4> {
-    let x = match norm {
-        Some(norm) => norm.forward(x),
-        None => x,
-    };
-    let x = if pool {
-        module::max_pool2d(x, MaxPoolOptions::new([2, 2]))
-    } else {
-        x
-    };
-    activate(x, act)
-}
-
-/// As [`Activation::forward`].
-pub fn activate<const D: usize>(x: Tensor<D>, act: &Activation) -> Tensor<D> {
-    match act.kind {
-        Kind::Identity => x,
-        Kind::Relu => relu(x),
-        Kind::Clamp => x.clamp(0.0, 1.0),
-        Kind::Quantized(bits) => quantize_activation(x, bits),
     }
 }

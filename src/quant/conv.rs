@@ -1,3 +1,5 @@
+//! A 2-D convolution, and the layer whose weights are quantised on the way to it.
+
 use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
@@ -6,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use super::FakeQuantized;
 #[cfg(feature = "flex")]
 use super::composed::SMALLEST_PEAK;
-use super::{Bits, WeightQuantizer, conv2d};
+use super::{Bits, WeightQuantizer, composed_block};
 
 /// Configuration of a [`QuantConv2d`].
 #[derive(Config, Debug)]
@@ -122,4 +124,28 @@ impl QuantConv2d {
     pub fn quantized_weight(&self) -> Tensor<4> {
         self.quantizer.of(&self.weight)
     }
+}
+
+/// A 2-D convolution, zero-padded, without dilation or groups.
+///
+/// On `flex`, kernels of this crate compute it; elsewhere, Burn's own.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels_in, height_in, width_in]`
+/// - `weight`: `[channels_out, channels_in, kernel_height, kernel_width]`
+/// - `bias`: `[channels_out]`
+/// - output: `[batch, channels_out, height_out, width_out]`
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: [usize; 2],
+    padding: [usize; 2],
+) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if crate::kernels::apply_to(&x) {
+        return crate::kernels::conv2d(x, weight, bias, stride, padding);
+    }
+    composed_block::conv2d(x, weight, bias, stride, padding)
 }

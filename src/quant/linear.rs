@@ -1,3 +1,5 @@
+//! A linear layer whose weights are quantised on the way to use.
+
 use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor, module::linear};

@@ -11,7 +11,7 @@
 //! | [`quantize`], [`quantize_weight`], [`quantize_activation`] | the operations, on any tensor and any `Device` |
 //! | [`QuantConv2d`], [`QuantLinear`] | layers whose weights are quantised on the way to use |
 //! | [`norm_pool_act`] | batch norm, pool and activation in one pass |
-//! | [`composed`] | the same operations out of Burn's own, for reference |
+//! | [`composed`], [`composed_block`] | the same operations out of Burn's own, for reference |
 //! | [`WeightQuantizer`] | how weights are quantised: DoReFa, XNOR or a learned step, in these layers or [on any module](WeightQuantizer::on) |
 //! | [`Activation`] | what stands between two layers: ReLU, a clamp, or a quantiser |
 //! | [`Pact`] | an activation that learns where it clips |
@@ -38,19 +38,21 @@ mod activation;
 mod bits;
 mod block;
 pub mod composed;
+pub mod composed_block;
 mod conv;
 mod linear;
 mod pact;
+mod quantize;
 mod quantizer;
 mod reparameterize;
-mod ste;
 
 pub use activation::Activation;
 pub use bits::{Bits, BitsError};
-pub use block::{conv_norm_pool_act, conv2d, dropout, norm_pool_act};
-pub use conv::{QuantConv2d, QuantConv2dConfig};
+pub use block::{conv_norm_pool_act, dropout, norm_pool_act};
+pub use composed::quantize;
+pub use conv::{QuantConv2d, QuantConv2dConfig, conv2d};
 pub use linear::{QuantLinear, QuantLinearConfig};
 pub use pact::{Pact, PactConfig};
+pub use quantize::{quantize_activation, quantize_weight};
 pub use quantizer::WeightQuantizer;
 pub use reparameterize::{FakeQuantized, QuantizeWeights};
-pub use ste::{quantize, quantize_activation, quantize_weight};

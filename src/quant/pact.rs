@@ -1,9 +1,11 @@
+//! PACT: an activation that learns where it clips.
+
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation::relu};
 
 use super::Bits;
-use super::ste::straight_through;
+use super::composed::straight_through;
 
 /// Configuration of a [`Pact`].
 #[derive(Config, Debug)]

@@ -1,16 +1,16 @@
+//! How latent weights become those computed with.
+
 use std::fmt;
 
-use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::reparameterize::{FakeQuantized, QuantizeWeights, filters};
-use super::ste::straight_through;
+use super::composed::straight_through;
 use super::{Bits, quantize_weight};
 
 /// How latent weights become those computed with: in a [`QuantConv2d`](super::QuantConv2d) or
 /// [`QuantLinear`](super::QuantLinear), and, [`on`](Self::on) any module, through Burn's
-/// [`apply_reparameterization`](Module::apply_reparameterization).
+/// [`apply_reparameterization`](burn::module::Module::apply_reparameterization).
 ///
 /// ```
 /// use burn::module::Module;
@@ -76,11 +76,6 @@ impl WeightQuantizer {
         Self::Lsq(bits)
     }
 
-    /// This for every weight of `module`, to be narrowed down and then [applied](QuantizeWeights::apply).
-    pub fn on<M: Module>(self, module: &M) -> QuantizeWeights {
-        QuantizeWeights::new(self, module)
-    }
-
     /// The weights to compute with. Any shape, the same in and out; filters are along the last dimension of a matrix,
     /// as Burn's `Linear` has them, and along the first of anything else.
     pub fn forward<const D: usize>(&self, weight: Tensor<D>) -> Tensor<D> {
@@ -93,22 +88,6 @@ impl WeightQuantizer {
         match self {
             Self::Lsq(_) => Self::Identity,
             other => other,
-        }
-    }
-
-    /// `layer`, one of ours, with this beside its weight where a step is learned.
-    pub(super) fn beside_weight<M: Module>(self, layer: M) -> M {
-        match self {
-            Self::Lsq(_) => layer.apply_reparameterization(self),
-            _ => layer,
-        }
-    }
-
-    /// The weights to compute with, of a layer's parameter: one that has a quantiser beside it is not quantised once more.
-    pub(super) fn of<const D: usize>(&self, weight: &Param<Tensor<D>>) -> Tensor<D> {
-        match weight.reparameterization::<FakeQuantized>() {
-            Some(_) => weight.val(),
-            None => self.forward(weight.val()),
         }
     }
 
@@ -151,6 +130,11 @@ impl WeightQuantizer {
             }
         })
     }
+}
+
+/// The dimension of a weight that runs over filters: of a matrix as Burn's `Linear` has it the last, of anything else the first.
+pub(super) fn filters(dimensions: usize) -> usize {
+    usize::from(dimensions == 2)
 }
 
 /// The least step: a division by it stays finite.

@@ -6,8 +6,10 @@ use burn::module::{Module, ModuleVisitor, Param, Reparameterization, Reparameter
 use burn::tensor::Tensor;
 
 use super::WeightQuantizer;
+use super::quantizer::filters;
 use crate::Error;
-use crate::trace::REPARAMETERIZATION;
+use crate::module::REPARAMETERIZATION;
+use crate::pattern::fits;
 
 /// A weight that is quantised on the way to use: the state that Burn keeps beside the latent weight.
 #[derive(Module, Debug)]
@@ -43,6 +45,29 @@ impl Reparameterization for FakeQuantized {
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
         let step = self.step.as_ref().map(Param::val);
         self.quantizer.with_step(base, step, self.filters)
+    }
+}
+
+impl WeightQuantizer {
+    /// This for every weight of `module`, to be narrowed down and then [applied](QuantizeWeights::apply).
+    pub fn on<M: Module>(self, module: &M) -> QuantizeWeights {
+        QuantizeWeights::new(self, module)
+    }
+
+    /// `layer`, one of ours, with this beside its weight where a step is learned.
+    pub(super) fn beside_weight<M: Module>(self, layer: M) -> M {
+        match self {
+            Self::Lsq(_) => layer.apply_reparameterization(self),
+            _ => layer,
+        }
+    }
+
+    /// The weights to compute with, of a layer's parameter: one that has a quantiser beside it is not quantised once more.
+    pub(super) fn of<const D: usize>(&self, weight: &Param<Tensor<D>>) -> Tensor<D> {
+        match weight.reparameterization::<FakeQuantized>() {
+            Some(_) => weight.val(),
+            None => self.forward(weight.val()),
+        }
     }
 }
 
@@ -323,11 +348,6 @@ impl Reparameterizer for QuantizeWeights {
     }
 }
 
-/// The dimension of a weight that runs over filters: of a matrix as Burn's `Linear` has it the last, of anything else the first.
-pub(super) fn filters(dimensions: usize) -> usize {
-    usize::from(dimensions == 2)
-}
-
 /// The weights of a module.
 struct List {
     path: Vec<String>,
@@ -382,16 +402,5 @@ impl ModuleVisitor for List {
                 None => self.weights.push(weight),
             }
         }
-    }
-}
-
-/// Whether `pattern` is `path` or its beginning up to a dot, `*` standing for anything.
-fn fits(pattern: &str, path: &str) -> bool {
-    match pattern.split_once('*') {
-        None => (path.strip_prefix(pattern)).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
-        Some((before, after)) => path.strip_prefix(before).is_some_and(|rest| {
-            let places = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
-            places.into_iter().any(|at| fits(after, &rest[at..]))
-        }),
     }
 }

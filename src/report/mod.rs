@@ -17,10 +17,10 @@ mod sweep;
 
 pub use layers::{LayerRow, layer_csv, layer_rows, layer_table};
 pub use networks::{NetworkRow, network_table};
-pub(crate) use plan::MAX_BYTES;
-pub use plan::{PlanError, SCHEMA, plan_from_json, plan_json, plan_table};
+pub use plan::plan_table;
 pub use sweep::{
-    SweepRow, compare_table, front_csv, front_table, sweep_csv, sweep_reasons, sweep_rows, sweep_table,
+    SweepRow, compare_table, front_csv, front_table, sweep_csv, sweep_notes, sweep_reasons, sweep_rows,
+    sweep_table,
 };
 
 /// What a table is written for.

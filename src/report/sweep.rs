@@ -163,9 +163,27 @@ pub fn sweep_reasons(points: &[SweepPoint]) -> Vec<String> {
     lines
 }
 
-/// The reasons as lines below a table.
+/// The layers whose channels the rounds left against their rule, a line for each point that has such layers.
+#[must_use]
+pub fn sweep_notes(points: &[SweepPoint]) -> Vec<String> {
+    let kept = points.iter().filter(|point| !point.kept.is_empty());
+    let line = |point: &SweepPoint| {
+        let layers: Vec<&str> = point.kept.iter().map(|kept| kept.layer.as_str()).collect();
+        format!(
+            "{} on {}, {}: widths that the rounds narrow no further, though their rule does: those at {}",
+            point.network,
+            point.array,
+            point.method,
+            layers.join(", ")
+        )
+    };
+    kept.map(line).collect()
+}
+
+/// The reasons and notes as lines below a table.
 fn reasons(points: &[SweepPoint], look: Look) -> String {
-    let lines = sweep_reasons(points);
+    let mut lines = sweep_reasons(points);
+    lines.extend(sweep_notes(points));
     // A line right below would belong to a Markdown table.
     let (first, bullet) = match look {
         Look::Terminal => ("", ""),

@@ -16,10 +16,11 @@ use burn::train::logger::MetricLogger;
 use burn::train::metric::store::{Aggregate, EpochSummary, EventStoreClient, MetricsUpdate, Split};
 use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 
-use super::run_dir::CHECKPOINT;
-use super::{EpochMetrics, Recipe, RunDir, manifest};
+use super::epoch::{EpochMetrics, best};
+use super::manifest::CHECKPOINT;
+use super::{Recipe, RunDir, manifest};
 use crate::Error;
-use crate::device::attempt;
+use crate::panics::attempt;
 
 /// The three files of a checkpoint.
 pub(super) const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
@@ -96,18 +97,6 @@ impl<R: Checkpoint> Checkpointer<R> for WholeFiles {
     fn restore(&self, epoch: usize) -> Result<R, CheckpointerError> {
         R::load(self.dir.path().join(part(self.part, epoch)))
     }
-}
-
-/// The best epoch so far: highest validation accuracy, the earliest of equals.
-pub(super) fn best(metrics: &[EpochMetrics]) -> Option<&EpochMetrics> {
-    let measured = metrics.iter().filter(|row| row.valid_accuracy.is_finite());
-    measured.reduce(|best, row| {
-        if row.valid_accuracy > best.valid_accuracy {
-            row
-        } else {
-            best
-        }
-    })
 }
 
 /// Asked by the learner at the end of each epoch what to save: notes the epoch's metrics on the way.

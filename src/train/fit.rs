@@ -1,4 +1,5 @@
-use std::fmt;
+//! Trains a network as a recipe says, on Burn's `Learner`, and leaves a run behind.
+
 use std::fs;
 use std::io::{IsTerminal, stderr, stdout};
 use std::sync::{Arc, Mutex};
@@ -10,51 +11,21 @@ use burn::tensor::Device;
 use burn::train::{
     ExecutionStrategy, Interrupter, Learner, MultiDeviceOptim, SupervisedTraining, TrainingStrategy,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::checkpoint::{
-    EpochKeeper, EpochPoints, WholeFiles, any as any_checkpoint, best, last_complete, part,
-};
+use super::checkpoint::{EpochKeeper, EpochPoints, WholeFiles, any as any_checkpoint, last_complete, part};
 use super::classifier::Classifier;
+use super::epoch::{EpochMetrics, best};
 use super::metrics::{accuracy, loss};
 use super::renderer::BarRenderer;
 use super::run_dir::{apply, load_record};
 use super::{Recipe, RunConfig, RunDir};
 use crate::data::{PictureLoader, Resize, Splits};
-use crate::device::one_line;
 use crate::mapping::MappingConfig;
-use crate::models::{NetworkConfig, Parameters};
+use crate::models::NetworkConfig;
+use crate::module::Parameters;
+use crate::panics::one_line;
 use crate::{DeviceName, Error};
-
-/// What was measured in one epoch. Accuracies in per cent.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EpochMetrics {
-    /// The epoch, from 1.
-    pub epoch: usize,
-    /// Learning rate.
-    pub learning_rate: f64,
-    /// Mean cross-entropy over the epoch's training batches, as they came.
-    pub train_loss: f64,
-    /// Accuracy over the epoch's training batches, as they came.
-    pub train_accuracy: f64,
-    /// Mean cross-entropy on the validation pictures, after the epoch.
-    pub valid_loss: f64,
-    /// Accuracy on the validation pictures, after the epoch.
-    pub valid_accuracy: f64,
-    /// Wall-clock seconds, validation included.
-    pub seconds: f64,
-}
-
-impl fmt::Display for EpochMetrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "train loss {:.4}, accuracy {:.2} %; valid loss {:.4}, accuracy {:.2} %; {:.1} s",
-            self.train_loss, self.train_accuracy, self.valid_loss, self.valid_accuracy, self.seconds
-        )
-    }
-}
 
 /// Everything [`fit`] needs besides the network.
 #[derive(Clone)]

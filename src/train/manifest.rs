@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::files;
 
+/// The folder of checkpoints.
+pub(super) const CHECKPOINT: &str = "checkpoint";
+
 /// What the file is called.
 pub(super) const NAME: &str = "manifest.json";
 
@@ -152,7 +155,7 @@ pub(super) fn accept(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let before = Manifest::read(dir).unwrap_or_default().unwrap_or_default();
     let mut manifest = Manifest::default();
     let mut changed = Vec::new();
-    for folder in ["", super::run_dir::CHECKPOINT] {
+    for folder in ["", CHECKPOINT] {
         let entries = match fs::read_dir(dir.join(folder)) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

@@ -8,10 +8,13 @@
 mod adam;
 mod checkpoint;
 mod classifier;
+mod epoch;
 mod evaluate;
 mod fit;
 mod manifest;
 mod metrics;
+pub(crate) mod project;
+pub(crate) mod published;
 mod recipe;
 mod renderer;
 mod rounds;
@@ -20,8 +23,9 @@ mod run_dir;
 mod signals;
 
 pub use adam::Adam;
+pub use epoch::EpochMetrics;
 pub use evaluate::{Evaluation, evaluate, evaluate_with};
-pub use fit::{EpochMetrics, Fit, FitOptions, fit, initial};
+pub use fit::{Fit, FitOptions, fit, initial};
 pub use recipe::{OptimizerKind, Recipe, Schedule};
 pub use rounds::{Round, Rounds, RoundsConfig, StopReason, WidthChoice, next_widths, rounds};
 pub use run_dir::{RunConfig, RunDir, run_network};

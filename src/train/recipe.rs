@@ -1,3 +1,5 @@
+//! How a network is trained: epochs, schedule, optimiser.
+
 use std::fmt;
 
 use burn::config::Config;
@@ -5,14 +7,13 @@ use burn::lr_scheduler::LrSchedulerConfig;
 use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::lr_scheduler::sequential::SequentialLrSchedulerConfig;
 use burn::optim::{ModuleOptimizer, SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::Adam;
 use crate::Error;
 
 /// What moves the weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum OptimizerKind {

@@ -3,10 +3,10 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::Error;
-use crate::mapping::channels::network_rounds;
-use crate::mapping::{ConvLayer, Mapping, MappingConfig, Method, map_network};
+use crate::mapping::channels::KeptWidth;
+use crate::mapping::{ConvLayer, Mapping, MappingConfig, Method, WidthLimits, map_network};
 use crate::models::{Network, NetworkConfig};
-use crate::prune::{Ranking, Ratio, prune};
+use crate::prune::{NextWidths, Ranking, Ratio, channels, prune};
 
 /// How the prune-and-fine-tune rounds are run.
 #[derive(Clone, Debug)]
@@ -24,14 +24,17 @@ pub struct RoundsConfig {
     pub widths: WidthChoice,
     /// Which channels stay.
     pub ranking: Ranking,
+    /// The widths of the original network, one for each of its groups of channels, of which limits keep a share; none where
+    /// the rounds start from the original.
+    pub original_widths: Option<Vec<usize>>,
 }
 
 /// What chooses the widths of a round.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum WidthChoice {
-    /// The channel search for the array: residual channel pruning (RCP), as VWC-SDK does it.
-    Array,
+    /// The channel search for the array: residual channel pruning (RCP), as VWC-SDK does it, within limits.
+    Array(WidthLimits),
     /// A ratio, whatever the array.
     Ratio(Ratio),
 }
@@ -40,7 +43,7 @@ impl WidthChoice {
     /// What the network of round `number`, from 1, is called.
     pub fn name(&self, number: usize) -> String {
         match self {
-            Self::Array => format!("RCP{number}"),
+            Self::Array(_) => format!("RCP{number}"),
             Self::Ratio(_) => format!("ratio{number}"),
         }
     }
@@ -133,17 +136,25 @@ pub struct Rounds<C: NetworkConfig> {
     pub winner: usize,
     /// Why it ended.
     pub stopped: StopReason,
+    /// The widths that the last channel search left against its rule.
+    pub kept: Vec<KeptWidth>,
 }
 
 impl<C: NetworkConfig> Rounds<C> {
     /// `rounds` and the winner among them.
-    pub(crate) fn new(rounds: Vec<Round<C>>, stopped: StopReason, config: &RoundsConfig) -> Self {
+    pub(crate) fn new(
+        rounds: Vec<Round<C>>,
+        stopped: StopReason,
+        kept: Vec<KeptWidth>,
+        config: &RoundsConfig,
+    ) -> Self {
         let least = config.least_accuracy();
         let inside = |round: &Round<C>| round.valid_accuracy >= least;
         Self {
             winner: rounds.iter().rposition(inside).unwrap_or(0),
             rounds,
             stopped,
+            kept,
         }
     }
 }
@@ -157,8 +168,18 @@ impl RoundsConfig {
             max_rounds: 20,
             original_accuracy,
             budget: 1.0,
-            widths: WidthChoice::Array,
+            widths: WidthChoice::Array(WidthLimits::default()),
             ranking: Ranking::L1,
+            original_widths: None,
+        }
+    }
+
+    /// Keeps shares of these widths, those of the original network.
+    #[must_use]
+    pub fn with_original_widths(self, widths: Vec<usize>) -> Self {
+        Self {
+            original_widths: Some(widths),
+            ..self
         }
     }
 
@@ -210,7 +231,12 @@ pub fn rounds<C: NetworkConfig>(
     mut fine_tune: impl FnMut(usize, &C, C::Network) -> Result<(C::Network, f64), Error>,
 ) -> Result<Rounds<C>, Error> {
     let least = config.least_accuracy();
+    let original = config
+        .original_widths
+        .clone()
+        .unwrap_or_else(|| start.config.widths());
     let mut rounds = vec![start];
+    let mut kept = Vec::new();
     let stopped = loop {
         let done = rounds.len() - 1;
         let current = &rounds[done];
@@ -218,9 +244,15 @@ pub fn rounds<C: NetworkConfig>(
             break StopReason::OverBudget;
         }
         let widths = match &config.widths {
-            WidthChoice::Array => next_widths(&current.network, &config.mapping)?,
-            WidthChoice::Ratio(ratio) => Some(ratio.widths(&current.network, config.ranking)?)
-                .filter(|widths| *widths != current.config.widths()),
+            WidthChoice::Array(limits) => {
+                let next = next_widths_from(&current.network, &original, &config.mapping, limits)?;
+                kept = next.kept;
+                next.widths
+            }
+            WidthChoice::Ratio(ratio) => {
+                Some(ratio.widths_from(&current.network, &original, config.ranking)?)
+                    .filter(|widths| *widths != current.config.widths())
+            }
         };
         let Some(widths) = widths else {
             break StopReason::FixedPoint;
@@ -239,27 +271,33 @@ pub fn rounds<C: NetworkConfig>(
             &config.mapping,
         )?);
     };
-    Ok(Rounds::new(rounds, stopped, config))
+    Ok(Rounds::new(rounds, stopped, kept, config))
 }
 
-/// The widths that one round of the channel search leaves of a live network, one for each of its channel groups; `None`
-/// where nothing is left to prune. Widths that no mapped convolution reads stay as they are.
+/// The widths that one round of the channel search leaves of a live network, one for each of its channel groups. Widths that no
+/// mapped convolution reads stay as they are. The shares of `limits` are those of the network as it is.
 ///
 /// # Errors
 ///
-/// Those of [`network_rounds`].
-pub fn next_widths<N: Network>(network: &N, mapping: &MappingConfig) -> Result<Option<Vec<usize>>, Error> {
+/// Those of [`network_rounds`](crate::mapping::channels::network_rounds).
+pub fn next_widths<N: Network>(
+    network: &N,
+    mapping: &MappingConfig,
+    limits: &WidthLimits,
+) -> Result<NextWidths, Error> {
+    next_widths_from(network, &channels(&network.channel_groups()), mapping, limits)
+}
+
+/// As [`next_widths`], of a network that had `original` channels before it was pruned.
+fn next_widths_from<N: Network>(
+    network: &N,
+    original: &[usize],
+    mapping: &MappingConfig,
+    limits: &WidthLimits,
+) -> Result<NextWidths, Error> {
     let (mapped, free) = network.mapped();
-    let Some(next) = network_rounds(&mapped, mapping, 1)?.pop() else {
-        return Ok(None);
-    };
-    let mut widths: Vec<usize> = network
-        .channel_groups()
-        .iter()
-        .map(|group| group.channels)
-        .collect();
-    for (group, width) in free.into_iter().zip(next.widths()?) {
-        widths[group] = width;
-    }
-    Ok(Some(widths))
+    let widths = channels(&network.channel_groups());
+    Ok(NextWidths::of(
+        &mapped, &free, &widths, original, mapping, limits,
+    )?)
 }

@@ -1,3 +1,5 @@
+//! The folder that a training leaves behind, written and read.
+
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,17 +11,18 @@ use burn::tensor::Device;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use super::{EpochMetrics, Recipe, Schedule, manifest};
+use super::epoch::{self, EpochMetrics};
+use super::manifest::{self, CHECKPOINT};
+use super::{Recipe, Schedule};
 use crate::Error;
 use crate::data::{Augment, DataSource, Normalization, PictureSpec, Splits};
 use crate::mapping::MappingConfig;
-use crate::models::{NetworkConfig, Parameters, check_input};
+use crate::models::{NetworkConfig, check_input};
+use crate::module::Parameters;
 use crate::text;
 
 /// The network of the best epoch.
 const MODEL: &str = "model.bpk";
-/// The folder of checkpoints.
-pub(super) const CHECKPOINT: &str = "checkpoint";
 
 /// Columns of `metrics.csv`: the fields of [`EpochMetrics`], in their order, and the data.
 const METRICS_HEADER: [&str; 8] = [
@@ -310,7 +313,7 @@ impl RunDir {
     ///
     /// As [`RunDir::metrics`]; [`Error::Checkpoint`] where no epoch has an accuracy.
     pub fn best(&self) -> Result<EpochMetrics, Error> {
-        super::checkpoint::best(&self.metrics()?)
+        epoch::best(&self.metrics()?)
             .copied()
             .ok_or_else(|| Error::Checkpoint {
                 path: self.path.join("metrics.csv"),

@@ -6,13 +6,14 @@
 //! where it needs Burn, in `train.rs`, with a line in [`TARGETS`], a test in `tests/fuzz.rs`, a file in
 //! `fuzz/fuzz_targets` and a corpus.
 
-use vwc_sdk::cli::network::{csv_list, json_list};
 use vwc_sdk::crossbar::{convolve, run};
+use vwc_sdk::formats::layers::{csv_list, json_list};
+use vwc_sdk::formats::{plan_from_json, plan_json};
 use vwc_sdk::mapping::{
-    Accounting, ConvLayer, MappingConfig, Method, Network, PimArray, Placement, Plan, Widths,
+    Accounting, ConvLayer, MappingConfig, Method, Network, PimArray, Placement, Plan, WidthLimits, Widths,
     pareto::pareto_front,
 };
-use vwc_sdk::report::{Look, front_table, layer_csv, plan_from_json, plan_json, plan_table};
+use vwc_sdk::report::{Look, front_table, layer_csv, plan_table};
 
 #[cfg(feature = "onnx")]
 pub mod onnx;
@@ -165,7 +166,7 @@ fn mapped(network: &Network) {
     }
     let channels: usize = network.layers.iter().map(|layer| layer.out_channels).sum();
     if small && channels <= 256 {
-        match pareto_front(network, &config) {
+        match pareto_front(network, &config, &WidthLimits::default()) {
             Ok(front) => printed(&front_table(&front, Look::Terminal)),
             Err(why) => refused(&why.to_string()),
         }

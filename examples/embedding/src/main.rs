@@ -6,7 +6,7 @@ use embedding::training::accuracy;
 use embedding::{Meter, MeterConfig, Samples, train};
 use vwc_sdk::Error;
 use vwc_sdk::data::{PictureDataset, synthetic};
-use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray};
+use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, WidthLimits};
 use vwc_sdk::models::Cnn8Config;
 use vwc_sdk::packed::{Freeze, Session};
 use vwc_sdk::quant::Bits;
@@ -33,7 +33,8 @@ fn main() -> Result<(), Error> {
 
     // Channel counts that fill the tiles of an array of 256 rows and 512 columns.
     let mapping = MappingConfig::new(PimArray::new(256, 512)?).with_accounting(Accounting::AsPublished);
-    let widths = next_widths(&model.reader, &mapping)?.expect("some channels are to spare");
+    let widths = next_widths(&model.reader, &mapping, &WidthLimits::default())?;
+    let widths = widths.widths.expect("some channels are to spare");
     let before = model.num_params();
     let (model, config) = model.with_pruned_reader(&config, &widths)?;
     println!(

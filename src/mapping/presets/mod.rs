@@ -4,7 +4,7 @@
 //!
 //! Only convolutions are listed: a classifier is no convolution, and neither is pooling.
 
-use super::{ConvLayer, MappingError, Network};
+use super::{ConvLayer, MappingError, Network, Tie};
 
 mod densenet;
 mod googlenet;
@@ -24,15 +24,15 @@ type Preset = (&'static str, fn() -> Network);
 const PRESETS: [Preset; 11] = [
     ("cnn8", || Network::chain("cnn8", cnn8())),
     ("resnet20", || resnet::stages("resnet20", [64, 128, 256])),
-    ("resnet18", || Network::fixed("resnet18", resnet18())),
+    ("resnet18", || resnet::resnet18_tied()),
     ("resnet18-table", || {
         Network::fixed("resnet18-table", resnet18_table())
     }),
-    ("resnet50", || Network::fixed("resnet50", resnet50())),
+    ("resnet50", || resnet::resnet50_tied()),
     ("vgg13", || Network::chain("vgg13", vgg13())),
     ("vgg16", || Network::chain("vgg16", vgg16())),
     ("alexnet", || Network::chain("alexnet", alexnet())),
-    ("mobilenet-v2", || Network::fixed("mobilenet-v2", mobilenet_v2())),
+    ("mobilenet-v2", || mobilenet::tied()),
     ("densenet40", || Network::fixed("densenet40", densenet40())),
     ("inception", || Network::fixed("inception", inception())),
 ];
@@ -126,4 +126,29 @@ fn edit_distance(from: &str, to: &str) -> usize {
         }
     }
     row[row.len() - 1]
+}
+
+/// A network layer by layer, with the free widths between its layers.
+#[derive(Default)]
+struct Builder {
+    layers: Vec<ConvLayer>,
+    ties: Vec<Tie>,
+    widths: usize,
+}
+
+impl Builder {
+    /// A free width of its own.
+    fn width(&mut self) -> usize {
+        self.widths += 1;
+        self.widths - 1
+    }
+
+    fn push(&mut self, layer: ConvLayer, input: Option<usize>, output: Option<usize>) {
+        self.layers.push(layer);
+        self.ties.push(Tie { input, output });
+    }
+
+    fn named(self, name: &str) -> Network {
+        Network::tied(name, self.layers, self.ties)
+    }
 }

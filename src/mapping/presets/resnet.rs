@@ -1,5 +1,6 @@
 //! Residual networks (He, Zhang, Ren, Sun; 2016).
 
+use super::Builder;
 use crate::mapping::{ConvLayer, Network, Tie};
 
 /// ResNet-20 for 32x32 inputs with these stage widths (64, 128, 256 in the JETCAS 2022 paper): its
@@ -57,7 +58,14 @@ pub fn resnet18_table() -> Vec<ConvLayer> {
 /// ResNet-18 for 224x224 inputs: its twenty convolutions in order, the three 1x1 shortcuts among them.
 #[must_use]
 pub fn resnet18() -> Vec<ConvLayer> {
-    let mut layers = vec![stem()];
+    resnet18_tied().layers
+}
+
+/// ResNet-18 by name: the blocks of a stage add their results up, and so have one width; within a block it is free.
+pub(super) fn resnet18_tied() -> Network {
+    let mut network = Builder::default();
+    let mut read = network.width();
+    network.push(stem(), None, Some(read));
     let mut from = 64;
     for (stage, width) in [64, 128, 256, 512].into_iter().enumerate() {
         let output = 56 >> stage;
@@ -65,26 +73,40 @@ pub fn resnet18() -> Vec<ConvLayer> {
             let name = |part: &str| format!("stage{}.block{block}.{part}", stage + 1);
             let stride = if stage > 0 && block == 1 { 2 } else { 1 };
             let input = output * stride;
-            layers.push(
-                ConvLayer::square(name("conv1"), input, 3, from, width)
-                    .with_stride(stride)
-                    .with_padding(1),
+            let (inner, before) = (network.width(), read);
+            let conv1 = ConvLayer::square(name("conv1"), input, 3, from, width);
+            network.push(
+                conv1.with_stride(stride).with_padding(1),
+                Some(before),
+                Some(inner),
             );
-            layers.push(ConvLayer::square(name("conv2"), output, 3, width, width).with_padding(1));
             if from != width {
-                layers.push(ConvLayer::square(name("shortcut"), input, 1, from, width).with_stride(stride));
+                read = network.width();
+            }
+            let conv2 = ConvLayer::square(name("conv2"), output, 3, width, width);
+            network.push(conv2.with_padding(1), Some(inner), Some(read));
+            if from != width {
+                let shortcut = ConvLayer::square(name("shortcut"), input, 1, from, width);
+                network.push(shortcut.with_stride(stride), Some(before), Some(read));
             }
             from = width;
         }
     }
-    layers
+    network.named("resnet18")
 }
 
 /// ResNet-50 for 224x224 inputs: its fifty-three convolutions in order, the four 1x1 shortcuts among them. The
 /// stride of a stage is on its 3x3 convolution, as in today's implementations.
 #[must_use]
 pub fn resnet50() -> Vec<ConvLayer> {
-    let mut layers = vec![stem()];
+    resnet50_tied().layers
+}
+
+/// ResNet-50 by name: the blocks of a stage add their results up, and so have one width; within a block two are free.
+pub(super) fn resnet50_tied() -> Network {
+    let mut network = Builder::default();
+    let mut read = network.width();
+    network.push(stem(), None, Some(read));
     let mut from = 64;
     for (stage, (width, blocks)) in [(64, 3), (128, 4), (256, 6), (512, 3)].into_iter().enumerate() {
         let output = 56 >> stage;
@@ -92,21 +114,28 @@ pub fn resnet50() -> Vec<ConvLayer> {
             let name = |part: &str| format!("stage{}.block{block}.{part}", stage + 1);
             let stride = if stage > 0 && block == 1 { 2 } else { 1 };
             let input = output * stride;
-            layers.push(ConvLayer::square(name("conv1"), input, 1, from, width));
-            layers.push(
-                ConvLayer::square(name("conv2"), input, 3, width, width)
-                    .with_stride(stride)
-                    .with_padding(1),
+            let (first, second, before) = (network.width(), network.width(), read);
+            let conv1 = ConvLayer::square(name("conv1"), input, 1, from, width);
+            network.push(conv1, Some(before), Some(first));
+            let conv2 = ConvLayer::square(name("conv2"), input, 3, width, width);
+            network.push(
+                conv2.with_stride(stride).with_padding(1),
+                Some(first),
+                Some(second),
             );
-            layers.push(ConvLayer::square(name("conv3"), output, 1, width, 4 * width));
             if block == 1 {
-                layers
-                    .push(ConvLayer::square(name("shortcut"), input, 1, from, 4 * width).with_stride(stride));
+                read = network.width();
+            }
+            let conv3 = ConvLayer::square(name("conv3"), output, 1, width, 4 * width);
+            network.push(conv3, Some(second), Some(read));
+            if block == 1 {
+                let shortcut = ConvLayer::square(name("shortcut"), input, 1, from, 4 * width);
+                network.push(shortcut.with_stride(stride), Some(before), Some(read));
             }
             from = 4 * width;
         }
     }
-    layers
+    network.named("resnet50")
 }
 
 /// The first layer of the large networks.

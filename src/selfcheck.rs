@@ -1,13 +1,15 @@
-//! What a device is tried on before it is trusted with a training.
+//! A few computations that are run on a device and on the CPU, and compared: what `vwc-sdk devices --check` shows before a
+//! device is trusted with a training. They use networks, quantisers and pruning, so they stand above all of these.
 
 use burn::module::Module;
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::Serialize;
 
-use super::{DeviceKind, DeviceName};
 use crate::Error;
-use crate::models::{Cnn8Config, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config};
+use crate::device::{DeviceKind, DeviceName};
+use crate::models::{Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
+use crate::module::Parameters;
 use crate::prune::{Ranking, prune};
 use crate::quant::{Activation, Bits, QuantConv2dConfig, WeightQuantizer};
 

@@ -1,29 +1,9 @@
+//! The DoReFa quantisers of weights and activations: by kernels of this crate on `flex`, elsewhere as
+//! [`composed`](super::composed) has them.
+
 use burn::tensor::Tensor;
 
 use super::{Bits, composed};
-
-/// `value` on the way forward, the gradient of `x` on the way back.
-///
-/// `x - x` is an exact zero, so the value is not disturbed by a rounding error as it would be in
-/// `x + (value - x)`: a 1-bit activation is exactly 0 or 1.
-pub(super) fn straight_through<const D: usize>(x: Tensor<D>, value: Tensor<D>) -> Tensor<D> {
-    value.detach() + (x.clone() - x.detach())
-}
-
-/// Rounds the unit interval to `2^k` equally spaced values: `round(x * (2^k - 1)) / (2^k - 1)`, half to even.
-///
-/// The gradient is 1 everywhere (straight-through). At 32 bits `x` is returned as it is.
-/// DoReFa-Net (Zhou et al., 2016), equation 5. Any shape.
-pub fn quantize<const D: usize>(x: Tensor<D>, bits: Bits) -> Tensor<D> {
-    let Some(levels) = bits.levels() else {
-        return x;
-    };
-    let value = match levels {
-        1 => x.clone().detach().round(),
-        levels => (x.clone().detach() * levels as f32).round() / levels as f32,
-    };
-    straight_through(x, value)
-}
 
 /// Quantises weights: `E * (2 * quantize(t) - 1)` with `t = tanh(W) / (2 * max|tanh W|) + 1/2` and `E = mean|W|`.
 ///

@@ -1,3 +1,5 @@
+//! The float parameters of a module, by their paths: taken out, and put into a module again.
+
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};

@@ -1,12 +1,14 @@
+//! The convolutions of any module for the mapper, read off its recorded forward pass.
+
 use std::collections::HashSet;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn_ir::{FloatOperationIr, ModuleOperationIr, OperationIr, TensorId};
 
+use super::{Convolution, Trace};
 use crate::Error;
 use crate::mapping::ConvLayer;
-use crate::trace::{Convolution, Trace};
 
 /// The layers of a module, as [`conv_layers`] finds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub struct ModuleLayers {
 /// use burn::nn::{Linear, LinearConfig};
 /// use burn::tensor::{Device, Tensor};
 /// use vwc_sdk::mapping::{MappingConfig, Method, PimArray, map_network};
-/// use vwc_sdk::models::conv_layers;
+/// use vwc_sdk::module::conv_layers;
 ///
 /// #[derive(Module, Debug)]
 /// struct Net {

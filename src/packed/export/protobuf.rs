@@ -1,3 +1,5 @@
+//! The little of protobuf that an ONNX file needs.
+
 /// A protobuf message as its bytes: the three kinds of fields that ONNX files of this crate are made of. A library for
 /// them would be generated from a schema of some hundred messages, of which nine are written here.
 #[derive(Clone, Debug, Default)]

@@ -4,11 +4,12 @@
 //! kernels, and comparisons with the thresholds make the same codes of them. Only where floats are added up, in the
 //! first convolution and the classifier, does another runtime's order of summation show.
 
-use super::layout::unpack_weights;
-use super::model::{Kind, Model};
 use super::protobuf::Message;
-use super::spec::{Act, AffineIds, Op, PackedThen, Then, Window, is_rgb};
-use super::tensor::Tensor;
+use crate::packed::Model;
+use crate::packed::buffers::Kind;
+use crate::packed::layout::unpack_weights;
+use crate::packed::spec::{Act, AffineIds, Op, PackedThen, Then, Window, is_rgb};
+use crate::packed::tensor::Tensor;
 
 /// Of the operator set that the file is written in.
 const OPSET: u64 = 17;
@@ -34,7 +35,7 @@ enum Attribute<'a> {
 impl Model {
     /// The network as an ONNX file's bytes.
     ///
-    /// Its input, `pictures`, is what [`Session::logits`](super::Session::logits) takes: bytes, `[pictures, height,
+    /// Its input, `pictures`, is what [`Session::logits`](crate::packed::Session::logits) takes: bytes, `[pictures, height,
     /// width, 3]`; its output, `logits`, `[pictures, classes]`. The names of the classes are in the metadata.
     #[must_use]
     pub fn to_onnx(&self) -> Vec<u8> {

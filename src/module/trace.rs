@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use burn_ir::{ModuleOperationIr, OperationIr, TensorId, TensorIr};
 
 use crate::Error;
-use crate::device::attempt;
+use crate::panics::attempt;
 
 /// What Burn calls the place of parameters that stand beside a weight.
 pub(crate) const REPARAMETERIZATION: &str = "Reparameterization";

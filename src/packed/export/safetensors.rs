@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use ::safetensors::{Dtype, serialize, tensor::TensorView};
 
-use super::layout::unpack_weights;
-use super::model::Model;
-use super::spec::{AffineIds, Op, PackedThen};
-use super::tensor::Tensor;
 use crate::files;
+use crate::packed::Model;
+use crate::packed::layout::unpack_weights;
+use crate::packed::spec::{AffineIds, Op, PackedThen};
+use crate::packed::tensor::Tensor;
 
 /// A tensor before it is written.
 struct Entry {

@@ -1,4 +1,5 @@
-//! Turns a panic into an error message, for devices that fail by panicking.
+//! Turns a panic into an error message: Burn's devices report failures by panicking, and tract's operators panic on files that
+//! contradict themselves. The one place of the crate that catches panics.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
@@ -59,6 +60,6 @@ mod tests {
         let failed: Result<(), _> = attempt(|| panic!("=== Error ===\nfirst\n\n  second {}", 2));
         assert_eq!(failed, Err("first second 2".to_owned()));
         let failed: Result<(), _> = attempt(|| panic::panic_any(3));
-        assert!(failed.unwrap_err().contains("guard.rs"));
+        assert!(failed.unwrap_err().contains("panics.rs"));
     }
 }

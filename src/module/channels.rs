@@ -1,3 +1,5 @@
+//! A group of channels: the slices of parameters that go when a channel goes, and the widths that a search may choose.
+
 use crate::mapping::Tie;
 
 /// All that goes when a channel goes: the tensor slices that share one set of channel indices.
@@ -105,7 +107,7 @@ impl ChannelGroup {
 
 /// The widths that a search over the convolutions at `paths` may choose: the groups that one of them reads, and for
 /// each convolution the two that it stands between, counted among those.
-pub(super) fn ties(groups: &[ChannelGroup], paths: &[String]) -> (Vec<usize>, Vec<Tie>) {
+pub(crate) fn ties(groups: &[ChannelGroup], paths: &[String]) -> (Vec<usize>, Vec<Tie>) {
     let free: Vec<usize> = (0..groups.len())
         .filter(|&group| paths.iter().any(|path| groups[group].holds(path, 1)))
         .collect();

@@ -1,0 +1,103 @@
+//! The published recipes: the data, the array and the training of each network of this crate, and a recipe for the digits that
+//! the program draws itself.
+
+use super::Recipe;
+use crate::data::DataKind;
+use crate::mapping::Accounting;
+use crate::models::{Cnn8Config, NetworkConfig, ResNet20Config, Vgg13Config};
+
+/// What a training starts from where no flag says it.
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    /// Epochs of training.
+    pub epochs: usize,
+    /// Epochs of fine-tuning a round.
+    pub prune_epochs: usize,
+    /// Pictures per step.
+    pub batch_size: usize,
+    /// Parts of the epochs after which the learning rate falls in training.
+    pub milestones: [f64; 3],
+    /// The same in fine-tuning.
+    pub prune_milestones: [f64; 3],
+}
+
+impl Defaults {
+    /// A training of `epochs` epochs.
+    pub fn training(&self, epochs: usize) -> Recipe {
+        Recipe::with_milestones_at(epochs, self.milestones)
+    }
+
+    /// A fine-tuning of `epochs` epochs.
+    pub fn fine_tuning(&self, epochs: usize) -> Recipe {
+        Recipe::with_milestones_at(epochs, self.prune_milestones)
+    }
+}
+
+/// A network, and how it was published.
+pub trait Published: NetworkConfig {
+    /// What it was published on.
+    const DATA: DataKind;
+    /// The array it was published on, rows and columns.
+    const ARRAY: [usize; 2];
+    /// How its feature maps are counted unless a flag says otherwise: as the published tables do where there are any.
+    const ACCOUNTING: Accounting;
+    /// Folder that its runs are kept in.
+    const DIRECTORY: &'static str;
+    /// The published recipe.
+    const PUBLISHED: Defaults;
+    /// Minutes on two cores, for the digits that the program draws itself.
+    const EMBEDDED: Defaults;
+}
+
+impl Published for Cnn8Config {
+    const DATA: DataKind = DataKind::Svhn;
+    const ARRAY: [usize; 2] = [256, 512];
+    const ACCOUNTING: Accounting = Accounting::AsPublished;
+    const DIRECTORY: &'static str = "runs/svhn_cnn8";
+    const PUBLISHED: Defaults = Defaults {
+        epochs: 100,
+        prune_epochs: 40,
+        batch_size: 512,
+        milestones: [0.5, 0.75, 0.9],
+        prune_milestones: [0.25, 0.5, 0.75],
+    };
+    const EMBEDDED: Defaults = Defaults {
+        epochs: 12,
+        prune_epochs: 5,
+        batch_size: 32,
+        ..Self::PUBLISHED
+    };
+}
+
+impl Published for ResNet20Config {
+    const DATA: DataKind = DataKind::Cifar10;
+    const ARRAY: [usize; 2] = [512, 256];
+    const ACCOUNTING: Accounting = Accounting::AsPublished;
+    const DIRECTORY: &'static str = "runs/cifar10_resnet20";
+    const PUBLISHED: Defaults = Defaults {
+        epochs: 200,
+        prune_epochs: 80,
+        batch_size: 512,
+        milestones: [0.375, 0.625, 0.875],
+        prune_milestones: [0.375, 0.625, 0.875],
+    };
+    const EMBEDDED: Defaults = Defaults {
+        epochs: 8,
+        prune_epochs: 4,
+        batch_size: 32,
+        ..Self::PUBLISHED
+    };
+}
+
+impl Published for Vgg13Config {
+    const DATA: DataKind = DataKind::Cifar10;
+    const ARRAY: [usize; 2] = [512, 256];
+    const ACCOUNTING: Accounting = Accounting::ExactGeometry;
+    const DIRECTORY: &'static str = "runs/cifar10_vgg13";
+    const PUBLISHED: Defaults = Defaults {
+        epochs: 400,
+        batch_size: 128,
+        ..ResNet20Config::PUBLISHED
+    };
+    const EMBEDDED: Defaults = ResNet20Config::EMBEDDED;
+}
