@@ -277,9 +277,16 @@ pub fn network_rounds_from(
     Ok(rounds)
 }
 
-/// For each free width the layer that decides it, or why there is none, and a layer that it is known by. This does not
-/// change from round to round.
-fn deciding(network: &Network) -> Result<Vec<(Result<usize, KeptReason>, usize)>, MappingError> {
+/// Which layer decides a free width.
+struct Decider {
+    /// The layer, or why there is none.
+    layer: Result<usize, KeptReason>,
+    /// A layer that the width is known by.
+    known_by: usize,
+}
+
+/// For each free width the layer that decides it. This does not change from round to round.
+fn deciding(network: &Network) -> Result<Vec<Decider>, MappingError> {
     let reads = |width: usize| {
         let layers = network.ties.iter().enumerate();
         layers.filter(move |(_, tie)| tie.input == Some(width))
@@ -289,17 +296,16 @@ fn deciding(network: &Network) -> Result<Vec<(Result<usize, KeptReason>, usize)>
         .map(|width| {
             let keeps = reads(width).find(|(layer, tie)| searched(*layer) && tie.output == tie.input);
             let decides = keeps.or_else(|| reads(width).find(|(layer, _)| searched(*layer)));
-            if let Some((layer, _)) = decides {
-                return Ok((Ok(layer), layer));
-            }
-            let reason = match reads(width).next() {
-                Some((layer, _)) => (Err(KeptReason::Grouped), layer),
-                None => {
-                    let makes = network.ties.iter().position(|tie| tie.output == Some(width));
-                    (Err(KeptReason::NotRead), makes.unwrap_or_default())
-                }
+            let reader = decides.or_else(|| reads(width).next()).map(|(layer, _)| layer);
+            let makes = || network.ties.iter().position(|tie| tie.output == Some(width));
+            let none = match reader {
+                Some(_) => KeptReason::Grouped,
+                None => KeptReason::NotRead,
             };
-            Ok(reason)
+            Ok(Decider {
+                layer: decides.map(|(layer, _)| layer).ok_or(none),
+                known_by: reader.or_else(makes).unwrap_or_default(),
+            })
         })
         .collect()
 }
@@ -308,7 +314,7 @@ fn deciding(network: &Network) -> Result<Vec<(Result<usize, KeptReason>, usize)>
 fn round(
     network: &Network,
     widths: &[usize],
-    deciding: &[(Result<usize, KeptReason>, usize)],
+    deciding: &[Decider],
     chain: bool,
     bounds: &Bounds,
     config: &MappingConfig,
@@ -318,13 +324,13 @@ fn round(
         kept.push(KeptWidth {
             width,
             channels,
-            layer: network.layers[deciding[width].1].name.clone(),
+            layer: network.layers[deciding[width].known_by].name.clone(),
             reason,
         });
     };
     let mut tiles = Vec::with_capacity(widths.len());
-    for (width, (decides, _)) in deciding.iter().enumerate() {
-        tiles.push(match *decides {
+    for (width, decider) in deciding.iter().enumerate() {
+        tiles.push(match decider.layer {
             Ok(layer) => Some(Tile::new(&network.layers[layer], config)?),
             Err(reason) => {
                 keep(width, widths[width], reason);
