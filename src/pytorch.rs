@@ -92,6 +92,8 @@ use file::{Contents, MAX_BEYOND_FILE, Numbers, Source, Stored};
 const NETWORK: &str = "vwc-sdk.network";
 const STRUCTURE: &str = "vwc-sdk.structure";
 const WEIGHTS: &str = "vwc-sdk.weights";
+/// The most tensors that an error names.
+const MOST_NAMED: usize = 20;
 /// Where it keeps what the network reads and tells apart.
 const INPUT: &str = "vwc-sdk.input";
 
@@ -158,9 +160,7 @@ impl StateDict {
 
     /// The weight bits for which it holds batch norms behind `bn_dict`; none where they lie plainly.
     pub fn norm_bits(&self) -> BTreeSet<&str> {
-        (self.tensors.keys())
-            .filter_map(|name| name.split_once("bn_dict.")?.1.split('.').next())
-            .collect()
+        self.tensors.keys().filter_map(|name| bits_of(name)).collect()
     }
 
     /// The structure that a file written by [`save_safetensors`] says it has.
@@ -221,6 +221,11 @@ impl StateDict {
             let filters = shape(path).and_then(|shape| shape.first().copied());
             filters.ok_or_else(|| {
                 let name = names.iter().find(|name| name.path == *path);
+                if let Some((name, Err(kind))) =
+                    name.and_then(|name| Some((&name.torch, &found.get(&name.torch)?.kind)))
+                {
+                    return self.refuse(unusable(name, kind));
+                }
                 self.refuse(format!(
                     "it holds no tensor {} ({} of {}), so the widths of its layers are not known: is it that network?",
                     name.map_or(path, |name| &name.torch),
@@ -260,10 +265,7 @@ impl StateDict {
                 expected.reverse();
             }
             if let Err(kind) = &tensor.kind {
-                problems.push(format!(
-                    "{} is {kind}, expected floats of 16, 32 or 64 bits",
-                    name.torch
-                ));
+                problems.push(unusable(&name.torch, kind));
                 continue;
             }
             if tensor.shape != expected {
@@ -278,7 +280,14 @@ impl StateDict {
             fitting.push((name, tensor));
         }
         let list = |what: &str, names: Vec<String>| {
-            (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")))
+            let more = names.len().saturating_sub(MOST_NAMED);
+            let named = names[..names.len() - more].join(", ");
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            (!names.is_empty()).then(|| format!("{what} {named}{more}"))
         };
         problems.extend(list("missing:", missing));
         problems.extend(list("left over:", found.into_keys().collect()));
@@ -298,7 +307,7 @@ impl StateDict {
                 self.source.length
             )));
         }
-        let mut numbers = Numbers::of(&self.source);
+        let mut numbers = Numbers::of(&self.source, fitting.iter().map(|(_, tensor)| *tensor));
         let mut parameters = Parameters::of(&network);
         for (name, tensor) in fitting {
             let data = numbers.read(tensor);
@@ -332,7 +341,29 @@ impl StateDict {
     /// The tensors by the names in `names`: without prefix, without `bn_dict`, and without what the original's scripts
     /// create and never use.
     fn by_name(&self, names: &[TorchName]) -> Result<BTreeMap<String, &Stored>, Error> {
-        let bits = self.norm_bits();
+        let expected: BTreeSet<&str> = names.iter().map(|name| name.torch.as_str()).collect();
+        let prefix = self.prefix(&expected)?;
+        let unused = |name: &str| {
+            let leaf = name.split('.').next().unwrap_or_default();
+            expected.contains("classifier.weight") && (leaf == "prelu" || leaf.starts_with("bn"))
+        };
+        let mut bits = BTreeSet::new();
+        let mut found = BTreeMap::new();
+        for (name, tensor) in &self.tensors {
+            let Some(name) = name.strip_prefix(prefix) else {
+                continue;
+            };
+            bits.extend(bits_of(name));
+            let plain = without_bn_dict(name);
+            if !expected.contains(plain.as_str()) && unused(&plain) {
+                continue;
+            }
+            if found.insert(plain.clone(), tensor).is_some() && bits.len() <= 1 {
+                return Err(self.refuse(format!(
+                    "it holds {plain} within `bn_dict` and beside it: save the one that the network computes with"
+                )));
+            }
+        }
         if bits.len() > 1 {
             let bits: Vec<&str> = bits.into_iter().collect();
             return Err(self.refuse(format!(
@@ -340,49 +371,55 @@ impl StateDict {
                 bits.join(", ")
             )));
         }
-        let plain: Vec<(String, &Stored)> = (self.tensors.iter())
-            .map(|(name, tensor)| (without_bn_dict(name), tensor))
-            .collect();
-        let expected: BTreeSet<&str> = names.iter().map(|name| name.torch.as_str()).collect();
-        // What stands in front of one of the names, and of how many.
-        let first = &names[0].torch;
-        let mut prefixes: BTreeMap<&str, usize> = (plain.iter())
-            .filter_map(|(name, _)| name.strip_suffix(first.as_str()))
-            .filter(|prefix| prefix.is_empty() || prefix.ends_with('.'))
-            .map(|prefix| (prefix, 0))
-            .collect();
-        for (prefix, count) in &mut prefixes {
-            // Masks and the like may be called as the weights that they are of.
-            let of_network = |(name, tensor): &&(String, &Stored)| {
-                name.strip_prefix(prefix)
-                    .is_some_and(|name| expected.contains(name))
-                    && tensor.kind.is_ok()
-            };
-            *count = plain.iter().filter(of_network).count();
+        Ok(found)
+    }
+
+    /// What stands in front of the network's names.
+    fn prefix(&self, expected: &BTreeSet<&str>) -> Result<&str, Error> {
+        let longest = expected.iter().map(|name| name.len()).max().unwrap_or_default();
+        // Under each prefix, which of the names there are, and whether one of them is of floats: masks may be called as the
+        // weights that they are of.
+        let mut under: BTreeMap<&str, (BTreeSet<&str>, bool)> = BTreeMap::new();
+        for (name, tensor) in &self.tensors {
+            let cut = name.find("bn_dict.").unwrap_or(name.len());
+            let dots = name[..cut].match_indices('.').map(|(at, _)| at + 1).rev();
+            for at in dots.chain([0]) {
+                // No name is longer, with a bit width in it or without.
+                if cut - at > longest {
+                    break;
+                }
+                if let Some(known) = expected.get(without_bn_dict(&name[at..]).as_str()) {
+                    let (names, floats) = under.entry(&name[..at]).or_default();
+                    names.insert(known);
+                    *floats |= tensor.kind.is_ok();
+                }
+            }
         }
-        let most = prefixes.values().copied().max().unwrap_or_default();
-        let likely: Vec<&str> = (prefixes.iter())
-            .filter(|(_, count)| **count == most)
+        under.retain(|_, (_, floats)| *floats);
+        let most = under
+            .values()
+            .map(|(names, _)| names.len())
+            .max()
+            .unwrap_or_default();
+        // A network that lacks a tensor beside one that lacks none may be the one that was meant.
+        let nearly = |names: usize| 10 * names > 9 * expected.len();
+        let networks: Vec<&str> = (under.iter())
+            .filter(|(_, (names, _))| nearly(names.len()))
             .map(|(prefix, _)| *prefix)
             .collect();
-        if likely.len() > 1 && most == expected.len() {
-            return Err(
-                self.refuse("it holds the network more than once: save one state_dict() alone".into())
-            );
+        if networks.len() > 1 {
+            let named = |prefix: &&str| format!("`{}`", prefix.trim_end_matches('.'));
+            let named: Vec<String> = networks.iter().take(MOST_NAMED).map(named).collect();
+            return Err(self.refuse(format!(
+                "it holds the network more than once, under {}: save one state_dict() alone",
+                named.join(" and ")
+            )));
         }
+        let likely = (under.iter()).filter(|(_, (names, _))| names.len() == most);
         let prefix = likely
-            .into_iter()
-            .min_by_key(|prefix| prefix.len())
-            .unwrap_or_default();
-        let unused = |name: &str| {
-            let leaf = name.split('.').next().unwrap_or_default();
-            expected.contains("classifier.weight") && (leaf == "prelu" || leaf.starts_with("bn"))
-        };
-        Ok(plain
-            .iter()
-            .filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), *tensor)))
-            .filter(|(name, _)| expected.contains(name.as_str()) || !unused(name))
-            .collect())
+            .map(|(prefix, _)| *prefix)
+            .min_by_key(|prefix| prefix.len());
+        Ok(prefix.unwrap_or_default())
     }
 
     fn refuse(&self, reason: String) -> Error {
@@ -477,6 +514,16 @@ impl ModuleAdapter for ToTorch {
     fn clone_box(&self) -> Box<dyn ModuleAdapter> {
         Box::new(self.clone())
     }
+}
+
+/// Why a tensor cannot be one of the network's.
+fn unusable(name: &str, kind: &str) -> String {
+    format!("{name} is {kind}, expected floats of 16, 32 or 64 bits")
+}
+
+/// The 2 of `layer1.0.bn0.bn_dict.2.weight`.
+fn bits_of(name: &str) -> Option<&str> {
+    name.split_once("bn_dict.")?.1.split('.').next()
 }
 
 /// `layer1.0.bn0.bn_dict.2.weight` as `layer1.0.bn0.weight`.

@@ -99,6 +99,8 @@ fn what_lies_beside_a_network_is_passed_over() {
         holds_small_cnn8(file, 0.0);
     }
     holds_small_cnn8("cnn8-big-endian.pt", 0.0);
+    // Written without checksums.
+    holds_small_cnn8("cnn8-unchecked.pt", 0.0);
 }
 
 /// Checks that a file holds the first channel of each layer of the fixtures' CNN-8, but for a relative error.
@@ -140,6 +142,94 @@ fn weights_of_another_kind_are_named() {
             "save the module's state_dict()",
         ],
     );
+}
+
+/// A safetensors file of the fixtures' CNN-8: `names` gives the names under which it holds each tensor.
+fn renamed(path: &Path, names: impl Fn(&str) -> Vec<String>) -> StateDict {
+    use safetensors::{SafeTensors, serialize_to_file};
+    let bytes = fs::read(fixture("parity/cnn8.safetensors")).unwrap();
+    let weights = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = weights
+        .iter()
+        .filter_map(|(name, tensor)| Some((name.strip_prefix("weights.")?, tensor)));
+    let tensors =
+        tensors.flat_map(|(name, tensor)| names(name).into_iter().map(move |name| (name, tensor.clone())));
+    serialize_to_file(tensors, None, path).unwrap();
+    StateDict::read(path).unwrap()
+}
+
+#[test]
+fn a_second_network_is_never_taken_for_the_first() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("two.safetensors");
+    let load = |file: &StateDict| file.load_into(cnn8().init(&Device::default()));
+    // The one that was meant lacks a tensor, and the other has them all.
+    for left_out in ["", "fc.bias"] {
+        let file = renamed(&path, |name| {
+            let model = (name != left_out).then(|| format!("model.{name}"));
+            model.into_iter().chain([format!("ema.{name}")]).collect()
+        });
+        refused(
+            load(&file),
+            &["two.safetensors", "more than once, under `ema` and `model`"],
+        );
+    }
+    // One batch norm in two forms.
+    let file = renamed(&path, |name| {
+        let (layer, leaf) = name.rsplit_once('.').unwrap();
+        match layer {
+            "layers.4" => vec![name.into(), format!("{layer}.bn_dict.1.{leaf}")],
+            _ => vec![name.into()],
+        }
+    });
+    refused(
+        load(&file),
+        &[
+            "two.safetensors",
+            "it holds layers.4.bias within `bn_dict` and beside it",
+        ],
+    );
+    // The bit widths of another network's norms are nothing to this one.
+    let file = renamed(&path, |name| match name.strip_prefix("layers.4.") {
+        Some(leaf) => vec![
+            name.into(),
+            format!("teacher.norm.bn_dict.1.{leaf}"),
+            format!("teacher.norm.bn_dict.2.{leaf}"),
+        ],
+        None => vec![name.into()],
+    });
+    refused(load(&file), &["left over: teacher.norm"]);
+    let file = renamed(&path, |name| {
+        let mut names = vec![format!("model.{name}")];
+        names.extend((1..3).map(|bits| format!("teacher.norm.bn_dict.{bits}.{name}")));
+        names.truncate(if name.starts_with("layers.4.") { 3 } else { 1 });
+        names
+    });
+    load(&file).unwrap();
+}
+
+#[test]
+fn errors_stay_short_and_say_why() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("many.safetensors");
+    let file = renamed(&path, |name| match name {
+        "fc.bias" => (0..100)
+            .map(|n| format!("extra{n:02}"))
+            .chain([name.into()])
+            .collect(),
+        _ => vec![name.into()],
+    });
+    let loaded = file.load_into(cnn8().init(&Device::default()));
+    refused(loaded, &["left over: extra00, extra01, ", "extra19 and 80 more"]);
+    // Where the widths are read off the weights, too.
+    let bytes = fs::read(fixture("parity/cnn8.safetensors")).unwrap();
+    let entry = b"\"weights.layers.0.weight\":{\"dtype\":\"F32\"";
+    let at = bytes.windows(entry.len()).position(|text| text == entry).unwrap() + entry.len();
+    let mut whole = bytes;
+    whole[at - 4..at].copy_from_slice(b"I32\"");
+    fs::write(&path, whole).unwrap();
+    let fitted = StateDict::read(&path).unwrap().fit(&Cnn8Config::new());
+    refused(fitted, &["layers.0.weight is of type I32, expected floats"]);
 }
 
 #[test]

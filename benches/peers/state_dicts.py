@@ -54,6 +54,7 @@ class Vgg13WithUnused(Vgg13):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.prelu = nn.PReLU()
+        self.register_buffer("pixel_mean", torch.zeros(3), persistent=False)
         for n, width in enumerate([3, 4, 5, 6], 1):
             setattr(self, f"bn{n}", nn.BatchNorm2d(width))
 
@@ -143,6 +144,10 @@ with zipfile.ZipFile(plain) as archive, zipfile.ZipFile(out / "cnn8-big-endian.p
         if "/data/" in member:
             data = numpy.frombuffer(data, "<f4").astype(">f4").tobytes()
         swapped.writestr(member, b"big" if member.endswith("byteorder") else data)
+# Without checksums.
+torch.serialization.set_crc32_options(False)
+torch.save(small, out / "cnn8-unchecked.pt")
+torch.serialization.set_crc32_options(True)
 # Weights that are of another kind.
 torch.save(small | {"fc.weight": small["fc.weight"].to_sparse()}, out / "cnn8-sparse.pt")
 scripted = torch.jit.script(nn.Linear(2, 2))

@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, TensorData};
 use safetensors::{Dtype, SafeTensors};
-use zip::ZipArchive;
+use zip::read::ZipFile;
 use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::pickle::{self, Pickle};
 
@@ -56,7 +57,7 @@ pub(super) struct Stored {
 }
 
 /// A storage.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Place {
     /// From a byte of the file on, so many bytes.
     Bytes(u64, u64),
@@ -101,7 +102,10 @@ impl Contents {
                 Ok((tensors, big_endian)) => (Ok((tensors, HashMap::new())), big_endian),
                 Err(reason) => (Err(reason), false),
             }
-        } else if start.get(2..).is_some_and(|start| start.starts_with(MAGIC)) {
+        } else if start[..start.len().min(32)]
+            .windows(MAGIC.len())
+            .any(|at| at == MAGIC)
+        {
             let length = source(false)?.length;
             let tensors = old_format(&file, length);
             (tensors.map(|tensors| (tensors, HashMap::new())), false)
@@ -152,16 +156,25 @@ fn archive(file: &File) -> Result<(Tensors, bool), String> {
         );
     }
     let damaged = |error: ZipError| format!("{CUT} ({error})");
-    let big_endian = match archive.by_name(&format!("{folder}byteorder")) {
-        Ok(entry) => {
-            let mut order = String::new();
-            let read = entry.take(16).read_to_string(&mut order);
+    let big_endian = match archive.index_for_name(&format!("{folder}byteorder")) {
+        Some(at) => {
+            let mut order = Vec::new();
+            let entry = entry(&mut archive, at).map_err(damaged)?;
+            let read = entry.take(16).read_to_end(&mut order);
             read.map_err(|_| CUT.to_string())?;
-            order == "big"
+            match &order[..] {
+                b"little" => false,
+                b"big" => true,
+                _ => {
+                    return Err("its record `byteorder` is neither `little` nor `big`: copy it again".into());
+                }
+            }
         }
-        Err(_) => false,
+        // Before PyTorch 2.1 there was none.
+        None => false,
     };
-    let entry = archive.by_name(&format!("{folder}data.pkl")).map_err(damaged)?;
+    let at = archive.index_for_name(&format!("{folder}data.pkl")).ok_or(CUT)?;
+    let entry = entry(&mut archive, at).map_err(damaged)?;
     let pickle = Pickle::read(&mut BufReader::new(entry))?;
     let tensors = listed(&pickle, |storage, bytes| {
         let at = archive.index_for_name(&format!("{folder}data/{}", storage.key));
@@ -193,7 +206,11 @@ fn old_format(file: &File, length: u64) -> Result<Tensors, String> {
             size.ok_or_else(|| format!("it does not say what the numbers of its storage {key} are"))?;
         let mut count = [0; 8];
         input.read_exact(&mut count).map_err(|_| cut())?;
-        let bytes = u64::from_le_bytes(count).checked_mul(size);
+        let count = u64::from_le_bytes(count);
+        if storages.get(key).map(|storage| storage.length) != Some(count) {
+            return Err(cut());
+        }
+        let bytes = count.checked_mul(size);
         let end = bytes.and_then(|bytes| bytes.checked_add(at + 8));
         let end = end.filter(|&end| end <= length).ok_or_else(cut)?;
         places.insert(key, Place::Bytes(at + 8, end - at - 8));
@@ -214,7 +231,7 @@ fn listed(pickle: &Pickle, place: impl Fn(&pickle::Storage, u64) -> Place) -> Re
                 let storage = &tensor.storage;
                 let bytes = size_of(&storage.kind).and_then(|size| storage.length.checked_mul(size));
                 Stored {
-                    kind: storage.kind.clone().map_err(|kind| format!("of type {kind}")),
+                    kind: tensor.kind.clone().map_err(|kind| format!("of type {kind}")),
                     shape: tensor.shape.clone(),
                     place: bytes.map_or(Place::Absent, |bytes| place(storage, bytes)),
                     offset: storage.from.saturating_add(tensor.offset),
@@ -272,22 +289,40 @@ impl Stored {
     }
 }
 
-/// Reads the numbers of a file's tensors, one after the other.
+/// An entry of an archive. One without a checksum, which PyTorch writes where it is told so, is read as it lies.
+fn entry<R: Read + Seek>(archive: &mut ZipArchive<R>, at: usize) -> Result<ZipFile<'_, R>, ZipError> {
+    let unchecked = {
+        let entry = archive.by_index_raw(at)?;
+        entry.crc32() == 0 && entry.compression() == CompressionMethod::Stored
+    };
+    if unchecked {
+        archive.by_index_raw(at)
+    } else {
+        archive.by_index(at)
+    }
+}
+
+/// Reads the numbers of a file's tensors.
 pub(super) struct Numbers<'a> {
     source: &'a Source,
     archive: Option<ZipArchive<BufReader<&'a File>>>,
-    /// The storage read last: neighbours often share it.
-    last: Option<(Place, Vec<u8>)>,
+    /// How many tensors are still to be read from each storage, and the storage if one has been.
+    storages: HashMap<Place, (usize, Option<Vec<u8>>)>,
     /// How many bytes may still be read.
     left: u64,
 }
 
 impl<'a> Numbers<'a> {
-    pub fn of(source: &'a Source) -> Self {
+    /// Those of `tensors`, each of which is to be read once.
+    pub fn of<'t>(source: &'a Source, tensors: impl Iterator<Item = &'t Stored>) -> Self {
+        let mut storages: HashMap<Place, (usize, Option<Vec<u8>>)> = HashMap::new();
+        for tensor in tensors {
+            storages.entry(tensor.place.clone()).or_default().0 += 1;
+        }
         Self {
             source,
             archive: None,
-            last: None,
+            storages,
             left: source.length.saturating_mul(2).saturating_add(MAX_BEYOND_FILE),
         }
     }
@@ -296,8 +331,17 @@ impl<'a> Numbers<'a> {
     pub fn read(&mut self, tensor: &Stored) -> Result<TensorData, String> {
         let kind = *tensor.kind.as_ref().map_err(String::clone)?;
         let big_endian = self.source.big_endian;
-        let storage = self.storage(&tensor.place)?;
-        let mut bytes = gathered(storage, kind.size(), tensor).ok_or("its shape goes beyond its numbers")?;
+        let (uses, known) = self.storages.remove(&tensor.place).unwrap_or_default();
+        let storage = match known {
+            Some(storage) => storage,
+            None => self.fetch(&tensor.place)?,
+        };
+        let bytes = gathered(&storage, kind.size(), tensor);
+        if uses > 1 {
+            self.storages
+                .insert(tensor.place.clone(), (uses - 1, Some(storage)));
+        }
+        let mut bytes = bytes.ok_or("its shape goes beyond its numbers")?;
         if big_endian {
             bytes.chunks_exact_mut(kind.size()).for_each(<[u8]>::reverse);
         }
@@ -308,16 +352,6 @@ impl<'a> Numbers<'a> {
             values.iter_mut().for_each(|value| *value = -*value);
         }
         Ok(data)
-    }
-
-    fn storage(&mut self, place: &Place) -> Result<&[u8], String> {
-        if self.last.as_ref().is_none_or(|(last, _)| last != place) {
-            self.last = None;
-            let bytes = self.fetch(place)?;
-            self.last = Some((place.clone(), bytes));
-        }
-        let (_, bytes) = self.last.as_ref().expect("it was just put there");
-        Ok(bytes)
     }
 
     fn fetch(&mut self, place: &Place) -> Result<Vec<u8>, String> {
@@ -347,7 +381,7 @@ impl<'a> Numbers<'a> {
                         ZipArchive::new(BufReader::new(&*self.source.file)).map_err(|_| CUT.to_string())?,
                     ),
                 };
-                let entry = archive.by_index(at).map_err(|error| error.to_string())?;
+                let entry = entry(archive, at).map_err(|error| error.to_string())?;
                 // One byte more, so that the end is seen, where the checksum is compared.
                 let read = entry.take(count.saturating_add(1)).read_to_end(&mut bytes);
                 read.map_err(|error| format!("{CUT} ({error})"))?;

@@ -9,7 +9,7 @@
 //!
 //! Formats: Python's `pickletools` documents the instructions, PyTorch's `torch/_utils.py` the calls that make tensors.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead, Read};
 
 use burn::tensor::DType;
@@ -20,8 +20,10 @@ const MAX_BYTES: u64 = 32 << 20;
 const MAX_VALUES: usize = 4_000_000;
 /// The deepest that dictionaries and modules may lie in each other.
 const MAX_DEPTH: usize = 100;
-/// The most tensors of a file.
+/// The most tensors of a file, and the most storages, and names of functions and classes.
 const MAX_TENSORS: usize = 100_000;
+/// The most steps to find out which dictionaries hold tensors.
+const MAX_STEPS: usize = 1 << 26;
 /// The most bytes that the names of everything in a file may take, those of dictionaries counted with what is in them.
 const MAX_NAMES: usize = 64 << 20;
 /// The longest name of a function or class, the longest key of a storage, in bytes, and the most dimensions of a tensor.
@@ -29,21 +31,18 @@ const MAX_NAMES: usize = 64 << 20;
 const MAX_GLOBAL: usize = 256;
 const MAX_KEY: usize = 64;
 const MAX_DIMENSIONS: usize = 64;
-/// The most entries of a tensor's metadata.
-const MAX_METADATA: usize = 16;
+/// The most entries of a tensor's metadata, and of its attributes.
+const MAX_METADATA: usize = 256;
 
 /// A value, by its place in [`Pickle::values`].
 type Id = u32;
 
-/// `None`, numbers with a fraction, bytes, and whatever else is never looked at.
+/// `None`, truth values, numbers with a fraction, bytes, and whatever else is never looked at.
 const PLAIN: Id = 0;
-const FALSE: Id = 1;
-const TRUE: Id = 2;
 
 #[derive(Debug)]
 enum Value {
     Plain,
-    Truth(bool),
     Whole(i64),
     Text(String),
     /// A list, a tuple or a set.
@@ -75,6 +74,8 @@ pub(super) struct Storage {
 #[derive(Clone, Debug)]
 pub(super) struct Tensor {
     pub storage: Storage,
+    /// What its numbers are, as [`Storage::kind`] has it.
+    pub kind: Result<DType, String>,
     pub offset: u64,
     pub shape: Vec<usize>,
     pub strides: Vec<usize>,
@@ -97,14 +98,19 @@ impl Pickle {
     pub fn read(input: &mut impl BufRead) -> Result<Self, Reason> {
         let mut machine = Machine {
             input: input.take(MAX_BYTES),
-            values: vec![Value::Plain, Value::Truth(false), Value::Truth(true)],
+            values: vec![Value::Plain],
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
+            globals: HashMap::new(),
             tensors: 0,
+            storages: 0,
             entries: 0,
         };
-        let root = machine.run()?;
+        let root = machine.run().map_err(|reason| match machine.input.limit() {
+            0 => format!("its pickle is longer than {} MiB", MAX_BYTES >> 20),
+            _ => reason,
+        })?;
         Ok(Self {
             values: machine.values,
             root,
@@ -115,6 +121,7 @@ impl Pickle {
     pub fn tensors(&self) -> Result<BTreeMap<String, Result<&Tensor, &'static str>>, Reason> {
         let mut walk = Walk {
             pickle: self,
+            holders: self.holders()?,
             steps: 0,
             names: 0,
             found: BTreeMap::new(),
@@ -125,7 +132,8 @@ impl Pickle {
 
     /// The storages that a file of before PyTorch 1.6 holds, by their keys.
     pub fn storages(&self) -> HashMap<&str, &Storage> {
-        let storages = self.values.iter().filter_map(|value| match value {
+        // Under two names the first decides, as in PyTorch.
+        let storages = self.values.iter().rev().filter_map(|value| match value {
             Value::Storage(storage) => Some((storage.key.as_str(), &**storage)),
             _ => None,
         });
@@ -146,6 +154,45 @@ impl Pickle {
             return None;
         };
         items.iter().map(|&id| self.text(id)).collect()
+    }
+
+    /// For each value whether it is or holds a tensor: most of a checkpoint may be lists of numbers.
+    fn holders(&self) -> Result<Vec<bool>, Reason> {
+        let mut holders: Vec<bool> = (self.values.iter())
+            .map(|value| matches!(value, Value::Tensor(_) | Value::Unreadable(_)))
+            .collect();
+        let mut steps = 0;
+        // What holds something is mostly made before it, so one round backwards finds nearly all.
+        for _ in 0..MAX_DEPTH {
+            let mut changed = false;
+            for at in (0..self.values.len()).rev() {
+                if holders[at] {
+                    continue;
+                }
+                let holds = |id: &Id| holders[*id as usize];
+                let found = match &self.values[at] {
+                    Value::List(items) => {
+                        steps += items.len();
+                        items.iter().any(holds)
+                    }
+                    Value::Dict(entries) => {
+                        steps += entries.len();
+                        entries.iter().any(|(_, item)| holds(item))
+                    }
+                    Value::Object(state) => holds(state),
+                    _ => false,
+                };
+                holders[at] = found;
+                changed |= found;
+            }
+            if steps > MAX_STEPS {
+                return Err(too_deep());
+            }
+            if !changed {
+                break;
+            }
+        }
+        Ok(holders)
     }
 
     fn value(&self, id: Id) -> &Value {
@@ -174,6 +221,8 @@ impl Pickle {
 /// Collects tensors with their names.
 struct Walk<'a> {
     pickle: &'a Pickle,
+    /// For each value whether it is or holds a tensor.
+    holders: Vec<bool>,
     steps: usize,
     names: usize,
     found: BTreeMap<String, Result<&'a Tensor, &'static str>>,
@@ -192,20 +241,12 @@ impl<'a> Walk<'a> {
             Value::List(items) => {
                 self.count(items.len())?;
                 for (at, &item) in items.iter().enumerate() {
-                    self.entry(&at.to_string(), item, name, depth)?;
-                }
-            }
-            Value::Dict(entries) => {
-                self.count(entries.len())?;
-                for &(key, item) in entries {
-                    match self.pickle.value(key) {
-                        Value::Text(key) => self.entry(key, item, name, depth)?,
-                        Value::Whole(key) => self.entry(&key.to_string(), item, name, depth)?,
-                        // By such a key no state_dict calls a tensor.
-                        _ => {}
+                    if self.holders[item as usize] {
+                        self.entry(&at.to_string(), item, name, depth)?;
                     }
                 }
             }
+            Value::Dict(entries) => self.entries(entries, name, depth, |_| true)?,
             Value::Object(state) => self.module(*state, name, depth)?,
             _ => {}
         }
@@ -222,27 +263,63 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The entries of a dictionary: of those of one key the last, as in Python.
+    fn entries(
+        &mut self,
+        entries: &'a [(Id, Id)],
+        name: &str,
+        depth: usize,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), Reason> {
+        self.count(entries.len())?;
+        let mut seen = HashSet::new();
+        for &(key, item) in entries.iter().rev() {
+            match self.pickle.value(key) {
+                Value::Text(text) => {
+                    if seen.insert(text.as_str()) && self.holders[item as usize] && wanted(text) {
+                        self.entry(text, item, name, depth)?;
+                    }
+                }
+                Value::Whole(number) if self.holders[item as usize] => {
+                    self.entry(&number.to_string(), item, name, depth)?;
+                }
+                // By such a key no state_dict calls a tensor.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// A module has its parameters, buffers and modules in dictionaries of these names. Any other object is passed over.
+    /// Buffers that its `state_dict()` leaves out are left out.
     fn module(&mut self, state: Id, name: &str, depth: usize) -> Result<(), Reason> {
         if let Value::Dict(attributes) = self.pickle.value(state) {
-            self.count(4 * attributes.len())?;
+            self.count(5 * attributes.len())?;
         }
         if self.pickle.entry(state, "_modules").is_none() {
             return Ok(());
         }
+        let left_out = self.pickle.entry(state, "_non_persistent_buffers_set");
+        let left_out: HashSet<&str> = match left_out.map(|set| self.pickle.value(set)) {
+            Some(Value::List(names)) => {
+                self.count(names.len())?;
+                names.iter().filter_map(|&name| self.pickle.text(name)).collect()
+            }
+            _ => HashSet::new(),
+        };
         for attribute in ["_parameters", "_buffers", "_modules"] {
-            if let Some(held) = self.pickle.entry(state, attribute) {
-                self.value(held, name, depth + 1)?;
+            let held = self.pickle.entry(state, attribute);
+            if let Some(Value::Dict(entries)) = held.map(|held| self.pickle.value(held)) {
+                let wanted = |key: &str| attribute != "_buffers" || !left_out.contains(key);
+                self.entries(entries, name, depth + 1, wanted)?;
             }
         }
         Ok(())
     }
 
     fn entry(&mut self, key: &str, item: Id, parent: &str, depth: usize) -> Result<(), Reason> {
-        let name = match self.pickle.value(item) {
-            // Most of a checkpoint may be such: no name is made for it.
-            Value::Plain | Value::Truth(_) | Value::Whole(_) | Value::Text(_) => return Ok(()),
-            _ if parent.is_empty() => key.to_owned(),
+        let name = match parent {
+            "" => key.to_owned(),
             _ => format!("{parent}.{key}"),
         };
         self.names += name.len();
@@ -267,8 +344,11 @@ struct Machine<R> {
     /// How long the stack was at each mark.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
-    /// How many tensors, and entries of ordered dictionaries, calls have given.
+    /// The names of functions and classes that there are.
+    globals: HashMap<String, Id>,
+    /// How many tensors and storages there are, and how many entries of ordered dictionaries were looked at.
     tensors: usize,
+    storages: usize,
     entries: usize,
 }
 
@@ -298,9 +378,7 @@ impl<R: BufRead> Machine<R> {
                 }
                 b'1' => drop(self.marked()?),
                 b'2' => self.stack.push(self.top()?),
-                b'N' => self.stack.push(PLAIN),
-                0x88 => self.stack.push(TRUE),
-                0x89 => self.stack.push(FALSE),
+                b'N' | 0x88 | 0x89 | 0x97 => self.stack.push(PLAIN),
                 b'J' => {
                     let bytes = self.array::<4>()?;
                     self.push(Value::Whole(i32::from_le_bytes(bytes).into()))?;
@@ -314,8 +392,7 @@ impl<R: BufRead> Machine<R> {
                     self.push(Value::Whole(number as i64))?;
                 }
                 b'I' => match self.line()?.as_str() {
-                    "00" => self.stack.push(FALSE),
-                    "01" => self.stack.push(TRUE),
+                    "00" | "01" => self.stack.push(PLAIN),
                     number => self.whole(number.parse().ok())?,
                 },
                 b'L' => {
@@ -370,7 +447,6 @@ impl<R: BufRead> Machine<R> {
                     let length = self.number::<8>()?;
                     self.plain(length)?;
                 }
-                0x97 => self.stack.push(PLAIN),
                 0x98 => {}
                 b']' | b')' | 0x8f => self.push(Value::List(Vec::new()))?,
                 b'l' | b't' | 0x91 => {
@@ -429,7 +505,7 @@ impl<R: BufRead> Machine<R> {
                 }
                 b'c' => {
                     let (module, name) = (self.line()?, self.line()?);
-                    self.push(global(&module, &name))?;
+                    self.global(&module, &name)?;
                 }
                 0x93 => {
                     let names = self.popped(2)?;
@@ -438,8 +514,12 @@ impl<R: BufRead> Machine<R> {
                     else {
                         return Err(damaged());
                     };
-                    let value = global(module, name);
-                    self.push(value)?;
+                    // A text that is used over and over is not copied if it is long.
+                    let (module, name) = match module.len() + name.len() < MAX_GLOBAL {
+                        true => (module.clone(), name.clone()),
+                        false => (" ".repeat(MAX_GLOBAL), String::new()),
+                    };
+                    self.global(&module, &name)?;
                 }
                 // Registered numbers of classes.
                 0x82 => drop((self.number::<1>()?, self.object()?)),
@@ -474,6 +554,7 @@ impl<R: BufRead> Machine<R> {
                 b'Q' => {
                     let id = self.pop()?;
                     let value = self.persistent(id);
+                    let value = self.counted(value)?;
                     self.push(value)?;
                 }
                 _ => return Err(damaged()),
@@ -560,6 +641,26 @@ impl<R: BufRead> Machine<R> {
         Ok(())
     }
 
+    fn global(&mut self, module: &str, name: &str) -> Result<(), Reason> {
+        if module.len() + name.len() >= MAX_GLOBAL {
+            return self.object();
+        }
+        let name = format!("{module}.{name}");
+        match self.globals.get(&name) {
+            Some(&known) => self.stack.push(known),
+            None if self.globals.len() >= MAX_TENSORS => {
+                return Err(format!(
+                    "its pickle names more than {MAX_TENSORS} functions and classes"
+                ));
+            }
+            None => {
+                self.push(Value::Global(name.clone()))?;
+                self.globals.insert(name, self.top()?);
+            }
+        }
+        Ok(())
+    }
+
     fn object(&mut self) -> Result<(), Reason> {
         self.push(Value::Object(PLAIN))
     }
@@ -625,20 +726,24 @@ impl<R: BufRead> Machine<R> {
     /// Gives an object its attributes. What PyTorch before 0.2 wrote as a tensor is one only now.
     fn build(&mut self, state: Id) -> Result<(), Reason> {
         let target = self.top()? as usize;
-        if !matches!(self.values[target], Value::Object(_)) {
-            return Ok(());
-        }
-        let tensor = match self.value(state) {
+        let parts = match self.value(state) {
             Value::List(parts)
                 if matches!(parts.first().map(|&id| self.value(id)), Some(Value::Storage(_))) =>
             {
-                Some(self.tensor(None, parts, PLAIN))
+                Some(parts)
             }
             _ => None,
         };
-        self.values[target] = match tensor {
-            Some(tensor) => self.counted(tensor)?,
-            None => Value::Object(state),
+        self.values[target] = match (&self.values[target], parts) {
+            (Value::Object(_) | Value::Tensor(_), Some(parts)) if parts.len() == 4 => {
+                let tensor = self.tensor(None, parts, PLAIN);
+                self.counted(tensor)?
+            }
+            (Value::Object(_), None) => Value::Object(state),
+            (Value::Object(_) | Value::Tensor(_), _) => {
+                Value::Unreadable("a tensor that is changed after it was made")
+            }
+            _ => return Ok(()),
         };
         Ok(())
     }
@@ -647,10 +752,10 @@ impl<R: BufRead> Machine<R> {
     fn counted(&mut self, value: Value) -> Result<Value, Reason> {
         match &value {
             Value::Tensor(_) => self.tensors += 1,
-            Value::Dict(entries) => self.entries += entries.len(),
+            Value::Storage(_) => self.storages += 1,
             _ => {}
         }
-        if self.tensors > MAX_TENSORS || self.entries > MAX_VALUES {
+        if self.tensors.max(self.storages) > MAX_TENSORS {
             return Err(format!("its pickle makes more than {MAX_TENSORS} tensors"));
         }
         Ok(value)
@@ -704,6 +809,15 @@ impl<R: BufRead> Machine<R> {
 
     /// Pushes what a call gives.
     fn call(&mut self, function: Id, arguments: Id) -> Result<(), Reason> {
+        // The pairs of `OrderedDict([...])` are gone through each time.
+        if let Value::List(arguments) = self.value(arguments)
+            && let Some(Value::List(pairs)) = arguments.first().map(|&id| self.value(id))
+        {
+            self.entries += pairs.len();
+        }
+        if self.entries > MAX_STEPS {
+            return Err("its pickle goes through the same lists too many times".into());
+        }
         let (Value::Global(name), Value::List(arguments)) = (self.value(function), self.value(arguments))
         else {
             return self.object();
@@ -732,11 +846,27 @@ impl<R: BufRead> Machine<R> {
                 };
                 self.tensor(Some(kind), arguments, argument(7))
             }
-            "torch._utils._rebuild_parameter"
-            | "torch._utils._rebuild_parameter_with_state"
-            | "torch._utils._rebuild_device_tensor_from_cpu_tensor"
-            | "torch.nn.parameter.Parameter" => return Called::Known(argument(0)),
+            "torch._utils._rebuild_parameter" | "torch.nn.parameter.Parameter" => {
+                return Called::Known(argument(0));
+            }
+            "torch._utils._rebuild_parameter_with_state" if !self.sets_data(argument(3)) => {
+                return Called::Known(argument(0));
+            }
+            "torch._utils._rebuild_device_tensor_from_cpu_tensor"
+                if let (Value::Tensor(tensor), Value::Global(kind)) =
+                    (self.value(argument(0)), self.value(argument(1)))
+                    && numbers(kind) == tensor.kind =>
+            {
+                return Called::Known(argument(0));
+            }
+            "torch._utils._rebuild_parameter_with_state"
+            | "torch._utils._rebuild_device_tensor_from_cpu_tensor" => {
+                Value::Unreadable("a tensor that is changed after it was made")
+            }
             // A subclass of tensors: what it is made from.
+            "torch._tensor._rebuild_from_type_v2" if self.sets_data(argument(3)) => {
+                Value::Unreadable("a tensor that is changed after it was made")
+            }
             "torch._tensor._rebuild_from_type_v2" => match (self.value(argument(0)), self.value(argument(2)))
             {
                 // Not itself again: a file may say so without end.
@@ -757,6 +887,12 @@ impl<R: BufRead> Machine<R> {
             }
             "torch._utils._rebuild_wrapper_subclass" | "torch._utils._rebuild_device_tensor_from_numpy" => {
                 Value::Unreadable("a tensor that another library keeps")
+            }
+            "builtins.set" | "__builtin__.set" | "builtins.frozenset" | "__builtin__.frozenset" => {
+                match self.value(argument(0)) {
+                    Value::List(_) => return Called::Known(argument(0)),
+                    _ => Value::List(Vec::new()),
+                }
             }
             "collections.OrderedDict" | "collections.Counter" => match self.value(argument(0)) {
                 Value::Dict(_) => return Called::Known(argument(0)),
@@ -786,15 +922,31 @@ impl<R: BufRead> Machine<R> {
         let Some(negated) = self.is_negated(metadata) else {
             return Value::Unreadable("a tensor with more metadata than torch.save writes");
         };
-        let mut storage = Storage::clone(storage);
-        storage.kind = kind.unwrap_or(storage.kind);
         Value::Tensor(Box::new(Tensor {
-            storage,
+            kind: kind.unwrap_or_else(|| storage.kind.clone()),
+            storage: Storage::clone(storage),
             offset: offset as u64,
             shape,
             strides,
             negated,
         }))
+    }
+
+    /// Whether the attributes that a tensor is given hold its numbers, or are too many to look at for each tensor.
+    fn sets_data(&self, state: Id) -> bool {
+        match self.value(state) {
+            Value::Dict(entries) => {
+                entries.len() > MAX_METADATA
+                    || (entries.iter())
+                        .any(|(key, _)| matches!(self.value(*key), Value::Text(key) if key == "data"))
+            }
+            // Attributes and slots. Each is a dictionary, so this goes no deeper.
+            Value::List(both) => (both.iter().take(2)).any(|&state| match self.value(state) {
+                Value::Dict(_) => self.sets_data(state),
+                _ => false,
+            }),
+            _ => false,
+        }
     }
 
     /// The pairs of a list of pairs, as `OrderedDict([("a", 1)])` has them.
@@ -812,10 +964,8 @@ impl<R: BufRead> Machine<R> {
         let Value::Dict(entries) = self.value(metadata) else {
             return Some(false);
         };
-        let negated = |(key, value): &(Id, Id)| {
-            matches!(self.value(*key), Value::Text(key) if key == "neg")
-                && matches!(self.value(*value), Value::Truth(true))
-        };
+        // PyTorch goes by the key, whatever stands there.
+        let negated = |(key, _): &(Id, Id)| matches!(self.value(*key), Value::Text(key) if key == "neg");
         (entries.len() <= MAX_METADATA).then(|| entries.iter().any(negated))
     }
 }
@@ -825,14 +975,6 @@ enum Called {
     /// One of the values that are there.
     Known(Id),
     New(Value),
-}
-
-fn global(module: &str, name: &str) -> Value {
-    if module.len() + name.len() < MAX_GLOBAL {
-        Value::Global(format!("{module}.{name}"))
-    } else {
-        Value::Object(PLAIN)
-    }
 }
 
 /// Texts of Python 2 need not be UTF-8. What is not is shown as such.
@@ -862,5 +1004,187 @@ fn numbers(name: &str) -> Result<DType, String> {
         "ByteStorage" => Err("uint8".into()),
         "BoolStorage" => Err("bool".into()),
         name => Err(name.strip_suffix("Storage").unwrap_or(name).to_lowercase()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pickle of these instructions.
+    fn pickle(parts: &[&[u8]]) -> Result<Pickle, Reason> {
+        Pickle::read(&mut &parts.concat()[..])
+    }
+
+    /// `LONG_BINPUT` and `LONG_BINGET`.
+    const KEEP: [&[u8]; 4] = [b"r\0\0\0\0", b"r\x01\0\0\0", b"r\x02\0\0\0", b"r\x03\0\0\0"];
+    const GET: [&[u8]; 4] = [b"h\0", b"h\x01", b"h\x02", b"h\x03"];
+
+    /// One number, and a call that makes a tensor of it.
+    const TENSOR: &[u8] = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n\
+        X\x01\0\0\x000X\x03\0\0\0cpuK\x01tQK\0K\x01\x85K\x01\x85\x89Nt";
+
+    fn text(text: &str) -> Vec<u8> {
+        [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
+    }
+
+    #[test]
+    fn what_holds_no_tensor_costs_nothing() {
+        // A list of a million entries, held ten thousand times; a list that holds itself; one in one, two hundred deep.
+        let wide = [b"](", &b"N".repeat(1_000_000)[..], b"e", KEEP[0], b"0"].concat();
+        let held = [b"](", &GET[0].repeat(10_000)[..], b"e"].concat();
+        let own = [b"]", KEEP[1], GET[1], b"a"].concat();
+        let deep = [&b"]".repeat(200)[..], &b"a".repeat(199)].concat();
+        let named = [text("t"), TENSOR.to_vec(), b"R".to_vec()].concat();
+        let found = pickle(&[
+            &wide,
+            b"}(",
+            &text("a"),
+            &held,
+            &text("b"),
+            &own,
+            &text("c"),
+            &deep,
+            &named,
+            b"u.",
+        ]);
+        let found = found.unwrap();
+        let tensors = found.tensors().unwrap();
+        assert_eq!(tensors.keys().collect::<Vec<_>>(), ["t"]);
+        assert!(tensors["t"].is_ok());
+    }
+
+    #[test]
+    fn what_is_used_over_and_over_is_kept_once_or_refused() {
+        // A name of a function, looked up two million times.
+        let names = [
+            text(&"m".repeat(120)),
+            KEEP[0].to_vec(),
+            text(&"n".repeat(120)),
+            KEEP[1].to_vec(),
+        ]
+        .concat();
+        let looked_up = [GET[0], GET[1], b"\x93"].concat().repeat(2_000_000);
+        let found = pickle(&[&names, b"(", &looked_up, b"l."]).unwrap();
+        assert!(found.values.len() < 10);
+        // A storage.
+        let id = [
+            b"(",
+            &text("storage")[..],
+            b"ctorch\nFloatStorage\n",
+            &text("0"),
+            &text("cpu"),
+            b"K\x01t",
+            KEEP[0],
+        ];
+        let found = pickle(&[
+            &id.concat(),
+            b"(",
+            &[GET[0], b"Q"].concat().repeat(200_000),
+            b"l.",
+        ]);
+        assert!(found.unwrap_err().contains("more than 100000 tensors"));
+        // A list of what are no pairs, gone through for each dictionary.
+        let list = [b"](", &b"N".repeat(1_000_000)[..], b"e\x85", KEEP[0], b"0"].concat();
+        let ordered = [b"ccollections\nOrderedDict\n", GET[0], b"R"].concat();
+        let found = pickle(&[&list, b"(", &ordered.repeat(1000), b"l."]);
+        assert!(found.unwrap_err().contains("the same lists too many times"));
+        // Metadata that each of many tensors has.
+        let metadata = [b"}(", &b"K\x01N".repeat(1000)[..], b"u", KEEP[0], b"0"].concat();
+        let tensor = [&TENSOR[..TENSOR.len() - 1], b"N", GET[0], b"tR"].concat();
+        let found = pickle(&[&metadata, &tensor, b"."]).unwrap();
+        assert!(found.tensors().unwrap().values().all(Result::is_err));
+        // The attributes of an object, which many objects have.
+        let state = [
+            b"}(",
+            &text("_modules")[..],
+            TENSOR,
+            b"R",
+            &b"K\x01N".repeat(100_000),
+            b"u",
+            KEEP[0],
+            b"0",
+        ]
+        .concat();
+        let objects = [b"\x82\x01", GET[0], b"b"].concat().repeat(100_000);
+        let found = pickle(&[&state, b"(", &objects, b"l."]).unwrap();
+        assert!(found.tensors().unwrap_err().contains("too many times"));
+        // Dictionaries that hold the next one twice.
+        let doubled = |n: u8| {
+            [
+                b"}(",
+                &text("a")[..],
+                b"h",
+                &[n],
+                &text("b"),
+                b"h",
+                &[n],
+                b"uq",
+                &[n + 1],
+                b"0",
+            ]
+            .concat()
+        };
+        let doubled: Vec<u8> = (0..60).flat_map(doubled).collect();
+        let found = pickle(&[TENSOR, b"Rq\x000", &doubled, b"h\x3c."]).unwrap();
+        assert!(found.tensors().unwrap_err().contains("too many times"));
+    }
+
+    #[test]
+    fn a_tensor_that_is_changed_later_is_never_the_old_one() {
+        let other =
+            TENSOR[TENSOR.iter().position(|&byte| byte == b'(').unwrap() + 1..TENSOR.len() - 3].to_vec();
+        let other = String::from_utf8(other)
+            .unwrap()
+            .replace("X\x01\0\0\x000", "X\x01\0\0\x001")
+            .into_bytes();
+        // `set_` to another storage, of which PyTorch's loader takes four parts.
+        let set = [TENSOR, b"R(", &other, b"tb."].concat();
+        let set = pickle(&[&set]).unwrap();
+        let tensors = set.tensors().unwrap();
+        assert_eq!(tensors[""].unwrap().storage.key, "1");
+        // Attributes that hold the numbers.
+        let state = [b"}", &text("data")[..], b"Ns"].concat();
+        let with = [
+            b"ctorch._utils\n_rebuild_parameter_with_state\n(",
+            TENSOR,
+            b"R\x89N",
+            &state,
+            b"tR.",
+        ]
+        .concat();
+        assert!(pickle(&[&with]).unwrap().tensors().unwrap()[""].is_err());
+        let plain = [
+            b"ctorch._utils\n_rebuild_parameter_with_state\n(",
+            TENSOR,
+            b"R\x89N}tR.",
+        ]
+        .concat();
+        assert!(pickle(&[&plain]).unwrap().tensors().unwrap()[""].is_ok());
+    }
+
+    #[test]
+    fn of_entries_with_one_key_the_last_counts() {
+        let entries = [
+            &text("a")[..],
+            TENSOR,
+            b"R",
+            &text("a"),
+            b"N",
+            &text("b"),
+            b"N",
+            &text("b"),
+            TENSOR,
+            b"R",
+        ];
+        let found = pickle(&[b"}(", &entries.concat(), b"u."]).unwrap();
+        assert_eq!(found.tensors().unwrap().keys().collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn long_pickles_are_called_so() {
+        let found = pickle(&[&b"N".repeat(MAX_BYTES as usize + 1)]);
+        assert_eq!(found.unwrap_err(), "its pickle is longer than 32 MiB");
+        assert!(pickle(&[b"N"]).unwrap_err().contains("cut short"));
     }
 }
