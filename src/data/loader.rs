@@ -13,9 +13,8 @@ use burn::tensor::Device;
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 use rayon::prelude::*;
 
-use crate::panics::attempt;
-
 use super::{Augment, PictureBatch, PictureBatcher, PictureDataset, Resize};
+use crate::panics::attempt;
 
 /// Batches that wait while the device computes.
 const PREFETCH: usize = 2;
