@@ -356,7 +356,7 @@ fn width_choice(directory: &Path, mode: Mode, rounds: &RoundFlags) -> WidthChoic
 fn run_dirs(directory: &Path) -> Vec<RunDir> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let folders = entries.map(|entry| entry.path());
-    let runs = folders.filter(|path| path.join("config.json").is_file());
+    let runs = folders.filter(|path| files::may_be_file(&path.join("config.json")));
     runs.map(RunDir::new).collect()
 }
 
@@ -904,8 +904,9 @@ impl<C: JobNetwork> Job<C> {
             return Ok(());
         }
         let directory = &self.directory;
-        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let entries = fs::read_dir(directory).map_err(Error::io(directory, "read"))?;
         let stale: Vec<_> = entries
+            .flatten()
             .map(|entry| entry.file_name())
             .filter(|entry| {
                 let entry = entry.to_string_lossy();
@@ -926,9 +927,15 @@ impl<C: JobNetwork> Job<C> {
             .find(|path| !path.exists())
             .expect("some number is free");
         fs::create_dir(&earlier).map_err(Error::io(&earlier, "create the folder"))?;
-        for name in stale {
-            fs::rename(directory.join(&name), earlier.join(&name))
-                .map_err(Error::io(directory.join(&name), "move the earlier run aside"))?;
+        for (n, name) in stale.iter().enumerate() {
+            fs::rename(directory.join(name), earlier.join(name)).map_err(|error| {
+                // All of it or nothing: half a run moved aside would be neither.
+                for name in &stale[..n] {
+                    let _ = fs::rename(earlier.join(name), directory.join(name));
+                }
+                let _ = fs::remove_dir(&earlier);
+                Error::io(directory.join(name), "move the earlier run aside")(error)
+            })?;
         }
         say!("what an earlier run left is now in {}", earlier.display());
         Ok(())
