@@ -1397,7 +1397,7 @@ fn processor_seconds(work: impl FnOnce()) -> f64 {
     now() - start
 }
 
-/// The layers that take longest of all that some hundred thousand tries found, see benches/runs/2026-11-26-search-limits.md:
+/// The layers that take longest of all that thousands of tries found, see benches/runs/2026-11-26-search-limits.md:
 /// the largest sizes that are accepted, and arrays with as many cells as there may be.
 #[test]
 #[cfg(unix)]
