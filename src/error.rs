@@ -233,6 +233,11 @@ impl Error {
         let path = path.into();
         move |source| Self::Io { path, action, source }
     }
+
+    /// Whether permission is missing: what was asked for may be there, and whole.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,27 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// Whether a file lies at `path`, or may: a folder that may not be looked into does not tell. Whoever reads the file then is told
+/// that permission is missing, and nobody takes for absent what is there.
+#[cfg(feature = "train")]
+pub(crate) fn may_be_file(path: &Path) -> bool {
+    may_be(path, fs::Metadata::is_file)
+}
+
+/// As [`may_be_file`], of a folder.
+#[cfg(feature = "train")]
+pub(crate) fn may_be_folder(path: &Path) -> bool {
+    may_be(path, fs::Metadata::is_dir)
+}
+
+#[cfg(feature = "train")]
+fn may_be(path: &Path, kind: impl FnOnce(&fs::Metadata) -> bool) -> bool {
+    match fs::metadata(path) {
+        Ok(found) => kind(&found),
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    }
+}
+
 /// Has `write` fill a file under another name beside `path`, which then becomes that of `path`. What `path` held stays until the
 /// new contents are on the disk, and stays where something fails.
 ///

@@ -1574,3 +1574,101 @@ proptest! {
         prop_assert_eq!(&apply_widths(before, &rcp_round(before, &config).unwrap()).unwrap(), before);
     }
 }
+
+/// Seconds of the processor that `work` takes: what else the machine does is not counted.
+#[cfg(unix)]
+fn processor_seconds(work: impl FnOnce()) -> f64 {
+    let now = || {
+        // SAFETY: the call fills the structure, of plain numbers.
+        let time = unsafe {
+            let mut time: libc::timespec = std::mem::zeroed();
+            assert_eq!(libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time), 0);
+            time
+        };
+        time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+    };
+    let start = now();
+    work();
+    now() - start
+}
+
+/// The layers that take longest of all that thousands of tries found, see benches/runs/2026-11-26-search-limits.md:
+/// the largest sizes that are accepted, and arrays with as many cells as there may be.
+#[test]
+#[cfg(unix)]
+fn no_layer_that_is_accepted_keeps_a_search_busy_for_long() {
+    // Input, kernel, dilation, padding, input and output channels, rows, columns, bits of a cell and of a weight.
+    let most = 1 << 18;
+    let layers = [
+        (
+            [most, most],
+            [1, 3],
+            [6, 7],
+            most,
+            [most, 1],
+            [most - 1, most],
+            [1, 1],
+        ),
+        (
+            [most, most],
+            [1, 1],
+            [1, 1],
+            most,
+            [most, 4],
+            [most - 1, most],
+            [1, 1],
+        ),
+        (
+            [most, most],
+            [3, 3],
+            [7, 7],
+            most,
+            [most, 1],
+            [most - 1, most],
+            [1, 1],
+        ),
+        (
+            [2048, 2048],
+            [1, 1],
+            [1, 1],
+            0,
+            [most, 1],
+            [most - 1, most],
+            [1, 1],
+        ),
+        (
+            [1, most],
+            [1, 5888],
+            [24554, 2],
+            0,
+            [15, 1],
+            [220_411, 6039],
+            [63, 46],
+        ),
+        (
+            [1, most],
+            [1, 5889],
+            [most, 1],
+            0,
+            [30, 1],
+            [most, 219_603],
+            [63, 47],
+        ),
+    ];
+    for (input, kernel, dilation, padding, [ic, oc], [rows, cols], [cell, weight]) in layers {
+        let mut layer = ConvLayer::square("corner", 1, 1, ic, oc).with_padding(padding);
+        (layer.input, layer.kernel, layer.dilation) = (input, kernel, dilation);
+        let config = MappingConfig::new(array(rows, cols).with_cell_bits(cell)).with_weight_bits(weight);
+        for method in [Method::Best, Method::ChannelTiles, Method::Strips] {
+            let taken = processor_seconds(|| match map_layer(&layer, method, &config) {
+                Ok(mapping) => assert!(mapping.cycles >= mapping.lower_bound),
+                Err(error) => assert!(matches!(error, MappingError::SearchTooLarge { .. }), "{error}"),
+            });
+            // The slowest takes 1.3 s of a processor of 2.6 GHz; another may be slower.
+            assert!(
+                taken < 4.0,
+                "{method} took {taken:.1} s for {layer:?} on {rows}x{cols}"
+            );
+        }
+    }
+}

@@ -110,9 +110,13 @@ pub(crate) fn plot_path(name: &str) -> Result<PathBuf, String> {
         return Err("its name must end in .svg or .png".to_owned());
     }
     match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-            Err(format!("there is no folder {}", folder.display()))
-        }
+        Some(folder) if !folder.as_os_str().is_empty() => match std::fs::metadata(folder) {
+            Ok(found) if found.is_dir() => Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Err(format!("{}: {error}", folder.display()))
+            }
+            _ => Err(format!("there is no folder {}", folder.display())),
+        },
         _ => Ok(path),
     }
 }

@@ -11,6 +11,7 @@ use super::archive::{self, Member};
 use super::download;
 use super::error::{DataError, io_error};
 use super::{Augment, Normalization, Pictures};
+use crate::files::may_be_file;
 
 /// What the labels 0 to 9 stand for.
 pub const CLASSES: [&str; 10] = [
@@ -59,17 +60,17 @@ const RECORD: usize = 1 + 3 * PLANE;
 /// No official file is longer: 10,000 pictures.
 const MAX_FILE: u64 = 10_000 * RECORD as u64;
 
-/// Whether the six files, or the archive that holds them, lie in `dir` or in its folder `cifar-10-batches-bin`; their
-/// contents are not looked at.
+/// Whether the six files, or the archive that holds them, lie in `dir` or in its folder `cifar-10-batches-bin`, or may: where
+/// permission to look is missing, [`load`] says so. Their contents are not looked at.
 pub fn present(dir: &Path) -> bool {
-    folder(dir).is_some() || dir.join(ARCHIVE).is_file()
+    folder(dir).is_some() || may_be_file(&dir.join(ARCHIVE))
 }
 
 /// The folder with all six files.
 fn folder(dir: &Path) -> Option<PathBuf> {
     [dir.join(FOLDER), dir.to_path_buf()]
         .into_iter()
-        .find(|folder| files().all(|name| folder.join(name).is_file()))
+        .find(|folder| files().all(|name| may_be_file(&folder.join(name))))
 }
 
 fn files() -> impl Iterator<Item = &'static str> {

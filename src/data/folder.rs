@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use burn::data::dataset::transform::Mapper;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -104,7 +104,7 @@ pub fn load(dir: &Path, size: [usize; 2]) -> Result<FolderSet, DataError> {
         }
     }
     for split in [&train, &test] {
-        if !split.exists() {
+        if !is_there(split)? {
             let name = split.file_name().unwrap_or_default().display();
             let instead = ["val", "valid", "validation"]
                 .into_iter()
@@ -253,6 +253,15 @@ fn unfit(path: PathBuf, reason: impl Into<String>) -> DataError {
     }
 }
 
+/// Whether something is at `path`, and not only a link to nothing.
+fn is_there(path: &Path) -> Result<bool, DataError> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(io_error(path, "read")(error)),
+        Err(_) => Ok(false),
+    }
+}
+
 /// What `path` holds, sorted by name.
 fn entries(path: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
     let mut entries = Vec::new();
@@ -288,7 +297,7 @@ fn list(split: &Path, passed: &mut Passed) -> Result<Vec<(String, Vec<PathBuf>)>
     for (name, path) in entries {
         if name.starts_with('.') {
             pass_over(passed, path, "hidden");
-        } else if !path.exists() {
+        } else if !is_there(&path)? {
             pass_over(passed, path, "a link to nothing");
         } else if path.is_dir() {
             let mut files = Vec::new();
@@ -333,7 +342,7 @@ fn walk(
             pass_over(passed, path, "hidden");
         } else if path.is_dir() {
             folders.push(path);
-        } else if !path.exists() {
+        } else if !is_there(&path)? {
             pass_over(passed, path, "a link to nothing");
         } else if !path.is_file() {
             pass_over(passed, path, "neither a file nor a folder");

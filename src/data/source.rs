@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::folder::{self, FolderSet, PassedOver};
 use super::{DataError, Normalization, Pictures, cifar10, numbers, svhn, synthetic};
+use crate::files::{may_be_file, may_be_folder};
 
 /// A kind of data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,14 +177,15 @@ impl DataSource {
         })
     }
 
-    /// Whether files of that kind are in its folder; their contents are not looked at.
+    /// Whether files of that kind are in its folder, or may be: where permission to look is missing, [`load`](Self::load) says so.
+    /// Their contents are not looked at.
     pub fn is_present(&self) -> bool {
         match self {
             Self::Svhn { dir, .. } => [svhn::Split::Train, svhn::Split::Test]
                 .iter()
-                .any(|split| split.path(dir).exists()),
+                .any(|split| may_be_file(&split.path(dir))),
             Self::Cifar10 { dir } => cifar10::present(dir),
-            Self::Folder { dir, .. } => dir.is_dir(),
+            Self::Folder { dir, .. } => may_be_folder(dir),
             Self::Synthetic { .. } => true,
         }
     }

@@ -9,6 +9,7 @@ use super::error::DataError;
 use super::mat::{self, Array, Values};
 use super::pictures::Pictures;
 use super::spec;
+use crate::files::may_be_file;
 
 /// Rows and columns of a picture.
 const SIDE: usize = 32;
@@ -72,11 +73,12 @@ pub fn class_names() -> Vec<String> {
     spec::numbers(CLASSES)
 }
 
-/// Whether the training and the test file lie in `dir`; their contents are not looked at.
+/// Whether the training and the test file lie in `dir`, or may: where permission to look is missing, [`load`] says so. Their
+/// contents are not looked at.
 pub fn present(dir: &Path) -> bool {
     [Split::Train, Split::Test]
         .iter()
-        .all(|split| split.path(dir).is_file())
+        .all(|split| may_be_file(&split.path(dir)))
 }
 
 /// Reads a file of cropped digits: `X`, uint8, 32x32x3xN, and `y`, N labels from 1 to 10, where 10 stands for the

@@ -76,8 +76,10 @@ impl Lay for ChannelTiles {
 fn tiles(problem: &Problem) -> Result<Vec<Tile>, MappingError> {
     // What all channels cost as one tile; no tile has to cost more.
     let single = elements::best(problem).2;
-    // For each number of channels the cheapest tile, and of a tie the first.
-    let mut cheapest: Vec<Option<Tile>> = vec![None; problem.in_channels as usize + 1];
+    // For each number of channels the cycles of the cheapest tile, and the window of that tile, of a tie the first. The
+    // cycles lie by themselves: most tiles are compared and lose, and so little memory stays in the cache.
+    let mut cheapest = vec![u64::MAX; problem.in_channels as usize + 1];
+    let mut windows = vec![[0; 2]; cheapest.len()];
     let mut steps = 0;
     for h in problem.down.sizes() {
         for w in problem.across.sizes() {
@@ -94,26 +96,27 @@ fn tiles(problem: &Problem) -> Result<Vec<Tile>, MappingError> {
                         limit: MAX_STEPS,
                     });
                 }
-                let tile = &mut cheapest[channels as usize];
-                if tile.is_none_or(|tile| cycles < tile.cycles) {
-                    *tile = Some(Tile {
-                        channels,
-                        w,
-                        h,
-                        cycles,
-                    });
+                if cycles < cheapest[channels as usize] {
+                    cheapest[channels as usize] = cycles;
+                    windows[channels as usize] = [w, h];
                 }
             }
         }
     }
     // From the largest down: a tile that is not cheaper than all larger ones is of no use.
     let mut least = u64::MAX;
-    let mut found: Vec<Tile> = cheapest.into_iter().rev().flatten().collect();
-    found.retain(|tile| {
-        let better = tile.cycles < least;
-        least = least.min(tile.cycles);
-        better
-    });
+    let mut found = Vec::new();
+    for (channels, (&cycles, &[w, h])) in cheapest.iter().zip(&windows).enumerate().rev() {
+        if cycles < least {
+            least = cycles;
+            found.push(Tile {
+                channels: channels as u64,
+                w,
+                h,
+                cycles,
+            });
+        }
+    }
     found.reverse();
     Ok(found)
 }
@@ -147,13 +150,14 @@ fn sizes(problem: &Problem, w: u64, h: u64) -> impl Iterator<Item = (u64, u64)> 
         .saturating_mul(groups)
         .saturating_mul(cols.div_ceil(problem.cols));
     let apart = Full::new(rows, per_channel)
-        .take_while(move |&count| count <= arrays)
-        .map(move |count| ((count * rows / per_channel).min(all), each.saturating_mul(count)))
+        .take_while(move |&(count, _)| count <= arrays)
+        .map(move |(count, channels)| (channels.min(all), each.saturating_mul(count)))
         .filter(|&(channels, _)| channels > 0);
     together.chain(apart)
 }
 
-/// The numbers of arrays, one below the other, that leave fewer rows over than every smaller number does.
+/// The numbers of arrays, one below the other, that leave fewer rows over than every smaller number does, and the channels
+/// that each holds.
 ///
 /// `k` arrays hold `floor(k * rows / T)` channels of T rows each and leave `(k * rows) mod T` rows over. Where some
 /// `j < k` leaves no more rows over than `k`, tiles of `j` and of `k - j` arrays together hold as many channels as
@@ -162,36 +166,61 @@ fn sizes(problem: &Problem, w: u64, h: u64) -> impl Iterator<Item = (u64, u64)> 
 /// The numbers follow from Euclid's algorithm: the next one is the last plus the number, among those before, that
 /// lacks the fewest rows for one more channel.
 struct Full {
-    /// The next number of arrays, and the rows that it leaves over; none after the last.
-    next: Option<(u64, u64)>,
-    /// The number of arrays that lacks the fewest rows for one more channel, and these rows.
-    lacking: (u64, u64),
+    /// The next number of arrays; none after the last.
+    next: Option<Stack>,
+    /// The number of arrays that lacks the fewest rows for one more channel. Its channels count that one, and what is left
+    /// over are the rows that it lacks.
+    lacking: Stack,
+}
+
+/// Arrays one below the other.
+#[derive(Clone, Copy)]
+struct Stack {
+    arrays: u64,
+    channels: u64,
+    left: u64,
 }
 
 impl Full {
     fn new(rows: u64, per_channel: u64) -> Self {
         Self {
-            next: Some((1, rows % per_channel)),
-            lacking: (0, per_channel),
+            next: Some(Stack {
+                arrays: 1,
+                channels: rows / per_channel,
+                left: rows % per_channel,
+            }),
+            lacking: Stack {
+                arrays: 0,
+                channels: 1,
+                left: per_channel,
+            },
         }
     }
 }
 
 impl Iterator for Full {
-    type Item = u64;
+    type Item = (u64, u64);
 
-    fn next(&mut self) -> Option<u64> {
-        let (count, left) = self.next?;
+    fn next(&mut self) -> Option<Self::Item> {
+        let now = self.next?;
         // Nothing leaves fewer rows over than none.
-        self.next = (left > 0).then(|| {
-            let (arrays, lacking) = &mut self.lacking;
-            // As often as it lacks fewer rows with `count` arrays more.
-            let times = (*lacking - 1) / left;
-            *arrays += times * count;
-            *lacking -= times * left;
-            (count + *arrays, left - *lacking)
+        self.next = (now.left > 0).then(|| {
+            let lacking = &mut self.lacking;
+            // As often as it lacks fewer rows with those arrays more. Where many numbers follow each other, that is not
+            // once, which saves the division.
+            if lacking.left > now.left {
+                let times = (lacking.left - 1) / now.left;
+                lacking.arrays += times * now.arrays;
+                lacking.channels += times * now.channels;
+                lacking.left -= times * now.left;
+            }
+            Stack {
+                arrays: now.arrays + lacking.arrays,
+                channels: now.channels + lacking.channels,
+                left: now.left - lacking.left,
+            }
         });
-        Some(count)
+        Some((now.arrays, now.channels))
     }
 }
 
@@ -204,15 +233,16 @@ mod tests {
         for rows in 1..40 {
             for per_channel in 1..60 {
                 let mut least = u64::MAX;
-                let expected: Vec<u64> = (1..=per_channel)
+                let expected: Vec<(u64, u64)> = (1..=per_channel)
                     .filter(|count| {
                         let left = count * rows % per_channel;
                         let fewer = left < least;
                         least = least.min(left);
                         fewer
                     })
+                    .map(|count| (count, count * rows / per_channel))
                     .collect();
-                let found: Vec<u64> = Full::new(rows, per_channel).collect();
+                let found: Vec<(u64, u64)> = Full::new(rows, per_channel).collect();
                 assert_eq!(found, expected, "{rows} rows, {per_channel} a channel");
             }
         }

@@ -16,9 +16,27 @@ pub(crate) struct Axis {
     /// Input cells between neighbouring outputs.
     pub step: u64,
     pub dilation: u64,
+    /// Dilation and step without their common divisor, worked out once: searches ask millions of times.
+    reduced: (u64, u64),
 }
 
 impl Axis {
+    /// The axis of so many outputs and a kernel of that size.
+    pub fn new(out: usize, kernel: usize, step: usize, dilation: usize) -> Self {
+        let [step, dilation] = [step, dilation].map(|size| size as u64);
+        let (mut common, mut rest) = (step, dilation);
+        while rest != 0 {
+            (common, rest) = (rest, common % rest);
+        }
+        Self {
+            out: out as u64,
+            kernel: kernel as u64,
+            step,
+            dilation,
+            reduced: (dilation / common, step / common),
+        }
+    }
+
     /// Input cells from the first to the last that `outputs` neighbouring outputs read, gaps included:
     /// `(outputs - 1) * step + dilation * (K - 1) + 1`.
     pub fn extent(&self, outputs: u64) -> u64 {
@@ -33,13 +51,13 @@ impl Axis {
     /// such a neighbour, `(outputs - d) * (K - s)` of them. Without gaps, at dilation 1 and a step of K at
     /// most, this is the extent.
     pub fn touched(&self, outputs: u64) -> u64 {
-        let (d, s) = self.reduced();
+        let (d, s) = self.reduced;
         outputs * self.kernel - outputs.saturating_sub(d) * self.kernel.saturating_sub(s)
     }
 
     /// The touched cells themselves, counted from the first, in order.
     pub fn offsets(&self, outputs: u64) -> Vec<u64> {
-        let (d, s) = self.reduced();
+        let (d, s) = self.reduced;
         let mut offsets: Vec<u64> = (0..outputs)
             .flat_map(|i| {
                 let first = if i < d { 0 } else { self.kernel.saturating_sub(s) };
@@ -48,15 +66,6 @@ impl Axis {
             .collect();
         offsets.sort_unstable();
         offsets
-    }
-
-    /// Dilation and step without their common divisor.
-    fn reduced(&self) -> (u64, u64) {
-        let (mut common, mut rest) = (self.step, self.dilation);
-        while rest != 0 {
-            (common, rest) = (rest, common % rest);
-        }
-        (self.dilation / common, self.step / common)
     }
 
     /// The window sizes worth trying: of all that need the same number of windows, the smallest. The others
@@ -105,11 +114,13 @@ impl Problem {
         }
         let counted = layer.counted(config.accounting);
         let out = layer.output(config.accounting);
-        let [down, across] = [0, 1].map(|axis| Axis {
-            out: out[axis] as u64,
-            kernel: counted.kernel[axis] as u64,
-            step: counted.stride[axis] as u64,
-            dilation: counted.dilation[axis] as u64,
+        let [down, across] = [0, 1].map(|axis| {
+            Axis::new(
+                out[axis],
+                counted.kernel[axis],
+                counted.stride[axis],
+                counted.dilation[axis],
+            )
         });
         Ok(Self {
             across,

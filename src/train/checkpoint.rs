@@ -18,6 +18,7 @@ use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 
 use super::epoch::{EpochMetrics, best};
 use super::manifest::CHECKPOINT;
+use super::run_dir::exists;
 use super::{Recipe, RunDir, manifest};
 use crate::Error;
 use crate::panics::attempt;
@@ -32,13 +33,24 @@ pub(super) fn part(part: &str, epoch: usize) -> String {
 
 /// The last epoch of which all parts are there, are as they were written, and can be read. Burn panics on a part that cannot, so
 /// each is tried.
-pub(super) fn last_complete(dir: &RunDir, epochs: usize) -> Option<usize> {
-    (1..=epochs).rev().find(|&epoch| {
+///
+/// # Errors
+///
+/// [`Error::Io`] where permission to read one is missing: it may be whole.
+pub(super) fn last_complete(dir: &RunDir, epochs: usize) -> Result<Option<usize>, Error> {
+    for epoch in (1..=epochs).rev() {
         let names = PARTS.map(|name| part(name, epoch));
-        if !names.iter().all(|name| dir.path().join(name).is_file()) {
-            return false;
+        let mut there = true;
+        for name in &names {
+            there &= exists(&dir.path().join(name))?;
         }
-        let whole = names.iter().try_for_each(|name| dir.check(name));
+        if !there {
+            continue;
+        }
+        let whole = match names.iter().try_for_each(|name| dir.check(name)) {
+            Err(error) if error.is_denied() => return Err(error),
+            whole => whole,
+        };
         let [model, optim, scheduler] = names.map(|name| dir.path().join(name));
         let readable = whole.map_err(|error| error.to_string()).and_then(|()| {
             attempt(|| {
@@ -57,13 +69,19 @@ pub(super) fn last_complete(dir: &RunDir, epochs: usize) -> Option<usize> {
                 dir.path().display()
             );
         }
-        readable.is_ok()
-    })
+        if readable.is_ok() {
+            return Ok(Some(epoch));
+        }
+    }
+    Ok(None)
 }
 
-/// Whether there is any part of a checkpoint.
+/// Whether there is any part of a checkpoint, or may be: in a folder that may not be looked into.
 pub(super) fn any(dir: &RunDir) -> bool {
-    let entries = fs::read_dir(dir.checkpoint()).into_iter().flatten().flatten();
+    let entries = match fs::read_dir(dir.checkpoint()) {
+        Err(error) => return error.kind() == io::ErrorKind::PermissionDenied,
+        Ok(entries) => entries.flatten(),
+    };
     entries
         .map(|entry| entry.file_name())
         .any(|name| name.to_string_lossy().ends_with(".bpk"))

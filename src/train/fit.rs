@@ -18,7 +18,7 @@ use super::classifier::Classifier;
 use super::epoch::{EpochMetrics, best};
 use super::metrics::{accuracy, loss};
 use super::renderer::BarRenderer;
-use super::run_dir::{apply, load_record};
+use super::run_dir::{apply, exists, load_record};
 use super::{Recipe, RunConfig, RunDir};
 use crate::data::{PictureLoader, Resize, Splits};
 use crate::mapping::MappingConfig;
@@ -174,7 +174,7 @@ pub fn fit<C: NetworkConfig>(
     };
     let mut metrics = Vec::new();
     let mut last = None;
-    if resume && dir.path().join("config.json").is_file() {
+    if resume && exists(&dir.path().join("config.json"))? {
         check_same_run(&dir, &run, splits)?;
         dir.adopt()?;
         metrics = dir.metrics()?;
@@ -193,7 +193,7 @@ pub fn fit<C: NetworkConfig>(
         }
         let checkpoints = dir.checkpoint();
         fs::create_dir_all(&checkpoints).map_err(Error::io(&checkpoints, "create the folder"))?;
-        last = last_complete(&dir, metrics.len().min(recipe.epochs));
+        last = last_complete(&dir, metrics.len().min(recipe.epochs))?;
         if last.is_none() && !metrics.is_empty() {
             say!(
                 "{label}: no checkpoint of the {} epochs so far is whole: from the start",
@@ -204,10 +204,13 @@ pub fn fit<C: NetworkConfig>(
         // Before anything is trained that would end in vain.
         if let Some(best) = best(&metrics) {
             let name = part("model", best.epoch);
-            dir.check(&name).map_err(|_| Error::Checkpoint {
-                path: dir.path().join(name),
-                reason: "the network of the best epoch so far is missing or damaged: restore it, or train without `--resume`"
-                    .into(),
+            dir.check(&name).map_err(|error| match error {
+                error if error.is_denied() => error,
+                _ => Error::Checkpoint {
+                    path: dir.path().join(name),
+                    reason: "the network of the best epoch so far is missing or damaged: restore it, or train without `--resume`"
+                        .into(),
+                },
             })?;
         }
     } else {

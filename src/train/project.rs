@@ -50,7 +50,7 @@ impl Project {
     pub fn runs(&self) -> Vec<RunDir> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         let folders = entries.map(|entry| entry.path());
-        let runs = folders.filter(|path| path.join("config.json").is_file());
+        let runs = folders.filter(|path| files::may_be_file(&path.join("config.json")));
         runs.map(RunDir::new).collect()
     }
 
@@ -108,8 +108,9 @@ impl Project {
     /// which is returned: rounds of an earlier original are no rounds of the next.
     pub fn retire(&self, first: usize) -> Result<Option<PathBuf>, Error> {
         let directory = &self.directory;
-        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let entries = fs::read_dir(directory).map_err(Error::io(directory, "read"))?;
         let stale: Vec<_> = entries
+            .flatten()
             .map(|entry| entry.file_name())
             .filter(|entry| {
                 let entry = entry.to_string_lossy();
@@ -130,9 +131,15 @@ impl Project {
             .find(|path| !path.exists())
             .expect("some number is free");
         fs::create_dir(&earlier).map_err(Error::io(&earlier, "create the folder"))?;
-        for name in stale {
-            fs::rename(directory.join(&name), earlier.join(&name))
-                .map_err(Error::io(directory.join(&name), "move the earlier run aside"))?;
+        for (n, name) in stale.iter().enumerate() {
+            fs::rename(directory.join(name), earlier.join(name)).map_err(|error| {
+                // All of it or nothing: half a run moved aside would be neither.
+                for name in &stale[..n] {
+                    let _ = fs::rename(earlier.join(name), directory.join(name));
+                }
+                let _ = fs::remove_dir(&earlier);
+                Error::io(directory.join(name), "move the earlier run aside")(error)
+            })?;
         }
         Ok(Some(earlier))
     }

@@ -19,7 +19,7 @@ use crate::data::{Augment, DataSource, Normalization, PictureSpec, Splits};
 use crate::mapping::MappingConfig;
 use crate::models::{NetworkConfig, check_input};
 use crate::module::Parameters;
-use crate::text;
+use crate::{files, text};
 
 /// The network of the best epoch.
 const MODEL: &str = "model.bpk";
@@ -210,9 +210,10 @@ impl RunDir {
         &self.path
     }
 
-    /// Whether training came to its end here.
+    /// Whether training came to its end here. Where that cannot be told, because permission to look is missing, it is taken to
+    /// have: whoever loads the network is told so.
     pub fn is_complete(&self) -> bool {
-        self.model().is_file()
+        files::may_be_file(&self.model())
     }
 
     /// Enters the files as they are now into the list of checksums, and returns those that have changed since the run wrote
@@ -458,7 +459,7 @@ fn peek<T: DeserializeOwned>(dir: &Path) -> Result<T, Error> {
 }
 
 /// Whether there is a file at `path`. A folder that may not be looked into is an error, and no file that is missing.
-fn exists(path: &Path) -> Result<bool, Error> {
+pub(super) fn exists(path: &Path) -> Result<bool, Error> {
     match fs::metadata(path) {
         Ok(found) => Ok(found.is_file()),
         Err(error)
@@ -475,9 +476,12 @@ fn exists(path: &Path) -> Result<bool, Error> {
 
 /// Gives what is at `path` the first free name of `<path>.1`, `<path>.2`, ..., and returns it.
 fn move_aside(path: &Path) -> Result<Option<PathBuf>, Error> {
-    let occupied = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-    if !occupied {
-        return Ok(None);
+    match fs::read_dir(path).map(|mut entries| entries.next()) {
+        Ok(None) => return Ok(None),
+        Ok(Some(_)) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // What may not be looked into may hold a run.
+        Err(error) => return Err(Error::io(path, "read")(error)),
     }
     let name = |n: u32| {
         let mut name = path.as_os_str().to_owned();

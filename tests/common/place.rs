@@ -39,10 +39,16 @@ pub fn hear_signals(command: &mut Command) {
     unsafe { command.pre_exec(heard) };
 }
 
+/// `nobody`, wherever there are users by that name.
+#[cfg(unix)]
+const NOBODY: u32 = 65534;
+
 /// A folder of its own for each test, which is also the working directory: no data sets there.
 pub struct Place {
     dir: TempDir,
     program: PathBuf,
+    /// Who runs the program, where that is not who runs the tests.
+    user: Option<u32>,
 }
 
 impl Place {
@@ -51,7 +57,28 @@ impl Place {
         Self {
             dir: TempDir::new().unwrap(),
             program,
+            user: None,
         }
+    }
+
+    /// A place to run `program` in as somebody to whom permission can be denied, as it cannot to root.
+    #[cfg(unix)]
+    pub fn of_nobody(program: &Path) -> Self {
+        use std::os::unix::fs::{PermissionsExt, chown};
+
+        let mut place = Self::of(program.into());
+        // SAFETY: the call reads a number.
+        if unsafe { libc::geteuid() } == 0 {
+            place.user = Some(NOBODY);
+            // Where it was built may be closed to others: root's home is.
+            place.program = place.path("program");
+            if std::fs::hard_link(program, &place.program).is_err() {
+                std::fs::copy(program, &place.program).unwrap();
+            }
+            std::fs::set_permissions(place.dir(), std::fs::Permissions::from_mode(0o755)).unwrap();
+            chown(place.dir(), place.user, place.user).unwrap();
+        }
+        place
     }
 
     pub fn dir(&self) -> &Path {
@@ -69,8 +96,28 @@ impl Place {
             .args(args.split_whitespace())
             .stdin(Stdio::null());
         #[cfg(unix)]
-        hear_signals(&mut command);
+        {
+            use std::os::unix::process::CommandExt;
+
+            hear_signals(&mut command);
+            if let Some(user) = self.user {
+                command.uid(user).gid(user);
+            }
+        }
         command
+    }
+
+    /// A line for the shell, run by whoever runs the program.
+    #[cfg(unix)]
+    pub fn shell(&self, line: &str) -> Output {
+        use std::os::unix::process::CommandExt;
+
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).current_dir(self.dir());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        command.output().unwrap()
     }
 
     pub fn run(&self, args: &str) -> Output {
