@@ -1,6 +1,8 @@
 //! Devices to compute on, chosen at run time among those compiled in.
 
 mod check;
+#[cfg(feature = "remote")]
+pub(crate) mod gate;
 mod guard;
 #[cfg(feature = "remote")]
 mod remote;
