@@ -18,11 +18,10 @@ use crate::{DeviceName, Error};
 /// set the environment variable VWC_SDK_TOKEN to the same secret on both sides, which keeps strangers from computing but
 /// not from listening. Ctrl-C ends it.
 ///
-/// A connection has to ask for a session within 5 s, in 8 KiB, and to introduce itself in 64 KiB. Others are refused with a status of
-/// HTTP, or closed, and one line here, ten seconds' worth of them in eight lines and a count. So strangers without the token, however
-/// many, take little memory and keep nobody out. Who is let in is trusted: a training may fill the memory of the device. To
-/// set a limit to that, start this with one of the system's (systemd-run -p MemoryMax=8G, ulimit -v): beyond it the server ends, and
-/// trainings go on with --resume once it is started again.
+/// A connection has to ask for a session and introduce itself within 5 s, in 72 KiB. Others are refused, with the reason, and with at
+/// most eight lines here in ten seconds and a count of the rest: so strangers take little memory and keep nobody out, however
+/// many they are. Who is let in is trusted, and may fill the memory. Where that must not take the machine down, set a limit
+/// before (ulimit -v 16777216, in KiB): beyond it the server ends, and trainings go on with --resume on the next.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct ServeArgs {
@@ -59,6 +58,8 @@ pub fn run(args: &ServeArgs) -> Result<(), Error> {
         address: args.bind.to_string(),
         reason,
     };
+    let sessions = args.max_connections as usize;
+    reserve(sessions).map_err(Error::Recipe)?;
     let name = args.device.found()?;
     let devices = name.init_many(args.devices as usize)?;
     let listener = TcpListener::bind(args.bind).map_err(|error| {
@@ -67,8 +68,6 @@ pub fn run(args: &ServeArgs) -> Result<(), Error> {
         ))
     })?;
     let address = listener.local_addr().map_err(|error| refuse(error.to_string()))?;
-    let sessions = args.max_connections as usize;
-    reserve(sessions).map_err(refuse)?;
     let token = std::env::var(TOKEN_VARIABLE).ok();
     let authorizer = token.as_deref().map(TokenAuthorizer::new).transpose();
     let authorizer = authorizer.map_err(|_| {
@@ -87,7 +86,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Error> {
             ClientId::WebSocket(known_as) => at_gate.client(known_as),
             _ => None,
         };
-        // What of this machine finds the inner port is not counted there, and so does not compute either.
+        // A program of this machine that finds the inner port is not counted there, and so does not compute either.
         let client = client.ok_or("it did not come through the gate")?;
         match &authorizer {
             Some(authorizer) => {
