@@ -50,7 +50,8 @@ pub(super) fn connect(name: &DeviceName, address: &str) -> Result<Device, Error>
             let device = Device::remote_options(&host).device_index(index).init();
             let full = matches!(&device, Err(ConnectError::Unreachable { reason }) if reason.contains(FULL));
             if !full || asked.elapsed() > ROOM {
-                return sender.send(device);
+                let _ = sender.send(device);
+                return;
             }
             thread::sleep(ROOM / 20);
         }
