@@ -33,7 +33,13 @@ const PIECE: usize = 64 << 10;
 /// How many connections wait in the system until they are taken.
 const BACKLOG: i32 = 4096;
 /// A client that vanished is noticed after half a minute, as Burn's own server does it.
-const KEEPALIVE: TcpKeepalive = TcpKeepalive::new().with_time(Duration::from_secs(10));
+const KEEPALIVE: TcpKeepalive = {
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(10));
+    // Elsewhere how often and how long is for the system to say.
+    #[cfg(any(target_os = "linux", target_os = "macos", target_os = "windows"))]
+    let keepalive = keepalive.with_interval(Duration::from_secs(5)).with_retries(4);
+    keepalive
+};
 
 /// So many lines are said about those that are turned away...
 const LINES: u64 = 8;
