@@ -106,6 +106,97 @@ fn signals_that_were_ignored_stay_ignored() {
     }
 }
 
+/// A terminal of 40 rows and 120 columns: the end where a person sits, and that where programs write.
+#[cfg(target_os = "linux")]
+fn terminal() -> (File, File) {
+    use std::os::fd::FromRawFd;
+
+    let size = libc::winsize {
+        ws_row: 40,
+        ws_col: 120,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let (mut person, mut programs) = (-1, -1);
+    // SAFETY: the call writes the two numbers, reads the size and takes no name and no modes. Then nobody else has the two files.
+    unsafe {
+        let opened = libc::openpty(
+            &mut person,
+            &mut programs,
+            std::ptr::null_mut(),
+            std::ptr::null(),
+            &size,
+        );
+        assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
+        // A program that is started elsewhere meanwhile would keep the terminal open.
+        libc::fcntl(person, libc::F_SETFD, libc::FD_CLOEXEC);
+        libc::fcntl(programs, libc::F_SETFD, libc::FD_CLOEXEC);
+        (File::from_raw_fd(person), File::from_raw_fd(programs))
+    }
+}
+
+/// Where a terminal is closed with the dashboard on it, programs that write there find an error, and get a signal that may be
+/// ignored.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_training_outlives_its_terminal() {
+    use std::os::unix::process::CommandExt;
+
+    const EPOCHS: usize = 12;
+    let train = format!("train {SMALL} --total_epochs {EPOCHS}");
+    let results = |place: &Place| fs::read_to_string(place.path("r/results.json")).unwrap();
+    let whole = vwc_sdk();
+    whole.data(&train);
+    let mut stopped = 0;
+    for ignored in [false, true] {
+        // From before the first picture to the middle of the training.
+        for wait in [0, 20, 60, 120, 250] {
+            let what = format!("ignored {ignored}, closed after {wait} ms");
+            let place = vwc_sdk();
+            let (mut person, programs) = terminal();
+            let end = || Stdio::from(programs.try_clone().unwrap());
+            let mut command = place.command(&train);
+            command.stdin(end()).stdout(end()).stderr(end());
+            let attend = move || {
+                // SAFETY: the calls are safe between fork and exec, and standard input is the terminal.
+                unsafe {
+                    libc::setsid();
+                    libc::ioctl(0, libc::TIOCSCTTY, 0);
+                    if ignored {
+                        libc::signal(libc::SIGHUP, libc::SIG_IGN);
+                    }
+                }
+                Ok(())
+            };
+            // SAFETY: see above; nothing else is done there.
+            unsafe { command.pre_exec(attend) };
+            let mut child = command.spawn().unwrap();
+            drop((command, programs));
+            // The dashboard takes the whole screen first.
+            let mut shown = Vec::new();
+            while !shown.windows(8).any(|bytes| bytes == b"\x1b[?1049h") {
+                let mut piece = [0; 4096];
+                let read = person.read(&mut piece).expect(&what);
+                shown.extend_from_slice(&piece[..read]);
+            }
+            std::thread::sleep(Duration::from_millis(wait));
+            drop(person);
+            let ended = child.wait().unwrap();
+            // No signal ends it, and so no panic within a panic. A result that cannot be printed is an error, too.
+            assert_eq!(ended.code(), Some(1), "{what}: {ended}");
+            let finished = place.path("r/results.json").is_file();
+            assert!(finished || !ignored, "{what}");
+            stopped += usize::from(!finished);
+            place.data(&format!("{train} --resume"));
+            assert_eq!(results(&place), results(&whole), "{what}");
+        }
+    }
+    assert!(
+        stopped > 0,
+        "every training was over before its terminal was closed"
+    );
+}
+
 /// The readers of a run, each with a network that is there.
 const READERS: [&str; 5] = [
     "test --directory r",

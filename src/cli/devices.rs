@@ -159,7 +159,7 @@ fn look(name: &DeviceName, checks: &[Check]) -> Row {
     match name.init() {
         Ok(device) => {
             #[cfg(feature = "remote")]
-            name.watch(|error| super::fail(error));
+            name.watch(super::fail);
             row.found = true;
             row.name = name.describe(&device);
             for check in checks {

@@ -1,6 +1,8 @@
 //! Devices to compute on, chosen at run time among those compiled in.
 
 #[cfg(feature = "remote")]
+pub(crate) mod gate;
+#[cfg(feature = "remote")]
 mod remote;
 
 use std::fmt;

@@ -18,6 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long it has to answer once.
 const ANSWER: Duration = Duration::from_secs(15);
+/// How long a server that is full is asked again.
+const ROOM: Duration = Duration::from_secs(10);
+/// What Burn makes of a server that is full.
+const FULL: &str = "503 Service Unavailable";
 
 /// The device `name`, lent at `address`.
 pub(super) fn connect(name: &DeviceName, address: &str) -> Result<Device, Error> {
@@ -40,7 +44,18 @@ pub(super) fn connect(name: &DeviceName, address: &str) -> Result<Device, Error>
     // Burn waits for ever for a server that takes a connection and says nothing.
     let (sender, receiver) = channel();
     let index = name.index();
-    thread::spawn(move || sender.send(Device::remote_options(&host).device_index(index).init()));
+    thread::spawn(move || {
+        let asked = Instant::now();
+        loop {
+            let device = Device::remote_options(&host).device_index(index).init();
+            let full = matches!(&device, Err(ConnectError::Unreachable { reason }) if reason.contains(FULL));
+            if !full || asked.elapsed() > ROOM {
+                let _ = sender.send(device);
+                return;
+            }
+            thread::sleep(ROOM / 20);
+        }
+    });
     let error = match receiver.recv_timeout(PATIENCE) {
         Ok(Ok(device)) => return Ok(device),
         Ok(Err(error)) => error,
@@ -58,6 +73,10 @@ pub(super) fn connect(name: &DeviceName, address: &str) -> Result<Device, Error>
             format!(
                 "nobody answers there: start `vwc-sdk serve` on that machine, with --bind one of its addresses and port {port}"
             )
+        }
+        ConnectError::Unreachable { reason } if reason.contains(FULL) => {
+            "the server has as many connections as it takes: wait until one ends, or start it with a larger --max-connections"
+                .into()
         }
         ConnectError::Unreachable { reason } | ConnectError::Handshake { reason } => {
             format!(

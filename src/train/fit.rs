@@ -276,6 +276,10 @@ pub fn fit<C: NetworkConfig>(
         if !dashboard {
             training = training.renderer(Box::new(BarRenderer::new()));
         }
+        #[cfg(unix)]
+        if dashboard {
+            super::signals::outlive_terminal();
+        }
         let mut classifier = Classifier { network };
         if let Some(epoch) = last {
             training = training.checkpoint(epoch);

@@ -1,10 +1,14 @@
-//! Ctrl-C while Burn's dashboard has the terminal.
+//! Ctrl-C while Burn's dashboard has the terminal, and a terminal that is closed under it.
 
-use std::io::stdin;
+use std::fs::File;
+use std::io::{stderr, stdin};
+use std::panic;
+use std::sync::Once;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustix::stdio::dup2_stderr;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 /// Keeps Ctrl-C a signal for as long as it lives.
@@ -43,4 +47,31 @@ impl Drop for KeepSignals {
             let _ = watcher.join();
         }
     }
+}
+
+/// What Burn calls the thread that draws its dashboard.
+const DASHBOARD: &str = "train-renderer";
+
+/// Has a training outlive the terminal that its dashboard is drawn on.
+///
+/// A dashboard whose terminal is closed panics, which ends its thread and no more. But while that unwinds, ratatui says on standard
+/// error that the cursor cannot be shown, and where standard error is the same terminal, that is a second panic, which aborts the
+/// program. So what is said there goes nowhere from the first panic on, its own message included: nobody could read it. Standard output
+/// stays as it is: a result that cannot be printed is still an error.
+pub(super) fn outlive_terminal() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            let draws = thread::current().name() == Some(DASHBOARD);
+            if draws
+                && tcgetattr(stderr()).is_err()
+                && let Ok(nowhere) = File::options().write(true).open("/dev/null")
+                && dup2_stderr(nowhere).is_ok()
+            {
+                return;
+            }
+            before(panic);
+        }));
+    });
 }
