@@ -7,6 +7,12 @@ use super::spec::{Act, Op, PackedThen, Plan, Spec, Step, Then, Window};
 use super::tensor::{Tensor, Words};
 use super::{Machine, Model, PackedError, Session};
 
+/// Miri computes a thousand times as slowly: networks are smaller there, and fewer.
+const SIDES: std::ops::RangeInclusive<usize> = if cfg!(miri) { 6..=8 } else { 12..=22 };
+const MOST_OUTPUTS: usize = if cfg!(miri) { 18 } else { 50 };
+const CASES: usize = if cfg!(miri) { 2 } else { 20 };
+const SUMS: usize = if cfg!(miri) { 1000 } else { 1_000_000 };
+
 /// Numbers that look random, the same every time.
 struct Random(u64);
 
@@ -64,12 +70,12 @@ impl Case {
             1 => 64 * random.within(1..=2),
             _ => random.within(1..=70),
         };
-        let outputs = random.within(1..=50);
+        let outputs = random.within(1..=MOST_OUTPUTS);
         let [bits, weight_bits, bits_out] = [0; 3].map(|_| random.within(1..=4) as u32);
         let size = |side: usize, window: &Window, d: usize| {
             (side + 2 * window.padding[d] - window.kernel[d]) / window.stride[d] + 1
         };
-        let input = [random.within(12..=22), random.within(12..=22)];
+        let input = [random.within(SIDES), random.within(SIDES)];
         let sums = [0, 1].map(|d| {
             let side = size(input[d], &float, d);
             (side + 2 * packed.padding[d])
@@ -255,7 +261,7 @@ fn computed(mut session: Session<'_>, picture: &[u8]) -> (Vec<Maps>, Vec<f32>) {
 fn every_machine_computes_a_million_random_sums_as_plain_numbers_do() {
     let mut random = Random(1);
     let (mut sums_compared, mut fast) = (0, Vec::new());
-    while sums_compared < 1_000_000 {
+    while sums_compared < SUMS {
         let case = Case::new(&mut random);
         let picture = case.picture(&mut random);
         let Tensor::F32(weight) = &case.spec.tensors[1] else {
@@ -331,7 +337,7 @@ fn every_machine_computes_a_million_random_sums_as_plain_numbers_do() {
 #[test]
 fn threads_change_nothing() {
     let mut random = Random(2);
-    for _ in 0..20 {
+    for _ in 0..CASES {
         let case = Case::new(&mut random);
         let model = Model::new(case.spec.clone()).unwrap();
         let pictures: Vec<u8> = (0..5).flat_map(|_| case.picture(&mut random)).collect();
@@ -339,7 +345,7 @@ fn threads_change_nothing() {
         let one = Session::new(&model).logits(&pictures).to_vec();
         let steps = computed(Session::new(&model), &pictures[..picture]);
         // Where hardly any work is worth it, all of seven threads and more have a row's outputs together in small maps.
-        for threads in [2, 3, 7, 40] {
+        for threads in if cfg!(miri) { vec![3] } else { vec![2, 3, 7, 40] } {
             for worth_it in [1 << 15, 1] {
                 let session = || {
                     let mut session = Session::new(&model).with_threads(threads);
@@ -357,7 +363,7 @@ fn threads_change_nothing() {
 #[test]
 fn safetensors_hold_the_signed_weights_and_thresholds() {
     let mut random = Random(5);
-    for _ in 0..20 {
+    for _ in 0..CASES {
         let case = Case::new(&mut random);
         let bytes = Model::new(case.spec.clone()).unwrap().to_safetensors();
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -388,10 +394,11 @@ fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a file is mapped, which Miri cannot do")]
 fn a_file_gives_back_its_network() {
     let mut random = Random(3);
     let folder = tempfile::tempdir().unwrap();
-    for _ in 0..20 {
+    for _ in 0..CASES {
         let case = Case::new(&mut random);
         let picture = case.picture(&mut random);
         let model = Model::new(case.spec).unwrap();
@@ -555,7 +562,7 @@ const HOSTILE: [&str; 12] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 2000 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// A checksum finds what was damaged; where somebody mends it, what is left is refused, or computes something.
     #[test]
