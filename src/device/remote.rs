@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long it has to answer once.
 const ANSWER: Duration = Duration::from_secs(15);
-/// How long a server that is full is asked again.
+/// How long a server that is full or crowded is asked again.
 const ROOM: Duration = Duration::from_secs(10);
 /// What Burn makes of a server that is full.
 const FULL: &str = "503 Service Unavailable";
@@ -48,8 +48,13 @@ pub(super) fn connect(name: &DeviceName, address: &str) -> Result<Device, Error>
         let asked = Instant::now();
         loop {
             let device = Device::remote_options(&host).device_index(index).init();
-            let full = matches!(&device, Err(ConnectError::Unreachable { reason }) if reason.contains(FULL));
-            if !full || asked.elapsed() > ROOM {
+            // It is full, or had to let this go for others before it was heard.
+            let again = match &device {
+                Err(ConnectError::Unreachable { reason }) => reason.contains(FULL),
+                Err(ConnectError::Handshake { .. }) => true,
+                _ => false,
+            };
+            if !again || asked.elapsed() > ROOM {
                 let _ = sender.send(device);
                 return;
             }
