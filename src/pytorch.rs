@@ -353,9 +353,10 @@ impl StateDict {
             let Some(name) = name.strip_prefix(prefix) else {
                 continue;
             };
-            bits.extend(bits_of(name));
             let plain = without_bn_dict(name);
-            if !expected.contains(plain.as_str()) && unused(&plain) {
+            if expected.contains(plain.as_str()) {
+                bits.extend(bits_of(name));
+            } else if unused(&plain) {
                 continue;
             }
             if found.insert(plain.clone(), tensor).is_some() && bits.len() <= 1 {

@@ -129,7 +129,14 @@ fn networks_are_pruned_by_ratio() {
         let name = &flag[..flag.find(' ').unwrap()];
         assert!(error.contains(name) && error.contains(expected), "{error}");
     }
-    place.refused(&format!("prune --directory r --multiple 4 {SMALL}"), 2);
+    place.refused(&format!("prune --directory r --multiple 0 {SMALL}"), 2);
+    for by in ["", "--ratio 0.5"] {
+        let error = place.refused(&format!("prune --directory r {by} --hold stage9 {SMALL}"), 1);
+        assert!(
+            error.contains("no layer with a free width is called `stage9`"),
+            "{error}"
+        );
+    }
     place.refused(&format!("prune --directory r --ranking l7 {SMALL}"), 2);
 }
 

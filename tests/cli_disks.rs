@@ -254,16 +254,16 @@ fn a_reader_that_is_slow_gets_all_of_it() {
             expected.len() > 8192,
             "{args}: more than a pipe of one page holds"
         );
-        let mut child = place
-            .command(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut pipe = child.stdout.take().unwrap();
+        let (mut pipe, end) = std::io::pipe().unwrap();
         // SAFETY: the call reads numbers alone.
         let size = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) };
         assert!(size >= 4096, "the pipe holds {size} bytes");
+        let mut child = place
+            .command(args)
+            .stdout(end)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let (mut found, mut piece) = (Vec::<u8>::new(), [0; 61]);
         loop {
             match pipe.read(&mut piece).unwrap() {

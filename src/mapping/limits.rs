@@ -14,10 +14,10 @@ use crate::pattern::fits;
 /// };
 ///
 /// let config = MappingConfig::new(PimArray::new(256, 512)?).with_accounting(Accounting::AsPublished);
-/// let limits = WidthLimits::default().with_multiple(8).with_hold("conv4");
-/// let rounds = network_rounds(&network("cnn8")?, &config, &limits, 1)?;
-/// // `conv4` reads the third width and makes the fourth.
-/// assert_eq!(rounds.networks[0].widths()?, [24, 24, 32, 64, 64, 64]);
+/// let limits = WidthLimits::default().with_multiple(4).with_hold("conv6");
+/// let rounds = network_rounds(&network("cnn8")?, &config, &limits, 10)?;
+/// // `conv6` reads the fifth width and makes the sixth.
+/// assert_eq!(rounds.networks.last().unwrap().widths()?, [20, 20, 20, 60, 64, 64]);
 /// # Ok::<(), vwc_sdk::mapping::MappingError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
