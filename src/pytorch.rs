@@ -354,12 +354,13 @@ impl StateDict {
                 continue;
             };
             let plain = without_bn_dict(name);
-            if expected.contains(plain.as_str()) {
+            let is_expected = expected.contains(plain.as_str());
+            if is_expected {
                 bits.extend(bits_of(name));
             } else if unused(&plain) {
                 continue;
             }
-            if found.insert(plain.clone(), tensor).is_some() && bits.len() <= 1 {
+            if found.insert(plain.clone(), tensor).is_some() && is_expected && bits.len() <= 1 {
                 return Err(self.refuse(format!(
                     "it holds {plain} within `bn_dict` and beside it: save the one that the network computes with"
                 )));
