@@ -74,13 +74,13 @@ use std::path::{Path, PathBuf};
 use burn::store::burn_pack::Tensor as PackTensor;
 use burn::store::{ModuleAdapter, ModuleContext, ModuleSnapshot, SafetensorsStore, bridge};
 use burn::tensor::TensorData;
-use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
 use crate::data::PictureSpec;
 use crate::files;
-use crate::models::{Network, NetworkConfig, Parameters, TorchLayout, TorchName, check_input};
+use crate::models::{Network, NetworkConfig, TorchLayout, TorchName, check_input};
+use crate::module::Parameters;
 use crate::text;
 
 mod file;
@@ -98,7 +98,7 @@ const MOST_NAMED: usize = 20;
 const INPUT: &str = "vwc-sdk.input";
 
 /// Which weights [`save_safetensors`] writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Weights {
     /// Those that training moves, for a network that quantises them itself

@@ -14,8 +14,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use vwc_sdk::data::PictureSpec;
 use vwc_sdk::models::{
-    BlockOrder, Cnn8Config, FullPrecision, Network, NetworkConfig, Parameters, ResNet20Config, Vgg13Config,
+    BlockOrder, Cnn8Config, FullPrecision, Network, NetworkConfig, ResNet20Config, Vgg13Config,
 };
+use vwc_sdk::module::Parameters;
 use vwc_sdk::prune::{Ranking, prune};
 use vwc_sdk::pytorch::{StateDict, Weights, save_safetensors};
 use vwc_sdk::quant::Bits;

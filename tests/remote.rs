@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use place::Place;
 use tempfile::TempDir;
 use vwc_sdk::data::{Splits, synthetic};
-use vwc_sdk::device::{CHECKS, check};
 use vwc_sdk::models::Cnn8Config;
+use vwc_sdk::selfcheck::{CHECKS, check};
 use vwc_sdk::train::{EpochMetrics, FitOptions, Recipe, RunDir, Schedule, fit, initial};
 use vwc_sdk::{DeviceName, Error};
 

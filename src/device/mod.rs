@@ -12,9 +12,6 @@ use burn::tensor::{Device, Tensor};
 
 use crate::Error;
 use crate::panics::attempt;
-#[cfg(feature = "remote")]
-#[doc(hidden)]
-pub use crate::selfcheck::{CHECKS, Check, Verdict, check};
 
 /// A device by the name that `--device` takes: `flex`, `ndarray`, `wgpu`, `vulkan`, `metal` or `cuda`, the last four with
 /// an index where there are several (`cuda:1`); `remote:HOST:PORT`, or `remote:HOST:PORT/1` for the second device that is

@@ -27,8 +27,6 @@ pub use vgg13::{Vgg13, Vgg13Config};
 use crate::Error;
 use crate::data::PictureSpec;
 use crate::mapping::{self, ConvLayer};
-#[doc(hidden)]
-pub use crate::module::Parameters;
 use crate::module::{ChannelGroup, ties};
 use crate::quant::{Bits, QuantConv2d};
 
