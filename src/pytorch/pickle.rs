@@ -275,10 +275,10 @@ impl<'a> Walk<'a> {
         let mut seen = HashSet::new();
         for &(key, item) in entries.iter().rev() {
             match self.pickle.value(key) {
-                Value::Text(text) => {
-                    if seen.insert(text.as_str()) && self.holders[item as usize] && wanted(text) {
-                        self.entry(text, item, name, depth)?;
-                    }
+                Value::Text(text)
+                    if seen.insert(text.as_str()) && self.holders[item as usize] && wanted(text) =>
+                {
+                    self.entry(text, item, name, depth)?;
                 }
                 Value::Whole(number) if self.holders[item as usize] => {
                     self.entry(&number.to_string(), item, name, depth)?;
