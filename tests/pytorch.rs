@@ -159,6 +159,16 @@ fn renamed(path: &Path, names: impl Fn(&str) -> Vec<String>) -> StateDict {
     StateDict::read(path).unwrap()
 }
 
+/// The fixtures' CNN-8, whose first weight is said to be of whole numbers.
+fn with_whole_numbers(path: &Path) -> StateDict {
+    let mut bytes = fs::read(fixture("parity/cnn8.safetensors")).unwrap();
+    let entry = b"\"weights.layers.0.weight\":{\"dtype\":\"F32\"";
+    let at = bytes.windows(entry.len()).position(|text| text == entry).unwrap() + entry.len();
+    bytes[at - 4..at].copy_from_slice(b"I32\"");
+    fs::write(path, bytes).unwrap();
+    StateDict::read(path).unwrap()
+}
+
 #[test]
 fn a_second_network_is_never_taken_for_the_first() {
     let dir = TempDir::new().unwrap();
@@ -223,13 +233,7 @@ fn errors_stay_short_and_say_why() {
     let loaded = file.load_into(cnn8().init(&Device::default()));
     refused(loaded, &["left over: extra00, extra01, ", "extra19 and 80 more"]);
     // Where the widths are read off the weights, too.
-    let bytes = fs::read(fixture("parity/cnn8.safetensors")).unwrap();
-    let entry = b"\"weights.layers.0.weight\":{\"dtype\":\"F32\"";
-    let at = bytes.windows(entry.len()).position(|text| text == entry).unwrap() + entry.len();
-    let mut whole = bytes;
-    whole[at - 4..at].copy_from_slice(b"I32\"");
-    fs::write(&path, whole).unwrap();
-    let fitted = StateDict::read(&path).unwrap().fit(&Cnn8Config::new());
+    let fitted = with_whole_numbers(&path).fit(&Cnn8Config::new());
     refused(fitted, &["layers.0.weight is of type I32, expected floats"]);
 }
 
@@ -531,13 +535,7 @@ fn numbers_that_cannot_be_are_named() {
         );
     }
     // Whole numbers are no weights.
-    let bytes = fs::read(fixture("parity/cnn8.safetensors")).unwrap();
-    let entry = b"\"weights.layers.0.weight\":{\"dtype\":\"F32\"";
-    let at = bytes.windows(entry.len()).position(|text| text == entry).unwrap() + entry.len();
-    let mut whole = bytes;
-    whole[at - 4..at].copy_from_slice(b"I32\"");
-    fs::write(&path, whole).unwrap();
-    let file = StateDict::read(&path).unwrap();
+    let file = with_whole_numbers(&path);
     refused(
         file.load_into(cnn8().init(&Device::default())),
         &["odd.safetensors", "is of type I32, expected floats"],

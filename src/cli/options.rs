@@ -51,7 +51,7 @@ pub struct LimitArgs {
     pub hold: Vec<String>,
 
     /// Keep so many channels of each width that has as many
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = channels)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub minimum: usize,
 
     /// Keep this part of each width, from 0 to 1
@@ -59,7 +59,7 @@ pub struct LimitArgs {
     pub minimum_share: f64,
 
     /// Narrow to multiples of so many channels
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = channels)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub multiple: usize,
 }
 
@@ -72,15 +72,6 @@ impl LimitArgs {
             .with_multiple(self.multiple);
         self.hold.iter().fold(limits, WidthLimits::with_hold)
     }
-}
-
-/// A number of channels.
-pub(crate) fn channels(text: &str) -> Result<usize, String> {
-    let channels = text
-        .parse()
-        .ok()
-        .filter(|channels| (1..=MAX_DIMENSION).contains(channels));
-    channels.ok_or_else(|| format!("expected a whole number from 1 to {MAX_DIMENSION}"))
 }
 
 /// What a network's file leaves open.
@@ -162,11 +153,9 @@ pub(crate) fn zero_or_more(text: &str) -> Result<f64, String> {
 }
 
 /// The largest count that any flag takes.
-#[cfg(feature = "train")]
 const MAX_COUNT: usize = 10_000_000;
 
 /// A count.
-#[cfg(feature = "train")]
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     let number = text
         .parse()
