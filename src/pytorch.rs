@@ -290,7 +290,8 @@ impl StateDict {
             (!names.is_empty()).then(|| format!("{what} {named}{more}"))
         };
         problems.extend(list("missing:", missing));
-        problems.extend(list("left over:", found.into_keys().collect()));
+        let left_over = found.into_iter().filter(|(_, tensor)| !tensor.is_counter());
+        problems.extend(list("left over:", left_over.map(|(name, _)| name).collect()));
         if !problems.is_empty() {
             return Err(self.refuse(format!(
                 "it does not hold the weights of this network; give the structure it was trained with ({})",

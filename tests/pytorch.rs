@@ -220,6 +220,23 @@ fn a_second_network_is_never_taken_for_the_first() {
 }
 
 #[test]
+fn a_counter_among_the_weights_is_passed_over() {
+    use safetensors::tensor::{Dtype, TensorView};
+    use safetensors::{SafeTensors, serialize_to_file};
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("counted.safetensors");
+    let bytes = fs::read(fixture("parity/cnn8.safetensors")).unwrap();
+    let weights = SafeTensors::deserialize(&bytes).unwrap();
+    let epoch = TensorView::new(Dtype::I64, Vec::new(), &[3, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    let tensors = weights
+        .iter()
+        .filter_map(|(name, tensor)| Some((name.strip_prefix("weights.")?, tensor)));
+    serialize_to_file(tensors.chain([("epoch", epoch)]), None, &path).unwrap();
+    let file = StateDict::read(&path).unwrap();
+    file.load_into(cnn8().init(&Device::default())).unwrap();
+}
+
+#[test]
 fn errors_stay_short_and_say_why() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("many.safetensors");

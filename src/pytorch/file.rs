@@ -32,6 +32,8 @@ const MAGIC: &[u8] = &[
     0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19,
 ];
 
+/// What stands before the type of numbers that are no floats.
+const OF_TYPE: &str = "of type ";
 const CUT: &str = "its archive is cut short or damaged, copy it again";
 
 /// What a file holds.
@@ -231,7 +233,7 @@ fn listed(pickle: &Pickle, place: impl Fn(&pickle::Storage, u64) -> Place) -> Re
                 let storage = &tensor.storage;
                 let bytes = size_of(&storage.kind).and_then(|size| storage.length.checked_mul(size));
                 Stored {
-                    kind: tensor.kind.clone().map_err(|kind| format!("of type {kind}")),
+                    kind: tensor.kind.clone().map_err(|kind| format!("{OF_TYPE}{kind}")),
                     shape: tensor.shape.clone(),
                     place: bytes.map_or(Place::Absent, |bytes| place(storage, bytes)),
                     offset: storage.from.saturating_add(tensor.offset),
@@ -267,7 +269,7 @@ fn safetensors(mut file: File) -> Result<(Tensors, HashMap<String, String>), Str
                 Dtype::F32 => Ok(DType::F32),
                 Dtype::F16 => Ok(DType::F16),
                 Dtype::BF16 => Ok(DType::BF16),
-                other => Err(format!("of type {other}")),
+                other => Err(format!("{OF_TYPE}{other}")),
             },
             shape: info.shape.clone(),
             place: Place::Bytes((header + 8 + from) as u64, (to - from) as u64),
@@ -281,6 +283,11 @@ fn safetensors(mut file: File) -> Result<(Tensors, HashMap<String, String>), Str
 }
 
 impl Stored {
+    /// Whether it is one number that is no float, as counters of epochs and steps are.
+    pub fn is_counter(&self) -> bool {
+        self.shape.is_empty() && matches!(&self.kind, Err(kind) if kind.starts_with(OF_TYPE))
+    }
+
     /// What its numbers take, as it declares itself, in bytes.
     pub fn bytes(&self) -> u64 {
         let size = self.kind.as_ref().map_or(0, |kind| kind.size() as u64);
