@@ -5,13 +5,14 @@
 
 use std::ffi::CString;
 use std::fs::{self, Permissions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 #[path = "common/place.rs"]
 mod place;
@@ -95,14 +96,27 @@ impl Disk {
     fn leave(&self, kib: usize) {
         let full = self.0.join("filler");
         let _ = fs::remove_file(&full);
+        let mut filler = fs::File::create(full).unwrap();
+        // The system may give back what was removed only after a while.
+        let mut quiet = 0;
+        while quiet < 5 {
+            let more = self.free().saturating_sub(kib << 10);
+            filler.write_all(&vec![0; more]).unwrap();
+            quiet = if more == 0 { quiet + 1 } else { 0 };
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The bytes that are free.
+    fn free(&self) -> usize {
         let at = CString::new(self.0.as_os_str().as_bytes()).unwrap();
         // SAFETY: the call fills the structure, of plain numbers, and reads a string that lives until it returns.
-        let free = unsafe {
+        let found = unsafe {
             let mut found: libc::statvfs = std::mem::zeroed();
             assert_eq!(libc::statvfs(at.as_ptr(), &mut found), 0);
-            found.f_bavail as usize * found.f_frsize as usize
+            found
         };
-        fs::write(full, vec![0; free.saturating_sub(kib << 10)]).unwrap();
+        found.f_bavail as usize * found.f_frsize as usize
     }
 }
 
