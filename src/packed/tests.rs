@@ -9,9 +9,12 @@ use super::{Machine, Model, PackedError, Session};
 
 /// Miri computes a thousand times as slowly: networks are smaller there, and fewer.
 const SIDES: std::ops::RangeInclusive<usize> = if cfg!(miri) { 6..=8 } else { 12..=22 };
+const KERNELS: [usize; 2] = if cfg!(miri) { [2, 2] } else { [4, 5] };
+const MOST_CHANNELS: [usize; 2] = if cfg!(miri) { [70, 20] } else { [200, 70] };
 const MOST_OUTPUTS: usize = if cfg!(miri) { 18 } else { 50 };
 const CASES: usize = if cfg!(miri) { 2 } else { 20 };
-const SUMS: usize = if cfg!(miri) { 1000 } else { 1_000_000 };
+const PICTURES: usize = if cfg!(miri) { 2 } else { 5 };
+const SUMS: usize = if cfg!(miri) { 500 } else { 1_000_000 };
 
 /// Numbers that look random, the same every time.
 struct Random(u64);
@@ -64,11 +67,11 @@ impl Case {
                 padding: kernel.map(|kernel| random.within(0..=kernel / 2)),
             }
         };
-        let (float, packed) = (window(random, 4), window(random, 5));
+        let (float, packed) = (window(random, KERNELS[0]), window(random, KERNELS[1]));
         let channels = match random.within(0..=3) {
-            0 => random.within(1..=200),
+            0 => random.within(1..=MOST_CHANNELS[0]),
             1 => 64 * random.within(1..=2),
-            _ => random.within(1..=70),
+            _ => random.within(1..=MOST_CHANNELS[1]),
         };
         let outputs = random.within(1..=MOST_OUTPUTS);
         let [bits, weight_bits, bits_out] = [0; 3].map(|_| random.within(1..=4) as u32);
@@ -337,16 +340,16 @@ fn every_machine_computes_a_million_random_sums_as_plain_numbers_do() {
 #[test]
 fn threads_change_nothing() {
     let mut random = Random(2);
-    for _ in 0..CASES {
+    for _ in 0..if cfg!(miri) { 1 } else { CASES } {
         let case = Case::new(&mut random);
         let model = Model::new(case.spec.clone()).unwrap();
-        let pictures: Vec<u8> = (0..5).flat_map(|_| case.picture(&mut random)).collect();
-        let picture = pictures.len() / 5;
+        let pictures: Vec<u8> = (0..PICTURES).flat_map(|_| case.picture(&mut random)).collect();
+        let picture = pictures.len() / PICTURES;
         let one = Session::new(&model).logits(&pictures).to_vec();
         let steps = computed(Session::new(&model), &pictures[..picture]);
         // Where hardly any work is worth it, all of seven threads and more have a row's outputs together in small maps.
-        for threads in if cfg!(miri) { vec![3] } else { vec![2, 3, 7, 40] } {
-            for worth_it in [1 << 15, 1] {
+        for &threads in if cfg!(miri) { &[3][..] } else { &[2, 3, 7, 40] } {
+            for &worth_it in if cfg!(miri) { &[1][..] } else { &[1 << 15, 1] } {
                 let session = || {
                     let mut session = Session::new(&model).with_threads(threads);
                     session.worth_it = worth_it;
@@ -442,6 +445,10 @@ fn damaged_files_are_refused_each_with_its_reason() {
 }
 
 #[test]
+#[cfg_attr(
+    miri,
+    ignore = "hundreds of thousands of numbers are looked at, all of it in safe code"
+)]
 fn a_file_takes_no_more_memory_than_it_may() {
     let bytes = Model::new(Case::new(&mut Random(5)).spec).unwrap().to_bytes();
     let plan_len = u64::from_le_bytes(bytes[24..32].try_into().unwrap()) as usize;
