@@ -674,6 +674,33 @@ fn the_front_is_listed_from_the_most_channels_down() {
 }
 
 #[test]
+fn ties_that_no_layer_makes_are_refused() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("free.json");
+    let layer = |name: &str, from, to, tie: [Option<usize>; 2]| {
+        serde_json::json!({
+            "name": name, "input": 8, "kernel": 1, "in_channels": from, "out_channels": to,
+            "tie": { "input": tie[0], "output": tie[1] },
+        })
+    };
+    for (first, second) in [
+        ([Some(0), Some(1)], [Some(1), None]),
+        ([None, None], [Some(0), None]),
+    ] {
+        let list = serde_json::json!([layer("a", 3, 60, first), layer("b", 60, 10, second)]);
+        fs::write(&path, list.to_string()).unwrap();
+        let error = refused(&format!("map {} --array 64x64", path.display()));
+        assert!(
+            error.contains("reads the free width 0, which no layer makes"),
+            "{error}"
+        );
+    }
+    // Limits without a search.
+    let error = refused("map cnn8 --array 64x64 --hold conv9");
+    assert!(error.contains("add --channels rcp"), "{error}");
+}
+
+#[test]
 fn a_width_that_cannot_be_narrowed_is_said() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("narrow.json");

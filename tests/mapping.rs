@@ -950,6 +950,19 @@ fn what_cannot_be_narrowed_is_kept_and_named() {
         kept.to_string().contains("8 channels that layer `b` reads stay"),
         "{kept}"
     );
+    // Not one channel is on the array whole.
+    let chain = vec![
+        ConvLayer::square("a", 9, 5, 3, 200),
+        ConvLayer::square("b", 5, 5, 200, 66),
+        ConvLayer::square("c", 1, 1, 66, 66),
+    ];
+    let network = Network::chain("cut", chain);
+    let few_rows = MappingConfig::new(array(16, 64));
+    let rounds = network_rounds(&network, &few_rows, &WidthLimits::default(), 1).unwrap();
+    assert_eq!(
+        (rounds.kept[0].channels, rounds.kept[0].reason),
+        (200, KeptReason::NoTile)
+    );
     // Read by groups alone, or not at all.
     let tie = |input, output| Tie { input, output };
     let network = Network::tied(

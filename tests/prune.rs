@@ -398,11 +398,19 @@ fn ratios_keep_multiples_and_minima() {
         [24, 32, 32, 64, 64, 64, 256]
     );
 
-    // By the name of a group, and by the path of a weight.
+    // By the name of a layer, whose inputs stay too, and by the path of a weight.
     let held = limits().with_share(0.75).with_hold("conv2").with_hold("convs.4");
     assert_eq!(
         widths(Ratio::new(0.5).with_limits(held)),
-        [18, 32, 24, 64, 64, 48, 192]
+        [24, 32, 24, 64, 64, 48, 192]
+    );
+    // 0.28 of 100 is 28, however it is in binary.
+    let share = Ratio::new(0.9).with_limits(limits().with_share(0.28));
+    assert_eq!(
+        share
+            .widths_from(&network, &[24, 25, 25, 50, 50, 50, 100], Ranking::L1)
+            .unwrap(),
+        [7, 7, 7, 14, 14, 14, 28]
     );
     // The share of a network that was pruned before is one of the original's widths.
     let pruned = Ratio::new(0.5).with_limits(limits().with_share(0.5));

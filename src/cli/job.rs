@@ -694,6 +694,7 @@ impl<C: JobNetwork> Job<C> {
         self.can_prune(&start.network)?;
         let _lock = self.project.lock()?;
         self.retire(before + 1)?;
+        self.can_resume(before + 1)?;
         let mut widths = start.config.widths();
         let label_of_start = self.label(before);
         let pruned = rounds(start, before, &config, |round, config, network| {
@@ -713,6 +714,26 @@ impl<C: JobNetwork> Job<C> {
         Ok(Rounds::new(networks, pruned.stopped, pruned.kept, &config))
     }
 
+    /// Refuses to go on with rounds that were pruned in another way, whether or not one of them is to be run again.
+    fn can_resume(&self, first: usize) -> Result<(), Error> {
+        let rounds = (first..=self.max_rounds() + first).map(|round| self.dir(round));
+        for dir in rounds.filter(|dir| self.args.resume && dir.path().join("config.json").is_file()) {
+            let found = dir.config::<C>()?.pruning;
+            let expected = self.pruning();
+            if found.as_deref() != Some(expected.as_str()) {
+                return Err(Error::Checkpoint {
+                    path: dir.path().join("config.json"),
+                    reason: format!(
+                        "it was pruned otherwise: its pruning is {}, expected {expected}. Give the flags that it was pruned \
+                         with, or leave out --resume to move the rounds aside",
+                        found.as_deref().unwrap_or("none")
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Says which groups a round by ratio left as they were, `widths` being those before it.
     fn say_kept(&self, label: &str, network: &C::Network, widths: &mut Vec<usize>) {
         let groups = network.channel_groups();
@@ -724,9 +745,9 @@ impl<C: JobNetwork> Job<C> {
                 .collect();
             if !kept.is_empty() {
                 say!(
-                    "{label}: a ratio of {}, rounded up to multiples of {}, leaves as they were: {}",
+                    "{label}: a ratio of {}, rounded up{}, leaves as they were: {}",
                     ratio.ratio,
-                    ratio.limits.multiple,
+                    ratio.limits.in_words(),
                     kept.join(", ")
                 );
             }

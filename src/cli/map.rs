@@ -13,7 +13,10 @@ use super::{
 use crate::{
     files,
     formats::{MAX_PLAN_BYTES, PlanError, plan_from_json, plan_json},
-    mapping::{MappingConfig, MappingError, Method, PimArray, Placement, Plan, Widths, channels::KeptWidth},
+    mapping::{
+        MappingConfig, MappingError, Method, PimArray, Placement, Plan, WidthLimits, Widths,
+        channels::KeptWidth,
+    },
     report::{
         layer_csv, plan_table,
         plot::{MAX_PANELS, PlotError, filled_array},
@@ -143,6 +146,12 @@ pub enum MapError {
     /// No budget was given, or one that nothing uses.
     #[error("--channels pareto and --budget-cycles or --budget-channels go together: give both or neither")]
     Budget,
+    /// Limits were given, and no width is searched.
+    #[error(
+        "--hold, --minimum, --minimum-share and --multiple limit a search of widths: add --channels rcp, or --channels pareto \
+         with a budget"
+    )]
+    NoSearch,
     /// There is no such layer.
     #[error("there is no layer `{layer}`: use one of {names}")]
     Layer {
@@ -263,6 +272,10 @@ fn plan(args: &MapArgs) -> Result<(Plan, Vec<KeptWidth>), MapError> {
         (None, None, None) => Widths::of(args.method),
         _ => return Err(MapError::Budget),
     };
+    let limits = args.limits.limits();
+    if widths == Widths::Keep && limits != WidthLimits::default() {
+        return Err(MapError::NoSearch);
+    }
     // Without --load both are required.
     let (Some(network), Some(array)) = (&args.network, args.array) else {
         return Err(MapError::Budget);
@@ -273,6 +286,6 @@ fn plan(args: &MapArgs) -> Result<(Plan, Vec<KeptWidth>), MapError> {
         args.method,
         &config,
         widths,
-        &args.limits.limits(),
+        &limits,
     )?)
 }

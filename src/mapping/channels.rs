@@ -165,6 +165,8 @@ pub struct KeptWidth {
 pub enum KeptReason {
     /// It is wider than the one behind it, and has one channel tile alone.
     OnlyTile,
+    /// It is wider than the one behind it, and not one whole channel of it fits the array.
+    NoTile,
     /// No layer reads it.
     NotRead,
     /// All layers that read it have groups, which are not searched.
@@ -179,6 +181,11 @@ impl fmt::Display for KeptWidth {
                 f,
                 "the {channels} channels that layer `{layer}` reads stay, though more than those behind it: they are one \
                  tile of the array, and a tile less would leave none"
+            ),
+            KeptReason::NoTile => write!(
+                f,
+                "the {channels} channels that layer `{layer}` reads stay, though more than those behind it: not one of them is \
+                 on the array whole, so there is no tile to leave out"
             ),
             KeptReason::NotRead => {
                 write!(
@@ -346,7 +353,13 @@ fn round(
     };
     let (next, only_tiles) = narrowed(widths, &tiles, behind, chain, bounds);
     for width in only_tiles {
-        keep(width, next[width], KeptReason::OnlyTile);
+        let whole = tiles[width].as_ref().is_some_and(|tile| tile.channels > 0);
+        let reason = if whole {
+            KeptReason::OnlyTile
+        } else {
+            KeptReason::NoTile
+        };
+        keep(width, next[width], reason);
     }
     Ok((next, kept))
 }
@@ -380,8 +393,8 @@ fn narrowed<I: Iterator<Item = usize>>(
             .checked_sub(tile.channels)
             .filter(|&channels| channels > 0)
         {
-            Some(channels) => next[width] = bounds.at_least(width, channels),
-            None => only_tiles.push(width),
+            Some(channels) if tile.channels > 0 => next[width] = bounds.at_least(width, channels),
+            _ => only_tiles.push(width),
         }
     }
     (next, only_tiles)
@@ -402,7 +415,8 @@ fn full_tiles(layers: &[ConvLayer], config: &MappingConfig) -> Result<Vec<usize>
     let last = widths.len().saturating_sub(1);
     let behind = |width: usize| (width < last).then_some(width + 1).into_iter();
     let (next, only_tiles) = narrowed(&widths, &tiles, behind, true, &Bounds::none(&widths));
-    match only_tiles.first() {
+    let none_left = |width: &&usize| tiles[**width].as_ref().is_some_and(|tile| tile.channels > 0);
+    match only_tiles.iter().find(none_left) {
         Some(&width) => Err(MappingError::NoChannelsLeft {
             layer: layers[width].name.clone(),
         }),

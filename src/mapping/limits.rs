@@ -115,7 +115,9 @@ impl WidthLimits {
                 found: original.len(),
             });
         }
-        let least = |&width: &usize| self.minimum.max((width as f64 * self.share).ceil() as usize);
+        // 0.28 of 25 is 7, and in binary a little more.
+        let part = |width: usize| (width as f64 * self.share - 1e-9).ceil().max(0.0) as usize;
+        let least = |&width: &usize| self.minimum.max(part(width));
         let mut bounds = Bounds {
             least: original.iter().map(least).collect(),
             multiple,

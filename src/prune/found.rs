@@ -376,7 +376,7 @@ impl FoundGroups {
         ranking: Ranking,
     ) -> Result<Vec<usize>, Error> {
         let original = channels(&self.groups);
-        ratio.of_groups(&self.groups, &original, &self.parameters(module)?, ranking)
+        ratio.of_groups(&self.groups, &[], &original, &self.parameters(module)?, ranking)
     }
 
     /// The widths that one round of the channel search leaves, one for each group, by the rule of [`network_rounds`](crate::mapping::channels::network_rounds). Layers

@@ -44,7 +44,8 @@ pub struct Ratio {
     /// Whether it is counted layer by layer or over the whole network. Default: layer by layer.
     #[config(default = "Scope::Layer")]
     pub scope: Scope,
-    /// What stays of every group, whatever the ratio. A group is held by its name or by the path of one of its weights.
+    /// What stays of every group, whatever the ratio. A group is held by its name, by the path of one of its parameters, and
+    /// in a network of ours by the names of the layers that read or make it.
     /// Multiples are rounded up, so that never more goes than was asked for. Default: one channel of each.
     #[config(default = "WidthLimits::default()")]
     pub limits: WidthLimits,
@@ -58,8 +59,8 @@ impl Ratio {
     /// A ratio outside its range, limits that are, and those of [`Ranking::scores`], which the scope of the whole network
     /// asks for.
     pub fn widths<N: Network>(&self, network: &N, ranking: Ranking) -> Result<Vec<usize>, Error> {
-        let groups = network.channel_groups();
-        self.of_groups(&groups, &channels(&groups), &Parameters::of(network), ranking)
+        let original = channels(&network.channel_groups());
+        self.widths_from(network, &original, ranking)
     }
 
     /// As [`widths`](Self::widths), of a network that was pruned before: the share that stays is one of `original`, the
@@ -75,18 +76,19 @@ impl Ratio {
         original: &[usize],
         ranking: Ranking,
     ) -> Result<Vec<usize>, Error> {
-        self.of_groups(
-            &network.channel_groups(),
-            original,
-            &Parameters::of(network),
-            ranking,
-        )
+        let paths = network.convolutions().into_iter().map(|(path, _)| path);
+        let names = network.conv_layers().into_iter().map(|layer| layer.name);
+        let layers: Vec<(String, String)> = paths.zip(names).collect();
+        let parameters = Parameters::of(network);
+        self.of_groups(&network.channel_groups(), &layers, original, &parameters, ranking)
     }
 
-    /// As [`widths`](Self::widths), of these groups of a module of these parameters.
+    /// As [`widths`](Self::widths), of these groups of a module of these parameters. `layers` are paths of layers, and what
+    /// tables call them.
     pub(super) fn of_groups(
         &self,
         groups: &[ChannelGroup],
+        layers: &[(String, String)],
         original: &[usize],
         parameters: &Parameters,
         ranking: Ranking,
@@ -101,7 +103,15 @@ impl Ratio {
         let names: Vec<Vec<&str>> = (groups.iter())
             .map(|group| {
                 let paths = group.slices.iter().map(|slice| slice.path.as_str());
-                std::iter::once(group.name.as_str()).chain(paths).collect()
+                let named = paths.clone().filter_map(|path| {
+                    let path = path.strip_suffix(".weight")?;
+                    let layer = layers.iter().find(|(layer, _)| layer == path);
+                    layer.map(|(_, name)| name.as_str())
+                });
+                std::iter::once(group.name.as_str())
+                    .chain(named)
+                    .chain(paths.clone())
+                    .collect()
             })
             .collect();
         let multiples = vec![self.limits.multiple; groups.len()];

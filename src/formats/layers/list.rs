@@ -175,6 +175,16 @@ impl List {
         } else {
             Network::tied(name, self.layers, self.ties)
         };
+        let makes = |width: usize| network.ties.iter().any(|tie| tie.output == Some(width));
+        for (layer, tie) in network.layers.iter().zip(&network.ties) {
+            if let Some(width) = tie.input.filter(|&width| !makes(width)) {
+                return Err(format!(
+                    "layer `{}` reads the free width {width}, which no layer makes: give the width that makes it, or null for \
+                     channels that may not change, as those of pictures",
+                    layer.name
+                ));
+            }
+        }
         // A chain or ties that contradict the widths are known now, and not only where widths are searched. Grouped layers
         // have widths that are not searched, and can be mapped.
         if !network.ties.is_empty()
