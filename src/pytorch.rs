@@ -86,7 +86,7 @@ use crate::text;
 mod file;
 mod pickle;
 
-use file::{Contents, MAX_BEYOND_FILE, Numbers, Source, Stored};
+use file::{Contents, Kind, MAX_BEYOND_FILE, Numbers, Source, Stored};
 
 /// Where a file of ours keeps the name of its network, its structure, and which weights it holds.
 const NETWORK: &str = "vwc-sdk.network";
@@ -213,7 +213,7 @@ impl StateDict {
         let shape = |path: &str| {
             let name = names.iter().find(|name| name.path == path)?;
             let tensor = found.get(&name.torch)?;
-            tensor.kind.is_ok().then(|| tensor.shape.clone())
+            tensor.kind.floats().map(|_| tensor.shape.clone())
         };
         let groups = network.channel_groups();
         let widths = groups.iter().map(|group| {
@@ -221,10 +221,9 @@ impl StateDict {
             let filters = shape(path).and_then(|shape| shape.first().copied());
             filters.ok_or_else(|| {
                 let name = names.iter().find(|name| name.path == *path);
-                if let Some((name, Err(kind))) =
-                    name.and_then(|name| Some((&name.torch, &found.get(&name.torch)?.kind)))
-                {
-                    return self.refuse(unusable(name, kind));
+                let tensor = name.and_then(|name| Some((name, found.get(&name.torch)?)));
+                if let Some((name, tensor)) = tensor.filter(|(_, tensor)| tensor.kind.floats().is_none()) {
+                    return self.refuse(unusable(&name.torch, &tensor.kind));
                 }
                 self.refuse(format!(
                     "it holds no tensor {} ({} of {}), so the widths of its layers are not known: is it that network?",
@@ -264,8 +263,8 @@ impl StateDict {
             if name.layout == TorchLayout::Transposed {
                 expected.reverse();
             }
-            if let Err(kind) = &tensor.kind {
-                problems.push(unusable(&name.torch, kind));
+            if tensor.kind.floats().is_none() {
+                problems.push(unusable(&name.torch, &tensor.kind));
                 continue;
             }
             if tensor.shape != expected {
@@ -394,7 +393,7 @@ impl StateDict {
                 if let Some(known) = expected.get(without_bn_dict(&name[at..]).as_str()) {
                     let (names, floats) = under.entry(&name[..at]).or_default();
                     names.insert(known);
-                    *floats |= tensor.kind.is_ok();
+                    *floats |= tensor.kind.floats().is_some();
                 }
             }
         }
@@ -520,7 +519,7 @@ impl ModuleAdapter for ToTorch {
 }
 
 /// Why a tensor cannot be one of the network's.
-fn unusable(name: &str, kind: &str) -> String {
+fn unusable(name: &str, kind: &Kind) -> String {
     format!("{name} is {kind}, expected floats of 16, 32 or 64 bits")
 }
 

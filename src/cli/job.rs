@@ -29,7 +29,7 @@ use crate::train::project::{self, MAX_ROUNDS, ORIGINAL, Project, ROUNDS};
 use crate::train::published::Defaults;
 use crate::train::{
     Evaluation, FitOptions, Interrupter, OptimizerKind, Recipe, Round, Rounds, RoundsConfig, RunDir,
-    Schedule, StopReason, WidthChoice, evaluate, fit, initial, rounds,
+    Schedule, StopReason, WidthChoice, another_run, evaluate, fit, initial, rounds,
 };
 use crate::{DeviceName, Error};
 
@@ -718,17 +718,10 @@ impl<C: JobNetwork> Job<C> {
     fn can_resume(&self, first: usize) -> Result<(), Error> {
         let rounds = (first..=self.max_rounds() + first).map(|round| self.dir(round));
         for dir in rounds.filter(|dir| self.args.resume && dir.path().join("config.json").is_file()) {
-            let found = dir.config::<C>()?.pruning;
-            let expected = self.pruning();
-            if found.as_deref() != Some(expected.as_str()) {
-                return Err(Error::Checkpoint {
-                    path: dir.path().join("config.json"),
-                    reason: format!(
-                        "it was pruned otherwise: its pruning is {}, expected {expected}. Give the flags that it was pruned \
-                         with, or leave out --resume to move the rounds aside",
-                        found.as_deref().unwrap_or("none")
-                    ),
-                });
+            let saved = dir.config::<C>()?.pruning.unwrap_or_else(|| "none".into());
+            let asked = self.pruning();
+            if saved != asked {
+                return Err(another_run(&dir, "pruning", &saved, &asked));
             }
         }
         Ok(())

@@ -272,7 +272,7 @@ pub fn network_rounds_from(
         }
         let current = rounds.networks.last().unwrap_or(network);
         let widths = current.widths()?;
-        bounds = bounds.narrowed(&widths);
+        bounds.narrow(&widths);
         let (next, kept) = round(current, &widths, &deciding, chain, &bounds, config)?;
         rounds.kept = kept;
         if next == widths {

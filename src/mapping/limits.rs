@@ -167,7 +167,7 @@ impl WidthLimits {
 }
 
 /// What is allowed for each free width.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Bounds {
     least: Vec<usize>,
     multiple: Vec<usize>,
@@ -200,11 +200,8 @@ impl Bounds {
         (rounded >= self.at_least(width, 1)).then_some(rounded)
     }
 
-    /// The same for a network that was narrowed to `widths` within these bounds.
-    pub fn narrowed(&self, widths: &[usize]) -> Self {
-        Self {
-            widest: widths.to_vec(),
-            ..self.clone()
-        }
+    /// Keeps what the widths are narrowed to next within `widths`, to which they have been narrowed.
+    pub fn narrow(&mut self, widths: &[usize]) {
+        self.widest.copy_from_slice(widths);
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::problem::common_divisor;
 use super::{ConvLayer, MappingError};
 
 /// The widths a layer stands between: indices into the network's free widths, or `None` where the width is
@@ -171,8 +172,4 @@ impl Network {
 /// Whether each channel is a group of its own, which goes with the channel.
 pub(super) fn depthwise(layer: &ConvLayer) -> bool {
     layer.groups > 1 && layer.groups == layer.in_channels && layer.in_channels == layer.out_channels
-}
-
-fn common_divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { common_divisor(b, a % b) }
 }

@@ -20,20 +20,21 @@ pub(crate) struct Axis {
     reduced: (u64, u64),
 }
 
+/// The greatest number that divides both.
+pub(super) fn common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}
+
 impl Axis {
     /// The axis of so many outputs and a kernel of that size.
     pub fn new(out: usize, kernel: usize, step: usize, dilation: usize) -> Self {
-        let [step, dilation] = [step, dilation].map(|size| size as u64);
-        let (mut common, mut rest) = (step, dilation);
-        while rest != 0 {
-            (common, rest) = (rest, common % rest);
-        }
+        let common = common_divisor(step, dilation);
         Self {
             out: out as u64,
             kernel: kernel as u64,
-            step,
-            dilation,
-            reduced: (dilation / common, step / common),
+            step: step as u64,
+            dilation: dilation as u64,
+            reduced: ((dilation / common) as u64, (step / common) as u64),
         }
     }
 

@@ -6,7 +6,7 @@
 //! size.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -32,8 +32,6 @@ const MAGIC: &[u8] = &[
     0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19,
 ];
 
-/// What stands before the type of numbers that are no floats.
-const OF_TYPE: &str = "of type ";
 const CUT: &str = "its archive is cut short or damaged, copy it again";
 
 /// What a file holds.
@@ -48,24 +46,40 @@ pub(super) struct Contents {
 /// A tensor, and where its numbers lie.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
-    /// What its numbers are; where they are no floats, what they are instead.
-    pub kind: Result<DType, String>,
+    pub kind: Kind,
     pub shape: Vec<usize>,
-    place: Place,
+    /// Its storage; none where that is not in the file.
+    place: Option<Place>,
     /// The first of its numbers in the storage, and the steps from one to the next along each dimension.
     offset: u64,
     strides: Vec<usize>,
     negated: bool,
 }
 
-/// A storage.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Place {
-    /// From a byte of the file on, so many bytes.
-    Bytes(u64, u64),
-    /// An entry of the archive, and how many bytes of it.
-    Entry(usize, u64),
-    Absent,
+/// What a tensor is.
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Floats(DType),
+    /// Numbers of another type, by its name.
+    Numbers(String),
+    /// No plain tensor, but this.
+    Other(&'static str),
+}
+
+/// Where a storage lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    at: At,
+    /// How many bytes it has.
+    bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum At {
+    /// From this byte of the file on.
+    Byte(u64),
+    /// In this entry of the archive.
+    Entry(usize),
 }
 
 /// An open file.
@@ -80,47 +94,44 @@ impl Contents {
     /// Lists the tensors of a file, or says why it cannot.
     pub fn read(path: &Path) -> io::Result<Result<Self, String>> {
         let mut file = File::open(path)?;
-        let source = |big_endian| {
-            Ok::<_, io::Error>(Source {
-                file: Arc::new(File::open(path)?),
-                length: std::fs::metadata(path)?.len(),
-                big_endian,
-            })
-        };
+        let length = file.metadata()?.len();
         let mut start = Vec::new();
         (&mut file).take(262).read_to_end(&mut start)?;
         file.rewind()?;
+        let without_metadata = |tensors: Tensors| (tensors, HashMap::new());
+        let mut big_endian = false;
         // Safetensors begin with the length of a header in JSON.
         let header = start.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
         let header = header.filter(|&length| start.get(8) == Some(&b'{') && length <= MAX_HEADER);
-        let (contents, big_endian) = if header.is_some() {
-            (safetensors(file), false)
+        let contents = if header.is_some() {
+            safetensors(&file)
         } else if start.ends_with(b"ustar") {
             let reason = "this is a tar archive: unpack it and give the file in it that torch.save wrote; one that PyTorch \
                           before 0.1.10 wrote has to be saved again by a later version";
-            return Ok(Err(reason.into()));
+            Err(reason.into())
         } else if start.starts_with(b"PK") {
-            match archive(&file) {
-                Ok((tensors, big_endian)) => (Ok((tensors, HashMap::new())), big_endian),
-                Err(reason) => (Err(reason), false),
-            }
+            archive(&file).map(|(tensors, high_bytes_first)| {
+                big_endian = high_bytes_first;
+                without_metadata(tensors)
+            })
         } else if start[..start.len().min(32)]
             .windows(MAGIC.len())
             .any(|at| at == MAGIC)
         {
-            let length = source(false)?.length;
-            let tensors = old_format(&file, length);
-            (tensors.map(|tensors| (tensors, HashMap::new())), false)
+            old_format(&file, length).map(without_metadata)
         } else {
             let reason =
                 "this is no PyTorch or safetensors file: save the network's state_dict() with torch.save";
-            return Ok(Err(reason.into()));
+            Err(reason.into())
         };
-        let source = source(big_endian)?;
         Ok(contents.map(|(tensors, metadata)| Self {
             tensors,
             metadata,
-            source,
+            source: Source {
+                file: Arc::new(file),
+                length,
+                big_endian,
+            },
         }))
     }
 }
@@ -180,7 +191,8 @@ fn archive(file: &File) -> Result<(Tensors, bool), String> {
     let pickle = Pickle::read(&mut BufReader::new(entry))?;
     let tensors = listed(&pickle, |storage, bytes| {
         let at = archive.index_for_name(&format!("{folder}data/{}", storage.key));
-        at.map_or(Place::Absent, |at| Place::Entry(at, bytes))
+        let at = At::Entry(at?);
+        Some(Place { at, bytes })
     })?;
     Ok((tensors, big_endian))
 }
@@ -215,36 +227,47 @@ fn old_format(file: &File, length: u64) -> Result<Tensors, String> {
         let bytes = count.checked_mul(size);
         let end = bytes.and_then(|bytes| bytes.checked_add(at + 8));
         let end = end.filter(|&end| end <= length).ok_or_else(cut)?;
-        places.insert(key, Place::Bytes(at + 8, end - at - 8));
+        let (at_byte, bytes) = (at + 8, end - at - 8);
+        places.insert(
+            key,
+            Place {
+                at: At::Byte(at_byte),
+                bytes,
+            },
+        );
         at = input
             .seek(SeekFrom::Start(end))
             .map_err(|error| error.to_string())?;
     }
-    listed(&pickle, |storage, _| {
-        places.get(storage.key.as_str()).cloned().unwrap_or(Place::Absent)
-    })
+    listed(&pickle, |storage, _| places.get(storage.key.as_str()).copied())
 }
 
 /// The tensors of a pickle, by `place`, which gives where a storage of so many bytes lies.
-fn listed(pickle: &Pickle, place: impl Fn(&pickle::Storage, u64) -> Place) -> Result<Tensors, String> {
+fn listed(
+    pickle: &Pickle,
+    place: impl Fn(&pickle::Storage, u64) -> Option<Place>,
+) -> Result<Tensors, String> {
     let tensors = pickle.tensors()?.into_iter().map(|(name, tensor)| {
         let stored = match tensor {
             Ok(tensor) => {
                 let storage = &tensor.storage;
                 let bytes = size_of(&storage.kind).and_then(|size| storage.length.checked_mul(size));
                 Stored {
-                    kind: tensor.kind.clone().map_err(|kind| format!("{OF_TYPE}{kind}")),
+                    kind: match &tensor.kind {
+                        Ok(kind) => Kind::Floats(*kind),
+                        Err(kind) => Kind::Numbers(kind.clone()),
+                    },
                     shape: tensor.shape.clone(),
-                    place: bytes.map_or(Place::Absent, |bytes| place(storage, bytes)),
+                    place: bytes.and_then(|bytes| place(storage, bytes)),
                     offset: storage.from.saturating_add(tensor.offset),
                     strides: tensor.strides.clone(),
                     negated: tensor.negated,
                 }
             }
-            Err(reason) => Stored {
-                kind: Err(reason.into()),
+            Err(what) => Stored {
+                kind: Kind::Other(what),
                 shape: Vec::new(),
-                place: Place::Absent,
+                place: None,
                 offset: 0,
                 strides: Vec::new(),
                 negated: false,
@@ -256,7 +279,7 @@ fn listed(pickle: &Pickle, place: impl Fn(&pickle::Storage, u64) -> Place) -> Re
 }
 
 /// A safetensors file.
-fn safetensors(mut file: File) -> Result<(Tensors, HashMap<String, String>), String> {
+fn safetensors(mut file: &File) -> Result<(Tensors, HashMap<String, String>), String> {
     let damaged = |error: &dyn Display| format!("this is no safetensors file that can be read ({error})");
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|error| damaged(&error))?;
@@ -265,14 +288,17 @@ fn safetensors(mut file: File) -> Result<(Tensors, HashMap<String, String>), Str
         let (from, to) = info.data_offsets;
         let stored = Stored {
             kind: match info.dtype {
-                Dtype::F64 => Ok(DType::F64),
-                Dtype::F32 => Ok(DType::F32),
-                Dtype::F16 => Ok(DType::F16),
-                Dtype::BF16 => Ok(DType::BF16),
-                other => Err(format!("{OF_TYPE}{other}")),
+                Dtype::F64 => Kind::Floats(DType::F64),
+                Dtype::F32 => Kind::Floats(DType::F32),
+                Dtype::F16 => Kind::Floats(DType::F16),
+                Dtype::BF16 => Kind::Floats(DType::BF16),
+                other => Kind::Numbers(other.to_string()),
             },
             shape: info.shape.clone(),
-            place: Place::Bytes((header + 8 + from) as u64, (to - from) as u64),
+            place: Some(Place {
+                at: At::Byte((header + 8 + from) as u64),
+                bytes: (to - from) as u64,
+            }),
             offset: 0,
             strides: row_by_row(&info.shape),
             negated: false,
@@ -282,15 +308,35 @@ fn safetensors(mut file: File) -> Result<(Tensors, HashMap<String, String>), Str
     Ok((tensors.collect(), metadata.metadata().clone().unwrap_or_default()))
 }
 
+impl Kind {
+    /// Which floats its numbers are, if they are such.
+    pub fn floats(&self) -> Option<DType> {
+        match self {
+            Self::Floats(kind) => Some(*kind),
+            _ => None,
+        }
+    }
+}
+
+impl Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Floats(kind) => write!(f, "of type {kind:?}"),
+            Self::Numbers(kind) => write!(f, "of type {kind}"),
+            Self::Other(what) => f.write_str(what),
+        }
+    }
+}
+
 impl Stored {
     /// Whether it is one number that is no float, as counters of epochs and steps are.
     pub fn is_counter(&self) -> bool {
-        self.shape.is_empty() && matches!(&self.kind, Err(kind) if kind.starts_with(OF_TYPE))
+        self.shape.is_empty() && matches!(self.kind, Kind::Numbers(_))
     }
 
     /// What its numbers take, as it declares itself, in bytes.
     pub fn bytes(&self) -> u64 {
-        let size = self.kind.as_ref().map_or(0, |kind| kind.size() as u64);
+        let size = self.kind.floats().map_or(0, |kind| kind.size() as u64);
         let lengths = self.shape.iter();
         lengths.fold(size, |bytes, &length| bytes.saturating_mul(length as u64))
     }
@@ -324,7 +370,9 @@ impl<'a> Numbers<'a> {
     pub fn of<'t>(source: &'a Source, tensors: impl Iterator<Item = &'t Stored>) -> Self {
         let mut storages: HashMap<Place, (usize, Option<Vec<u8>>)> = HashMap::new();
         for tensor in tensors {
-            storages.entry(tensor.place.clone()).or_default().0 += 1;
+            if let Some(place) = tensor.place {
+                storages.entry(place).or_default().0 += 1;
+            }
         }
         Self {
             source,
@@ -336,20 +384,19 @@ impl<'a> Numbers<'a> {
 
     /// The numbers of a tensor, in the order of its shape.
     pub fn read(&mut self, tensor: &Stored) -> Result<TensorData, String> {
-        let kind = *tensor.kind.as_ref().map_err(String::clone)?;
-        let big_endian = self.source.big_endian;
-        let (uses, known) = self.storages.remove(&tensor.place).unwrap_or_default();
+        let kind = tensor.kind.floats().ok_or_else(|| tensor.kind.to_string())?;
+        let place = tensor.place.ok_or("its numbers are not in the file")?;
+        let (uses, known) = self.storages.remove(&place).unwrap_or_default();
         let storage = match known {
             Some(storage) => storage,
-            None => self.fetch(&tensor.place)?,
+            None => self.fetch(place)?,
         };
         let bytes = gathered(&storage, kind.size(), tensor);
         if uses > 1 {
-            self.storages
-                .insert(tensor.place.clone(), (uses - 1, Some(storage)));
+            self.storages.insert(place, (uses - 1, Some(storage)));
         }
         let mut bytes = bytes.ok_or("its shape goes beyond its numbers")?;
-        if big_endian {
+        if self.source.big_endian {
             bytes.chunks_exact_mut(kind.size()).for_each(<[u8]>::reverse);
         }
         let data = TensorData::try_from_bytes_vec(bytes, tensor.shape.clone(), kind);
@@ -361,11 +408,8 @@ impl<'a> Numbers<'a> {
         Ok(data)
     }
 
-    fn fetch(&mut self, place: &Place) -> Result<Vec<u8>, String> {
-        let count = match *place {
-            Place::Bytes(_, count) | Place::Entry(_, count) => count,
-            Place::Absent => return Err("its numbers are not in the file".into()),
-        };
+    fn fetch(&mut self, place: Place) -> Result<Vec<u8>, String> {
+        let Place { at, bytes: count } = place;
         self.left = self.left.checked_sub(count).ok_or_else(|| {
             format!(
                 "its storage of {count} bytes is one of too many for a file of {} bytes: save the network's state_dict() \
@@ -374,14 +418,14 @@ impl<'a> Numbers<'a> {
             )
         })?;
         let mut bytes = Vec::new();
-        match *place {
-            Place::Bytes(at, _) => {
+        match at {
+            At::Byte(at) => {
                 let mut file = &*self.source.file;
                 let read = file.seek(SeekFrom::Start(at));
                 let read = read.and_then(|_| file.take(count).read_to_end(&mut bytes));
                 read.map_err(|error| error.to_string())?;
             }
-            Place::Entry(at, _) => {
+            At::Entry(at) => {
                 let archive = match &mut self.archive {
                     Some(archive) => archive,
                     none => none.insert(
@@ -393,7 +437,6 @@ impl<'a> Numbers<'a> {
                 let read = entry.take(count.saturating_add(1)).read_to_end(&mut bytes);
                 read.map_err(|error| format!("{CUT} ({error})"))?;
             }
-            Place::Absent => {}
         }
         if bytes.len() as u64 != count {
             return Err("its storage is longer or shorter than it says".into());

@@ -504,8 +504,8 @@ impl<R: BufRead> Machine<R> {
                     self.recall(at)?;
                 }
                 b'c' => {
-                    let (module, name) = (self.line()?, self.line()?);
-                    self.global(&module, &name)?;
+                    let name = global(&self.line()?, &self.line()?);
+                    self.global(name)?;
                 }
                 0x93 => {
                     let names = self.popped(2)?;
@@ -514,12 +514,8 @@ impl<R: BufRead> Machine<R> {
                     else {
                         return Err(damaged());
                     };
-                    // A text that is used over and over is not copied if it is long.
-                    let (module, name) = match module.len() + name.len() < MAX_GLOBAL {
-                        true => (module.clone(), name.clone()),
-                        false => (" ".repeat(MAX_GLOBAL), String::new()),
-                    };
-                    self.global(&module, &name)?;
+                    let name = global(module, name);
+                    self.global(name)?;
                 }
                 // Registered numbers of classes.
                 0x82 => drop((self.number::<1>()?, self.object()?)),
@@ -641,11 +637,10 @@ impl<R: BufRead> Machine<R> {
         Ok(())
     }
 
-    fn global(&mut self, module: &str, name: &str) -> Result<(), Reason> {
-        if module.len() + name.len() >= MAX_GLOBAL {
+    fn global(&mut self, name: Option<String>) -> Result<(), Reason> {
+        let Some(name) = name else {
             return self.object();
-        }
-        let name = format!("{module}.{name}");
+        };
         match self.globals.get(&name) {
             Some(&known) => self.stack.push(known),
             None if self.globals.len() >= MAX_TENSORS => {
@@ -975,6 +970,12 @@ enum Called {
     /// One of the values that are there.
     Known(Id),
     New(Value),
+}
+
+/// The name of a function or class, unless it is longer than any that is known here: long texts, which a pickle may look up
+/// over and over, are not copied.
+fn global(module: &str, name: &str) -> Option<String> {
+    (module.len() + name.len() < MAX_GLOBAL).then(|| format!("{module}.{name}"))
 }
 
 /// Texts of Python 2 need not be UTF-8. What is not is shown as such.

@@ -413,12 +413,17 @@ fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>, splits: &S
     });
     match differs {
         None => Ok(()),
-        Some((what, saved, asked)) => Err(Error::Checkpoint {
-            path: dir.path().join("config.json"),
-            reason: format!(
-                "the checkpoint is of another run: its {what} is {saved}, asked for is {asked}; resume with the \
-                 flags it was started with, or train without `--resume`"
-            ),
-        }),
+        Some((what, saved, asked)) => Err(another_run(dir, &what, &saved, &asked)),
+    }
+}
+
+/// What is resumed is another run, as its `what` tells: `saved`, where `asked` is asked for.
+pub(crate) fn another_run(dir: &RunDir, what: &str, saved: &str, asked: &str) -> Error {
+    Error::Checkpoint {
+        path: dir.path().join("config.json"),
+        reason: format!(
+            "the checkpoint is of another run: its {what} is {saved}, asked for is {asked}; resume with the flags it was \
+             started with, or train without `--resume`"
+        ),
     }
 }

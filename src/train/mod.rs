@@ -25,6 +25,7 @@ mod signals;
 pub use adam::Adam;
 pub use epoch::EpochMetrics;
 pub use evaluate::{Evaluation, evaluate, evaluate_with};
+pub(crate) use fit::another_run;
 pub use fit::{Fit, FitOptions, fit, initial};
 pub use recipe::{OptimizerKind, Recipe, Schedule};
 pub use rounds::{Round, Rounds, RoundsConfig, StopReason, WidthChoice, next_widths, rounds};
