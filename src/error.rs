@@ -18,7 +18,14 @@ macro_rules! debug_as_sentence {
         }
     )+};
 }
-debug_as_sentence!(Error, MappingError, CrossbarError, PlanError, PlotError);
+debug_as_sentence!(
+    Error,
+    crate::graph::GraphError,
+    MappingError,
+    CrossbarError,
+    PlanError,
+    PlotError
+);
 #[cfg(feature = "onnx")]
 debug_as_sentence!(crate::onnx::OnnxError);
 #[cfg(feature = "packed")]
@@ -45,6 +52,9 @@ pub enum Error {
     /// A saved plan that cannot be used.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// Nodes that make no graph, or a network of which none can be made.
+    #[error(transparent)]
+    Network(#[from] crate::graph::GraphError),
     /// A picture that cannot be drawn.
     #[error(transparent)]
     Plot(#[from] PlotError),

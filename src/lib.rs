@@ -12,6 +12,7 @@ pub mod crossbar;
 mod error;
 mod files;
 pub mod formats;
+pub mod graph;
 pub mod guide;
 pub mod mapping;
 #[cfg(feature = "onnx")]

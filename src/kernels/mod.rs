@@ -32,7 +32,8 @@ mod shape;
 mod tile;
 mod weight;
 
-use burn::backend::{Dispatch, DispatchTensorKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Dispatch, DispatchTensorKind, Flex};
 use burn::nn::BatchNorm;
 use burn::tensor::{DType, Distribution, Int, Tensor};
 
@@ -114,6 +115,11 @@ pub(crate) fn quantize_weight<const D: usize>(
 ) -> Tensor<D> {
     let levels = WeightLevels { levels, smallest };
     Tensor::from_dispatch(Dispatch::kernel_quantize_weight(weight.into_dispatch(), levels))
+}
+
+/// As [`quantize_weight`], of the tensor of the `flex` device itself.
+pub(crate) fn quantized(weight: FloatTensor<Flex>, levels: Option<u32>, smallest: f32) -> FloatTensor<Flex> {
+    Flex::kernel_quantize_weight(weight, WeightLevels { levels, smallest })
 }
 
 /// A 2x2 max-pool where wanted, then an activation.

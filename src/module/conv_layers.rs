@@ -106,7 +106,7 @@ pub(crate) fn traced_layers(trace: &Trace) -> Vec<(Option<usize>, ConvLayer)> {
 fn left_out(trace: &Trace) -> Vec<(String, String)> {
     // What is computed of parameters and constants alone: weights, which an input does not change.
     let parameters = trace.parameters.iter().map(|parameter| parameter.id);
-    let mut weights: HashSet<TensorId> = parameters.chain(trace.constants.keys().copied()).collect();
+    let mut weights: HashSet<TensorId> = parameters.chain(trace.constants().map(|(id, _)| id)).collect();
     let mut found = Vec::new();
     for (n, operation) in trace.operations.iter().enumerate() {
         let is_weight = |id: TensorId| weights.contains(&id);

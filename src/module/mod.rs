@@ -7,11 +7,14 @@
 mod channels;
 mod conv_layers;
 mod parameters;
+pub(crate) mod recorded;
 mod trace;
+mod values;
 
 pub(crate) use channels::ties;
 pub use channels::{ChannelGroup, ChannelSlice};
 pub(crate) use conv_layers::traced_layers;
 pub use conv_layers::{ModuleLayers, conv_layers};
 pub use parameters::Parameters;
-pub(crate) use trace::{Convolution, REPARAMETERIZATION, Trace};
+pub(crate) use trace::{Convolution, REPARAMETERIZATION, Trace, operation_name};
+pub use values::Values;

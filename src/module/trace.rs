@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-use burn::backend::Capture;
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use burn_ir::{ModuleOperationIr, OperationIr, TensorId, TensorIr};
 
+use super::recorded::{self, Ours};
+use super::values::{Values, id, sealed::Sealed};
 use crate::Error;
 use crate::panics::attempt;
 
@@ -23,9 +24,12 @@ pub(crate) struct Trace {
     pub operations: Vec<OperationIr>,
     /// In the order of the module's fields.
     pub parameters: Vec<Parameter>,
-    pub output: TensorId,
-    /// The bytes of tensors that `forward` made of numbers.
-    pub constants: BTreeMap<TensorId, Vec<u8>>,
+    pub inputs: Vec<TensorId>,
+    pub outputs: Vec<TensorId>,
+    /// The numbers of the parameters, and of tensors that `forward` made of numbers.
+    pub values: BTreeMap<TensorId, TensorData>,
+    /// How operations of this crate, by what they result in, are computed.
+    pub ours: HashMap<TensorId, Ours>,
     /// Where each parameter stands in the list.
     numbers: HashMap<TensorId, usize>,
     /// What a tensor was computed from, the largest operand: behind a quantised weight, the latent one.
@@ -43,42 +47,48 @@ pub(crate) struct Parameter {
 
 impl Trace {
     /// Records what `forward` does with `module` and an input of this shape, without computing it.
-    pub fn record<M: Module, const D: usize, const E: usize>(
+    pub fn record<M: Module, I: Values, O: Values>(
         module: &M,
-        input: [usize; D],
-        forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
+        input: I::Shapes,
+        forward: impl Fn(&M, I) -> O,
     ) -> Result<Self, Error> {
         let refuse = |reason: String| Error::Graph { reason };
-        let numbers = input.iter().try_fold(1usize, |all, &size| all.checked_mul(size));
-        match numbers {
-            Some(0) => {
-                return Err(refuse(format!(
-                    "an input of {input:?} holds nothing: expected sizes of 1 and more"
-                )));
-            }
-            Some(numbers) if numbers <= MOST_NUMBERS => {}
-            _ => {
-                return Err(refuse(format!(
-                    "an input of {input:?} is larger than any network's: give a smaller one"
-                )));
+        let mut sizes = Vec::new();
+        I::sizes(&input, &mut sizes);
+        for input in &sizes {
+            let numbers = input.iter().try_fold(1usize, |all, &size| all.checked_mul(size));
+            match numbers {
+                Some(0) => {
+                    return Err(refuse(format!(
+                        "an input of {input:?} holds nothing: expected sizes of 1 and more"
+                    )));
+                }
+                Some(numbers) if numbers <= MOST_NUMBERS => {}
+                _ => {
+                    return Err(refuse(format!(
+                        "an input of {input:?} is larger than any network's: give a smaller one"
+                    )));
+                }
             }
         }
-        let size = input;
+        let size = input.clone();
         // Draws lazy parameters too, on the device they are meant for.
         let module = module.valid();
         let device = Device::capture();
-        let x = Tensor::<D>::zeros(input, &Device::default());
+        let x = I::zeros(&input, &Sealed(Device::default()));
         let mut found = None;
         let captured = attempt(|| {
             device.capture_scope(|scope| {
                 let module = module.to_device(&device);
                 let mut list = List::default();
                 module.visit(&mut list);
-                let x = x.to_device(&device);
-                let (input, y) = (id(x.clone()), forward(&module, x));
-                let output = id(y.clone());
-                let complete = scope.complete([input], [output]);
-                found = Some((list.parameters, input, output));
+                let x = x.on(&device);
+                let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+                x.ids(&mut inputs);
+                let y = recorded::under_names(|| forward(&module, x));
+                y.ids(&mut outputs);
+                let complete = scope.complete(inputs.clone(), outputs.clone());
+                found = Some((list.parameters, inputs, outputs));
                 complete
             })
         });
@@ -91,14 +101,20 @@ impl Trace {
         let captured = captured
             .map_err(|reason| not_recorded(&reason.trim_end_matches(['.', ' '])))?
             .map_err(|error| not_recorded(&error))?;
-        let (parameters, input, output) = found.expect("the scope was completed");
-        let of_module: HashSet<TensorId> = parameters.iter().map(|it| it.id).chain([input]).collect();
-        let constants = captured.values.into_iter();
-        let constants = constants.filter(|(id, _)| !of_module.contains(id));
-        let constants = constants
-            .map(|(id, data)| (id, data.as_bytes().to_vec()))
-            .collect();
-        let operations = captured.graph.operations;
+        let (parameters, inputs, _) = found.expect("the scope was completed");
+        // A parameter or an output may have become another name of a tensor.
+        let outputs = captured.graph.outputs;
+        let mut values = captured.values;
+        values.retain(|id, _| !inputs.contains(id));
+        let mut ours = HashMap::new();
+        let operations = captured.graph.operations.into_iter().map(|operation| {
+            let (operation, how) = recorded::as_burn(operation);
+            if let (Some(how), Some(out)) = (how, operation.outputs().next()) {
+                ours.insert(out.id, how);
+            }
+            operation
+        });
+        let operations: Vec<OperationIr> = operations.collect();
         let mut origins = HashMap::new();
         let beside: HashSet<TensorId> = (parameters.iter().filter(|it| it.beside))
             .map(|it| it.id)
@@ -118,10 +134,18 @@ impl Trace {
             operations,
             numbers: numbers.map(|(n, parameter)| (parameter.id, n)).collect(),
             parameters,
-            constants,
-            output,
+            inputs,
+            outputs,
+            values,
+            ours,
             origins,
         })
+    }
+
+    /// The tensors that `forward` made of numbers, and their bytes.
+    pub fn constants(&self) -> impl Iterator<Item = (TensorId, &[u8])> {
+        let made = self.values.iter().filter(|(id, _)| !self.numbers.contains_key(id));
+        made.map(|(&id, data)| (id, data.as_bytes()))
     }
 
     /// The parameter that a tensor is.
@@ -134,11 +158,6 @@ impl Trace {
         let origin = self.origins.get(&id).unwrap_or(&id);
         self.numbers.get(origin).copied()
     }
-}
-
-fn id<const D: usize>(tensor: Tensor<D>) -> TensorId {
-    let tensor = tensor.try_into_primitive::<Capture>();
-    tensor.expect("it is on the device that records").id()
 }
 
 #[derive(Default)]
@@ -220,4 +239,16 @@ impl<'a> Convolution<'a> {
             _ => None,
         }
     }
+}
+
+/// `Module(Attention(..` as "Attention".
+pub(crate) fn operation_name(operation: &OperationIr) -> String {
+    let debug = format!("{operation:?}");
+    let mut words = debug
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty());
+    let first = words.next().unwrap_or(&debug);
+    // `NumericFloat(F32, Sort(..`: the second word may be a type.
+    let name = words.find(|word| word.chars().any(char::is_lowercase));
+    name.unwrap_or(first).to_owned()
 }

@@ -8,8 +8,8 @@ use burn_ir::{
     TensorId, TensorIr, TensorStatus,
 };
 
-use super::labels::{Labels, operation_name};
-use crate::module::{Convolution, Trace};
+use super::labels::Labels;
+use crate::module::{Convolution, Trace, operation_name};
 
 /// What a smaller module does otherwise than `before`, if anything, on the channels that are left. Numbers that it computes
 /// with may be others where they are `its_own`.
@@ -94,9 +94,9 @@ impl Numbers {
 
     /// The tensors that were made of numbers and are read.
     fn constants<'a>(&self, trace: &'a Trace) -> BTreeMap<u64, &'a [u8]> {
-        let constants = trace.constants.iter();
+        let constants = trace.constants();
         constants
-            .filter_map(|(id, bytes)| Some((*self.0.get(id)?, &bytes[..])))
+            .filter_map(|(id, bytes)| Some((*self.0.get(&id)?, bytes)))
             .collect()
     }
 

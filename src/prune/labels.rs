@@ -12,7 +12,8 @@ use burn_ir::{
 };
 
 use crate::Error;
-use crate::module::{Convolution, Trace};
+use crate::module::recorded::QUANTIZE_WEIGHT;
+use crate::module::{Convolution, Trace, operation_name};
 
 /// The labels along a dimension; none along one of which nothing can be cut, such as those of pictures.
 type Along = Option<Vec<usize>>;
@@ -65,7 +66,7 @@ impl Labels {
         for operation in &trace.operations {
             labels.operation(operation)?;
         }
-        let output = labels.of_id(trace.output).to_vec();
+        let output = labels.of_id(trace.outputs[0]).to_vec();
         for along in output.iter().flatten() {
             labels.fix(along, "the output");
         }
@@ -623,6 +624,9 @@ impl Labels {
                 _ => self.unknown(operation)?,
             },
             OperationIr::Init(_) | OperationIr::Drop(_) => {}
+            OperationIr::Custom(op) if op.id == QUANTIZE_WEIGHT => {
+                self.elementwise(&[&op.inputs[0]], &op.outputs[0]);
+            }
             _ => self.unknown(operation)?,
         }
         Ok(())
@@ -817,18 +821,6 @@ impl Labels {
         }
         self.set(out, along);
     }
-}
-
-/// `Module(Attention(..` as "Attention".
-pub(super) fn operation_name(operation: &OperationIr) -> String {
-    let debug = format!("{operation:?}");
-    let mut words = debug
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .filter(|word| !word.is_empty());
-    let first = words.next().unwrap_or(&debug);
-    // `NumericFloat(F32, Sort(..`: the second word may be a type.
-    let name = words.find(|word| word.chars().any(char::is_lowercase));
-    name.unwrap_or(first).to_owned()
 }
 
 fn sizes(tensor: &TensorIr) -> Vec<usize> {

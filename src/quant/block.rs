@@ -4,6 +4,8 @@ use burn::nn::{BatchNorm, Dropout};
 use burn::tensor::Tensor;
 
 use super::{Activation, QuantConv2d, composed_block};
+#[cfg(feature = "flex")]
+use crate::module::recorded;
 
 /// What follows a convolution: a batch norm, a 2x2 max-pool where `pool` says so, and an activation.
 ///
@@ -38,6 +40,10 @@ pub fn norm_pool_act(x: Tensor<4>, norm: Option<&BatchNorm>, pool: bool, act: &A
             // Batch norm with fixed statistics, but in a graph.
             Some(_) => {}
         }
+    }
+    #[cfg(feature = "flex")]
+    if let Some(recorded) = norm.and_then(|norm| recorded::batch_norm(&x, norm)) {
+        return composed_block::norm_pool_act(recorded, None, pool, act);
     }
     composed_block::norm_pool_act(x, norm, pool, act)
 }

@@ -30,7 +30,7 @@ pub fn quantize<const D: usize>(x: Tensor<D>, bits: Bits) -> Tensor<D> {
 
 /// The smallest `max|tanh W|` that a weight tensor is scaled by. Below it the tensor counts as all zero: dividing by
 /// it, or by its square in the backward pass, stays finite in f32.
-pub(super) const SMALLEST_PEAK: f64 = 1e-15;
+pub(crate) const SMALLEST_PEAK: f64 = 1e-15;
 
 /// As [`quantize_weight`](super::quantize_weight).
 pub fn quantize_weight<const D: usize>(weight: Tensor<D>, bits: Bits) -> Tensor<D> {

@@ -9,6 +9,8 @@ use super::FakeQuantized;
 #[cfg(feature = "flex")]
 use super::composed::SMALLEST_PEAK;
 use super::{Bits, WeightQuantizer, composed_block};
+#[cfg(feature = "flex")]
+use crate::module::recorded;
 
 /// Configuration of a [`QuantConv2d`].
 #[derive(Config, Debug)]
@@ -96,20 +98,26 @@ impl QuantConv2d {
             (self.quantizer, self.input_bits, &self.bias)
             && let (Some(weight), Some(input_levels)) = (weight_bits.levels(), input_bits.levels())
             && self.weight.reparameterization::<FakeQuantized>().is_none()
-            && crate::kernels::apply_to(&input)
         {
-            let levels = crate::kernels::Levels {
-                weight,
-                input: input_levels,
-            };
-            return crate::kernels::quant_conv2d(
-                input,
-                self.weight.val(),
-                self.stride,
-                self.padding,
-                levels,
-                SMALLEST_PEAK as f32,
-            );
+            if crate::kernels::apply_to(&input) {
+                let levels = crate::kernels::Levels {
+                    weight,
+                    input: input_levels,
+                };
+                return crate::kernels::quant_conv2d(
+                    input,
+                    self.weight.val(),
+                    self.stride,
+                    self.padding,
+                    levels,
+                    SMALLEST_PEAK as f32,
+                );
+            }
+            let levels = Some([weight, input_levels]);
+            let (stride, padding) = (self.stride, self.padding);
+            if let Some(recorded) = recorded::conv2d(&input, &self.quantized_weight(), None, stride, padding, levels) {
+                return recorded;
+            }
         }
         conv2d(
             input,
@@ -146,6 +154,10 @@ pub fn conv2d(
     #[cfg(feature = "flex")]
     if crate::kernels::apply_to(&x) {
         return crate::kernels::conv2d(x, weight, bias, stride, padding);
+    }
+    #[cfg(feature = "flex")]
+    if let Some(recorded) = recorded::conv2d(&x, &weight, bias.as_ref(), stride, padding, None) {
+        return recorded;
     }
     composed_block::conv2d(x, weight, bias, stride, padding)
 }

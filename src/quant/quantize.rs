@@ -22,6 +22,10 @@ pub fn quantize_weight<const D: usize>(weight: Tensor<D>, bits: Bits) -> Tensor<
     if crate::kernels::apply_to(&weight) {
         return crate::kernels::quantize_weight(weight, bits.levels(), composed::SMALLEST_PEAK as f32);
     }
+    #[cfg(feature = "flex")]
+    if let Some(recorded) = crate::module::recorded::quantize_weight(&weight, bits.levels()) {
+        return recorded;
+    }
     composed::quantize_weight(weight, bits)
 }
 

@@ -1,0 +1,471 @@
+//! What a graph consists of: nodes, what each computes, and the numbers that they hold.
+
+use std::sync::Arc;
+
+use crate::mapping::Padding;
+
+/// A node's place in [`Graph::nodes`](super::Graph::nodes). What a node computes is named by it, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub(super) usize);
+
+impl NodeId {
+    /// The place, from 0 up.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// Numbers that a network holds: weights, or what is computed of weights alone.
+///
+/// Clones share the numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Constant {
+    pub(super) name: Option<Arc<str>>,
+    pub(super) shape: Vec<usize>,
+    pub(super) values: Arc<[f32]>,
+}
+
+impl Constant {
+    /// Numbers in rows of this shape, the last dimension side by side. [`Graph::new`](super::Graph::new) checks that they are as
+    /// many as the shape holds, and finite.
+    #[must_use]
+    pub fn new(shape: impl Into<Vec<usize>>, values: impl Into<Arc<[f32]>>) -> Self {
+        Self {
+            name: None,
+            shape: shape.into(),
+            values: values.into(),
+        }
+    }
+
+    /// One number for all.
+    #[must_use]
+    pub fn scalar(value: f32) -> Self {
+        Self::new([], [value])
+    }
+
+    /// The same numbers, called by the path of the parameter that they are or were computed from.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The path of the parameter that it is or was computed from, where there is one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The sizes of its dimensions.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Its numbers, the last dimension side by side.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Its one number, where it holds one alone.
+    #[must_use]
+    pub fn as_scalar(&self) -> Option<f32> {
+        match *self.values {
+            [value] => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// A node before it is checked: its name, what it computes, and the names of the nodes whose results it reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeSpec {
+    pub(super) name: String,
+    pub(super) op: Op,
+    pub(super) inputs: Vec<String>,
+}
+
+impl NodeSpec {
+    /// A node of this name that reads what `inputs` compute, in this order.
+    pub fn new<I: Into<String>>(
+        name: impl Into<String>,
+        op: impl Into<Op>,
+        inputs: impl IntoIterator<Item = I>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            op: op.into(),
+            inputs: inputs.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    /// A network's input of this shape, without the batch: `[channels, height, width]` for pictures.
+    pub fn input(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
+        Self::new(name, Op::Input { shape: shape.into() }, [""; 0])
+    }
+}
+
+/// A node of a [`Graph`](super::Graph).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub(super) name: String,
+    pub(super) op: Op,
+    pub(super) inputs: Vec<NodeId>,
+    pub(super) shape: Vec<usize>,
+}
+
+impl Node {
+    /// Its name, which no other node of the graph has: of a layer with weights the path of the layer, as `stage1.0.conv1`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it computes.
+    #[must_use]
+    pub fn op(&self) -> &Op {
+        &self.op
+    }
+
+    /// The nodes whose results it reads.
+    #[must_use]
+    pub fn inputs(&self) -> &[NodeId] {
+        &self.inputs
+    }
+
+    /// The shape of its result, without the batch: `[channels, height, width]` for feature maps.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+}
+
+/// What a node computes of one picture's values. Shapes are without the batch, and dimension 0 is the channels.
+///
+/// All numbers are 32-bit floats, and every operation rounds its result to one. Several operations in one node are computed
+/// one after the other, in the order that is written here.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Op {
+    /// What the network is given.
+    Input {
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// Numbers that no input changes, the same for every picture.
+    Constant(Constant),
+    /// A 2-D convolution.
+    Conv(Conv),
+    /// A transposed 2-D convolution.
+    ConvTranspose(ConvTranspose),
+    /// A product with a matrix of weights, over the last dimension.
+    Linear(Linear),
+    /// An operation with constants on every number.
+    Affine(Affine),
+    /// A function of every number.
+    Function(Function),
+    /// The largest number of each window; places outside the feature map do not count.
+    MaxPool(Pool),
+    /// The mean of each window.
+    AvgPool {
+        /// The windows.
+        pool: Pool,
+        /// Whether places outside the feature map count as zeros; otherwise they do not count.
+        count_padding: bool,
+    },
+    /// The means of windows that share a feature map among `output` places as evenly as can be.
+    AdaptiveAvgPool {
+        /// Height and width of the result.
+        output: [usize; 2],
+    },
+    /// One number of all along these dimensions, which become 1 long.
+    Reduce {
+        /// Which number.
+        kind: Reduction,
+        /// The dimensions, in the order in which they are reduced.
+        axes: Vec<usize>,
+    },
+    /// Two values, number by number. Dimensions of size 1 are repeated.
+    Binary(Binary),
+    /// Values side by side along a dimension.
+    Concat {
+        /// The dimension.
+        axis: usize,
+    },
+    /// Part of a dimension. A split is several of them.
+    Slice {
+        /// The dimension.
+        axis: usize,
+        /// The first place.
+        start: usize,
+        /// The place behind the last.
+        end: usize,
+        /// From one place to the next.
+        step: usize,
+    },
+    /// The same numbers in rows of another shape.
+    Reshape {
+        /// The shape.
+        shape: Vec<usize>,
+    },
+    /// Dimensions in another order.
+    Permute {
+        /// For each dimension of the result, that of the input.
+        axes: Vec<usize>,
+    },
+    /// A value repeated along dimensions of size 1.
+    Expand {
+        /// The shape of the result.
+        shape: Vec<usize>,
+    },
+    /// More places around a value.
+    Pad {
+        /// For each dimension, places before and behind.
+        sides: Vec<[usize; 2]>,
+        /// What they hold.
+        value: f32,
+    },
+    /// Feature maps whose every place is repeated.
+    Upsample {
+        /// How often, down and across.
+        factor: [usize; 2],
+    },
+    /// `exp(x) / sum(exp(x))` along a dimension.
+    Softmax {
+        /// The dimension.
+        axis: usize,
+        /// Whether the logarithm of it is the result.
+        log: bool,
+    },
+}
+
+/// A 2-D convolution of `[channels, height, width]`, zero-padded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv {
+    /// `[output channels, input channels of a group, kernel height, kernel width]`.
+    pub weight: Constant,
+    /// `[output channels]`.
+    pub bias: Option<Constant>,
+    /// Down and across.
+    pub stride: [usize; 2],
+    /// Zeros on the four sides.
+    pub padding: Padding,
+    /// From one kernel element to the next, down and across.
+    pub dilation: [usize; 2],
+    /// Groups that the channels are split into.
+    pub groups: usize,
+    /// Whose kernels compute it in training.
+    pub kernel: ConvKernel,
+}
+
+impl Conv {
+    /// A convolution of stride 1, without bias, padding and groups.
+    #[must_use]
+    pub fn new(weight: Constant) -> Self {
+        Self {
+            weight,
+            bias: None,
+            stride: [1; 2],
+            padding: Padding::default(),
+            dilation: [1; 2],
+            groups: 1,
+            kernel: ConvKernel::Burn,
+        }
+    }
+}
+
+/// In which order a convolution sums its products, as the module that the graph was recorded of does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConvKernel {
+    /// As Burn's operation.
+    #[default]
+    Burn,
+    /// As [`quant::conv2d`](crate::quant::conv2d).
+    Crate,
+    /// As integers where weights and inputs are codes, as [`QuantConv2d`](crate::quant::QuantConv2d) does on `flex`.
+    Codes {
+        /// The largest code of a weight.
+        weight_levels: u32,
+        /// The largest code of an input.
+        input_levels: u32,
+    },
+}
+
+/// A transposed 2-D convolution of `[channels, height, width]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConvTranspose {
+    /// `[input channels, output channels of a group, kernel height, kernel width]`.
+    pub weight: Constant,
+    /// `[output channels]`.
+    pub bias: Option<Constant>,
+    /// Down and across.
+    pub stride: [usize; 2],
+    /// Rows and columns cut off the result, on either side.
+    pub padding: [usize; 2],
+    /// Rows and columns added to the result, below and to the right.
+    pub output_padding: [usize; 2],
+    /// From one kernel element to the next, down and across.
+    pub dilation: [usize; 2],
+    /// Groups that the channels are split into.
+    pub groups: usize,
+}
+
+/// `x * weight + bias`, over the last dimension.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear {
+    /// `[inputs, outputs]`.
+    pub weight: Constant,
+    /// `[outputs]`.
+    pub bias: Option<Constant>,
+}
+
+/// `((x - minus) / divisor) * factor + plus`, computed in this order; parts that are not there are left out.
+///
+/// Each part has as many dimensions as `x`, of the same size or of size 1, or holds one number for all. Batch norm in evaluation
+/// is such a node.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Affine {
+    /// What is taken off.
+    pub minus: Option<Constant>,
+    /// What the difference is divided by.
+    pub divisor: Option<Constant>,
+    /// What the quotient is multiplied by.
+    pub factor: Option<Constant>,
+    /// What is added.
+    pub plus: Option<Constant>,
+}
+
+impl Affine {
+    /// The parts that are there, in the order in which they are computed.
+    pub fn parts(&self) -> impl Iterator<Item = &Constant> {
+        let parts = [&self.minus, &self.divisor, &self.factor, &self.plus];
+        parts.into_iter().flatten()
+    }
+}
+
+/// A function of every number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Function {
+    /// `max(x, 0)`.
+    Relu,
+    /// `x` above zero, `slope * x` below.
+    LeakyRelu {
+        /// The slope below zero.
+        slope: f32,
+    },
+    /// The nearest number from `min` to `max`. ReLU6 is from 0 to 6. Either end may be infinite.
+    Clamp {
+        /// The least result.
+        min: f32,
+        /// The largest result.
+        max: f32,
+    },
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `clamp(alpha * x + beta, 0, 1)`.
+    HardSigmoid {
+        /// The slope.
+        alpha: f32,
+        /// The value at zero.
+        beta: f32,
+    },
+    /// `x * hard-sigmoid(x)`.
+    HardSwish {
+        /// The slope of the hard sigmoid.
+        alpha: f32,
+        /// The value of the hard sigmoid at zero.
+        beta: f32,
+    },
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// `x * P(X <= x)`, `X` normally distributed.
+    Gelu,
+    /// The nearest whole number, of two the even one.
+    Round,
+    /// The largest whole number that is not above `x`.
+    Floor,
+    /// -1, 0 or 1.
+    Sign,
+    /// The magnitude.
+    Abs,
+    /// `-x`.
+    Neg,
+    /// `e^x`.
+    Exp,
+    /// The square root.
+    Sqrt,
+    /// `1 / x`.
+    Recip,
+}
+
+/// Windows of a pool over `[channels, height, width]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Height and width.
+    pub kernel: [usize; 2],
+    /// Down and across.
+    pub stride: [usize; 2],
+    /// Places outside the feature map on either side, above and below, left and right.
+    pub padding: [usize; 2],
+    /// From one place of a window to the next; 1 for means.
+    pub dilation: [usize; 2],
+    /// Whether windows that end outside the padded feature map count, too.
+    pub ceil: bool,
+}
+
+impl Pool {
+    /// Square windows side by side, without padding.
+    #[must_use]
+    pub fn square(size: usize) -> Self {
+        Self {
+            kernel: [size; 2],
+            stride: [size; 2],
+            padding: [0; 2],
+            dilation: [1; 2],
+            ceil: false,
+        }
+    }
+}
+
+/// One number of many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reduction {
+    /// The mean.
+    Mean,
+    /// The sum.
+    Sum,
+    /// The largest.
+    Max,
+}
+
+/// An operation on two values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Binary {
+    /// `a + b`.
+    Add,
+    /// `a - b`.
+    Sub,
+    /// `a * b`.
+    Mul,
+    /// `a / b`.
+    Div,
+}
+
+macro_rules! into_op {
+    ($($kind:ident)*) => {
+        $(impl From<$kind> for Op {
+            fn from(op: $kind) -> Self {
+                Self::$kind(op)
+            }
+        })*
+    };
+}
+into_op!(Constant Conv ConvTranspose Linear Affine Function Binary);
