@@ -361,6 +361,8 @@ fn of(node: &Node, inputs: &[&Known]) -> Known {
                 Binary::Add => a + b,
                 Binary::Sub => a - b,
                 Binary::Mul => a * b,
+                Binary::Max => a.max(b),
+                Binary::Min => a.min(b),
                 Binary::Div => f32::NAN,
             });
             between(ends.0, ends.1)

@@ -457,6 +457,10 @@ pub enum Binary {
     Mul,
     /// `a / b`.
     Div,
+    /// The larger one.
+    Max,
+    /// The smaller one.
+    Min,
 }
 
 macro_rules! into_op {

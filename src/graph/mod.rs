@@ -34,11 +34,15 @@ mod codes;
 #[cfg(feature = "train")]
 mod front;
 mod ir;
+#[cfg(feature = "train")]
+mod run;
 mod shape;
 mod text;
 
 pub use check::GraphError;
 pub use codes::{Codes, WeightCodes};
+#[cfg(feature = "train")]
+pub use run::Executor;
 pub use ir::{
     Affine, Binary, Constant, Conv, ConvKernel, ConvTranspose, Function, Linear, Node, NodeId, NodeSpec, Op,
     Pool, Reduction,

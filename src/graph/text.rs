@@ -130,6 +130,8 @@ fn operation(node: &Node) -> String {
             Binary::Sub => "subtract",
             Binary::Mul => "multiply",
             Binary::Div => "divide",
+            Binary::Max => "the larger",
+            Binary::Min => "the smaller",
         }
         .into(),
         Op::Concat { axis } => format!("concatenate along {axis}"),

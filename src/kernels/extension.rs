@@ -116,6 +116,14 @@ pub(crate) trait ConstantOps: Backend {
         pool_act: PoolAct,
     ) -> FloatTensor<Self>;
 
+    /// A convolution of codes, with weights that are quantised already.
+    fn kernel_codes_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        steps: ConvSteps,
+        levels: Levels,
+    ) -> FloatTensor<Self>;
+
     /// Parameter, mean and mean square after a step of Adam.
     fn kernel_adam(
         parameter: FloatTensor<Self>,
@@ -127,6 +135,13 @@ pub(crate) trait ConstantOps: Backend {
 }
 
 impl ConstantOps for Flex {
+    fn kernel_codes_conv2d(x: FlexTensor, weight: FlexTensor, steps: ConvSteps, levels: Levels) -> FlexTensor {
+        let weight = weight.to_contiguous();
+        // The largest weight is the scale itself.
+        let scale = numbers(&weight).iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        codes_conv2d(x, &weight, scale, steps, levels)
+    }
+
     fn kernel_fixed_norm_pool_act(
         x: FlexTensor,
         gamma: FlexTensor,
@@ -552,19 +567,19 @@ fn quant_conv2d(x: FlexTensor, weight: &FlexTensor, steps: QuantSteps) -> (FlexT
             smallest,
         },
     );
+    let output = codes_conv2d(x, &quantized.weight, quantized.scale.mean, steps, levels);
+    (output, quantized)
+}
+
+/// A convolution with quantised weights, multiples of `scale` divided by their levels. `weight` is contiguous.
+fn codes_conv2d(x: FlexTensor, weight: &FlexTensor, scale: f32, steps: ConvSteps, levels: Levels) -> FlexTensor {
     let shape = conv_shape(&x, weight, steps);
     let x = usable(x);
     let size = shape.output();
     let mut out = Buffer::unwritten(shape.batch * size[0] * size[1] * shape.channels[1]);
-    conv::forward_quantized(
-        &shape,
-        pictures(&x),
-        numbers(&quantized.weight),
-        quantized.scale.mean / levels.weight as f32,
-        levels,
-        &mut out,
-    );
-    (maps(out, shape.batch, shape.channels[1], size), quantized)
+    let unit = scale / levels.weight as f32;
+    conv::forward_quantized(&shape, pictures(&x), numbers(weight), unit, levels, &mut out);
+    maps(out, shape.batch, shape.channels[1], size)
 }
 
 /// `dy` is usable, `weight` contiguous.

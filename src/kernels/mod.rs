@@ -93,6 +93,19 @@ pub(crate) fn quant_conv2d(
     ))
 }
 
+/// As [`quant_conv2d`], with weights that are quantised already. No gradient goes through.
+pub(crate) fn codes_conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    stride: [usize; 2],
+    padding: [usize; 2],
+    levels: Levels,
+) -> Tensor<4> {
+    let steps = ConvSteps { stride, padding };
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_codes_conv2d(x, weight, steps, levels))
+}
+
 /// A convolution with bias, a 2x2 max-pool and an activation.
 pub(crate) fn conv2d_pool(
     x: Tensor<4>,

@@ -4,6 +4,7 @@
 //! Nothing here knows a network of ours. [`models`](crate::models), [`prune`](crate::prune) and [`quant`](crate::quant) stand
 //! on it.
 
+pub(crate) mod any;
 mod channels;
 mod conv_layers;
 mod parameters;

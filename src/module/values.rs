@@ -4,6 +4,8 @@ use burn::backend::Capture;
 use burn::tensor::{Device, Tensor};
 use burn_ir::TensorId;
 
+use super::any::AnyTensor;
+
 /// One tensor, a tuple of up to four, or a vector of them, as a forward pass takes or gives.
 ///
 /// Implemented for `Tensor<D>`, tuples of what it is implemented for, and `Vec<Tensor<D>>`. Not for other types.
@@ -36,6 +38,12 @@ pub(crate) mod sealed {
 
         #[doc(hidden)]
         fn ids(&self, found: &mut Vec<TensorId>);
+
+        #[doc(hidden)]
+        fn into_any(self, found: &mut Vec<AnyTensor>);
+
+        #[doc(hidden)]
+        fn from_any(tensors: &mut std::vec::IntoIter<AnyTensor>) -> Option<Self>;
     }
 }
 
@@ -54,6 +62,14 @@ impl<const D: usize> Recorded for Tensor<D> {
 
     fn ids(&self, found: &mut Vec<TensorId>) {
         found.push(id(self.clone()));
+    }
+
+    fn into_any(self, found: &mut Vec<AnyTensor>) {
+        found.push(self.into());
+    }
+
+    fn from_any(tensors: &mut std::vec::IntoIter<AnyTensor>) -> Option<Self> {
+        tensors.next()?.try_tensor()
     }
 }
 
@@ -85,6 +101,14 @@ impl<const D: usize> Recorded for Vec<Tensor<D>> {
     fn ids(&self, found: &mut Vec<TensorId>) {
         self.iter().for_each(|tensor| tensor.ids(found));
     }
+
+    fn into_any(self, found: &mut Vec<AnyTensor>) {
+        self.into_iter().for_each(|tensor| tensor.into_any(found));
+    }
+
+    fn from_any(tensors: &mut std::vec::IntoIter<AnyTensor>) -> Option<Self> {
+        tensors.map(AnyTensor::try_tensor).collect()
+    }
 }
 
 impl<const D: usize> Values for Vec<Tensor<D>> {
@@ -112,6 +136,14 @@ macro_rules! tuples {
 
             fn ids(&self, found: &mut Vec<TensorId>) {
                 $(self.$n.ids(found);)+
+            }
+
+            fn into_any(self, found: &mut Vec<AnyTensor>) {
+                $(self.$n.into_any(found);)+
+            }
+
+            fn from_any(tensors: &mut std::vec::IntoIter<AnyTensor>) -> Option<Self> {
+                Some(($($kind::from_any(tensors)?,)+))
             }
         }
 

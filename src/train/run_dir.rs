@@ -19,6 +19,7 @@ use crate::data::{Augment, DataSource, Normalization, PictureSpec, Splits};
 use crate::mapping::MappingConfig;
 use crate::models::{NetworkConfig, check_input};
 use crate::module::Parameters;
+use crate::panics::attempt;
 use crate::{files, text};
 
 /// The network of the best epoch.
@@ -516,7 +517,10 @@ fn innermost(error: &dyn std::error::Error) -> String {
 }
 
 pub(super) fn apply<M: Module>(module: M, record: ModuleRecord, path: &Path) -> Result<M, Error> {
-    module.try_load_record(record).map_err(|error| Error::Checkpoint {
+    // Burn panics at a weight that the file has as whole numbers.
+    let loaded = attempt(|| module.try_load_record(record));
+    let loaded = loaded.and_then(|loaded| loaded.map_err(|error| error.to_string()));
+    loaded.map_err(|error| Error::Checkpoint {
         path: path.into(),
         reason: text::line(&format!(
             "the weights are not those of the network that config.json describes ({error})"

@@ -64,6 +64,11 @@ pub fn corpus(target: &str) -> Vec<Vec<u8>> {
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(!paths.is_empty(), "{} is empty", folder.display());
+    if target == "onnx" {
+        // Files of whole networks, which the tests of the import have: most mutations of them are read.
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
+        paths.extend(["resnet18.onnx", "unequal.onnx"].map(|name| fixtures.join(name)));
+    }
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 

@@ -32,6 +32,7 @@ use resnet18::{ResNet18, ResNet18Config};
 use shufflenet_v2::{ShuffleNetV2, ShuffleNetV2Config};
 use squeezenet::{SqueezeNet, SqueezeNetConfig};
 use unet::{UNet, UNetConfig};
+use vwc_sdk::graph::{Graph, Op};
 use vwc_sdk::module::{ChannelGroup, Parameters, conv_layers};
 use vwc_sdk::prune::{FoundGroups, Ranking, find_groups, keep_largest};
 use vwc_sdk::quant::{Bits, WeightQuantizer};
@@ -83,6 +84,11 @@ macro_rules! checked {
                 #[test]
                 fn convolutions_listed() {
                     crate::convolutions_listed(&crate::$network());
+                }
+
+                #[test]
+                fn described_as_a_graph() {
+                    crate::described_as_a_graph(&crate::$network());
                 }
 
                 #[test]
@@ -487,6 +493,25 @@ fn convolutions_listed<M: Module, const E: usize>(case: &Case<M, E>) {
         .collect();
     let met: BTreeSet<&str> = names.into_iter().chain(left_out).collect();
     assert!(weights.is_subset(&met), "{weights:?} {met:?}");
+}
+
+/// The graph computes what the module does, to the bit, of a batch of another size, and has its convolutions.
+fn described_as_a_graph<M: Module, const E: usize>(case: &Case<M, E>) {
+    let module = case.network().valid();
+    let graph = Graph::of(&module, case.input, case.forward).unwrap();
+    let device = Device::default();
+    let x = case.batch(3, 11, &device);
+    let expected = values(&(case.forward)(&module, x.clone()));
+    let outputs: Tensor<E> = graph.on(&device).forward(x).unwrap();
+    assert_eq!(values(&outputs), expected, "{graph}");
+
+    let found = conv_layers(&module, case.input, case.forward).unwrap();
+    let convs = graph.nodes().iter().filter(|node| matches!(node.op(), Op::Conv(_)));
+    let paths = |name: &str| name.split('.').filter(|part| part.parse::<usize>().is_err()).count();
+    for (node, layer) in convs.clone().zip(&found.layers) {
+        assert!(node.name().starts_with(&layer.name) && paths(node.name()) > 0, "{} {}", node.name(), layer.name);
+    }
+    assert_eq!(convs.count(), found.layers.len());
 }
 
 fn weights_quantised<M: Module, const E: usize>(case: &Case<M, E>) {

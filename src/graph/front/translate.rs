@@ -37,6 +37,8 @@ pub(super) struct Translator<'a> {
     names: HashSet<String>,
     /// How often each tensor is read.
     reads: HashMap<TensorId, usize>,
+    /// Of conditions, the tensor that is to be the smaller one, and the larger one.
+    orders: HashMap<TensorId, [TensorId; 2]>,
     /// The path of the last weight that was read.
     near: Option<String>,
 }
@@ -71,6 +73,7 @@ impl<'a> Translator<'a> {
             values: HashMap::new(),
             names: HashSet::new(),
             reads,
+            orders: HashMap::new(),
             near: None,
         })
     }
@@ -282,9 +285,22 @@ impl<'a> Translator<'a> {
         if operation.inputs().all(|input| self.constants.is(input)) {
             return self.constants.compute(operation).map_err(|reason| format!("it cannot be computed: {reason}"));
         }
+        if let OperationIr::NumericFloat(_, op) = operation {
+            use NumericOperationIr as N;
+            // What is done with them decides whether there is a node for it.
+            if let Some((smaller, larger, out)) = match op {
+                N::Lower(op) | N::LowerEqual(op) => Some((&op.lhs, &op.rhs, &op.out)),
+                N::Greater(op) | N::GreaterEqual(op) => Some((&op.rhs, &op.lhs, &op.out)),
+                _ => None,
+            } {
+                self.orders.insert(out.id, [smaller.id, larger.id]);
+                return Ok(());
+            }
+        }
         match operation {
             OperationIr::Module(op) => self.module(op),
             OperationIr::Activation(op) => self.activation(op),
+            OperationIr::NumericFloat(..) if operation.outputs().any(|out| !out.dtype.is_float()) => Err(not_floats()),
             OperationIr::NumericFloat(_, op) => self.numeric(op),
             OperationIr::Float(_, op) => self.float(op),
             OperationIr::BaseFloat(op) => self.base(op),
@@ -292,11 +308,7 @@ impl<'a> Translator<'a> {
             | OperationIr::Bool(_)
             | OperationIr::BaseInt(_)
             | OperationIr::NumericInt(..)
-            | OperationIr::Int(_) => Err(
-                "it computes whole numbers or conditions of the input: expected floats alone; a clamp or an activation says the \
-                 same"
-                    .into(),
-            ),
+            | OperationIr::Int(_) => Err(not_floats()),
             _ => Err(unsupported()),
         }
     }
@@ -611,6 +623,16 @@ impl<'a> Translator<'a> {
                 }
                 self.push("concat", Op::Concat { axis }, &vec![x; op.times], &op.out)
             }
+            B::MaskWhere(op) => {
+                let chosen = [op.tensor.id, op.value.id];
+                let choice = match self.orders.get(&op.mask.id) {
+                    Some(&[smaller, larger]) if chosen == [smaller, larger] => Binary::Max,
+                    Some(&[smaller, larger]) if chosen == [larger, smaller] => Binary::Min,
+                    _ => return Err(not_floats()),
+                };
+                self.binary("choose", choice, &op.tensor, &op.value, &op.out)
+            }
+            B::MaskFill(_) => Err(not_floats()),
             B::Cast(op) if op.input.dtype == op.out.dtype => self.same(&op.input, &op.out),
             B::Cast(op) => Err(format!("it computes with {:?}: expected 32-bit floats", op.out.dtype)),
             _ => Err(unsupported()),
@@ -730,6 +752,20 @@ impl<'a> Translator<'a> {
     /// An operation with a constant. It becomes part of the node in front where that computes nothing after it yet.
     fn part(&mut self, part: Part, constant: Constant, x: &TensorIr, out: &TensorIr) -> Result<(), Refused> {
         let node = self.node(x)?;
+        // Burn adds the bias of a linear layer in an operation of its own.
+        let outputs = self.shapes[node].last().copied();
+        if self.alone(x).is_some()
+            && part == Part::Plus
+            && constant.shape.last().copied() == outputs
+            && Some(constant.values.len()) == outputs
+            && let Op::Linear(linear) = &mut self.nodes[node].op
+            && linear.bias.is_none()
+        {
+            let shape = vec![constant.values.len()];
+            linear.bias = Some(Constant { shape, ..constant });
+            self.values.insert(out.id, Value::Node(node));
+            return Ok(());
+        }
         if self.alone(x).is_some()
             && let Op::Affine(affine) = &mut self.nodes[node].op
             && part.comes_last(affine)
@@ -899,6 +935,10 @@ fn inner_axis(axis: usize) -> Result<usize, Refused> {
 
 fn mixes() -> Refused {
     "it mixes the pictures of a batch: expected each to be computed by itself".into()
+}
+
+fn not_floats() -> Refused {
+    "it computes whole numbers or conditions of the input: expected floats alone; a clamp or an activation says the same".into()
 }
 
 fn unsupported() -> Refused {

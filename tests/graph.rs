@@ -1,0 +1,323 @@
+//! Graphs of this crate's networks, and of what a graph cannot be made of.
+#![cfg(feature = "flex")]
+
+mod common;
+
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig, Conv3dConfig};
+use burn::nn::{BatchNormConfig, LinearConfig, LstmConfig};
+use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use common::{noise, values};
+use vwc_sdk::graph::{Constant, Conv, Function, Graph, NodeSpec, Op, WeightCodes};
+use vwc_sdk::models::{BlockOrder, Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
+use vwc_sdk::module::Parameters;
+use vwc_sdk::quant::{Bits, PactConfig, WeightQuantizer};
+
+/// A network whose batch norms have seen something.
+fn network<C: NetworkConfig>(config: &C) -> C::Network {
+    let device = Device::flex();
+    let network = config.init(&device);
+    let mut parameters = Parameters::of(&network);
+    let paths: Vec<String> = parameters.iter().map(|(path, _)| path.to_owned()).collect();
+    for (n, path) in paths.iter().enumerate() {
+        let shape = parameters.get(path).unwrap().shape().clone();
+        let count = shape.num_elements();
+        let random = noise(n as u64 + 1, count);
+        let values: Vec<f32> = match path.rsplit('.').next().unwrap() {
+            "gamma" => random.iter().map(|x| (0.9 + 0.4 * x) as f32).collect(),
+            "beta" | "running_mean" => random.iter().map(|x| 0.3 * *x as f32).collect(),
+            "running_var" => random.iter().map(|x| (1.0 + 0.6 * x) as f32).collect(),
+            _ => continue,
+        };
+        parameters.insert(path, TensorData::new(values, shape));
+    }
+    parameters.put_into(network).unwrap()
+}
+
+fn check<C: NetworkConfig>(config: &C) {
+    let device = Device::flex();
+    let network = network(config).valid();
+    let [height, width] = C::INPUT;
+    let graph = Graph::of(&network, [1, 3, height, width], |network: &C::Network, x| network.forward(x)).unwrap();
+    let x = Tensor::<4>::random([3, 3, height, width], Distribution::Normal(0.0, 1.0), &device);
+    let expected = values(&network.forward(x.clone()));
+    let found: Tensor<2> = graph.on(&device).forward(x).unwrap();
+    assert_eq!(values(&found), expected, "{graph}");
+    // The weights are those that the network computes with, to the bit.
+    for (path, weight) in network.quantized_weights() {
+        let layer = path.trim_end_matches(".weight");
+        let node = graph.node(graph.find(layer).unwrap_or_else(|| panic!("{layer}: {graph}")));
+        let constant = match node.op() {
+            Op::Conv(conv) => &conv.weight,
+            Op::Linear(linear) => &linear.weight,
+            op => panic!("{op:?}"),
+        };
+        assert_eq!(constant.values(), weight.as_slice::<f32>().unwrap(), "{path}");
+        if let Some([bits, _]) = config.bits()
+            && path != "convs.0.weight"
+            && path != "conv.weight"
+        {
+            let codes = WeightCodes::of(constant, 0).unwrap_or_else(|| panic!("{path}"));
+            assert!(codes.bits() <= bits.get().into() && codes.odd(), "{path} {}", codes.bits());
+        }
+    }
+}
+
+fn bits(weight: u8, activation: u8) -> [Bits; 2] {
+    [weight, activation].map(|bits| Bits::new(bits).unwrap())
+}
+
+#[test]
+fn cnn8_is_described_to_the_bit() {
+    for (weight, activation) in [(1, 1), (2, 2), (3, 4)] {
+        let [weight, activation] = bits(weight, activation);
+        let config = Cnn8Config::new().with_widths([8, 6, 7, 9, 10, 5, 12]);
+        check(&config.with_weight_bits(weight).with_activation_bits(activation));
+    }
+    check(&Cnn8Config::new().with_widths([8, 6, 7, 9, 10, 5, 12]).with_quantized(false));
+}
+
+#[test]
+fn resnet20_is_described_to_the_bit() {
+    for order in [BlockOrder::Original, BlockOrder::PreActivation] {
+        let [weight, activation] = bits(2, 2);
+        let config = ResNet20Config::new().with_widths([4, 6, 8]).with_order(order);
+        check(&config.with_weight_bits(weight).with_activation_bits(activation));
+    }
+    check(&ResNet20Config::new().with_widths([4, 6, 8]).with_quantized(false));
+}
+
+#[test]
+fn vgg13_is_described_to_the_bit() {
+    let [weight, activation] = bits(1, 2);
+    let config = Vgg13Config::new();
+    let config = config.resized(&vec![8; config.widths().len()]).unwrap();
+    check(&config.with_weight_bits(weight).with_activation_bits(activation));
+}
+
+#[derive(Module, Debug)]
+struct Two {
+    first: Conv2d,
+    second: Conv2d,
+}
+
+fn two() -> Two {
+    let device = Device::flex();
+    Two {
+        first: Conv2dConfig::new([3, 4], [3, 3]).init(&device),
+        second: Conv2dConfig::new([4, 5], [3, 3]).init(&device),
+    }
+}
+
+#[test]
+fn quantisers_of_any_kind_become_codes() {
+    let device = Device::flex();
+    let pact = PactConfig::new(Bits::new(3).unwrap()).with_clip(1.7).init(&device);
+    let module = (two(), pact);
+    let forward = |(two, pact): &(Two, _), x: Tensor<4>| {
+        let x: Tensor<4> = two.first.forward(x);
+        let x: Tensor<4> = vwc_sdk::quant::Pact::forward(pact, x);
+        two.second.forward(x)
+    };
+    let graph = Graph::of(&module, [1, 3, 8, 8], forward).unwrap();
+    let codes: Vec<_> = graph.codes().into_iter().flatten().collect();
+    let codes = codes.last().unwrap_or_else(|| panic!("{graph}"));
+    assert_eq!((codes.low(), codes.high()), (0, 7), "{graph}");
+    assert!((codes.unit() - 1.7 / 7.0).abs() < 1e-6);
+
+    // As many write a straight-through estimator.
+    let forward = |two: &Two, x: Tensor<4>| {
+        let x = two.first.forward(x);
+        let q = (x.clone().clamp(-1.0, 0.75) * 4.0).round() / 4.0;
+        let x = x.clone() + (q - x).detach();
+        two.second.forward(x)
+    };
+    let module = two();
+    let graph = Graph::of(&module, [1, 3, 8, 8], forward).unwrap();
+    let codes = graph.codes().into_iter().flatten().last().unwrap();
+    assert_eq!((codes.low(), codes.high(), codes.bits(), codes.signed()), (-4, 3, 3, true), "{graph}");
+
+    // Weights by the step of LSQ, one for all, of any module.
+    let plain = two();
+    let plan = WeightQuantizer::lsq(Bits::new(4).unwrap()).on(&plain);
+    let quantized = plan.apply(plain).unwrap();
+    let forward = |two: &Two, x: Tensor<4>| two.second.forward(two.first.forward(x));
+    let graph = Graph::of(&quantized, [1, 3, 8, 8], forward).unwrap();
+    for node in graph.nodes() {
+        if let Op::Conv(conv) = node.op() {
+            let codes = WeightCodes::of(&conv.weight, 0).expect("quantised");
+            assert!((2..=4).contains(&codes.bits()) && codes.units().len() == 1, "{}", codes.bits());
+        }
+    }
+}
+
+#[test]
+fn several_inputs_and_outputs() {
+    let module = two();
+    let forward = |two: &Two, (a, b): (Tensor<4>, Tensor<4>)| {
+        let x = two.first.forward(a);
+        let y = two.second.forward(b);
+        (x.clone(), vec![y, x.mul_scalar(2.0)])
+    };
+    let graph = Graph::of(&module, ([1, 3, 6, 6], [1, 4, 5, 5]), forward).unwrap();
+    assert_eq!((graph.inputs().len(), graph.outputs().len()), (2, 3), "{graph}");
+    let device = Device::flex();
+    let a = Tensor::<4>::random([2, 3, 6, 6], Distribution::Default, &device);
+    let b = Tensor::<4>::random([2, 4, 5, 5], Distribution::Default, &device);
+    let executor = graph.on(&device);
+    let (x, rest): (Tensor<4>, Vec<Tensor<4>>) = executor.forward((a.clone(), b.clone())).unwrap();
+    let (expected, others) = forward(&module, (a.clone(), b.clone()));
+    assert_eq!(values(&x), values(&expected));
+    assert_eq!(rest.len(), 2);
+    for (found, expected) in rest.into_iter().zip(others) {
+        assert_eq!(values(&found), values(&expected));
+    }
+    let error = executor.forward::<_, Tensor<4>>((a.clone(), b)).unwrap_err().to_string();
+    assert!(error.contains("3 outputs"), "{error}");
+    let error = executor.forward::<_, Tensor<4>>(a).unwrap_err().to_string();
+    assert!(error.contains("1 inputs: expected 2"), "{error}");
+}
+
+#[test]
+fn a_convolution_may_be_replaced() {
+    let module = two();
+    let graph = Graph::of(&module, [1, 3, 8, 8], |two: &Two, x: Tensor<4>| {
+        two.second.forward(two.first.forward(x))
+    })
+    .unwrap();
+    let x = Tensor::<4>::random([2, 3, 8, 8], Distribution::Default, &Device::flex());
+    let executor = graph.on(&Device::flex());
+    let mut seen = Vec::new();
+    let y: Tensor<4> = executor
+        .forward_with(x.clone(), |node, conv, x| {
+            seen.push((node.name().to_owned(), conv.weight.shape().to_vec()));
+            Ok((node.name() == "second").then(|| Tensor::ones([x.dims()[0], 5, 4, 4], &x.device())))
+        })
+        .unwrap();
+    assert_eq!(seen, [("first".to_owned(), vec![4, 3, 3, 3]), ("second".to_owned(), vec![5, 4, 3, 3])]);
+    assert!(values(&y).iter().all(|&value| value == 1.0));
+    let wrong = executor.forward_with::<_, Tensor<4>>(x, |_, _, x| Ok(Some(x.clone())));
+    let error = wrong.unwrap_err().to_string();
+    assert!(error.contains("`first`") && error.contains("[4, 6, 6]"), "{error}");
+}
+
+/// The error of a forward pass.
+fn refused<M: Module>(module: &M, forward: impl Fn(&M, Tensor<4>) -> Tensor<4>) -> String {
+    let error = Graph::of(module, [1, 3, 8, 8], forward).unwrap_err().to_string();
+    assert!(!error.contains('\n') && error.len() < 500, "{error}");
+    error
+}
+
+#[test]
+fn what_is_no_graph_is_named() {
+    let module = two();
+    let has = |error: String, words: &[&str]| {
+        for word in words {
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    };
+    let branches = refused(&module, |two, x| {
+        if x.clone().sum().into_scalar::<f32>() > 0.0 { two.first.forward(x) } else { x }
+    });
+    has(branches, &["decides nothing by what they hold"]);
+    let random = refused(&module, |two, x| {
+        let x = two.first.forward(x);
+        x.clone() + x.random_like(Distribution::Default)
+    });
+    has(random, &["Random", "behind `first`", "random numbers"]);
+    let cumulative = refused(&module, |two, x| two.second.forward(two.first.forward(x).cumsum(2)));
+    has(cumulative, &["CumSum", "behind `first`", "expected"]);
+    let mixes = refused(&module, |two, x| {
+        let x = two.first.forward(x);
+        x.clone() - x.mean_dim(0)
+    });
+    has(mixes, &["MeanDim", "pictures of a batch"]);
+    let conditions = refused(&module, |two, x| {
+        let x = two.first.forward(x);
+        x.clone().mask_fill(x.lower_elem(0.5), 0.0)
+    });
+    has(conditions, &["LowerElem", "conditions"]);
+    let unused = refused(&module, |two, x| two.second.forward(Tensor::ones([x.dims()[0], 4, 6, 6], &x.device())));
+    has(unused, &["input", "not used"]);
+
+    let device = Device::flex();
+    let deep = Conv3dConfig::new([1, 2], [2, 2, 2]).init(&device);
+    let three = refused(&deep, |conv, x| {
+        let [batch, ..] = x.dims();
+        conv.forward(x.reshape([batch, 1, 3, 8, 8])).reshape([batch, 2 * 2, 7, 7])
+    });
+    has(three, &["3 axes", "expected one over 2"]);
+
+    let nan = two();
+    let mut parameters = Parameters::of(&nan);
+    let weight = TensorData::new(vec![f32::NAN; 108], [4, 3, 3, 3]);
+    parameters.insert("first.weight", weight);
+    let nan = parameters.put_into(nan).unwrap();
+    has(refused(&nan, |two, x| two.first.forward(x)), &["`first`", "NaN", "first.weight"]);
+
+    let lstm = LstmConfig::new(8, 4, false).init(&device);
+    let recurrent = Graph::of(&lstm, [1, 3, 8], |lstm, x: Tensor<3>| lstm.forward(x, None).0);
+    let recurrent = recurrent.unwrap_err().to_string();
+    has(recurrent, &["expected"]);
+
+    // The same layer twice is two nodes.
+    let twice = vec![Conv2dConfig::new([3, 3], [1, 1]).init(&device)];
+    let graph = Graph::of(&twice, [1, 3, 8, 8], |convs: &Vec<Conv2d>, x: Tensor<4>| {
+        convs[0].forward(convs[0].forward(x))
+    })
+    .unwrap();
+    assert!(graph.find("0").is_some() && graph.find("0.2").is_some(), "{graph}");
+}
+
+#[test]
+fn unsound_nodes_are_named() {
+    let weight = || Constant::new([4, 3, 3, 3], vec![0.5; 108]);
+    let refused = |nodes: Vec<NodeSpec>, outputs: &[&str]| Graph::new(nodes, outputs.to_vec()).unwrap_err().to_string();
+    let input = || NodeSpec::input("x", [3, 8, 8]);
+    let relu = |name: &str, from: &str| NodeSpec::new(name, Function::Relu, [from]);
+    let circle = refused(vec![input(), relu("a", "c"), relu("b", "a"), relu("c", "b")], &["c"]);
+    assert_eq!(circle, "nodes read each other in a circle: `b`, `c`, `a`");
+    let cases = [
+        (vec![input(), relu("a", "y")], vec!["a"], "node `a`: it reads `y`, which is not there"),
+        (vec![input(), relu("a", "x"), relu("a", "x")], vec!["a"], "node `a`: another node has this name"),
+        (vec![input(), NodeSpec::input("z", [1]), relu("a", "x")], vec!["a"], "node `z`: the network's input is not used"),
+        (vec![input(), relu("a", "x"), relu("b", "x")], vec!["a"], "node `b`: what it computes is not used"),
+        (vec![input(), relu("a", "x")], vec!["b"], "the output `b` is not there"),
+        (vec![input(), relu("a", "x")], vec![], "it has no output"),
+        (vec![input(), relu("a", "x")], vec!["a", "a"], "node `a`: it is an output twice"),
+        (
+            vec![NodeSpec::input("x", [5, 8, 8]), NodeSpec::new("conv", Conv::new(weight()), ["x"])],
+            vec!["conv"],
+            "node `conv`: it reads 5 channels: expected 3",
+        ),
+        (
+            vec![NodeSpec::input("x", [3, 2, 8]), NodeSpec::new("conv", Conv::new(weight()), ["x"])],
+            vec!["conv"],
+            "node `conv`: it moves a kernel of 3x3",
+        ),
+        (
+            vec![input(), NodeSpec::new("conv", Conv::new(Constant::new([4, 3, 3, 3], vec![0.5; 7])), ["x"])],
+            vec!["conv"],
+            "node `conv`: it holds 7 numbers",
+        ),
+    ];
+    for (nodes, outputs, expected) in cases {
+        let found = refused(nodes, &outputs);
+        assert!(found.starts_with(expected), "{found}");
+    }
+    let norm = BatchNormConfig::new(3).init(&Device::flex());
+    let head = LinearConfig::new(3, 2).init(&Device::flex());
+    let forward = |(norm, head): &(burn::nn::BatchNorm, burn::nn::Linear), x: Tensor<4>| {
+        head.forward(norm.forward(x).mean_dim(3).mean_dim(2).flatten::<2>(1, 3))
+    };
+    let graph = Graph::of(&(norm, head), [1, 3, 4, 4], forward).unwrap();
+    let expected = "\
+node     operation                                                reads    result  codes
+input    input                                                             3x4x4
+0        (x - 0.running_mean) / 0.running_var * 0.gamma + 0.beta  input    3x4x4
+mean     mean along 2, 1                                          0        3x1x1
+reshape  reshape to 3                                             mean     3
+1*       linear, 3 -> 2, bias                                     reshape  2
+";
+    assert_eq!(graph.to_string(), expected);
+}
