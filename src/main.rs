@@ -9,7 +9,7 @@ use vwc_sdk::cli::run;
 use vwc_sdk::cli::serve;
 use vwc_sdk::cli::{compare, exit_code, front, map, simulate};
 #[cfg(feature = "train")]
-use vwc_sdk::cli::{devices, evaluate, export, import, train};
+use vwc_sdk::cli::{devices, evaluate, export, graph, import, train};
 
 /// Train low-bit convolutional networks, map them onto processing-in-memory arrays, and prune them to fit.
 #[derive(Parser)]
@@ -31,6 +31,8 @@ enum Command {
     Import(import::ImportArgs),
     #[cfg(feature = "train")]
     Export(export::ExportArgs),
+    #[cfg(feature = "train")]
+    Graph(graph::GraphArgs),
     #[cfg(feature = "packed")]
     Run(run::RunArgs),
     Map(map::MapArgs),
@@ -78,6 +80,8 @@ fn main() -> ExitCode {
         Command::Import(args) => exit_code(import::import(&args)),
         #[cfg(feature = "train")]
         Command::Export(args) => exit_code(export::run(&args)),
+        #[cfg(feature = "train")]
+        Command::Graph(args) => exit_code(graph::run(&args)),
         #[cfg(feature = "packed")]
         Command::Run(args) => exit_code(run::run(&args)),
     }

@@ -257,3 +257,51 @@ fn wrong_files_and_networks_are_named() {
         "{error}"
     );
 }
+
+#[test]
+fn a_trained_network_is_shown_drawn_and_listed_for_the_mapper() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("original");
+    train(&run, &Cnn8Config::new().with_widths([6, 7, 8, 9, 10, 10, 12]));
+    let output = command(&["graph", "original", "--plot", "graph.svg"], dir.path());
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[0].split_whitespace().collect::<Vec<_>>(),
+        ["node", "operation", "reads", "result", "codes"]
+    );
+    let conv = lines.iter().find(|line| line.starts_with("convs.1 ")).unwrap();
+    assert!(conv.contains("conv 3x3, 6 -> 7") && conv.contains("W1"), "{conv}");
+    assert!(
+        text.contains("u1: 0 to 1, unit 1") && text.contains("linear*"),
+        "{text}"
+    );
+    let svg = std::fs::read_to_string(dir.path().join("graph.svg")).unwrap();
+    assert!(
+        svg.starts_with("<svg") && svg.contains("convs.1") && svg.len() < 200_000,
+        "{}",
+        svg.len()
+    );
+
+    let list = command(&["graph", "original", "--format", "layers"], dir.path());
+    assert!(list.status.success());
+    std::fs::write(dir.path().join("list.json"), &list.stdout).unwrap();
+    let front = command(&["front", "list.json", "--array", "64x64"], dir.path());
+    assert!(
+        front.status.success(),
+        "{}",
+        String::from_utf8_lossy(&front.stderr)
+    );
+
+    let missing = refused(&["graph", "nowhere"], dir.path(), 1);
+    assert!(
+        missing.contains("nowhere") && missing.contains("train"),
+        "{missing}"
+    );
+    refused(&["graph", "original", "--plot", "graph.pdf"], dir.path(), 2);
+}

@@ -38,7 +38,10 @@ fn check<C: NetworkConfig>(config: &C) {
     let device = Device::flex();
     let network = network(config).valid();
     let [height, width] = C::INPUT;
-    let graph = Graph::of(&network, [1, 3, height, width], |network: &C::Network, x| network.forward(x)).unwrap();
+    let graph = Graph::of(&network, [1, 3, height, width], |network: &C::Network, x| {
+        network.forward(x)
+    })
+    .unwrap();
     let x = Tensor::<4>::random([3, 3, height, width], Distribution::Normal(0.0, 1.0), &device);
     let expected = values(&network.forward(x.clone()));
     let found: Tensor<2> = graph.on(&device).forward(x).unwrap();
@@ -58,7 +61,11 @@ fn check<C: NetworkConfig>(config: &C) {
             && path != "conv.weight"
         {
             let codes = WeightCodes::of(constant, 0).unwrap_or_else(|| panic!("{path}"));
-            assert!(codes.bits() <= bits.get().into() && codes.odd(), "{path} {}", codes.bits());
+            assert!(
+                codes.bits() <= bits.get().into() && codes.odd(),
+                "{path} {}",
+                codes.bits()
+            );
         }
     }
 }
@@ -74,7 +81,11 @@ fn cnn8_is_described_to_the_bit() {
         let config = Cnn8Config::new().with_widths([8, 6, 7, 9, 10, 5, 12]);
         check(&config.with_weight_bits(weight).with_activation_bits(activation));
     }
-    check(&Cnn8Config::new().with_widths([8, 6, 7, 9, 10, 5, 12]).with_quantized(false));
+    check(
+        &Cnn8Config::new()
+            .with_widths([8, 6, 7, 9, 10, 5, 12])
+            .with_quantized(false),
+    );
 }
 
 #[test]
@@ -112,7 +123,9 @@ fn two() -> Two {
 #[test]
 fn quantisers_of_any_kind_become_codes() {
     let device = Device::flex();
-    let pact = PactConfig::new(Bits::new(3).unwrap()).with_clip(1.7).init(&device);
+    let pact = PactConfig::new(Bits::new(3).unwrap())
+        .with_clip(1.7)
+        .init(&device);
     let module = (two(), pact);
     let forward = |(two, pact): &(Two, _), x: Tensor<4>| {
         let x: Tensor<4> = two.first.forward(x);
@@ -135,7 +148,11 @@ fn quantisers_of_any_kind_become_codes() {
     let module = two();
     let graph = Graph::of(&module, [1, 3, 8, 8], forward).unwrap();
     let codes = graph.codes().into_iter().flatten().last().unwrap();
-    assert_eq!((codes.low(), codes.high(), codes.bits(), codes.signed()), (-4, 3, 3, true), "{graph}");
+    assert_eq!(
+        (codes.low(), codes.high(), codes.bits(), codes.signed()),
+        (-4, 3, 3, true),
+        "{graph}"
+    );
 
     // Weights by the step of LSQ, one for all, of any module.
     let plain = two();
@@ -146,7 +163,11 @@ fn quantisers_of_any_kind_become_codes() {
     for node in graph.nodes() {
         if let Op::Conv(conv) = node.op() {
             let codes = WeightCodes::of(&conv.weight, 0).expect("quantised");
-            assert!((2..=4).contains(&codes.bits()) && codes.units().len() == 1, "{}", codes.bits());
+            assert!(
+                (2..=4).contains(&codes.bits()) && codes.units().len() == 1,
+                "{}",
+                codes.bits()
+            );
         }
     }
 }
@@ -172,7 +193,10 @@ fn several_inputs_and_outputs() {
     for (found, expected) in rest.into_iter().zip(others) {
         assert_eq!(values(&found), values(&expected));
     }
-    let error = executor.forward::<_, Tensor<4>>((a.clone(), b)).unwrap_err().to_string();
+    let error = executor
+        .forward::<_, Tensor<4>>((a.clone(), b))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("3 outputs"), "{error}");
     let error = executor.forward::<_, Tensor<4>>(a).unwrap_err().to_string();
     assert!(error.contains("1 inputs: expected 2"), "{error}");
@@ -194,11 +218,20 @@ fn a_convolution_may_be_replaced() {
             Ok((node.name() == "second").then(|| Tensor::ones([x.dims()[0], 5, 4, 4], &x.device())))
         })
         .unwrap();
-    assert_eq!(seen, [("first".to_owned(), vec![4, 3, 3, 3]), ("second".to_owned(), vec![5, 4, 3, 3])]);
+    assert_eq!(
+        seen,
+        [
+            ("first".to_owned(), vec![4, 3, 3, 3]),
+            ("second".to_owned(), vec![5, 4, 3, 3])
+        ]
+    );
     assert!(values(&y).iter().all(|&value| value == 1.0));
     let wrong = executor.forward_with::<_, Tensor<4>>(x, |_, _, x| Ok(Some(x.clone())));
     let error = wrong.unwrap_err().to_string();
-    assert!(error.contains("`first`") && error.contains("[4, 6, 6]"), "{error}");
+    assert!(
+        error.contains("`first`") && error.contains("[4, 6, 6]"),
+        "{error}"
+    );
 }
 
 /// The error of a forward pass.
@@ -217,7 +250,11 @@ fn what_is_no_graph_is_named() {
         }
     };
     let branches = refused(&module, |two, x| {
-        if x.clone().sum().into_scalar::<f32>() > 0.0 { two.first.forward(x) } else { x }
+        if x.clone().sum().into_scalar::<f32>() > 0.0 {
+            two.first.forward(x)
+        } else {
+            x
+        }
     });
     has(branches, &["decides nothing by what they hold"]);
     let random = refused(&module, |two, x| {
@@ -225,7 +262,9 @@ fn what_is_no_graph_is_named() {
         x.clone() + x.random_like(Distribution::Default)
     });
     has(random, &["Random", "behind `first`", "random numbers"]);
-    let cumulative = refused(&module, |two, x| two.second.forward(two.first.forward(x).cumsum(2)));
+    let cumulative = refused(&module, |two, x| {
+        two.second.forward(two.first.forward(x).cumsum(2))
+    });
     has(cumulative, &["CumSum", "behind `first`", "expected"]);
     let mixes = refused(&module, |two, x| {
         let x = two.first.forward(x);
@@ -237,14 +276,18 @@ fn what_is_no_graph_is_named() {
         x.clone().mask_fill(x.lower_elem(0.5), 0.0)
     });
     has(conditions, &["LowerElem", "conditions"]);
-    let unused = refused(&module, |two, x| two.second.forward(Tensor::ones([x.dims()[0], 4, 6, 6], &x.device())));
+    let unused = refused(&module, |two, x| {
+        two.second
+            .forward(Tensor::ones([x.dims()[0], 4, 6, 6], &x.device()))
+    });
     has(unused, &["input", "not used"]);
 
     let device = Device::flex();
     let deep = Conv3dConfig::new([1, 2], [2, 2, 2]).init(&device);
     let three = refused(&deep, |conv, x| {
         let [batch, ..] = x.dims();
-        conv.forward(x.reshape([batch, 1, 3, 8, 8])).reshape([batch, 2 * 2, 7, 7])
+        conv.forward(x.reshape([batch, 1, 3, 8, 8]))
+            .reshape([batch, 2 * 2, 7, 7])
     });
     has(three, &["3 axes", "expected one over 2"]);
 
@@ -253,7 +296,10 @@ fn what_is_no_graph_is_named() {
     let weight = TensorData::new(vec![f32::NAN; 108], [4, 3, 3, 3]);
     parameters.insert("first.weight", weight);
     let nan = parameters.put_into(nan).unwrap();
-    has(refused(&nan, |two, x| two.first.forward(x)), &["`first`", "NaN", "first.weight"]);
+    has(
+        refused(&nan, |two, x| two.first.forward(x)),
+        &["`first`", "NaN", "first.weight"],
+    );
 
     let lstm = LstmConfig::new(8, 4, false).init(&device);
     let recurrent = Graph::of(&lstm, [1, 3, 8], |lstm, x: Tensor<3>| lstm.forward(x, None).0);
@@ -266,37 +312,81 @@ fn what_is_no_graph_is_named() {
         convs[0].forward(convs[0].forward(x))
     })
     .unwrap();
-    assert!(graph.find("0").is_some() && graph.find("0.2").is_some(), "{graph}");
+    assert!(
+        graph.find("0").is_some() && graph.find("0.2").is_some(),
+        "{graph}"
+    );
 }
 
 #[test]
 fn unsound_nodes_are_named() {
     let weight = || Constant::new([4, 3, 3, 3], vec![0.5; 108]);
-    let refused = |nodes: Vec<NodeSpec>, outputs: &[&str]| Graph::new(nodes, outputs.to_vec()).unwrap_err().to_string();
+    let refused =
+        |nodes: Vec<NodeSpec>, outputs: &[&str]| Graph::new(nodes, outputs.to_vec()).unwrap_err().to_string();
     let input = || NodeSpec::input("x", [3, 8, 8]);
     let relu = |name: &str, from: &str| NodeSpec::new(name, Function::Relu, [from]);
-    let circle = refused(vec![input(), relu("a", "c"), relu("b", "a"), relu("c", "b")], &["c"]);
+    let circle = refused(
+        vec![input(), relu("a", "c"), relu("b", "a"), relu("c", "b")],
+        &["c"],
+    );
     assert_eq!(circle, "nodes read each other in a circle: `b`, `c`, `a`");
     let cases = [
-        (vec![input(), relu("a", "y")], vec!["a"], "node `a`: it reads `y`, which is not there"),
-        (vec![input(), relu("a", "x"), relu("a", "x")], vec!["a"], "node `a`: another node has this name"),
-        (vec![input(), NodeSpec::input("z", [1]), relu("a", "x")], vec!["a"], "node `z`: the network's input is not used"),
-        (vec![input(), relu("a", "x"), relu("b", "x")], vec!["a"], "node `b`: what it computes is not used"),
-        (vec![input(), relu("a", "x")], vec!["b"], "the output `b` is not there"),
-        (vec![input(), relu("a", "x")], vec![], "it has no output"),
-        (vec![input(), relu("a", "x")], vec!["a", "a"], "node `a`: it is an output twice"),
         (
-            vec![NodeSpec::input("x", [5, 8, 8]), NodeSpec::new("conv", Conv::new(weight()), ["x"])],
+            vec![input(), relu("a", "y")],
+            vec!["a"],
+            "node `a`: it reads `y`, which is not there",
+        ),
+        (
+            vec![input(), relu("a", "x"), relu("a", "x")],
+            vec!["a"],
+            "node `a`: another node has this name",
+        ),
+        (
+            vec![input(), NodeSpec::input("z", [1]), relu("a", "x")],
+            vec!["a"],
+            "node `z`: the network's input is not used",
+        ),
+        (
+            vec![input(), relu("a", "x"), relu("b", "x")],
+            vec!["a"],
+            "node `b`: what it computes is not used",
+        ),
+        (
+            vec![input(), relu("a", "x")],
+            vec!["b"],
+            "the output `b` is not there",
+        ),
+        (vec![input(), relu("a", "x")], vec![], "it has no output"),
+        (
+            vec![input(), relu("a", "x")],
+            vec!["a", "a"],
+            "node `a`: it is an output twice",
+        ),
+        (
+            vec![
+                NodeSpec::input("x", [5, 8, 8]),
+                NodeSpec::new("conv", Conv::new(weight()), ["x"]),
+            ],
             vec!["conv"],
             "node `conv`: it reads 5 channels: expected 3",
         ),
         (
-            vec![NodeSpec::input("x", [3, 2, 8]), NodeSpec::new("conv", Conv::new(weight()), ["x"])],
+            vec![
+                NodeSpec::input("x", [3, 2, 8]),
+                NodeSpec::new("conv", Conv::new(weight()), ["x"]),
+            ],
             vec!["conv"],
             "node `conv`: it moves a kernel of 3x3",
         ),
         (
-            vec![input(), NodeSpec::new("conv", Conv::new(Constant::new([4, 3, 3, 3], vec![0.5; 7])), ["x"])],
+            vec![
+                input(),
+                NodeSpec::new(
+                    "conv",
+                    Conv::new(Constant::new([4, 3, 3, 3], vec![0.5; 7])),
+                    ["x"],
+                ),
+            ],
             vec!["conv"],
             "node `conv`: it holds 7 numbers",
         ),
@@ -320,4 +410,46 @@ reshape  reshape to 3                                             mean     3
 1*       linear, 3 -> 2, bias                                     reshape  2
 ";
     assert_eq!(graph.to_string(), expected);
+}
+
+/// The free widths read off the graph are those that were written down for this crate's networks, but for the convolutions of
+/// shortcuts, which the published tables leave out.
+#[test]
+fn ties_are_read_off_the_graph() {
+    fn same<C: NetworkConfig>(config: &C) {
+        let network = config.init(&Device::flex());
+        let [height, width] = C::INPUT;
+        let graph = Graph::of(&network, [1, 3, height, width], |network: &C::Network, x| {
+            network.forward(x)
+        })
+        .unwrap();
+        let (mut written, _) = network.mapped();
+        let mut found = graph.mapped(C::NAME);
+        let keep: Vec<bool> = found
+            .layers
+            .iter()
+            .map(|layer| !layer.name.contains("shortcut"))
+            .collect();
+        let (mut layers, mut ties) = (keep.iter(), keep.iter());
+        found.layers.retain(|_| *layers.next().unwrap());
+        found.ties.retain(|_| *ties.next().unwrap());
+        for (layer, path) in written.layers.iter_mut().zip(network.convolutions()) {
+            layer.name = path.0;
+        }
+        assert_eq!(found.layers, written.layers);
+        // The same widths, whatever their numbers.
+        let mut numbers = std::collections::BTreeMap::new();
+        for (found, written) in found.ties.iter().zip(&written.ties) {
+            for (found, written) in [(found.input, written.input), (found.output, written.output)] {
+                assert_eq!(found.is_some(), written.is_some(), "{graph}");
+                if let (Some(found), Some(written)) = (found, written) {
+                    assert_eq!(*numbers.entry(found).or_insert(written), written, "{graph}");
+                }
+            }
+        }
+    }
+    same(&Cnn8Config::new());
+    same(&ResNet20Config::new());
+    same(&ResNet20Config::new().with_quantized(false));
+    same(&Vgg13Config::new());
 }

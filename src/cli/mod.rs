@@ -10,6 +10,8 @@ pub mod evaluate;
 pub mod export;
 pub mod front;
 #[cfg(feature = "train")]
+pub mod graph;
+#[cfg(feature = "train")]
 pub mod import;
 #[cfg(feature = "train")]
 pub mod job;

@@ -25,6 +25,7 @@
 //! check    whether nodes make a graph, and the shape of every result
 //! codes    which values are integers times a unit
 //! text     a graph as lines of text
+//! mapped   its convolutions for the mapper
 //! front    graphs from recorded forward passes
 //! run      computing a graph on a device
 //! ```
@@ -34,6 +35,7 @@ mod codes;
 #[cfg(feature = "train")]
 mod front;
 mod ir;
+mod mapped;
 #[cfg(feature = "train")]
 mod run;
 mod shape;
@@ -41,12 +43,12 @@ mod text;
 
 pub use check::GraphError;
 pub use codes::{Codes, WeightCodes};
-#[cfg(feature = "train")]
-pub use run::Executor;
 pub use ir::{
     Affine, Binary, Constant, Conv, ConvKernel, ConvTranspose, Function, Linear, Node, NodeId, NodeSpec, Op,
     Pool, Reduction,
 };
+#[cfg(feature = "train")]
+pub use run::Executor;
 
 /// What a network computes in evaluation. It is checked, and cannot be changed.
 #[derive(Clone, Debug, PartialEq)]

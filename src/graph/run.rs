@@ -5,13 +5,11 @@ use burn::tensor::ops::{
 };
 use burn::tensor::{Device, Slice, Tensor, activation, module};
 
-use super::ir::{
-    Affine, Binary, Constant, Conv, ConvKernel, ConvTranspose, Function, Linear, Op, Reduction,
-};
+use super::ir::{Affine, Binary, Constant, Conv, ConvKernel, ConvTranspose, Function, Linear, Op, Reduction};
 use super::{Graph, GraphError, Node, NodeId};
 use crate::Error;
-use crate::module::any::{self, AnyTensor};
 use crate::module::Values;
+use crate::module::any::{self, AnyTensor};
 
 /// A graph on a device: its constants are there.
 ///
@@ -103,11 +101,16 @@ impl Executor {
         let mut batch = None;
         for (tensor, &id) in given.into_iter().zip(&self.graph.inputs) {
             let (node, shape) = (self.graph.node(id), tensor.shape());
-            let same_batch = shape.first().is_some_and(|&first| *batch.get_or_insert(first) == first);
+            let same_batch = shape
+                .first()
+                .is_some_and(|&first| *batch.get_or_insert(first) == first);
             if shape.get(1..) != Some(node.shape()) || !same_batch {
                 return Err(Error::Network(GraphError::node(
                     node.name(),
-                    format!("an input of {shape:?}: expected a batch, the same for all inputs, of {:?}", node.shape()),
+                    format!(
+                        "an input of {shape:?}: expected a batch, the same for all inputs, of {:?}",
+                        node.shape()
+                    ),
                 )));
             }
             values[id.0] = Some(tensor.to_device(&self.device));
@@ -120,7 +123,11 @@ impl Executor {
             for input in &node.inputs {
                 left[input.0] -= 1;
                 let value = &mut values[input.0];
-                let value = if left[input.0] == 0 { value.take() } else { value.clone() };
+                let value = if left[input.0] == 0 {
+                    value.take()
+                } else {
+                    value.clone()
+                };
                 inputs.push(value.expect("it was computed, and is kept until it was read"));
             }
             let result = match &node.op {
@@ -199,18 +206,27 @@ impl Executor {
             }
             Op::AdaptiveAvgPool { output } => module::adaptive_avg_pool2d(x.into_tensor(), *output).into(),
             Op::Reduce { kind, axes } => axes.iter().fold(x, |x, axis| reduce(*kind, x, axis + 1)),
-            &Op::Slice { axis, start, end, step } => {
+            &Op::Slice {
+                axis,
+                start,
+                end,
+                step,
+            } => {
                 let slice = Slice::new(start as isize, Some(end as isize), step as isize);
                 x.slice(axis + 1, slice)
             }
             Op::Reshape { shape } => x.reshape(&[&[batch], &shape[..]].concat()),
             Op::Permute { axes } => {
-                let axes: Vec<usize> = std::iter::once(0).chain(axes.iter().map(|axis| axis + 1)).collect();
+                let axes: Vec<usize> = std::iter::once(0)
+                    .chain(axes.iter().map(|axis| axis + 1))
+                    .collect();
                 x.permute(&axes)
             }
             Op::Expand { shape } => x.expand(&[&[batch], &shape[..]].concat()),
             Op::Pad { sides, value } => {
-                let sides: Vec<(usize, usize)> = std::iter::once((0, 0)).chain(sides.iter().map(|&[a, b]| (a, b))).collect();
+                let sides: Vec<(usize, usize)> = std::iter::once((0, 0))
+                    .chain(sides.iter().map(|&[a, b]| (a, b)))
+                    .collect();
                 x.pad(&sides, *value)
             }
             Op::Upsample { factor } => {
@@ -230,16 +246,16 @@ impl Executor {
 
 /// The constants of a node on a device, with the dimension of the batch where they are computed with beside values.
 fn constants_of(node: &Node, device: &Device) -> Vec<AnyTensor> {
-    let plain = |constant: &Constant| AnyTensor::from_data(constant.values.to_vec(), constant.shape.clone(), device);
+    let plain =
+        |constant: &Constant| AnyTensor::from_data(constant.values.to_vec(), constant.shape.clone(), device);
     let dims = node.shape.len();
     let beside = |constant: &Constant| {
         let mut shape = vec![1; 1 + dims.saturating_sub(constant.shape.len())];
         shape.extend(&constant.shape);
         AnyTensor::from_data(constant.values.to_vec(), shape, device)
     };
-    let weighted = |weight: &Constant, bias: &Option<Constant>| {
-        std::iter::once(weight).chain(bias).map(plain).collect()
-    };
+    let weighted =
+        |weight: &Constant, bias: &Option<Constant>| std::iter::once(weight).chain(bias).map(plain).collect();
     match &node.op {
         Op::Constant(constant) => vec![beside(constant)],
         Op::Conv(conv) => weighted(&conv.weight, &conv.bias),
@@ -284,7 +300,13 @@ fn convolution(conv: &Conv, x: Tensor<4>, constants: &[AnyTensor]) -> Tensor<4> 
 }
 
 fn conv_transpose(conv: &ConvTranspose, x: Tensor<4>, constants: &[AnyTensor]) -> Tensor<4> {
-    let options = ConvTransposeOptions::new(conv.stride, conv.padding, conv.output_padding, conv.dilation, conv.groups);
+    let options = ConvTransposeOptions::new(
+        conv.stride,
+        conv.padding,
+        conv.output_padding,
+        conv.dilation,
+        conv.groups,
+    );
     module::conv_transpose2d(x, constants[0].clone().into_tensor(), bias(constants), options)
 }
 
@@ -306,11 +328,15 @@ fn affine_parts(affine: &Affine, x: AnyTensor, constants: &[AnyTensor]) -> AnyTe
         (&affine.factor, Binary::Mul),
         (&affine.plus, Binary::Add),
     ];
-    let parts = parts.into_iter().filter_map(|(part, op)| Some((part.as_ref()?, op)));
-    parts.zip(constants).fold(x, |x, ((part, op), constant)| match part.as_scalar() {
-        Some(number) => x.map(WithNumber(op, number)),
-        None => binary(op, x, constant.clone()),
-    })
+    let parts = parts
+        .into_iter()
+        .filter_map(|(part, op)| Some((part.as_ref()?, op)));
+    parts
+        .zip(constants)
+        .fold(x, |x, ((part, op), constant)| match part.as_scalar() {
+            Some(number) => x.map(WithNumber(op, number)),
+            None => binary(op, x, constant.clone()),
+        })
 }
 
 /// An operation with one number.
@@ -398,7 +424,11 @@ fn softmax(x: AnyTensor, axis: usize, log: bool) -> AnyTensor {
     struct Softmax(usize, bool);
     impl any::Function for Softmax {
         fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-            if self.1 { activation::log_softmax(x, self.0) } else { activation::softmax(x, self.0) }
+            if self.1 {
+                activation::log_softmax(x, self.0)
+            } else {
+                activation::softmax(x, self.0)
+            }
         }
     }
     x.map(Softmax(axis, log))

@@ -135,10 +135,17 @@ pub(crate) trait ConstantOps: Backend {
 }
 
 impl ConstantOps for Flex {
-    fn kernel_codes_conv2d(x: FlexTensor, weight: FlexTensor, steps: ConvSteps, levels: Levels) -> FlexTensor {
+    fn kernel_codes_conv2d(
+        x: FlexTensor,
+        weight: FlexTensor,
+        steps: ConvSteps,
+        levels: Levels,
+    ) -> FlexTensor {
         let weight = weight.to_contiguous();
         // The largest weight is the scale itself.
-        let scale = numbers(&weight).iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        let scale = numbers(&weight)
+            .iter()
+            .fold(0f32, |largest, value| largest.max(value.abs()));
         codes_conv2d(x, &weight, scale, steps, levels)
     }
 
@@ -572,7 +579,13 @@ fn quant_conv2d(x: FlexTensor, weight: &FlexTensor, steps: QuantSteps) -> (FlexT
 }
 
 /// A convolution with quantised weights, multiples of `scale` divided by their levels. `weight` is contiguous.
-fn codes_conv2d(x: FlexTensor, weight: &FlexTensor, scale: f32, steps: ConvSteps, levels: Levels) -> FlexTensor {
+fn codes_conv2d(
+    x: FlexTensor,
+    weight: &FlexTensor,
+    scale: f32,
+    steps: ConvSteps,
+    levels: Levels,
+) -> FlexTensor {
     let shape = conv_shape(&x, weight, steps);
     let x = usable(x);
     let size = shape.output();

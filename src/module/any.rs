@@ -1,7 +1,7 @@
 //! A tensor of floats whose number of dimensions is known at run time.
 
-use burn::tensor::{Device, Slice, Tensor, TensorData};
 use burn::tensor::DispatchTensor;
+use burn::tensor::{Device, Slice, Tensor, TensorData};
 
 /// The most dimensions, the batch among them.
 const MAX_DIMS: usize = 6;
@@ -63,7 +63,8 @@ impl AnyTensor {
     /// Where it has another number of them.
     pub(crate) fn into_tensor<const D: usize>(self) -> Tensor<D> {
         let dims = self.shape.len();
-        self.try_tensor().unwrap_or_else(|| panic!("a tensor of {dims} dimensions: expected {D}"))
+        self.try_tensor()
+            .unwrap_or_else(|| panic!("a tensor of {dims} dimensions: expected {D}"))
     }
 
     pub(crate) fn map(self, function: impl Function) -> Self {

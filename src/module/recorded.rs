@@ -10,7 +10,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 use burn_ir::{
-    BatchNormOpIr, Conv2dOpIr, Conv2dOptionsIr, CustomOpIr, ModuleOperationIr, OperationIr, ScalarIr, TensorIr,
+    BatchNormOpIr, Conv2dOpIr, Conv2dOptionsIr, CustomOpIr, ModuleOperationIr, OperationIr, ScalarIr,
+    TensorIr,
 };
 use burn_router::RouterClient;
 
@@ -67,7 +68,14 @@ pub(crate) fn conv2d(
     };
     let shape = vec![x.dims()[0], weight.dims()[0], size(0)?, size(1)?];
     let [weight_levels, input_levels] = levels.unwrap_or_default();
-    let numbers = [stride[0], stride[1], padding[0], padding[1], weight_levels as usize, input_levels as usize];
+    let numbers = [
+        stride[0],
+        stride[1],
+        padding[0],
+        padding[1],
+        weight_levels as usize,
+        input_levels as usize,
+    ];
     let scalars = numbers.map(|number| ScalarIr::UInt(number as u64)).to_vec();
     record(CONV2D, inputs, shape, scalars)
 }
@@ -76,7 +84,8 @@ pub(crate) fn conv2d(
 pub(crate) fn batch_norm(x: &Tensor<4>, norm: &BatchNorm) -> Option<Tensor<4>> {
     let x = on_recorder(x)?;
     let device = norm.gamma.val().device();
-    let [mean, variance] = [&norm.running_mean, &norm.running_var].map(|state| state.value().to_device(&device));
+    let [mean, variance] =
+        [&norm.running_mean, &norm.running_var].map(|state| state.value().to_device(&device));
     let vectors = [norm.gamma.val(), norm.beta.val(), mean, variance];
     let shape = burn::backend::TensorMetadata::shape(&x).to_vec();
     let mut inputs = vec![x];
@@ -110,7 +119,10 @@ fn record<const D: usize>(
     shape: Vec<usize>,
     scalars: Vec<ScalarIr>,
 ) -> Option<Tensor<D>> {
-    let (client, dtype) = (inputs[0].client.clone(), burn::backend::TensorMetadata::dtype(&inputs[0]));
+    let (client, dtype) = (
+        inputs[0].client.clone(),
+        burn::backend::TensorMetadata::dtype(&inputs[0]),
+    );
     let inputs: Vec<TensorIr> = inputs.into_iter().map(Recorded::into_ir).collect();
     let out = TensorIr::uninit(client.create_empty_handle(), shape.into(), dtype);
     let operation = CustomOpIr::with_scalars(name, &inputs, &[out], scalars);

@@ -144,7 +144,10 @@ impl Trace {
 
     /// The tensors that `forward` made of numbers, and their bytes.
     pub fn constants(&self) -> impl Iterator<Item = (TensorId, &[u8])> {
-        let made = self.values.iter().filter(|(id, _)| !self.numbers.contains_key(id));
+        let made = self
+            .values
+            .iter()
+            .filter(|(id, _)| !self.numbers.contains_key(id));
         made.map(|(&id, data)| (id, data.as_bytes()))
     }
 

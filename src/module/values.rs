@@ -115,7 +115,10 @@ impl<const D: usize> Values for Vec<Tensor<D>> {
     type Shapes = Vec<[usize; D]>;
 
     fn zeros(shapes: &Self::Shapes, sealed: &Sealed) -> Self {
-        shapes.iter().map(|shape| Tensor::zeros(*shape, &sealed.0)).collect()
+        shapes
+            .iter()
+            .map(|shape| Tensor::zeros(*shape, &sealed.0))
+            .collect()
     }
 
     fn sizes(shapes: &Self::Shapes, found: &mut Vec<Vec<usize>>) {
@@ -123,7 +126,10 @@ impl<const D: usize> Values for Vec<Tensor<D>> {
     }
 
     fn with_batch(shapes: &Self::Shapes, batch: usize) -> Self::Shapes {
-        shapes.iter().map(|shape| Tensor::<D>::with_batch(shape, batch)).collect()
+        shapes
+            .iter()
+            .map(|shape| Tensor::<D>::with_batch(shape, batch))
+            .collect()
     }
 }
 

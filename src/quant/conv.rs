@@ -115,7 +115,9 @@ impl QuantConv2d {
             }
             let levels = Some([weight, input_levels]);
             let (stride, padding) = (self.stride, self.padding);
-            if let Some(recorded) = recorded::conv2d(&input, &self.quantized_weight(), None, stride, padding, levels) {
+            if let Some(recorded) =
+                recorded::conv2d(&input, &self.quantized_weight(), None, stride, padding, levels)
+            {
                 return recorded;
             }
         }

@@ -506,10 +506,22 @@ fn described_as_a_graph<M: Module, const E: usize>(case: &Case<M, E>) {
     assert_eq!(values(&outputs), expected, "{graph}");
 
     let found = conv_layers(&module, case.input, case.forward).unwrap();
-    let convs = graph.nodes().iter().filter(|node| matches!(node.op(), Op::Conv(_)));
-    let paths = |name: &str| name.split('.').filter(|part| part.parse::<usize>().is_err()).count();
+    let convs = graph
+        .nodes()
+        .iter()
+        .filter(|node| matches!(node.op(), Op::Conv(_)));
+    let paths = |name: &str| {
+        name.split('.')
+            .filter(|part| part.parse::<usize>().is_err())
+            .count()
+    };
     for (node, layer) in convs.clone().zip(&found.layers) {
-        assert!(node.name().starts_with(&layer.name) && paths(node.name()) > 0, "{} {}", node.name(), layer.name);
+        assert!(
+            node.name().starts_with(&layer.name) && paths(node.name()) > 0,
+            "{} {}",
+            node.name(),
+            layer.name
+        );
     }
     assert_eq!(convs.count(), found.layers.len());
 }

@@ -1,6 +1,9 @@
 //! Layer lists: a network for the mapper, in JSON or CSV. An error names the line or the layer.
 
-use crate::mapping::Network;
+use serde::Serialize;
+
+use crate::mapping::{ConvLayer, Network, Tie};
+use crate::text;
 
 mod csv;
 mod json;
@@ -28,6 +31,42 @@ pub fn json_list(name: &str, bytes: &[u8]) -> Result<Network, String> {
 /// What is wrong, with its line.
 pub fn csv_list(name: &str, bytes: &[u8]) -> Result<Network, String> {
     csv::network(name, &utf8(bytes)?)
+}
+
+/// The network as a layer list in JSON, which [`json_list`] reads again.
+///
+/// ```
+/// use vwc_sdk::formats::layer_list;
+/// use vwc_sdk::mapping::presets;
+///
+/// let list = layer_list(&presets::network("cnn8")?);
+/// assert!(list.starts_with("{\n  \"name\": \"cnn8\",\n  \"layers\": [\n"));
+/// # Ok::<(), vwc_sdk::mapping::MappingError>(())
+/// ```
+#[must_use]
+pub fn layer_list(network: &Network) -> String {
+    #[derive(Serialize)]
+    struct List<'a> {
+        name: &'a str,
+        layers: Vec<Tied<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Tied<'a> {
+        #[serde(flatten)]
+        layer: &'a ConvLayer,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tie: Option<&'a Tie>,
+    }
+    let mut ties = network.ties.iter();
+    let layers = network.layers.iter().map(|layer| Tied {
+        layer,
+        tie: ties.next(),
+    });
+    let list = List {
+        name: &network.name,
+        layers: layers.collect(),
+    };
+    text::json(&list) + "\n"
 }
 
 /// The bytes as text, if they are UTF-8, without the byte-order mark that some programs put before it.

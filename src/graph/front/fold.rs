@@ -70,14 +70,18 @@ fn operations() -> CustomOpRegistry<Flex> {
     #[allow(unused_mut)]
     let mut registry = CustomOpRegistry::new();
     #[cfg(feature = "flex")]
-    registry.register(crate::module::recorded::QUANTIZE_WEIGHT, |handles, operation, _| {
-        let weight = handles.get_float_tensor::<Flex>(&operation.inputs[0]);
-        let levels = match operation.scalars[0].elem::<u64>() {
-            0 => None,
-            levels => Some(levels as u32),
-        };
-        let quantized = crate::kernels::quantized(weight, levels, crate::quant::composed::SMALLEST_PEAK as f32);
-        handles.register_float_tensor::<Flex>(&operation.outputs[0].id, quantized);
-    });
+    registry.register(
+        crate::module::recorded::QUANTIZE_WEIGHT,
+        |handles, operation, _| {
+            let weight = handles.get_float_tensor::<Flex>(&operation.inputs[0]);
+            let levels = match operation.scalars[0].elem::<u64>() {
+                0 => None,
+                levels => Some(levels as u32),
+            };
+            let quantized =
+                crate::kernels::quantized(weight, levels, crate::quant::composed::SMALLEST_PEAK as f32);
+            handles.register_float_tensor::<Flex>(&operation.outputs[0].id, quantized);
+        },
+    );
     registry
 }

@@ -3,15 +3,16 @@
 use std::collections::{HashMap, HashSet};
 
 use burn_ir::{
-    ActivationOperationIr, BaseOperationIr, FloatOperationIr, InterpolateModeIr, ModuleOperationIr, NumericOperationIr,
-    OperationIr, PadModeIr, ScalarIr, TensorId, TensorIr,
+    ActivationOperationIr, BaseOperationIr, FloatOperationIr, InterpolateModeIr, ModuleOperationIr,
+    NumericOperationIr, OperationIr, PadModeIr, ScalarIr, TensorId, TensorIr,
 };
 
 use super::BATCH;
 use super::fold::Constants;
 use crate::Error;
 use crate::graph::ir::{
-    Affine, Binary, Constant, Conv, ConvKernel, ConvTranspose, Function, Linear, NodeSpec, Op, Pool, Reduction,
+    Affine, Binary, Constant, Conv, ConvKernel, ConvTranspose, Function, Linear, NodeSpec, Op, Pool,
+    Reduction,
 };
 use crate::graph::shape::broadcast;
 use crate::graph::{Graph, GraphError};
@@ -49,7 +50,11 @@ type Refused = String;
 impl<'a> Translator<'a> {
     pub fn new(trace: &'a Trace) -> Result<Self, Error> {
         let mut paths = HashSet::new();
-        if let Some(twice) = trace.parameters.iter().find(|parameter| !paths.insert(&parameter.path)) {
+        if let Some(twice) = trace
+            .parameters
+            .iter()
+            .find(|parameter| !paths.insert(&parameter.path))
+        {
             return Err(Error::Graph {
                 reason: format!(
                     "two of its parameters are at `{}`: expected a module whose parameters have paths of their own",
@@ -58,7 +63,10 @@ impl<'a> Translator<'a> {
             });
         }
         let mut reads = HashMap::new();
-        let operations = trace.operations.iter().filter(|operation| !matches!(operation, OperationIr::Drop(_)));
+        let operations = trace
+            .operations
+            .iter()
+            .filter(|operation| !matches!(operation, OperationIr::Drop(_)));
         for input in operations.flat_map(OperationIr::inputs) {
             *reads.entry(input.id).or_insert(0) += 1;
         }
@@ -85,7 +93,11 @@ impl<'a> Translator<'a> {
             let shape = self.shape(&tensor).map_err(|reason| Error::Graph {
                 reason: format!("its input {} {reason}", n + 1),
             })?;
-            let name = if trace.inputs.len() == 1 { "input".into() } else { format!("input{}", n + 1) };
+            let name = if trace.inputs.len() == 1 {
+                "input".into()
+            } else {
+                format!("input{}", n + 1)
+            };
             let name = self.unique(&name);
             self.nodes.push(NodeSpec::input(name, shape.clone()));
             self.shapes.push(shape);
@@ -93,7 +105,11 @@ impl<'a> Translator<'a> {
         }
         for operation in &trace.operations {
             self.operation(operation).map_err(|reason| {
-                let near = self.near.as_deref().map(|near| format!(", behind `{near}`")).unwrap_or_default();
+                let near = self
+                    .near
+                    .as_deref()
+                    .map(|near| format!(", behind `{near}`"))
+                    .unwrap_or_default();
                 let name = operation_name(operation);
                 GraphError::Graph(format!("its forward pass has {name}{near}: {reason}"))
             })?;
@@ -115,7 +131,10 @@ impl<'a> Translator<'a> {
             if recorded != node.shape() {
                 return Err(Error::Network(GraphError::node(
                     node.name(),
-                    format!("it results in {:?}, where {recorded:?} was recorded", node.shape()),
+                    format!(
+                        "it results in {:?}, where {recorded:?} was recorded",
+                        node.shape()
+                    ),
                 )));
             }
         }
@@ -124,10 +143,17 @@ impl<'a> Translator<'a> {
 
     /// A tensor as its first use has it.
     fn tensor(&self, id: TensorId) -> Result<TensorIr, Error> {
-        let all = self.trace.operations.iter().flat_map(|operation| operation.inputs().chain(operation.outputs()));
-        all.into_iter().find(|tensor| tensor.id == id).cloned().ok_or_else(|| Error::Graph {
-            reason: "an input of it is not used: expected one that its result depends on".into(),
-        })
+        let all = self
+            .trace
+            .operations
+            .iter()
+            .flat_map(|operation| operation.inputs().chain(operation.outputs()));
+        all.into_iter()
+            .find(|tensor| tensor.id == id)
+            .cloned()
+            .ok_or_else(|| Error::Graph {
+                reason: "an input of it is not used: expected one that its result depends on".into(),
+            })
     }
 
     /// The shape of a tensor without the batch.
@@ -153,7 +179,13 @@ impl<'a> Translator<'a> {
     }
 
     /// Adds a node that computes the tensor `out`.
-    fn push(&mut self, name: &str, op: impl Into<Op>, inputs: &[usize], out: &TensorIr) -> Result<(), Refused> {
+    fn push(
+        &mut self,
+        name: &str,
+        op: impl Into<Op>,
+        inputs: &[usize],
+        out: &TensorIr,
+    ) -> Result<(), Refused> {
         let shape = self.shape(out)?;
         let node = self.inner(name, op, inputs, shape);
         self.values.insert(out.id, Value::Node(node));
@@ -163,7 +195,10 @@ impl<'a> Translator<'a> {
     /// Adds a node whose result was not recorded.
     fn inner(&mut self, name: &str, op: impl Into<Op>, inputs: &[usize], shape: Vec<usize>) -> usize {
         let name = self.unique(name);
-        let inputs: Vec<String> = inputs.iter().map(|&input| self.nodes[input].name.clone()).collect();
+        let inputs: Vec<String> = inputs
+            .iter()
+            .map(|&input| self.nodes[input].name.clone())
+            .collect();
         self.nodes.push(NodeSpec::new(name, op, inputs));
         self.shapes.push(shape);
         self.nodes.len() - 1
@@ -210,7 +245,10 @@ impl<'a> Translator<'a> {
 
     fn weight(&mut self, tensor: &TensorIr) -> Result<Constant, Refused> {
         if !self.constants.is(tensor) {
-            return Err("its weights depend on the input: expected weights that are computed of parameters alone".into());
+            return Err(
+                "its weights depend on the input: expected weights that are computed of parameters alone"
+                    .into(),
+            );
         }
         self.numbers(tensor)
     }
@@ -223,7 +261,10 @@ impl<'a> Translator<'a> {
     fn numbers(&mut self, tensor: &TensorIr) -> Result<Constant, Refused> {
         let data = self.constants.read(tensor)?;
         if !data.dtype().is_float() || data.dtype().size() != 4 {
-            return Err(format!("it computes with {:?}: expected 32-bit floats", data.dtype()));
+            return Err(format!(
+                "it computes with {:?}: expected 32-bit floats",
+                data.dtype()
+            ));
         }
         let shape = data.shape().to_vec();
         let values = data.try_into_vec::<f32>().map_err(|error| format!("{error:?}"))?;
@@ -248,7 +289,12 @@ impl<'a> Translator<'a> {
         };
         let shape = shape.to_vec();
         let picture = constant.values.len() / batch;
-        if !constant.values.chunks(picture).all(|other| other == &constant.values[..picture]) || ![1, BATCH].contains(&batch) {
+        if !constant
+            .values
+            .chunks(picture)
+            .all(|other| other == &constant.values[..picture])
+            || ![1, BATCH].contains(&batch)
+        {
             return Err(format!(
                 "it computes with other numbers for each picture, {:?}: expected the same for all",
                 constant.shape
@@ -269,7 +315,11 @@ impl<'a> Translator<'a> {
         let path = &self.trace.parameters[n].path;
         let layer = path.rsplit_once('.').map_or(path.as_str(), |(layer, _)| layer);
         self.near = Some(layer.to_owned());
-        if layer.is_empty() { otherwise.to_owned() } else { layer.to_owned() }
+        if layer.is_empty() {
+            otherwise.to_owned()
+        } else {
+            layer.to_owned()
+        }
     }
 
     fn operation(&mut self, operation: &OperationIr) -> Result<(), Refused> {
@@ -278,12 +328,19 @@ impl<'a> Translator<'a> {
         }
         if matches!(
             operation,
-            OperationIr::Float(_, FloatOperationIr::Random(_)) | OperationIr::NumericInt(_, NumericOperationIr::IntRandom(_))
+            OperationIr::Float(_, FloatOperationIr::Random(_))
+                | OperationIr::NumericInt(_, NumericOperationIr::IntRandom(_))
         ) {
-            return Err("random numbers: expected the same result for the same input; leave them out in evaluation".into());
+            return Err(
+                "random numbers: expected the same result for the same input; leave them out in evaluation"
+                    .into(),
+            );
         }
         if operation.inputs().all(|input| self.constants.is(input)) {
-            return self.constants.compute(operation).map_err(|reason| format!("it cannot be computed: {reason}"));
+            return self
+                .constants
+                .compute(operation)
+                .map_err(|reason| format!("it cannot be computed: {reason}"));
         }
         if let OperationIr::NumericFloat(_, op) = operation {
             use NumericOperationIr as N;
@@ -300,7 +357,9 @@ impl<'a> Translator<'a> {
         match operation {
             OperationIr::Module(op) => self.module(op),
             OperationIr::Activation(op) => self.activation(op),
-            OperationIr::NumericFloat(..) if operation.outputs().any(|out| !out.dtype.is_float()) => Err(not_floats()),
+            OperationIr::NumericFloat(..) if operation.outputs().any(|out| !out.dtype.is_float()) => {
+                Err(not_floats())
+            }
             OperationIr::NumericFloat(_, op) => self.numeric(op),
             OperationIr::Float(_, op) => self.float(op),
             OperationIr::BaseFloat(op) => self.base(op),
@@ -422,7 +481,9 @@ impl<'a> Translator<'a> {
                 self.push("upsample", Op::Upsample { factor }, &[x], &op.out)
             }
             M::Conv1d(_) => Err("a convolution over 1 axis: expected one over 2".into()),
-            M::Conv3d(_) | M::ConvTranspose3d(_) => Err("a convolution over 3 axes: expected one over 2".into()),
+            M::Conv3d(_) | M::ConvTranspose3d(_) => {
+                Err("a convolution over 3 axes: expected one over 2".into())
+            }
             _ => Err(unsupported()),
         }
     }
@@ -439,7 +500,12 @@ impl<'a> Translator<'a> {
             A::Gelu(op) => self.function("gelu", Function::Gelu, &op.input, &op.out),
             A::HardSigmoid(op) => {
                 let (alpha, beta) = (number(op.alpha), number(op.beta));
-                self.function("hard_sigmoid", Function::HardSigmoid { alpha, beta }, &op.tensor, &op.out)
+                self.function(
+                    "hard_sigmoid",
+                    Function::HardSigmoid { alpha, beta },
+                    &op.tensor,
+                    &op.out,
+                )
             }
             A::PRelu(op) => {
                 let x = self.node(&op.lhs)?;
@@ -452,7 +518,10 @@ impl<'a> Translator<'a> {
                 let shape = self.shape(&op.out)?;
                 let mut sides = vec![1; shape.len()];
                 sides[0] = slopes.values.len();
-                let slopes = Constant { shape: sides, ..slopes };
+                let slopes = Constant {
+                    shape: sides,
+                    ..slopes
+                };
                 let below = Function::Clamp {
                     min: f32::NEG_INFINITY,
                     max: 0.0,
@@ -460,7 +529,10 @@ impl<'a> Translator<'a> {
                 let above = self.inner("above", Function::Relu, &[x], shape.clone());
                 let below = self.inner("below", below, &[x], shape.clone());
                 let factor = Some(slopes);
-                let scaled = Affine { factor, ..Affine::default() };
+                let scaled = Affine {
+                    factor,
+                    ..Affine::default()
+                };
                 let scaled = self.inner("slopes", scaled, &[below], shape);
                 self.push(&name, Binary::Add, &[above, scaled], &op.out)
             }
@@ -476,7 +548,13 @@ impl<'a> Translator<'a> {
         self.push("softmax", Op::Softmax { axis, log }, &[x], out)
     }
 
-    fn function(&mut self, name: &str, function: Function, x: &TensorIr, out: &TensorIr) -> Result<(), Refused> {
+    fn function(
+        &mut self,
+        name: &str,
+        function: Function,
+        x: &TensorIr,
+        out: &TensorIr,
+    ) -> Result<(), Refused> {
         let x = self.node(x)?;
         self.push(name, function, &[x], out)
     }
@@ -522,7 +600,11 @@ impl<'a> Translator<'a> {
                 let PadModeIr::Constant(value) = op.mode else {
                     return Err("it repeats or mirrors the rim: expected one number around".into());
                 };
-                let mut sides: Vec<[usize; 2]> = op.padding.iter().map(|&(before, behind)| [before, behind]).collect();
+                let mut sides: Vec<[usize; 2]> = op
+                    .padding
+                    .iter()
+                    .map(|&(before, behind)| [before, behind])
+                    .collect();
                 if sides.remove(0) != [0, 0] {
                     return Err(mixes());
                 }
@@ -548,13 +630,18 @@ impl<'a> Translator<'a> {
             F::Tanh(op) => self.function("tanh", Function::Tanh, &op.input, &op.out),
             F::Matmul(op) => {
                 if !self.constants.is(&op.rhs) {
-                    return Err("a product of two values: expected one with a matrix of weights on the right".into());
+                    return Err(
+                        "a product of two values: expected one with a matrix of weights on the right".into(),
+                    );
                 }
                 let x = self.node(&op.lhs)?;
                 let mut weight = self.weight(&op.rhs)?;
                 let dims = weight.shape.len();
                 if dims > 2 && weight.shape[..dims - 2].iter().any(|&size| size != 1) {
-                    return Err(format!("a product with matrices of {:?}: expected one matrix", weight.shape));
+                    return Err(format!(
+                        "a product with matrices of {:?}: expected one matrix",
+                        weight.shape
+                    ));
                 }
                 weight.shape = weight.shape[dims.saturating_sub(2)..].to_vec();
                 let name = self.layer(&op.rhs, "linear");
@@ -595,7 +682,8 @@ impl<'a> Translator<'a> {
                 let mut parts = Vec::new();
                 for (axis, range) in op.ranges.iter().enumerate() {
                     let end = range.end.unwrap_or(sizes[axis] as isize);
-                    let (Ok(start), Ok(end), true) = (usize::try_from(range.start), usize::try_from(end), range.step > 0)
+                    let (Ok(start), Ok(end), true) =
+                        (usize::try_from(range.start), usize::try_from(end), range.step > 0)
                     else {
                         return Err("it counts backwards: expected places in rising order".into());
                     };
@@ -611,7 +699,11 @@ impl<'a> Translator<'a> {
             B::Select(op) => self.select(&op.tensor, op.dim, &op.indices, &op.out),
             B::Cat(op) => {
                 let axis = inner_axis(op.dim)?;
-                let inputs = op.tensors.iter().map(|tensor| self.node(tensor)).collect::<Result<Vec<_>, _>>()?;
+                let inputs = op
+                    .tensors
+                    .iter()
+                    .map(|tensor| self.node(tensor))
+                    .collect::<Result<Vec<_>, _>>()?;
                 self.push("concat", Op::Concat { axis }, &inputs, &op.out)
             }
             B::RepeatDim(op) => {
@@ -634,7 +726,10 @@ impl<'a> Translator<'a> {
             }
             B::MaskFill(_) => Err(not_floats()),
             B::Cast(op) if op.input.dtype == op.out.dtype => self.same(&op.input, &op.out),
-            B::Cast(op) => Err(format!("it computes with {:?}: expected 32-bit floats", op.out.dtype)),
+            B::Cast(op) => Err(format!(
+                "it computes with {:?}: expected 32-bit floats",
+                op.out.dtype
+            )),
             _ => Err(unsupported()),
         }
     }
@@ -666,8 +761,19 @@ impl<'a> Translator<'a> {
     }
 
     /// Parts of one dimension after another: the dimension, its first place, that behind the last, and the step.
-    fn slices(&mut self, parts: &[[usize; 4]], x: usize, from: &TensorIr, out: &TensorIr) -> Result<(), Refused> {
-        let slice = |&[axis, start, end, step]: &[usize; 4]| Op::Slice { axis, start, end, step };
+    fn slices(
+        &mut self,
+        parts: &[[usize; 4]],
+        x: usize,
+        from: &TensorIr,
+        out: &TensorIr,
+    ) -> Result<(), Refused> {
+        let slice = |&[axis, start, end, step]: &[usize; 4]| Op::Slice {
+            axis,
+            start,
+            end,
+            step,
+        };
         let Some((last, parts)) = parts.split_last() else {
             return self.same(from, out);
         };
@@ -681,13 +787,24 @@ impl<'a> Translator<'a> {
     }
 
     /// Places of a dimension in a fixed order, as slices side by side.
-    fn select(&mut self, tensor: &TensorIr, dim: usize, indices: &TensorIr, out: &TensorIr) -> Result<(), Refused> {
+    fn select(
+        &mut self,
+        tensor: &TensorIr,
+        dim: usize,
+        indices: &TensorIr,
+        out: &TensorIr,
+    ) -> Result<(), Refused> {
         if !self.constants.is(indices) {
             return Err("it selects places that depend on the input: expected fixed ones".into());
         }
         let x = self.node(tensor)?;
         let axis = inner_axis(dim)?;
-        let places: Vec<usize> = self.constants.read(indices)?.iter::<i64>().map(|place| place as usize).collect();
+        let places: Vec<usize> = self
+            .constants
+            .read(indices)?
+            .iter::<i64>()
+            .map(|place| place as usize)
+            .collect();
         let mut parts: Vec<[usize; 4]> = Vec::new();
         for &place in &places {
             match parts.last_mut() {
@@ -696,7 +813,9 @@ impl<'a> Translator<'a> {
                     *step = place - *start;
                     *end = place + 1;
                 }
-                Some([_, start, end, step]) if *end > *start + 1 && place == *end - 1 + *step => *end = place + 1,
+                Some([_, start, end, step]) if *end > *start + 1 && place == *end - 1 + *step => {
+                    *end = place + 1
+                }
                 _ => parts.push([axis, place, place + 1, 1]),
             }
         }
@@ -707,16 +826,38 @@ impl<'a> Translator<'a> {
         for [axis, start, end, step] in parts {
             let mut shape = self.shapes[x].clone();
             shape[axis] = (end - start).div_ceil(step);
-            sides.push(self.inner("slice", Op::Slice { axis, start, end, step }, &[x], shape));
+            sides.push(self.inner(
+                "slice",
+                Op::Slice {
+                    axis,
+                    start,
+                    end,
+                    step,
+                },
+                &[x],
+                shape,
+            ));
         }
         self.push("concat", Op::Concat { axis }, &sides, out)
     }
 
-    fn reduce(&mut self, kind: Reduction, axes: &[usize], x: &TensorIr, out: &TensorIr) -> Result<(), Refused> {
-        let axes = axes.iter().map(|&axis| inner_axis(axis)).collect::<Result<Vec<_>, _>>()?;
+    fn reduce(
+        &mut self,
+        kind: Reduction,
+        axes: &[usize],
+        x: &TensorIr,
+        out: &TensorIr,
+    ) -> Result<(), Refused> {
+        let axes = axes
+            .iter()
+            .map(|&axis| inner_axis(axis))
+            .collect::<Result<Vec<_>, _>>()?;
         // Means along one dimension after another are one node.
         if let Some(node) = self.alone(x)
-            && let Op::Reduce { kind: before, axes: done } = &mut self.nodes[node].op
+            && let Op::Reduce {
+                kind: before,
+                axes: done,
+            } = &mut self.nodes[node].op
             && *before == kind
         {
             done.extend(axes);
@@ -741,7 +882,8 @@ impl<'a> Translator<'a> {
         }
         let shape = self.shape(value)?;
         let constant = self.constant(other, Some(shape.len()))?;
-        let fits = constant.values.len() == 1 || broadcast(&shape, &constant.shape).is_ok_and(|both| both == shape);
+        let fits =
+            constant.values.len() == 1 || broadcast(&shape, &constant.shape).is_ok_and(|both| both == shape);
         Ok(fits.then_some(constant))
     }
 
@@ -780,7 +922,14 @@ impl<'a> Translator<'a> {
         self.push(&name, affine, &[node], out)
     }
 
-    fn binary(&mut self, name: &str, op: Binary, a: &TensorIr, b: &TensorIr, out: &TensorIr) -> Result<(), Refused> {
+    fn binary(
+        &mut self,
+        name: &str,
+        op: Binary,
+        a: &TensorIr,
+        b: &TensorIr,
+        out: &TensorIr,
+    ) -> Result<(), Refused> {
         let inputs = [self.node(a)?, self.node(b)?];
         self.push(name, op, &inputs, out)
     }
@@ -831,12 +980,23 @@ impl<'a> Translator<'a> {
             let shape = self.shape(b)?;
             let negative = self.inner("negative", Function::Neg, &[x], shape);
             let plus = Some(constant);
-            return self.push("affine", Affine { plus, ..Affine::default() }, &[negative], out);
+            return self.push(
+                "affine",
+                Affine {
+                    plus,
+                    ..Affine::default()
+                },
+                &[negative],
+                out,
+            );
         }
         // `x - relu(x - c)`, as PACT is written, is the smaller one of `x` and `c` but for rounding.
         if let (Some(&Value::Node(x)), Some(relu)) = (self.values.get(&a.id), self.alone(b))
             && matches!(self.op(relu), Op::Function(Function::Relu))
-            && let Some(less) = self.nodes.iter().position(|node| node.name == self.nodes[relu].inputs[0])
+            && let Some(less) = self
+                .nodes
+                .iter()
+                .position(|node| node.name == self.nodes[relu].inputs[0])
             && self.reads(less, &[x])
             && let Op::Affine(affine) = self.op(less)
             && let (Some(minus), 1) = (&affine.minus, affine.parts().count())

@@ -16,11 +16,13 @@ mod accuracy;
 mod array;
 mod bars;
 mod front;
+mod graph;
 
 pub use accuracy::{Curve, accuracy_curves};
 pub use array::filled_array;
 pub use bars::{CyclesPanel, MAX_PANELS, cycles_by_method};
 pub use front::{Mark, front};
+pub use graph::graph;
 
 /// The typeface of every picture, brought along.
 const FONT: &str = "sans-serif";

@@ -1,0 +1,300 @@
+//! The convolutions of a graph for the mapper, and which of their widths may change, and together.
+
+use super::ir::{Binary, Op, Reduction};
+use super::{Graph, Node, NodeId};
+use crate::mapping::{ConvLayer, Network, Tie};
+
+/// Channels of a value: those of one width, or those that stay.
+#[derive(Clone, Copy, PartialEq)]
+enum Channels {
+    /// As many as this width has.
+    Width(usize),
+    /// One for all, repeated beside others.
+    One,
+    /// A number that does not change.
+    Fixed,
+}
+
+/// What becomes of a value in one row.
+#[derive(Clone, Copy, PartialEq)]
+enum Row {
+    /// Linear layers read it, and nothing else.
+    Read,
+    /// Something else reads feature maps in it, several numbers for each channel.
+    Mixed,
+    None,
+}
+
+/// Widths that are one another's.
+#[derive(Default)]
+struct Widths {
+    /// For each width one that it is the same as, itself at last.
+    same: Vec<usize>,
+    fixed: Vec<bool>,
+}
+
+impl Widths {
+    fn fresh(&mut self) -> Channels {
+        self.same.push(self.same.len());
+        self.fixed.push(false);
+        Channels::Width(self.same.len() - 1)
+    }
+
+    fn root(&self, mut width: usize) -> usize {
+        while self.same[width] != width {
+            width = self.same[width];
+        }
+        width
+    }
+
+    fn fix(&mut self, channels: Channels) {
+        if let Channels::Width(width) = channels {
+            let root = self.root(width);
+            self.fixed[root] = true;
+        }
+    }
+
+    /// Both are the same from now on.
+    fn join(&mut self, a: Channels, b: Channels) -> Channels {
+        match (a, b) {
+            (Channels::Width(a), Channels::Width(b)) => {
+                let (a, b) = (self.root(a), self.root(b));
+                let fixed = self.fixed[a] || self.fixed[b];
+                // The first of them stands for both.
+                let (first, second) = (a.min(b), a.max(b));
+                self.same[second] = first;
+                self.fixed[first] = fixed;
+                Channels::Width(first)
+            }
+            (Channels::One, other) | (other, Channels::One) => other,
+            (Channels::Fixed, other) | (other, Channels::Fixed) => {
+                self.fix(other);
+                Channels::Fixed
+            }
+        }
+    }
+
+    fn free(&self, channels: Channels) -> Option<usize> {
+        match channels {
+            Channels::Width(width) => Some(self.root(width)).filter(|&root| !self.fixed[root]),
+            _ => None,
+        }
+    }
+}
+
+impl Graph {
+    /// The 2-D convolutions for the mapper, in the order in which they are computed, one for each time that they are, with the
+    /// widths between them that may change.
+    ///
+    /// Widths that meet in an addition or a product are one width; so are input and output of a depthwise convolution, and
+    /// those of a layer that is used twice. A width stays where it is that of an input or an output of the network, where its
+    /// channels are put side by side with others, taken apart, reordered or reduced, and where no convolution reads it.
+    ///
+    /// ```
+    /// use vwc_sdk::graph::{Binary, Constant, Conv, Graph, NodeSpec};
+    ///
+    /// let conv = |outputs: usize, inputs: usize| {
+    ///     Conv::new(Constant::new([outputs, inputs, 1, 1], vec![0.5; outputs * inputs]))
+    /// };
+    /// let graph = Graph::new(
+    ///     [
+    ///         NodeSpec::input("x", [3, 8, 8]),
+    ///         NodeSpec::new("stem", conv(16, 3), ["x"]),
+    ///         NodeSpec::new("inner", conv(4, 16), ["stem"]),
+    ///         NodeSpec::new("outer", conv(16, 4), ["inner"]),
+    ///         NodeSpec::new("sum", Binary::Add, ["stem", "outer"]),
+    ///         NodeSpec::new("head", conv(10, 16), ["sum"]),
+    ///     ],
+    ///     ["head"],
+    /// )?;
+    /// let network = graph.mapped("residual");
+    /// assert_eq!(network.widths()?, [16, 4]);
+    /// assert_eq!(network.with_widths(&[12, 4])?.layers[2].out_channels, 12);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn mapped(&self, name: impl Into<String>) -> Network {
+        let mut widths = Widths::default();
+        let mut channels: Vec<Channels> = Vec::with_capacity(self.nodes.len());
+        let mut layers = Vec::new();
+        let rows = self.rows();
+        for (id, node) in self.iter() {
+            let inputs: Vec<Channels> = node.inputs.iter().map(|input| channels[input.0]).collect();
+            let mut of_node = self.channels(node, &inputs, &mut widths, &layers);
+            if rows[id.0] == Row::Mixed {
+                widths.fix(of_node);
+                of_node = Channels::Fixed;
+            }
+            channels.push(of_node);
+            if let Some(layer) = self.layer(id) {
+                layers.push((id, layer, inputs[0], of_node));
+            }
+        }
+        for output in &self.outputs {
+            widths.fix(channels[output.0]);
+        }
+        // Those that a convolution makes and a convolution reads, in the order in which they are met.
+        let read: Vec<usize> = layers
+            .iter()
+            .filter_map(|&(_, _, input, _)| widths.free(input))
+            .collect();
+        let made: Vec<usize> = layers
+            .iter()
+            .filter_map(|&(.., output)| widths.free(output))
+            .collect();
+        let mut free: Vec<usize> = Vec::new();
+        let mut place = |channels: Channels| {
+            let width = widths
+                .free(channels)
+                .filter(|width| read.contains(width) && made.contains(width))?;
+            Some(free.iter().position(|&known| known == width).unwrap_or_else(|| {
+                free.push(width);
+                free.len() - 1
+            }))
+        };
+        let ties = layers.iter().map(|&(_, _, input, output)| Tie {
+            input: place(input),
+            output: place(output),
+        });
+        let ties: Vec<Tie> = ties.collect();
+        let layers = layers.into_iter().map(|(_, layer, _, _)| layer).collect();
+        let ties = if ties.iter().all(|tie| tie.input.is_none() && tie.output.is_none()) {
+            Vec::new()
+        } else {
+            ties
+        };
+        Network::tied(name, layers, ties)
+    }
+
+    /// Which values are feature maps in one row, several numbers for each channel.
+    fn rows(&self) -> Vec<Row> {
+        let readers = self.readers();
+        let mut rows = vec![Row::None; self.nodes.len()];
+        for (id, node) in self.iter().rev() {
+            // What reads them to its end: linear layers may, in which the rows of weights go with the channels.
+            let fits = readers[id.0].iter().all(|reader| match &self.node(*reader).op {
+                Op::Linear(_) => true,
+                Op::Affine(_) | Op::Function(_) => rows[reader.0] == Row::Read,
+                _ => false,
+            });
+            let last = self.outputs.contains(&id);
+            rows[id.0] = if fits && !last { Row::Read } else { Row::None };
+            if let Op::Reshape { shape } = &node.op
+                && shape.len() == 1
+                && self.node(node.inputs[0]).shape()[0] < shape[0]
+                && rows[id.0] == Row::None
+            {
+                rows[id.0] = Row::Mixed;
+            }
+        }
+        rows
+    }
+
+    fn layer(&self, id: NodeId) -> Option<ConvLayer> {
+        let node = self.node(id);
+        let Op::Conv(conv) = &node.op else {
+            return None;
+        };
+        let input = self.node(node.inputs[0]).shape();
+        Some(ConvLayer {
+            name: node.name.clone(),
+            input: [input[1], input[2]],
+            kernel: [conv.weight.shape[2], conv.weight.shape[3]],
+            stride: conv.stride,
+            padding: conv.padding,
+            dilation: conv.dilation,
+            groups: conv.groups,
+            in_channels: input[0],
+            out_channels: conv.weight.shape[0],
+        })
+    }
+
+    fn channels(
+        &self,
+        node: &Node,
+        inputs: &[Channels],
+        widths: &mut Widths,
+        layers: &[(NodeId, ConvLayer, Channels, Channels)],
+    ) -> Channels {
+        let first = inputs.first().copied().unwrap_or(Channels::Fixed);
+        let before = node.inputs.first().map(|&input| self.node(input).shape());
+        match &node.op {
+            Op::Input { .. } => Channels::Fixed,
+            Op::Constant(constant) if constant.shape[0] == 1 => Channels::One,
+            // What is made for these channels goes with them.
+            Op::Constant(_) => widths.fresh(),
+            Op::Conv(conv) => {
+                let depthwise =
+                    conv.groups > 1 && conv.weight.shape[1] == 1 && conv.weight.shape[0] == conv.groups;
+                let output = if depthwise { first } else { widths.fresh() };
+                // The same weights twice stand between the same widths.
+                let same = layers.iter().find(|(id, ..)| match &self.node(*id).op {
+                    Op::Conv(other) => {
+                        other.weight.name.is_some()
+                            && other.weight.name == conv.weight.name
+                            && other.weight.shape == conv.weight.shape
+                    }
+                    _ => false,
+                });
+                match same {
+                    Some(&(_, _, input, made)) => {
+                        widths.join(input, first);
+                        widths.join(made, output)
+                    }
+                    None => output,
+                }
+            }
+            Op::ConvTranspose(conv) if conv.groups > 1 => {
+                widths.fix(first);
+                Channels::Fixed
+            }
+            Op::ConvTranspose(_) => widths.fresh(),
+            // Along the last dimension: that is the channels of a vector alone.
+            Op::Linear(_) if node.shape.len() == 1 => widths.fresh(),
+            Op::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Max | Binary::Min) => {
+                let of = |n: usize| match self.node(node.inputs[n]).shape()[0] {
+                    1 if node.shape[0] > 1 => Channels::One,
+                    _ => inputs[n],
+                };
+                widths.join(of(0), of(1))
+            }
+            Op::Concat { axis: 0 } | Op::Softmax { axis: 0, .. } => {
+                inputs.iter().for_each(|&input| widths.fix(input));
+                Channels::Fixed
+            }
+            Op::Concat { .. } => inputs[1..]
+                .iter()
+                .fold(first, |all, &input| widths.join(all, input)),
+            Op::Slice { axis: 0, .. } => {
+                widths.fix(first);
+                Channels::Fixed
+            }
+            Op::Reduce { axes, kind } if axes.contains(&0) => {
+                // A mean over channels is another one when one of them is gone; so is a sum or a maximum.
+                debug_assert!(matches!(kind, Reduction::Mean | Reduction::Sum | Reduction::Max));
+                widths.fix(first);
+                Channels::Fixed
+            }
+            Op::Reshape { shape } => {
+                // Channels stay in front, alone or with all that belongs to each of them in one row behind.
+                let flat = shape.len() == 1;
+                if flat || before.is_some_and(|before| before[0] == shape[0]) {
+                    first
+                } else {
+                    widths.fix(first);
+                    Channels::Fixed
+                }
+            }
+            Op::Permute { axes } if axes[0] != 0 => {
+                widths.fix(first);
+                Channels::Fixed
+            }
+            Op::Expand { shape } if before.is_some_and(|before| before[0] != shape[0]) => Channels::Fixed,
+            Op::Pad { sides, .. } if sides[0] != [0, 0] => {
+                widths.fix(first);
+                Channels::Fixed
+            }
+            _ => first,
+        }
+    }
+}
