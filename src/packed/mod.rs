@@ -35,6 +35,8 @@ mod freeze;
 mod integer;
 mod kernel;
 mod layout;
+#[cfg(feature = "train")]
+mod lower;
 mod machine;
 mod model;
 mod picture;
@@ -50,6 +52,8 @@ pub(crate) use compare::compare;
 pub use error::PackedError;
 #[cfg(feature = "train")]
 pub use freeze::Freeze;
+#[cfg(feature = "train")]
+pub use lower::freeze;
 pub use machine::Machine;
 pub use model::Model;
 pub use session::{Feature, Session, probabilities};
