@@ -92,7 +92,13 @@ fn sweeps(criterion: &mut Criterion) {
 fn fronts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("front");
     group.sample_size(10);
-    for (name, array) in [("cnn8", "256x512"), ("resnet20", "512x256"), ("vgg16", "512x512")] {
+    for (name, array) in [
+        ("cnn8", "256x512"),
+        ("resnet20", "512x256"),
+        ("vgg16", "512x512"),
+        ("resnet18", "512x512"),
+        ("mobilenet-v2", "512x512"),
+    ] {
         let config = MappingConfig::new(array.parse().expect("a size"));
         let network = network(name).expect("a preset");
         group.bench_function(name, |bencher| {

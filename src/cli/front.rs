@@ -24,12 +24,12 @@ use crate::{
 /// channels in fewer cycles.
 ///
 /// Channels kept are the output channels of all layers whose width is free. Cycles are those of vw-sdk with the
-/// exact search.
+/// exact search. A network with too many free channels is refused: --multiple and --hold leave fewer.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FrontArgs {
     /// Network, or an ONNX file or layer list, as `map` takes it. It has to say which widths are free: cnn8,
-    /// resnet20 of any width, vgg13, vgg16 and alexnet do.
+    /// resnet20 of any width, resnet18, resnet50, vgg13, vgg16, alexnet and mobilenet-v2 do.
     #[arg(value_name = "NETWORK|FILE")]
     pub network: NetworkArg,
 
@@ -61,7 +61,10 @@ pub struct FrontArgs {
 const EXAMPLES: &str = "\
 Example:
   The front of CNN-8, and where the published networks lie beside it:
-    vwc-sdk front cnn8 --array 256x512 --accounting as-published --plot front.svg";
+    vwc-sdk front cnn8 --array 256x512 --accounting as-published --plot front.svg
+
+  The front of ResNet-50, with widths in multiples of 8:
+    vwc-sdk front resnet50 --array 512x512 --multiple 8";
 
 /// Prints the front.
 ///

@@ -16,6 +16,7 @@ use super::{
     Lay, Mapping, MappingError, Method, Piece, elements,
     problem::Problem,
     strips::{MAX_SUMS, Partition, too_many_sums},
+    work::count,
 };
 
 /// Steps of the search beyond which the layer is refused.
@@ -38,6 +39,7 @@ impl Lay for ChannelTiles {
         let tiles = tiles(problem)?;
         let mut sums = Partition::new(problem.in_channels);
         for tile in &tiles {
+            count(1);
             sums.offer(tile.channels, tile.cycles);
             if sums.sums() > MAX_SUMS {
                 return Err(too_many_sums(Method::ChannelTiles));
@@ -47,7 +49,11 @@ impl Lay for ChannelTiles {
         let mut start = 0;
         for (channels, times) in sums.parts(problem.in_channels) {
             // The cheapest that is large enough: tiles rise in cost with their size.
-            let Some(tile) = tiles.iter().find(|tile| tile.channels >= channels) else {
+            let Some(tile) = tiles
+                .iter()
+                .inspect(|_| count(1))
+                .find(|tile| tile.channels >= channels)
+            else {
                 continue;
             };
             // Equal tiles are one piece, cut wherever the array's edge falls, which takes no more arrays. With
@@ -78,11 +84,13 @@ fn tiles(problem: &Problem) -> Result<Vec<Tile>, MappingError> {
     let single = elements::best(problem).2;
     // For each number of channels the cycles of the cheapest tile, and the window of that tile, of a tie the first. The
     // cycles lie by themselves: most tiles are compared and lose, and so little memory stays in the cache.
+    count(problem.in_channels);
     let mut cheapest = vec![u64::MAX; problem.in_channels as usize + 1];
     let mut windows = vec![[0; 2]; cheapest.len()];
     let mut steps = 0;
     for h in problem.down.sizes() {
         for w in problem.across.sizes() {
+            count(1);
             // The bound only rises with the window, so the rest of the row is too dear as well.
             if problem.bound(problem.outputs(), w, h, 1) > single {
                 break;
@@ -136,6 +144,7 @@ fn sizes(problem: &Problem, w: u64, h: u64) -> impl Iterator<Item = (u64, u64)> 
     let fit = rows / per_channel;
     let most = (problem.cols / cols).min(groups).min(fit);
     let together = std::iter::successors(Some(most), move |&together| {
+        count(1);
         let channels = fit.checked_div(together)?;
         (channels < all).then(|| fit / (channels + 1))
     })
@@ -203,6 +212,7 @@ impl Iterator for Full {
 
     fn next(&mut self) -> Option<Self::Item> {
         let now = self.next?;
+        count(1);
         // Nothing leaves fewer rows over than none.
         self.next = (now.left > 0).then(|| {
             let lacking = &mut self.lacking;

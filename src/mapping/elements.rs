@@ -9,7 +9,7 @@
 //! one more channel; here the next channel begins on them. So this never needs more cycles than VW-SDK or
 //! im2col. It does need arrays whose column sums are added up outside, which im2col needs too.
 
-use super::{Cut, Lay, Mapping, MappingError, Method, Piece, im2col, problem::Problem};
+use super::{Cut, Lay, Mapping, MappingError, Method, Piece, im2col, problem::Problem, work::count};
 
 /// The method: the window with the fewest cycles; of a tie, the lowest, then the narrowest.
 pub(crate) struct Elements;
@@ -26,6 +26,7 @@ pub(crate) fn best(problem: &Problem) -> (u64, u64, u64) {
     let mut best = (1, 1, im2col::cycles(problem));
     for h in problem.down.sizes() {
         for w in problem.across.sizes() {
+            count(1);
             // The bound only rises with the window, so the rest of the row has no better one either.
             if problem.bound(problem.outputs(), w, h, problem.in_channels) >= best.2 {
                 break;

@@ -109,6 +109,7 @@ mod sdk;
 mod strips;
 pub mod vw_sdk;
 mod vwc_sdk;
+mod work;
 
 pub use array::PimArray;
 pub use config::{MappingConfig, Search};

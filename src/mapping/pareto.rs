@@ -2,32 +2,36 @@
 //! channels in fewer cycles, or more channels in as many.
 //!
 //! The rounds of the published search end at one network. Here the whole front is found, by dynamic programming
-//! along the free widths, which have to follow one another: a layer stands between a width and itself, or
-//! between a width and the next. For each value of a width and each number of channels kept so far, the fewest
-//! cycles of the layers so far are known; the next width is added to it.
+//! over the free widths (variable elimination). The cycles of a network are a sum over its layers, and a layer depends on one
+//! or two free widths. Two widths with a layer between them are neighbours.
+//!
+//! The widths are eliminated one after the other. When a width is eliminated, every combination of its neighbours' widths
+//! gets a list: the channels kept and the cycles of all that has been eliminated so far, without entries that another entry
+//! beats. The neighbours are neighbours of each other from then on. In a chain an eliminated width has one neighbour left;
+//! within a block of a residual network it has two or three. `order.rs` chooses the order and bounds the work beforehand,
+//! `tables.rs` works the lists out, and `cost.rs` knows a layer's cycles.
 //!
 //! Only widths at which some layer's cycles step are tried. Below a step a wider layer costs the same, and
-//! keeps more channels. A layer's cycles, with VW-SDK's windows and im2col,
-//!
-//! ```text
-//! min over windows of N * ceil(IC / a) * ceil(OC / b)        a = rows / T,  b = C' / (w * h)
-//! ```
-//!
-//! step at the multiples of `a` and of `b`, for the few windows that are ever the best.
+//! keeps more channels.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
 use super::{
-    ConvLayer, MappingConfig, MappingError, Network, Tie, WidthLimits, limits::Bounds, problem::Problem,
+    ConvLayer, MappingConfig, MappingError, Method, Network, Search, Tie, WidthLimits, limits::Bounds,
+    map_layer, problem::common_divisor,
 };
+use cost::Cost;
+use order::{Extent, Link, Order};
+use tables::{Candidates, Costs, Pair, Tables};
 
-/// Numbers the dynamic programme may keep; about a gigabyte.
-const MAX_STATES: usize = 1 << 27;
+mod cost;
+mod order;
+mod tables;
 
-/// The most sums it compares: some twenty seconds.
-const MAX_STEPS: usize = 1 << 34;
+/// Widths that all points of a front may have together, a gigabyte.
+const MAX_WIDTHS: usize = 1 << 27;
 
 /// A network on the front.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,6 +48,9 @@ pub struct ParetoPoint {
 /// The whole front of `network` under VW-SDK with the exact search, from the most channels down. No width grows
 /// beyond what it is, and none falls to zero; `limits` say what else stays.
 ///
+/// Free widths may be tied in any way: chains, residual stages with shortcuts, and depthwise layers, whose groups go with
+/// their channels. Other layers with groups must have widths that stay.
+///
 /// ```
 /// use vwc_sdk::mapping::{
 ///     Accounting, MappingConfig, PimArray, WidthLimits, pareto::pareto_front, presets::network,
@@ -59,306 +66,274 @@ pub struct ParetoPoint {
 ///
 /// # Errors
 ///
-/// [`MappingError::Ties`] where the free widths do not follow one another or are too many; [`MappingError::Limits`]; those of
-/// [`Network::widths`] and [`map_layer`](super::map_layer).
+/// [`MappingError::Ties`] where the free widths are too many, or a layer with groups that is not depthwise has one;
+/// [`MappingError::Limits`]; those of [`Network::widths`] and [`map_layer`].
 pub fn pareto_front(
     network: &Network,
     config: &MappingConfig,
     limits: &WidthLimits,
 ) -> Result<Vec<ParetoPoint>, MappingError> {
     let widths = network.widths()?;
-    let stages = stages(network, &widths, &limits.bounds(network, &widths)?, config)?;
-    let refuse = || MappingError::Ties {
+    let bounds = limits.bounds(network, &widths)?;
+    let sum = Sum::new(network, &widths, &bounds, &config.with_search(Search::Exact))?;
+    let refuse = || {
+        MappingError::Ties {
         network: network.name.clone(),
-        what: "it has too many free channels for the whole front: use the rounds".to_owned(),
+        what: "it has too many free channels for the whole front: hold some of its layers, narrow widths to larger \
+               multiples, or use the rounds"
+            .to_owned(),
+    }
     };
-
     // What it will take is known before anything is worked out.
-    let (mut states, mut steps, mut most, mut before) = (0_usize, 0_usize, 0_usize, 1_usize);
-    for (stage, &width) in stages.iter().zip(&widths) {
-        let count = stage.candidates.len();
-        steps = steps.saturating_add(count.saturating_mul(before).saturating_mul(most + 1));
-        most = most.saturating_add(stage.weight.saturating_mul(width));
-        states = states.saturating_add(count.saturating_mul(most + 1));
-        if states > MAX_STATES || steps > MAX_STEPS {
-            return Err(refuse());
+    let (order, unit) = sum.order().ok_or_else(refuse)?;
+    let costs = sum.costs(unit);
+    let tables = Tables::new(&costs, &order).ok_or_else(refuse)?;
+    if tables.front().len().saturating_mul(widths.len()) > MAX_WIDTHS {
+        return Err(refuse());
+    }
+    // What the narrowest widths keep, and those that stay.
+    let least: usize = (sum.layers.iter().zip(&sum.candidates))
+        .map(|(layers, candidates)| layers * candidates[0])
+        .sum();
+    let point = |point: &tables::Point| {
+        let mut widths: Vec<usize> = sum.candidates.iter().map(|candidates| candidates[0]).collect();
+        for (&width, choice) in sum.free.iter().zip(tables.trace(*point)) {
+            widths[width] = sum.candidates[width][choice];
         }
-        before = count;
-    }
-
-    let mut tables: Vec<Vec<Row>> = Vec::with_capacity(stages.len());
-    let mut most = 0_usize;
-    for (index, stage) in stages.iter().enumerate() {
-        most = most.saturating_add(stage.weight.saturating_mul(widths[index]));
-        let before = tables.last();
-        let table = stage
-            .candidates
-            .iter()
-            .map(|&width| {
-                let own = stage.own_cycles(width);
-                let mut row = vec![u64::MAX; most + 1];
-                let kept = stage.weight * width;
-                match before {
-                    None => row[kept] = own,
-                    Some(before) => {
-                        for (&from, earlier) in stages[index - 1].candidates.iter().zip(before) {
-                            let cost = own.saturating_add(stage.cycles_from(from, width));
-                            for (sum, &cycles) in row[kept..].iter_mut().zip(earlier) {
-                                *sum = (*sum).min(cycles.saturating_add(cost));
-                            }
-                        }
-                    }
-                }
-                row
-            })
-            .collect();
-        tables.push(table);
-    }
-
-    let Some(last) = tables.last() else {
-        return Ok(Vec::new());
+        ParetoPoint {
+            widths,
+            channels: least + point.kept as usize * unit,
+            cycles: point.cycles.saturating_add(sum.fixed),
+        }
     };
-    // Layers that no free width touches cost the same everywhere.
-    let fixed = fixed_cycles(network, config)?;
-    let mut front: Vec<ParetoPoint> = Vec::new();
-    for channels in (0..=most).rev() {
-        let best = last.iter().map(|row| row[channels]).min().unwrap_or(u64::MAX);
-        let cycles = best.saturating_add(fixed);
-        if best != u64::MAX && front.last().is_none_or(|point| cycles < point.cycles) {
-            front.push(ParetoPoint {
-                widths: trace(&stages, &tables, channels, best),
-                channels,
-                cycles,
-            });
-        }
-    }
+    let mut front: Vec<ParetoPoint> = tables.front().iter().map(point).collect();
+    // Only cycles that cannot be counted are the same.
+    front.dedup_by_key(|point| point.cycles);
     Ok(front)
 }
 
-/// For one value of a width: the fewest cycles for each number of channels kept, `u64::MAX` where that number
-/// cannot be kept.
-type Row = Vec<u64>;
-
-/// The widths that lead to this number of channels in this many cycles, found backwards.
-fn trace(stages: &[Stage], tables: &[Vec<Row>], mut channels: usize, mut cycles: u64) -> Vec<usize> {
-    let mut widths = Vec::with_capacity(stages.len());
-    let mut after: Option<(&Stage, usize)> = None;
-    for (stage, table) in stages.iter().zip(tables).rev() {
-        let step = |width: usize| match after {
-            // What the next width's layers cost comes off first.
-            Some((next, to)) => next.own_cycles(to).saturating_add(next.cycles_from(width, to)),
-            None => 0,
-        };
-        let found = (stage.candidates.iter().zip(table)).find(|(width, row)| {
-            let here = row.get(channels).copied().unwrap_or(u64::MAX);
-            here != u64::MAX && here.saturating_add(step(**width)) == cycles
-        });
-        // One of them led here, so one is found.
-        let Some((&width, row)) = found else { break };
-        cycles = row[channels];
-        channels -= stage.weight * width;
-        widths.push(width);
-        after = Some((stage, width));
-    }
-    widths.reverse();
-    widths
+/// The cycles of a network as a sum over its layers.
+struct Sum {
+    /// For each width those worth trying, the widest last: one where it stays.
+    candidates: Vec<Vec<usize>>,
+    /// For each width how many layers make it.
+    layers: Vec<usize>,
+    /// The widths with more than one candidate.
+    free: Vec<usize>,
+    /// Cycles of the layers that have no such width.
+    fixed: u64,
+    /// For each free width the layers that it alone decides.
+    own: Vec<Vec<Term>>,
+    /// The pairs of free widths that layers stand between, with those layers.
+    pairs: Vec<([usize; 2], Vec<Term>)>,
 }
 
-/// A free width with the layers that end at it.
-struct Stage {
-    /// Widths worth trying, the widest last.
-    candidates: Vec<usize>,
-    /// Layers whose output is this wide.
-    weight: usize,
-    /// Layers that this width alone decides.
-    own: Vec<(Cost, Tie)>,
-    /// Layers between the width before and this one.
-    between: Vec<Cost>,
+/// Layers that are alike, between the same widths.
+struct Term {
+    cost: Cost,
+    count: u64,
+    in_channels: usize,
+    out_channels: usize,
+    /// Widths that stay are `None`, others are indices into the free ones.
+    tie: Tie,
 }
 
-impl Stage {
-    fn own_cycles(&self, width: usize) -> u64 {
-        let cost = |(cost, tie): &(Cost, Tie)| {
-            let side = |tied: Option<usize>, given| tied.map_or(given, |_| width as u64);
-            cost.cycles(
-                side(tie.input, cost.in_channels),
-                side(tie.output, cost.out_channels),
-            )
-        };
-        self.own.iter().map(cost).fold(0, u64::saturating_add)
-    }
-
-    fn cycles_from(&self, from: usize, to: usize) -> u64 {
-        let cost = |cost: &Cost| cost.cycles(from as u64, to as u64);
-        self.between.iter().map(cost).fold(0, u64::saturating_add)
+impl Term {
+    /// The cycles where the free widths are so many channels wide.
+    fn cycles(&self, channels: impl Fn(usize) -> usize) -> u64 {
+        let side = |tied: Option<usize>, given| tied.map_or(given, &channels);
+        let cycles = self.cost.cycles(
+            side(self.tie.input, self.in_channels),
+            side(self.tie.output, self.out_channels),
+        );
+        cycles.saturating_mul(self.count)
     }
 }
 
-fn stages(
-    network: &Network,
-    widths: &[usize],
-    bounds: &Bounds,
-    config: &MappingConfig,
-) -> Result<Vec<Stage>, MappingError> {
-    let mut stages: Vec<Stage> = widths
-        .iter()
-        .map(|_| Stage {
-            candidates: Vec::new(),
-            weight: 0,
-            own: Vec::new(),
-            between: Vec::new(),
-        })
-        .collect();
-    let mut steps: Vec<BTreeSet<usize>> = widths.iter().map(|&width| BTreeSet::from([width])).collect();
-    for (layer, &tie) in network.layers.iter().zip(&network.ties) {
-        if let Some(output) = tie.output {
-            stages[output].weight += 1;
-        }
-        let (Some(first), Some(last)) = (tie.input.or(tie.output), tie.output.or(tie.input)) else {
-            continue;
-        };
-        let cost = Cost::new(layer, config)?;
-        if let Some(input) = tie.input {
-            cost.input_steps(widths[input], &mut steps[input]);
-        }
-        if let Some(output) = tie.output {
-            cost.output_steps(widths[output], &mut steps[output]);
-        }
-        if first == last {
-            stages[first].own.push((cost, tie));
-        } else if first + 1 == last {
-            stages[last].between.push(cost);
-        } else {
-            return Err(MappingError::Ties {
-                network: network.name.clone(),
-                what: format!(
-                    "layer `{}` stands between two widths that do not follow one another",
-                    layer.name
-                ),
+impl Sum {
+    fn new(
+        network: &Network,
+        widths: &[usize],
+        bounds: &Bounds,
+        config: &MappingConfig,
+    ) -> Result<Self, MappingError> {
+        let moves = |width: &usize| bounds.at_least(*width, 1) < widths[*width];
+        let mut layers = vec![0; widths.len()];
+        let mut steps: Vec<BTreeSet<usize>> = widths.iter().map(|&width| BTreeSet::from([width])).collect();
+        let mut fixed = 0_u64;
+        let mut terms: Vec<Term> = Vec::new();
+        let mut alike: HashMap<(ConvLayer, Tie), usize> = HashMap::new();
+        for (layer, tie) in network.layers.iter().zip(&network.ties) {
+            if let Some(output) = tie.output {
+                layers[output] += 1;
+            }
+            let tie = Tie {
+                input: tie.input.filter(moves),
+                output: tie.output.filter(moves),
+            };
+            if tie.input.is_none() && tie.output.is_none() {
+                fixed = fixed.saturating_add(map_layer(layer, Method::VwSdk, config)?.cycles);
+                continue;
+            }
+            let shape = ConvLayer {
+                name: String::new(),
+                ..layer.clone()
+            };
+            if let Some(&term) = alike.get(&(shape.clone(), tie)) {
+                terms[term].count += 1;
+                continue;
+            }
+            let Some(cost) = Cost::new(layer, config)? else {
+                return Err(MappingError::Ties {
+                    network: network.name.clone(),
+                    what: format!(
+                        "layer `{}` has groups of several channels, which the front does not narrow: hold its widths, \
+                         or use the rounds",
+                        layer.name
+                    ),
+                });
+            };
+            if let Some(input) = tie.input {
+                cost.input_steps(widths[input], &mut steps[input]);
+            }
+            if let Some(output) = tie.output {
+                cost.output_steps(widths[output], &mut steps[output]);
+            }
+            alike.insert((shape, tie), terms.len());
+            terms.push(Term {
+                cost,
+                count: 1,
+                in_channels: layer.in_channels,
+                out_channels: layer.out_channels,
+                tie,
             });
         }
-    }
-    for (width, (stage, steps)) in stages.iter_mut().zip(steps).enumerate() {
-        // Below a step the cycles are the same, so the widest that is allowed there is the one worth trying.
-        let allowed: BTreeSet<usize> = (steps.into_iter())
-            .filter_map(|step| bounds.at_most(width, step))
+        let candidates: Vec<Vec<usize>> = (steps.into_iter().enumerate())
+            .map(|(width, steps)| {
+                // Below a step the cycles are the same, so the widest that is allowed there is the one worth trying.
+                let allowed: BTreeSet<usize> = (steps.into_iter())
+                    .filter_map(|step| bounds.at_most(width, step))
+                    .collect();
+                allowed.into_iter().collect()
+            })
             .collect();
-        stage.candidates = allowed.into_iter().collect();
-    }
-    Ok(stages)
-}
-
-fn fixed_cycles(network: &Network, config: &MappingConfig) -> Result<u64, MappingError> {
-    let layers = network.layers.iter().zip(&network.ties);
-    layers
-        .filter(|(_, tie)| tie.input.is_none() && tie.output.is_none())
-        .try_fold(0_u64, |sum, (layer, _)| {
-            let cost = Cost::new(layer, config)?;
-            Ok(sum.saturating_add(cost.cycles(cost.in_channels, cost.out_channels)))
-        })
-}
-
-/// VW-SDK's cycles of one layer for any number of channels, as far as it goes: up to the layer's own.
-struct Cost {
-    in_channels: u64,
-    out_channels: u64,
-    /// The windows that are the best for some channels.
-    windows: Vec<Reach>,
-    /// Output positions, for im2col.
-    outputs: u64,
-    kernel: u64,
-    rows: u64,
-    cols: u64,
-}
-
-/// A window: how often it is used, and how many channels of it fit the array.
-#[derive(Clone, Copy)]
-struct Reach {
-    windows: u64,
-    in_channels: u64,
-    out_channels: u64,
-}
-
-impl Cost {
-    fn new(layer: &ConvLayer, config: &MappingConfig) -> Result<Self, MappingError> {
-        if layer.groups != 1 {
-            return Err(MappingError::GroupedChain {
-                layer: layer.name.clone(),
-            });
+        let free: Vec<usize> = (0..widths.len())
+            .filter(|&width| candidates[width].len() > 1)
+            .collect();
+        for term in &mut terms {
+            let index = |width: usize| free.binary_search(&width).ok();
+            term.tie = Tie {
+                input: term.tie.input.and_then(index),
+                output: term.tie.output.and_then(index),
+            };
         }
-        let problem = Problem::new(layer, config)?;
-        let mut windows: Vec<Reach> = Vec::new();
-        for h in problem.down.sizes() {
-            for w in problem.across.sizes() {
-                let reach = Reach {
-                    windows: problem.windows(w, h),
-                    // Beyond the layer's own channels it makes no difference.
-                    in_channels: (problem.rows / problem.rows_per_channel(w, h)).min(problem.in_channels),
-                    out_channels: (problem.cols / (w * h)).min(problem.out_channels),
-                };
-                if reach.in_channels == 0 || reach.out_channels == 0 {
-                    break;
-                }
-                let covers = |a: &Reach, b: &Reach| {
-                    a.windows <= b.windows
-                        && a.in_channels >= b.in_channels
-                        && a.out_channels >= b.out_channels
-                };
-                if !windows.iter().any(|other| covers(other, &reach)) {
-                    windows.retain(|other| !covers(&reach, other));
-                    windows.push(reach);
-                }
+        let mut own: Vec<Vec<Term>> = free.iter().map(|_| Vec::new()).collect();
+        let mut pairs: BTreeMap<[usize; 2], Vec<Term>> = BTreeMap::new();
+        for term in terms {
+            match (term.tie.input, term.tie.output) {
+                (Some(a), Some(b)) if a != b => pairs.entry([a.min(b), a.max(b)]).or_default().push(term),
+                (Some(width), _) | (None, Some(width)) => own[width].push(term),
+                (None, None) => fixed = fixed.saturating_add(term.cycles(|_| 0)),
             }
         }
         Ok(Self {
-            in_channels: problem.in_channels,
-            out_channels: problem.out_channels,
-            windows,
-            outputs: problem.outputs(),
-            kernel: problem.rows_per_channel(1, 1),
-            rows: problem.rows,
-            cols: problem.cols,
+            candidates,
+            layers,
+            fixed,
+            own,
+            pairs: pairs.into_iter().collect(),
+            free,
         })
     }
 
-    fn cycles(&self, in_channels: u64, out_channels: u64) -> u64 {
-        let arrays = (self.kernel * in_channels).div_ceil(self.rows) * out_channels.div_ceil(self.cols);
-        let window = |reach: &Reach| {
-            let arrays = in_channels.div_ceil(reach.in_channels) * out_channels.div_ceil(reach.out_channels);
-            reach.windows.saturating_mul(arrays)
+    /// The candidates of a free width.
+    fn candidates(&self, free: usize) -> &[usize] {
+        &self.candidates[self.free[free]]
+    }
+
+    /// The narrowest and the widest candidate of a free width.
+    fn span(&self, free: usize) -> [usize; 2] {
+        let candidates = self.candidates(free);
+        [candidates[0], candidates[candidates.len() - 1]]
+    }
+
+    /// The order to eliminate the free widths in, and the unit in which channels are counted: the largest that divides what
+    /// the candidates of any width differ by. `None` where it takes too much.
+    fn order(&self) -> Option<(Order, usize)> {
+        let divisor = |(free, &width): (usize, &usize)| {
+            let apart = self.candidates(free).windows(2).map(|two| two[1] - two[0]);
+            self.layers[width].saturating_mul(apart.fold(0, common_divisor))
         };
-        let windows = self.windows.iter().map(window).min();
-        windows
-            .unwrap_or(u64::MAX)
-            .min(self.outputs.saturating_mul(arrays))
+        let divisors: Vec<usize> = self.free.iter().enumerate().map(divisor).collect();
+        let unit = divisors.iter().copied().fold(0, common_divisor).max(1);
+        let extent = |(free, divisor): (usize, usize)| {
+            let [least, most] = self.span(free);
+            let range = self.layers[self.free[free]].saturating_mul(most - least);
+            let cycles = |channels| total(&self.own[free], |_| channels);
+            Extent {
+                candidates: self.candidates(free).len(),
+                range: (range / unit) as u64,
+                divisor: divisor / unit,
+                spread: cycles(most).saturating_sub(cycles(least)),
+            }
+        };
+        let extents: Vec<Extent> = divisors.into_iter().enumerate().map(extent).collect();
+        // Cycles never fall when a width grows.
+        let link = |(ends, terms): &([usize; 2], Vec<Term>)| {
+            let [a, b] = *ends;
+            let cycles =
+                |first: usize, second: usize| total(terms, |width| if width == a { first } else { second });
+            let ([a_least, a_most], [b_least, b_most]) = (self.span(a), self.span(b));
+            let for_b = |&b: &usize| cycles(a_most, b).saturating_sub(cycles(a_least, b));
+            let for_a = |&a: &usize| cycles(a, b_most).saturating_sub(cycles(a, b_least));
+            Link {
+                ends: *ends,
+                spread: [
+                    self.candidates(b).iter().map(for_b).max().unwrap_or(0),
+                    self.candidates(a).iter().map(for_a).max().unwrap_or(0),
+                ],
+                both: cycles(a_most, b_most).saturating_sub(cycles(a_least, b_least)),
+            }
+        };
+        let links: Vec<Link> = self.pairs.iter().map(link).collect();
+        Some((Order::best(&extents, &links)?, unit))
     }
 
-    /// Input widths up to `width` at which the cycles may step.
-    fn input_steps(&self, width: usize, steps: &mut BTreeSet<usize>) {
-        multiples(self.windows.iter().map(|reach| reach.in_channels), width, steps);
-        let rows = self.rows as usize;
-        let kernel = self.kernel as usize;
-        if kernel >= rows {
-            // A channel more takes an array more.
-            steps.extend(1..width);
-        } else {
-            let arrays = (width * kernel).div_ceil(rows);
-            let most = (1..=arrays).map(|arrays| arrays * rows / kernel);
-            steps.extend(most.filter(|step| (1..width).contains(step)));
+    /// The cycles for all candidates.
+    fn costs(&self, unit: usize) -> Costs {
+        let width = |(free, &width): (usize, &usize)| {
+            let candidates = self.candidates(free);
+            let kept = |channels: &usize| (self.layers[width] * (channels - candidates[0]) / unit) as u32;
+            let cycles = |&channels: &usize| total(&self.own[free], |_| channels);
+            Candidates {
+                kept: candidates.iter().map(kept).collect(),
+                cycles: candidates.iter().map(cycles).collect(),
+            }
+        };
+        let pair = |(ends, terms): &([usize; 2], Vec<Term>)| {
+            let [a, b] = *ends;
+            let cycles = |first: usize| {
+                let second = self.candidates(b).iter();
+                second.map(move |&second| total(terms, |width| if width == a { first } else { second }))
+            };
+            Pair {
+                ends: *ends,
+                cycles: self
+                    .candidates(a)
+                    .iter()
+                    .flat_map(|&first| cycles(first))
+                    .collect(),
+            }
+        };
+        Costs {
+            widths: self.free.iter().enumerate().map(width).collect(),
+            pairs: self.pairs.iter().map(pair).collect(),
         }
-    }
-
-    /// Output widths up to `width` at which the cycles may step.
-    fn output_steps(&self, width: usize, steps: &mut BTreeSet<usize>) {
-        let reaches = self.windows.iter().map(|reach| reach.out_channels);
-        multiples(reaches.chain([self.cols]), width, steps);
     }
 }
 
-/// The multiples below `width` of each of these numbers. Many windows hold the same number of channels.
-fn multiples(numbers: impl Iterator<Item = u64>, width: usize, steps: &mut BTreeSet<usize>) {
-    let different: BTreeSet<usize> = numbers.map(|number| number as usize).collect();
-    for number in different {
-        steps.extend((number..width).step_by(number));
-    }
+/// The cycles of layers where the free widths are so many channels wide.
+fn total(terms: &[Term], channels: impl Fn(usize) -> usize) -> u64 {
+    let cycles = terms.iter().map(|term| term.cycles(&channels));
+    cycles.fold(0, u64::saturating_add)
 }

@@ -5,7 +5,7 @@
 //! one im2col needs: duplication only fills what that grid leaves free. With groups, it stays so in each of
 //! its three counts, GC, AR and AC.
 
-use super::{Cut, Lay, Mapping, MappingError, Method, Piece, problem::Problem};
+use super::{Cut, Lay, Mapping, MappingError, Method, Piece, problem::Problem, work::count};
 
 /// The method: the square window with the fewest cycles among those that fit im2col's grid of arrays; a tie
 /// goes to the larger window.
@@ -16,6 +16,7 @@ impl Lay for Sdk {
         let grid = |d| problem.grid(problem.whole(d, d), Cut::Elements);
         let plain = grid(1);
         let fits = |d: &u64| {
+            count(1);
             grid(*d).zip(plain).is_some_and(|(grid, plain)| {
                 grid.group_cycles <= plain.group_cycles
                     && grid.row_cycles <= plain.row_cycles

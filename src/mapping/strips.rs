@@ -12,7 +12,7 @@
 //! Covering with one window is one of the choices, so this never needs more cycles than element-granular
 //! tiling. Windows of one shape share their arrays; each further shape has to be programmed.
 
-use super::{Cut, Lay, Mapping, MappingError, Method, Piece, Rect, problem::Problem};
+use super::{Cut, Lay, Mapping, MappingError, Method, Piece, Rect, problem::Problem, work::count};
 
 /// Output positions beyond which the layer is refused: the programme's time grows with them.
 const MAX_OUTPUTS: u64 = 1 << 22;
@@ -45,6 +45,7 @@ impl Lay for Strips {
         let mut heights = Partition::new(height);
         let mut sums = 0;
         for h in 1..=height {
+            count(1);
             // A strip that no width can make cheap enough is not looked into.
             if problem.bound(width * h, 1, h, problem.in_channels) < heights.cost(h) {
                 let widths = strip(problem, h)?;
@@ -84,6 +85,7 @@ fn strip(problem: &Problem, h: u64) -> Result<Partition, MappingError> {
     let width = problem.across.out;
     let mut widths = Partition::new(width);
     for w in 1..=width {
+        count(1);
         if problem.bound(w * h, w, h, problem.in_channels) < widths.cost(w)
             && let Some(grid) = problem.grid(problem.whole(w, h), Cut::Elements)
         {
@@ -108,6 +110,7 @@ pub(crate) struct Partition {
 impl Partition {
     /// Nothing offered yet, for sizes up to `total`.
     pub fn new(total: u64) -> Self {
+        count(total);
         let mut best = vec![(u64::MAX, 0); total as usize + 1];
         best[0].0 = 0;
         Self { best, sums: 0 }
@@ -130,6 +133,7 @@ impl Partition {
             return;
         }
         self.sums += self.best.len() as u64;
+        count(self.best.len() as u64);
         let length = part as usize;
         for (total, last) in &mut self.best[1..length] {
             if cost < *total {
@@ -153,6 +157,7 @@ impl Partition {
         let mut counts = std::collections::BTreeMap::new();
         let mut left = total;
         while left > 0 {
+            count(1);
             // At least 1, so that it ends; and something was offered wherever it is asked.
             let part = self.best[left as usize].1.clamp(1, left);
             *counts.entry(part).or_insert(0) += 1;

@@ -13,6 +13,7 @@
 use super::problem::Problem;
 use super::{
     ConvLayer, Cut, Fallback, Lay, Mapping, MappingConfig, MappingError, Method, Piece, Search, im2col,
+    work::count,
 };
 
 /// The window `config.search` settles on, or `None` where the array is too small for even one input
@@ -63,6 +64,7 @@ struct Candidate {
 impl Candidate {
     /// `AR = ceil(IC / ICt)` and `AC = ceil(OC / OCt)`; `None` where not one channel fits.
     fn new(problem: &Problem, w: u64, h: u64) -> Option<Self> {
+        count(1);
         let grid = problem.grid(problem.whole(w, h), Cut::Channels)?;
         let cycles = problem.windows(w, h).saturating_mul(grid.arrays());
         Some(Self { w, h, cycles })
