@@ -159,15 +159,14 @@ fn peak_mib() -> u64 {
 #[cfg(feature = "train")]
 fn write(folder: &Path) {
     use vwc_sdk::data::PictureSpec;
-    use vwc_sdk::models::{Cnn8Config, ResNet20Config};
-    use vwc_sdk::packed::Freeze;
+    use vwc_sdk::models::{Cnn8Config, NetworkConfig, ResNet20Config};
+    use vwc_sdk::packed::freeze;
     use vwc_sdk::quant::Bits;
 
-    fn save<C: Freeze>(config: &C, folder: &Path, name: &str) {
+    fn save<C: NetworkConfig>(config: &C, folder: &Path, name: &str) {
         let network = config.init(&burn::tensor::Device::default());
-        let model = config
-            .freeze(&network, &PictureSpec::numbered(C::INPUT, config.classes()))
-            .expect("it can be packed");
+        let model =
+            freeze(&network, &PictureSpec::numbered(C::INPUT, config.classes())).expect("it can be packed");
         let path = folder.join(format!("{name}.vwcp"));
         model.save(&path).expect("a folder that can be written to");
         let length = std::fs::metadata(&path).expect("just written").len();

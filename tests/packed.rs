@@ -9,9 +9,9 @@ use std::convert::Infallible;
 use burn::tensor::{Device, Tensor, TensorData};
 use common::noise;
 use vwc_sdk::data::{Normalization, PictureBatcher, PictureItem, PictureSpec};
-use vwc_sdk::models::{BlockOrder, Cnn8Config, Network, ResNet20Config, Vgg13Config};
+use vwc_sdk::models::{BlockOrder, Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
 use vwc_sdk::module::Parameters;
-use vwc_sdk::packed::{Freeze, Machine, Session};
+use vwc_sdk::packed::{Machine, Session, freeze};
 use vwc_sdk::quant::Bits;
 
 /// The largest difference of two logits, as a part of the largest: the last layers add up floats in another order.
@@ -23,7 +23,7 @@ fn bits(bits: u8) -> Bits {
 
 /// `network` with random batch norms, every third scale below zero and every seventh zero, around which activations
 /// take all their values.
-fn with_random_norms<N: Network>(network: N, seed: u64) -> N {
+fn with_random_norms<M: burn::module::Module>(network: M, seed: u64) -> M {
     let mut parameters = Parameters::of(&network);
     let paths: Vec<String> = parameters.iter().map(|(path, _)| path.to_owned()).collect();
     for (n, path) in paths.iter().enumerate() {
@@ -57,7 +57,7 @@ fn pictures(count: usize, [height, width]: [usize; 2], seed: u64) -> Vec<Vec<u8>
 }
 
 /// Packs a random network and compares the codes that every packed convolution reads, the logits and the class.
-fn compare<C: Freeze>(config: &C, seed: u64) {
+fn compare<C: NetworkConfig>(config: &C, seed: u64) {
     let device = Device::flex();
     device.seed(seed);
     let network = with_random_norms(config.init(&device), seed);
@@ -66,7 +66,7 @@ fn compare<C: Freeze>(config: &C, seed: u64) {
         std: [0.2, 0.21, 0.19],
     };
     let input = PictureSpec::numbered(C::INPUT, config.classes()).with_normalization(normalization);
-    let model = config.freeze(&network, &input).unwrap();
+    let model = freeze(&network, &input).unwrap();
     let paths: Vec<String> = network.convolutions().into_iter().map(|(path, _)| path).collect();
     let what = format!("{} {}", C::NAME, config.precision());
     for pixels in pictures(2, C::INPUT, seed) {
@@ -167,13 +167,13 @@ fn onnx_runtime(args: &[&std::path::Path]) -> Option<String> {
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
-fn compare_with_onnx_runtime<C: Freeze>(config: &C, seed: u64) {
+fn compare_with_onnx_runtime<C: NetworkConfig>(config: &C, seed: u64) {
     const PICTURES: usize = 20;
     let device = Device::flex();
     device.seed(seed);
     let network = with_random_norms(config.init(&device), seed);
     let input = PictureSpec::numbered(C::INPUT, config.classes());
-    let model = config.freeze(&network, &input).unwrap();
+    let model = freeze(&network, &input).unwrap();
     let pictures = pictures(PICTURES, C::INPUT, seed).concat();
     let ours = Session::new(&model).logits(&pictures).to_vec();
     let dir = tempfile::tempdir().unwrap();
@@ -300,4 +300,99 @@ fn vgg13_computes_the_codes_of_training() {
             .with_activation_bits(bits(activation_bits));
         compare(&config, 400);
     }
+}
+/// A network of Burn's layers, quantised by a plan: nothing in it is one of this crate's own.
+#[derive(burn::module::Module, Debug)]
+struct Plain {
+    stem: burn::nn::conv::Conv2d,
+    norms: Vec<burn::nn::BatchNorm>,
+    convs: Vec<burn::nn::conv::Conv2d>,
+    head: burn::nn::Linear,
+}
+
+impl Plain {
+    fn new(device: &Device) -> Self {
+        use burn::nn::conv::Conv2dConfig;
+        let conv = |channels| Conv2dConfig::new(channels, [3, 3]).with_bias(false).init(device);
+        let norm = |channels| burn::nn::BatchNormConfig::new(channels).init(device);
+        Self {
+            stem: conv([3, 12]),
+            norms: vec![norm(12), norm(10), norm(10)],
+            convs: vec![conv([12, 10]), conv([10, 10])],
+            head: burn::nn::LinearConfig::new(10 * 3 * 3, 5).init(device),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let codes = |x: Tensor<4>| vwc_sdk::quant::quantize_activation(x, Bits::TWO);
+        let x = codes(self.norms[0].forward(self.stem.forward(x)));
+        let x = self.norms[1].forward(self.convs[0].forward(x));
+        let pool = burn::tensor::ops::MaxPoolOptions::new([2, 2]);
+        let x = codes(burn::tensor::module::max_pool2d(x, pool));
+        let x = self.norms[2].forward(self.convs[1].forward(x)).clamp(0.0, 1.0);
+        self.head.forward(x.flatten(1, 3))
+    }
+}
+
+#[test]
+fn a_module_of_plain_layers_is_packed() {
+    use vwc_sdk::graph::Graph;
+    use vwc_sdk::packed::Model;
+    use vwc_sdk::quant::WeightQuantizer;
+    let device = Device::flex();
+    device.seed(5);
+    let module = with_random_norms(Plain::new(&device), 5);
+    let plan = WeightQuantizer::dorefa(Bits::TWO)
+        .on(&module)
+        .only("convs")
+        .unwrap();
+    let module = plan.apply(module).unwrap();
+    let graph = Graph::of(&module, [1, 3, 14, 14], Plain::forward).unwrap();
+    let input = PictureSpec::numbered([14, 14], 5);
+    let model = Model::of(&graph, "plain", &input).unwrap();
+    assert_eq!(model.precision(), "W2A2");
+    let mut session = Session::new(&model);
+    use burn::data::dataloader::batcher::Batcher;
+    for pixels in pictures(20, [14, 14], 7) {
+        let item = PictureItem {
+            size: [14, 14],
+            pixels: pixels.clone(),
+            label: 0,
+        };
+        let images = PictureBatcher::new(input.normalization)
+            .batch(vec![item], &device)
+            .images;
+        let expected = module.forward(images).into_data().try_into_vec::<f32>().unwrap();
+        for (found, expected) in session.logits(&pixels).iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+        }
+    }
+    // What is not computed yet is named.
+    let graph = Graph::of(&module, [1, 3, 14, 14], |module: &Plain, x| {
+        let x = burn::tensor::activation::sigmoid(module.norms[0].forward(module.stem.forward(x)));
+        let x = vwc_sdk::quant::quantize_activation(x, Bits::TWO);
+        let x = module.convs[1].forward(module.convs[0].forward(x));
+        module
+            .head
+            .forward(x.narrow(2, 0, 3).narrow(3, 0, 3).flatten::<2>(1, 3))
+    })
+    .unwrap();
+    let error = Model::of(&graph, "plain", &input).unwrap_err().to_string();
+    assert!(
+        error.starts_with("cannot pack plain: `sigmoid` (sigmoid): ") || error.contains("`"),
+        "{error}"
+    );
+    let wide = Graph::of(&module, [1, 3, 14, 14], |module: &Plain, x| {
+        let x = vwc_sdk::quant::quantize_activation(module.stem.forward(x), Bits::new(8).unwrap());
+        let x = module.convs[1].forward(module.convs[0].forward(x));
+        module
+            .head
+            .forward(x.narrow(2, 0, 3).narrow(3, 0, 3).flatten::<2>(1, 3))
+    })
+    .unwrap();
+    let error = Model::of(&wide, "plain", &input).unwrap_err().to_string();
+    assert!(
+        error.contains("codes of 8 bits: expected 1 to 4; train it so"),
+        "{error}"
+    );
 }

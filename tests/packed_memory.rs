@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Device;
 use vwc_sdk::data::PictureSpec;
-use vwc_sdk::models::{Cnn8Config, ResNet20Config, Vgg13Config};
-use vwc_sdk::packed::{Freeze, Machine, Session};
+use vwc_sdk::models::{Cnn8Config, NetworkConfig, ResNet20Config, Vgg13Config};
+use vwc_sdk::packed::{Machine, Session, freeze};
 
 /// The system's allocator, with a count of what it was asked for.
 struct Counting;
@@ -35,10 +35,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-fn check<C: Freeze>(config: &C) {
+fn check<C: NetworkConfig>(config: &C) {
     let network = config.init(&Device::default());
     let input = PictureSpec::numbered(C::INPUT, config.classes());
-    let model = config.freeze(&network, &input).unwrap();
+    let model = freeze(&network, &input).unwrap();
     let [height, width] = C::INPUT;
     let picture = height * width * 3;
     let pictures: Vec<u8> = (0..3 * picture).map(|n| (n * 7 % 251) as u8).collect();

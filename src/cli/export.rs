@@ -9,7 +9,7 @@ use super::networks::{JobNetwork, NetworkKind, with_network};
 use super::pictures::TestPictureArgs;
 use crate::data::check_names;
 use crate::models::{Network, NetworkConfig as _};
-use crate::packed::{Freeze, Model, PackedError, compare};
+use crate::packed::{Model, PackedError, compare, freeze};
 use crate::pytorch::{Weights, save_safetensors};
 use crate::train::{Evaluation, RunConfig, RunDir};
 use crate::{DeviceName, Error, files};
@@ -186,7 +186,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
             );
             return Ok(());
         }
-        let model = run.structure.freeze(&network, &input)?;
+        let model = freeze(&network, &input)?;
         if let Some(wanted) = args.check {
             check::<C>(args, wanted as usize, &network, &run, &model)?;
         }

@@ -10,13 +10,16 @@ use std::collections::HashMap;
 use super::check::MAX_BITS;
 use super::integer::IntegerWeights;
 use super::layout::pack_weights;
-use super::spec::{Act, AffineIds, Op as Packed, PackedThen, Plan, Spec, Step, TensorId, Then, ValueId, Window};
+use super::spec::{
+    Act, AffineIds, Op as Packed, PackedThen, Plan, Spec, Step, TensorId, Then, ValueId, Window,
+};
 use super::tensor::{Tensor, Words};
 use super::threshold::thresholds;
 use super::{Model, PackedError};
 use crate::data::{Normalization, PictureSpec};
 use crate::graph::{
-    Affine, Binary, Codes, Constant, Conv, ConvKernel, Function, Graph, Linear, Node, NodeId, Op, Pool, Reduction, WeightCodes,
+    Affine, Binary, Codes, Constant, Conv, ConvKernel, Function, Graph, Linear, Node, NodeId, Op, Pool,
+    Reduction, WeightCodes,
 };
 use crate::models::Network;
 
@@ -33,8 +36,14 @@ pub fn freeze<N: Network>(network: &N, input: &PictureSpec) -> Result<Model, Pac
         reason,
     };
     let [height, width] = N::Config::INPUT;
-    let graph = Graph::of(network, [1, 3, height, width], |network: &N, x| network.forward(x));
-    Model::of(&graph.map_err(|error| refuse(error.to_string()))?, N::Config::NAME, input)
+    let graph = Graph::of(network, [1, 3, height, width], |network: &N, x| {
+        network.forward(x)
+    });
+    Model::of(
+        &graph.map_err(|error| refuse(error.to_string()))?,
+        N::Config::NAME,
+        input,
+    )
 }
 
 impl Model {
@@ -131,6 +140,7 @@ impl<'a> Lowering<'a> {
 
     fn model(mut self) -> Result<Model, PackedError> {
         let graph = self.graph;
+        self.check_bits()?;
         let picture = graph.inputs()[0];
         let shape = self.picture_shape(picture)?;
         let input = Value {
@@ -156,12 +166,6 @@ impl<'a> Lowering<'a> {
                 inside[id.index()] = true;
             }
         }
-        if self.bits.is_empty() {
-            return Err(self.refuse(format!(
-                "none of its layers has both weights and inputs of 1 to {MAX_BITS} bits: expected 1 to {MAX_BITS} bits for weights \
-                 and for activations; train it so"
-            )));
-        }
         let result = &self.values[&graph.outputs()[0]];
         if result.id != self.steps.len() {
             return Err(self.refuse("its output is not what it computes last"));
@@ -182,6 +186,48 @@ impl<'a> Lowering<'a> {
             plan,
             tensors: self.tensors,
         })
+    }
+
+    /// Whether anything is codes, and nothing has too many.
+    fn check_bits(&self) -> Result<(), PackedError> {
+        let mut any = false;
+        for (id, node) in self.graph.iter() {
+            if let (Op::Function(Function::Round), Some(codes)) = (node.op(), &self.codes[id.index()])
+                && codes.bits() > MAX_BITS
+            {
+                return Err(self.refuse_node(
+                    id,
+                    &format!(
+                        "it makes codes of {} bits: expected 1 to {MAX_BITS}; train it so",
+                        codes.bits()
+                    ),
+                ));
+            }
+            let weights = match node.op() {
+                Op::Conv(conv) => WeightCodes::of(&conv.weight, 0),
+                Op::Linear(linear) => WeightCodes::of(&linear.weight, 1),
+                _ => None,
+            };
+            if let (Some(weights), Some(_)) = (weights, node.inputs().first().and_then(|&x| self.levels(x))) {
+                if weights.bits() > MAX_BITS {
+                    return Err(self.refuse_node(
+                        id,
+                        &format!(
+                            "its weights have {} bits: expected 1 to {MAX_BITS}; train it so",
+                            weights.bits()
+                        ),
+                    ));
+                }
+                any = true;
+            }
+        }
+        if any {
+            return Ok(());
+        }
+        Err(self.refuse(format!(
+            "it is full precision, or no layer has both weights and inputs of few bits: expected 1 to {MAX_BITS} bits for weights and \
+             for activations; train it so"
+        )))
     }
 
     fn picture_shape(&self, id: NodeId) -> Result<[usize; 3], PackedError> {
@@ -275,15 +321,26 @@ impl<'a> Lowering<'a> {
         let levels = u32::try_from(codes.high()).ok()?;
         let full = (1..=MAX_BITS).any(|bits| levels == (1 << bits) - 1);
         let value = |code: usize| code as f32 / levels as f32;
-        let unit = codes.values().iter().enumerate().all(|(code, &float)| float == value(code));
+        let unit = codes
+            .values()
+            .iter()
+            .enumerate()
+            .all(|(code, &float)| float == value(code));
         (codes.low() == 0 && full && unit).then_some(levels)
     }
 
     fn conv(&mut self, id: NodeId, node: &Node, conv: &Conv) -> Result<Vec<NodeId>, PackedError> {
         let x = self.value(id, node.inputs()[0])?;
         let padding = conv.padding;
-        if conv.groups != 1 || conv.dilation != [1; 2] || padding.top != padding.bottom || padding.left != padding.right {
-            return Err(self.refuse_node(id, "packed inference has no groups, dilation and uneven padding yet"));
+        if conv.groups != 1
+            || conv.dilation != [1; 2]
+            || padding.top != padding.bottom
+            || padding.left != padding.right
+        {
+            return Err(self.refuse_node(
+                id,
+                "packed inference has no groups, dilation and uneven padding yet",
+            ));
         }
         let window = Window {
             kernel: [conv.weight.shape()[2], conv.weight.shape()[3]],
@@ -295,7 +352,16 @@ impl<'a> Lowering<'a> {
             _ => self.weight_bits(&conv.weight, 0),
         };
         let weight = conv.weight.values().to_vec();
-        self.layer(id, node, x, window, conv.weight.shape()[0], weight, conv.bias.as_ref(), bits)
+        self.layer(
+            id,
+            node,
+            x,
+            window,
+            conv.weight.shape()[0],
+            weight,
+            conv.bias.as_ref(),
+            bits,
+        )
     }
 
     fn linear(&mut self, id: NodeId, node: &Node, linear: &Linear) -> Result<Vec<NodeId>, PackedError> {
@@ -369,7 +435,10 @@ impl<'a> Lowering<'a> {
     ) -> Result<(), PackedError> {
         let x = self.floats(node, x);
         if chain.added.is_some() {
-            return Err(self.refuse_node(id, "packed inference adds nothing to a layer in full precision yet"));
+            return Err(self.refuse_node(
+                id,
+                "packed inference adds nothing to a layer in full precision yet",
+            ));
         }
         let (affine, rest) = self.affine(&chain.functions, node.shape()[0])?;
         // The largest of a pool is taken of what the batch norm gives, and may as well be taken behind what nowhere falls.
@@ -433,7 +502,8 @@ impl<'a> Lowering<'a> {
         let levels = self.levels(end);
         let then = match levels {
             Some(levels) if chain.added.is_none() => {
-                let thresholds = self.thresholds(id, chain, &mut weights, unit, outputs, [input_levels, levels])?;
+                let thresholds =
+                    self.thresholds(id, chain, &mut weights, unit, outputs, [input_levels, levels])?;
                 PackedThen::Codes {
                     bits: levels.ilog2() + 1,
                     pool: chain.pool.is_some(),
@@ -447,7 +517,10 @@ impl<'a> Lowering<'a> {
                 let (affine, rest) = self.affine(&chain.functions, node.shape()[0])?;
                 let (act, levels) = (self.act(rest), levels);
                 if levels.is_some() {
-                    return Err(self.refuse_node(id, "packed inference makes no codes of a sum that something is added to yet"));
+                    return Err(self.refuse_node(
+                        id,
+                        "packed inference makes no codes of a sum that something is added to yet",
+                    ));
                 }
                 PackedThen::Floats {
                     unit: store(&mut self.tensors, Tensor::F32(vec![unit])),
@@ -488,12 +561,22 @@ impl<'a> Lowering<'a> {
             let before = chain.pool.unwrap_or(chain.functions.len());
             let falls = |functions: &[(NodeId, &Op)]| {
                 let signs = functions.iter().map(|(id, op)| direction(op, output).ok_or(*id));
-                signs.collect::<Result<Vec<bool>, NodeId>>().map(|falls| falls.into_iter().fold(false, |all, one| all ^ one))
+                signs
+                    .collect::<Result<Vec<bool>, NodeId>>()
+                    .map(|falls| falls.into_iter().fold(false, |all, one| all ^ one))
             };
-            let bent = |id| self.refuse_node(id, "packed inference takes functions that rise or fall, but not both");
+            let bent = |id| {
+                self.refuse_node(
+                    id,
+                    "packed inference takes functions that rise or fall, but not both",
+                )
+            };
             let turned = falls(&chain.functions).map_err(bent)?;
             if chain.pool.is_some() && falls(&chain.functions[..before]).map_err(bent)? != turned {
-                return Err(self.refuse_node(id, "packed inference pools nothing that a factor below zero turns around later"));
+                return Err(self.refuse_node(
+                    id,
+                    "packed inference pools nothing that a factor below zero turns around later",
+                ));
             }
             // Where codes fall with the sum, so do the weights with the other sign, after which the code rises with the sum in
             // every channel, and the largest sum of a pool is the one that counts.
@@ -504,7 +587,10 @@ impl<'a> Lowering<'a> {
             }
             let code = |sum: i32| {
                 let sum = if turned { -sum } else { sum };
-                let float = chain.functions.iter().fold(sum as f32 * unit, |x, (_, op)| apply(op, x, output));
+                let float = chain
+                    .functions
+                    .iter()
+                    .fold(sum as f32 * unit, |x, (_, op)| apply(op, x, output));
                 (float * levels as f32).round() as u32
             };
             for (level, threshold) in thresholds(levels, largest, code).enumerate() {
@@ -514,7 +600,13 @@ impl<'a> Lowering<'a> {
         Ok(all)
     }
 
-    fn mean(&mut self, id: NodeId, node: &Node, kind: Reduction, axes: &[usize]) -> Result<Vec<NodeId>, PackedError> {
+    fn mean(
+        &mut self,
+        id: NodeId,
+        node: &Node,
+        kind: Reduction,
+        axes: &[usize],
+    ) -> Result<Vec<NodeId>, PackedError> {
         let mut sorted = axes.to_vec();
         sorted.sort_unstable();
         if kind != Reduction::Mean || sorted != [1, 2] || node.shape().len() != 3 {
@@ -534,7 +626,9 @@ impl<'a> Lowering<'a> {
     /// Feature maps in one row. A linear layer reads them as they lie.
     fn reshape(&mut self, id: NodeId, node: &Node) -> Result<Vec<NodeId>, PackedError> {
         let x = self.value(id, node.inputs()[0])?;
-        let linear = self.readers[id.index()].iter().all(|reader| matches!(self.graph.node(*reader).op(), Op::Linear(_)));
+        let linear = self.readers[id.index()]
+            .iter()
+            .all(|reader| matches!(self.graph.node(*reader).op(), Op::Linear(_)));
         if node.shape().len() != 1 || !linear {
             return Err(self.refuse_node(id, "expected feature maps in one row, for a linear layer"));
         }
@@ -610,7 +704,10 @@ impl<'a> Lowering<'a> {
             [] => Ok(Act::Identity),
             [(_, Op::Function(Function::Relu))] => Ok(Act::Relu),
             [(_, Op::Function(Function::Clamp { min, max }))] if (*min, *max) == (0.0, 1.0) => Ok(Act::Clamp),
-            [(id, _), ..] => Err(self.refuse_node(*id, "packed inference computes ReLUs and clamps to 0 to 1 behind a layer alone")),
+            [(id, _), ..] => Err(self.refuse_node(
+                *id,
+                "packed inference computes ReLUs and clamps to 0 to 1 behind a layer alone",
+            )),
         }
     }
 }
@@ -642,7 +739,8 @@ fn dorefa(functions: &[(NodeId, &Op)], levels: u32) -> bool {
         }
         _ => false,
     };
-    let clamps = |op: &Op| matches!(op, Op::Function(Function::Clamp { min, max }) if (*min, *max) == (0.0, 1.0));
+    let clamps =
+        |op: &Op| matches!(op, Op::Function(Function::Clamp { min, max }) if (*min, *max) == (0.0, 1.0));
     let rounds = |op: &Op| matches!(op, Op::Function(Function::Round));
     match ops[..] {
         [clamp, round] => levels == 1 && clamps(clamp) && rounds(round),
@@ -667,7 +765,11 @@ fn apply(op: &Op, x: f32, channel: usize) -> f32 {
             Function::Relu => x.max(0.0),
             Function::Clamp { min, max } => x.clamp(min, max),
             Function::LeakyRelu { slope } => {
-                if x > 0.0 { x } else { slope * x }
+                if x > 0.0 {
+                    x
+                } else {
+                    slope * x
+                }
             }
             Function::Round => x.round_ties_even(),
             Function::Floor => x.floor(),
@@ -683,14 +785,20 @@ fn apply(op: &Op, x: f32, channel: usize) -> f32 {
 /// Whether a function falls where its argument rises, in a channel; `None` where it does both, or is not evaluated here.
 fn direction(op: &Op, channel: usize) -> Option<bool> {
     let below = |part: &Option<Constant>| {
-        part.as_ref().is_some_and(|part| part.as_scalar().unwrap_or_else(|| part.values()[channel]) < 0.0)
+        part.as_ref()
+            .is_some_and(|part| part.as_scalar().unwrap_or_else(|| part.values()[channel]) < 0.0)
     };
     match op {
         Op::Affine(affine) => {
             let fits = |part: &Constant| part.as_scalar().is_some() || part.values().len() > channel;
-            affine.parts().all(fits).then(|| below(&affine.divisor) ^ below(&affine.factor))
+            affine
+                .parts()
+                .all(fits)
+                .then(|| below(&affine.divisor) ^ below(&affine.factor))
         }
-        Op::Function(Function::Relu | Function::Clamp { .. } | Function::Round | Function::Floor | Function::Sign) => Some(false),
+        Op::Function(
+            Function::Relu | Function::Clamp { .. } | Function::Round | Function::Floor | Function::Sign,
+        ) => Some(false),
         Op::Function(Function::LeakyRelu { slope }) if *slope >= 0.0 => Some(false),
         Op::Function(Function::Neg) => Some(true),
         _ => None,
@@ -720,4 +828,121 @@ fn transposed<T: Copy>(matrix: &[T], columns: usize) -> Vec<T> {
     (0..columns)
         .flat_map(|column| (0..rows).map(move |row| matrix[row * columns + column]))
         .collect()
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use burn::nn::BatchNormConfig;
+    use burn::tensor::{Device, Tensor, TensorData};
+
+    use super::*;
+    use crate::module::Parameters;
+    use crate::quant::{Activation, Bits, norm_pool_act};
+
+    /// Numbers in [-1, 1), the same every time.
+    fn noise(len: usize, seed: u64) -> Vec<f64> {
+        let mut state = seed;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as f64 / (1u64 << 30) as f64 - 1.0
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    /// Batch norms that put a sum on the very edge between two codes, a few floats to either side of it: there the
+    /// roundings of the float operations decide, and exact arithmetic decides otherwise now and then.
+    #[test]
+    fn thresholds_between_two_floats_are_those_of_the_network() {
+        const CHANNELS: usize = 400;
+        let device = Device::flex();
+        let mut decided_by_rounding = 0;
+        for bits in 1..=4u8 {
+            let levels = (1u32 << bits) - 1;
+            let largest = 90 * levels as i32;
+            let unit = 0.037_f32 / levels as f32;
+            let sums: Vec<i32> = (-largest..=largest).collect();
+            let random = noise(6 * CHANNELS, bits.into());
+            let mut norm = BatchNormConfig::new(CHANNELS).init(&device);
+            let mut values: [Vec<f32>; 4] = Default::default();
+            for (channel, random) in random.chunks_exact(6).enumerate() {
+                let gamma = if channel % 31 == 30 { 0.0 } else { 1.5 * random[0] };
+                let (mean, variance) = (0.3 * random[1], 0.6 + 0.5 * random[2]);
+                let scale =
+                    ((f64::from(variance as f32) + norm.epsilon).sqrt().recip() as f32) * gamma as f32;
+                let on_edge = (random[3] * 0.8 * f64::from(largest)) as i32;
+                let edge = ((random[4] + 1.0) * 0.5 * f64::from(levels)).floor() + 0.5;
+                let edge = (edge / f64::from(levels)) as f32;
+                let beta = edge - (on_edge as f32 * unit - mean as f32) * scale;
+                let nudged = f32::from_bits((beta.to_bits() as i32 + channel as i32 % 7 - 3) as u32);
+                for (values, value) in
+                    values
+                        .iter_mut()
+                        .zip([gamma as f32, nudged, mean as f32, variance as f32])
+                {
+                    values.push(value);
+                }
+            }
+            let mut parameters = Parameters::of(&norm);
+            let paths = ["gamma", "beta", "running_mean", "running_var"];
+            for (path, values) in paths.into_iter().zip(values) {
+                parameters.insert(path, TensorData::new(values, [CHANNELS]));
+            }
+            norm = parameters.put_into(norm).unwrap();
+
+            let row: Vec<f32> = sums.iter().map(|&sum| sum as f32 * unit).collect();
+            let x = TensorData::new(row.repeat(CHANNELS), [1, CHANNELS, 1, sums.len()]);
+            let act = Activation::quantized(Bits::new(bits).unwrap());
+            let trained = norm_pool_act(Tensor::<4>::from_data(x, &device), Some(&norm), false, &act);
+            let trained = trained.into_data().try_into_vec::<f32>().unwrap();
+
+            let shape = [1, CHANNELS, 1, 1];
+            let graph = Graph::of(&norm, shape, |norm, x| norm_pool_act(x, Some(norm), false, &act)).unwrap();
+            let functions: Vec<&Op> = graph.nodes()[1..].iter().map(Node::op).collect();
+            let Op::Affine(affine) = functions[0] else {
+                panic!("{graph}");
+            };
+            let number = |part: &Option<Constant>, channel: usize| part.as_ref().unwrap().values()[channel];
+            for (channel, trained) in trained.chunks_exact(sums.len()).enumerate() {
+                let sign = if number(&affine.factor, channel) < 0.0 {
+                    -1
+                } else {
+                    1
+                };
+                let code = |sum: i32| {
+                    let x = (sign * sum) as f32 * unit;
+                    let x = functions.iter().fold(x, |x, op| apply(op, x, channel));
+                    (x * levels as f32).round() as u32
+                };
+                let thresholds: Vec<i32> = thresholds(levels, largest, code).collect();
+                let mut rounding_decides = false;
+                for (&sum, &expected) in sums.iter().zip(trained) {
+                    let code = thresholds
+                        .iter()
+                        .filter(|&&threshold| sign * sum >= threshold)
+                        .count();
+                    assert!(
+                        code as f32 / levels as f32 == expected,
+                        "{bits} bits, channel {channel}, sum {sum}: code {code}, expected {expected}"
+                    );
+                    let [x, mean, scale, shift] = [
+                        unit,
+                        number(&affine.minus, channel),
+                        number(&affine.factor, channel),
+                        number(&affine.plus, channel),
+                    ]
+                    .map(f64::from);
+                    let exact = (f64::from(sum) * x - mean) * scale + shift;
+                    let exact = (exact.clamp(0.0, 1.0) * f64::from(levels)).round_ties_even();
+                    rounding_decides |= exact != code as f64;
+                }
+                decided_by_rounding += u32::from(rounding_decides);
+            }
+        }
+        assert!(
+            decided_by_rounding > 50,
+            "only {decided_by_rounding} channels were decided by rounding"
+        );
+    }
 }

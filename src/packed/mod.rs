@@ -18,7 +18,7 @@
 //! file       one file
 //! export     the same network as ONNX for other runtimes, and its integers and scales alone as safetensors
 //! threshold  sums to codes, as the network decides on floats
-//! freeze     from trained networks
+//! lower      from the graph of a trained network
 //! compare    a packed network beside the trained one
 //! ```
 
@@ -29,8 +29,6 @@ mod compare;
 mod error;
 mod export;
 mod file;
-#[cfg(feature = "train")]
-mod freeze;
 #[cfg(feature = "train")]
 mod integer;
 mod kernel;
@@ -50,8 +48,6 @@ mod threshold;
 #[cfg(feature = "train")]
 pub(crate) use compare::compare;
 pub use error::PackedError;
-#[cfg(feature = "train")]
-pub use freeze::Freeze;
 #[cfg(feature = "train")]
 pub use lower::freeze;
 pub use machine::Machine;

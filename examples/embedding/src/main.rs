@@ -8,7 +8,7 @@ use vwc_sdk::Error;
 use vwc_sdk::data::{PictureDataset, synthetic};
 use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, WidthLimits};
 use vwc_sdk::models::Cnn8Config;
-use vwc_sdk::packed::{Freeze, Session};
+use vwc_sdk::packed::{Session, freeze};
 use vwc_sdk::quant::Bits;
 use vwc_sdk::train::next_widths;
 
@@ -36,7 +36,7 @@ fn main() -> Result<(), Error> {
     let widths = next_widths(&model.reader, &mapping, &WidthLimits::default())?;
     let widths = widths.widths.expect("some channels are to spare");
     let before = model.num_params();
-    let (model, config) = model.with_pruned_reader(&config, &widths)?;
+    let (model, _) = model.with_pruned_reader(&config, &widths)?;
     println!(
         "pruned to {widths:?}: {} parameters of {before}",
         model.num_params()
@@ -45,7 +45,7 @@ fn main() -> Result<(), Error> {
     report("fine-tuned", &model);
 
     // The reader alone, as bits; from here on, no Burn.
-    let packed = config.reader.freeze(&model.valid().reader, &test.input)?;
+    let packed = freeze(&model.valid().reader, &test.input)?;
     let (bits, floats) = (packed.to_bytes().len(), packed.float_size());
     let mut session = Session::new(&packed);
     let logits = session.logits(&test.bytes);

@@ -6,7 +6,7 @@ use embedding::training::accuracy;
 use embedding::{Meter, MeterConfig, Samples, train};
 use vwc_sdk::data::{PictureDataset, synthetic};
 use vwc_sdk::models::{Cnn8Config, Network};
-use vwc_sdk::packed::{Freeze, Session};
+use vwc_sdk::packed::{Session, freeze};
 
 fn narrow() -> MeterConfig {
     MeterConfig::new(Cnn8Config::new().with_widths([8, 8, 8, 12, 12, 12, 24]))
@@ -47,7 +47,7 @@ fn a_network_of_the_crate_is_a_part_like_any_other() {
 
     // Packed: the same class for every picture.
     let reader = pruned.valid().reader;
-    let packed = smaller.reader.freeze(&reader, &samples.input).unwrap();
+    let packed = freeze(&reader, &samples.input).unwrap();
     let mut session = Session::new(&packed);
     let class = |logits: &[f32]| (0..10).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
     let found: Vec<usize> = session
