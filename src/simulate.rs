@@ -1,23 +1,27 @@
-//! A trained network on simulated arrays: its quantised convolutions run through the [`crossbar`](crate::crossbar),
-//! window by window, and everything else as it is trained.
+//! A trained network on simulated arrays: its convolutions of codes run through the [`crossbar`](crate::crossbar), window by
+//! window, and everything else as it is trained.
 //!
-//! A quantised weight is `E * code / (2^m - 1)` and a quantised activation `code / (2^k - 1)`: the codes are the integers
-//! that the array holds and is driven with, and what leaves it is scaled back. With a [`Device`] that has no faults the
-//! logits are the network's own, to rounding. Convolutions in full precision, as the first one of the published networks,
-//! and the classifier are computed beside the array.
+//! A quantised weight is an integer times a unit, and so is a quantised activation: the integers are what the array holds and
+//! is driven with, and what leaves it is scaled back. With a [`Device`] that has no faults the results are the network's own,
+//! to rounding. Convolutions in full precision, as the first one of the published networks, those whose inputs may be below
+//! zero, and the classifier are computed beside the array.
 
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::Error;
 use crate::crossbar::{Device, Programmed};
+use crate::graph::{Codes, Conv, Executor, Graph, WeightCodes};
 use crate::mapping::{Accounting, ConvLayer, MappingConfig, Method, map_layer};
-use crate::models::Network;
-use crate::quant::{QuantConv2d, WeightQuantizer};
+use crate::module::Values;
 
-/// A network whose quantised convolutions are programmed into arrays.
-pub struct SimulatedNetwork<'a, N> {
-    network: &'a N,
+/// The most bits of a weight or an input on an array.
+const MAX_BITS: u32 = 8;
+
+/// A network whose convolutions of codes are programmed into arrays.
+pub struct SimulatedNetwork {
+    executor: Executor,
+    /// For each node what is on an array.
     layers: Vec<Option<OnArray>>,
     clipped: u64,
     conversions: u64,
@@ -26,27 +30,29 @@ pub struct SimulatedNetwork<'a, N> {
 /// One convolution on its arrays.
 struct OnArray {
     programmed: Programmed,
-    /// Steps of the unit interval that its input is rounded to.
-    input_levels: f32,
-    /// What a one of the array's sums is worth.
-    unit: f64,
+    /// The float that a one of the inputs stands for.
+    input_unit: f64,
+    /// What a one of the array's sums is worth, for each output channel.
+    units: Vec<f64>,
+    bias: Option<Vec<f32>>,
     /// Conversions of a column in one cycle: one for each slice of the weights and each pulse.
     conversions: u64,
     output: [usize; 3],
 }
 
-impl<'a, N: Network> SimulatedNetwork<'a, N> {
-    /// Maps the quantised convolutions of `network` onto the array of `config` with `method` and programs them.
+impl SimulatedNetwork {
+    /// Maps the convolutions of `graph` whose weights and inputs are codes onto the array of `config` with `method`, and programs
+    /// them. Everything else is computed on `compute`.
     ///
-    /// The bits of the weights are the network's; those of the inputs in `device` are set for each layer, and so are
-    /// pulses wider than them.
+    /// Bits of weights and inputs are those of the codes; pulses wider than the inputs are as wide as these.
     ///
     /// # Errors
     ///
     /// An accounting that does not count the network as it runs, a layer that cannot be mapped, a device whose settings
-    /// are out of range, and a network that has no quantised convolution.
+    /// are out of range, and a network that has no convolution of codes.
     pub fn new(
-        network: &'a N,
+        graph: &Graph,
+        compute: &burn::tensor::Device,
         method: Method,
         config: &MappingConfig,
         device: &Device,
@@ -58,51 +64,61 @@ impl<'a, N: Network> SimulatedNetwork<'a, N> {
                 config.accounting
             )));
         }
-        let layers = network
-            .conv_layers()
-            .iter()
-            .zip(network.convolutions())
-            .enumerate()
-            .map(|(index, (layer, (_, conv)))| {
-                // Faults differ from layer to layer, as arrays do.
-                let device = Device {
-                    seed: device.seed.wrapping_add(index as u64),
-                    ..device.clone()
-                };
-                OnArray::new(layer, conv, method, config, device)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let codes = graph.codes();
+        let mut layers = Vec::with_capacity(graph.nodes().len());
+        // Faults differ from layer to layer, as arrays do. Number 0 is the first layer, which is in full precision as a rule.
+        let mut number = 1;
+        for (id, node) in graph.iter() {
+            let Some((layer, conv)) = graph.conv_layer(id) else {
+                layers.push(None);
+                continue;
+            };
+            let device = Device {
+                seed: device.seed.wrapping_add(number),
+                ..device.clone()
+            };
+            let input = codes[node.inputs()[0].index()].as_ref();
+            let on_array = OnArray::new(&layer, conv, input, method, config, device)?;
+            number += u64::from(on_array.is_some());
+            layers.push(on_array);
+        }
         if layers.iter().all(Option::is_none) {
-            return Err(Error::Simulation(
-                "no convolution of the network has weights of 1 to 8 bits and an input rounded to 1 to 8: there is \
-                 nothing to put on an array"
-                    .into(),
-            ));
+            return Err(Error::Simulation(format!(
+                "no convolution of the network has weights of 1 to {MAX_BITS} bits and an input rounded to 1 to {MAX_BITS}: there \
+                 is nothing to put on an array"
+            )));
         }
         Ok(Self {
-            network,
+            executor: graph.on(compute),
             layers,
             clipped: 0,
             conversions: 0,
         })
     }
 
-    /// Logits, `[batch, classes]`, of normalised pictures, `[batch, 3, height, width]`.
+    /// What the network results in for a batch of inputs: logits, `[batch, classes]`, of normalised pictures,
+    /// `[batch, 3, height, width]`, for a classifier.
     ///
     /// # Errors
     ///
     /// An input that the array cannot be driven with.
-    pub fn forward(&mut self, images: Tensor<4>) -> Result<Tensor<2>, Error> {
+    pub fn forward<I: Values, O: Values>(&mut self, images: I) -> Result<O, Error> {
         let Self {
-            network,
+            executor,
             layers,
             clipped,
             conversions,
         } = self;
-        network.forward_with(images, |index, conv, x| match &layers[index] {
-            None => Ok(conv.forward(x)),
-            Some(layer) => layer.convolve(x, clipped, conversions),
+        executor.forward_with(images, |id, _, x| match &layers[id.index()] {
+            None => Ok(None),
+            Some(layer) => layer.convolve(x.clone(), clipped, conversions).map(Some),
         })
+    }
+
+    /// The convolutions that are on arrays, by the names of their nodes, in the order in which they are computed.
+    pub fn on_arrays(&self) -> impl Iterator<Item = &str> {
+        let layers = self.layers.iter().flatten();
+        layers.map(|layer| layer.programmed.layer().name.as_str())
     }
 
     /// The part of all conversions so far that left the range of their converter.
@@ -115,48 +131,47 @@ impl OnArray {
     /// `None` for a convolution that stays in full precision.
     fn new(
         layer: &ConvLayer,
-        conv: &QuantConv2d,
+        conv: &Conv,
+        input: Option<&Codes>,
         method: Method,
         config: &MappingConfig,
         device: Device,
     ) -> Result<Option<Self>, Error> {
-        let (WeightQuantizer::Dorefa(weight_bits), Some(input_bits)) = (conv.quantizer, conv.input_bits)
-        else {
+        let (Some(input), Some(weights)) = (input, conv.weight_codes()) else {
             return Ok(None);
         };
-        let (Some(weight_levels), Some(input_levels)) = (weight_bits.levels(), input_bits.levels()) else {
+        let input_bits = input.bits();
+        let weight_bits = magnitude_bits(&weights);
+        // An array is driven with what is not below zero, and padding is nothing.
+        if input.signed() || !input.through_zero() || input_bits > MAX_BITS || weight_bits > MAX_BITS {
             return Ok(None);
-        };
-        let config = config.with_weight_bits(weight_bits.get().into());
+        }
+        let config = config.with_weight_bits(weight_bits);
         let mapping = map_layer(layer, method, &config)?;
-        let input_bits = u32::from(input_bits.get());
         let device = Device {
             input_bits,
             pulse_bits: device.pulse_bits.min(input_bits),
             ..device
         };
-        let weights = numbers(conv.quantized_weight());
-        let scale = weights.iter().fold(0f32, |max, weight| max.max(weight.abs()));
-        // Weights that are all zero have no scale, and their codes do not matter.
-        let unit = if scale > 0.0 {
-            scale / weight_levels as f32
-        } else {
-            1.0
-        };
-        let codes: Vec<i64> = weights
-            .iter()
-            .map(|weight| (weight / unit).round() as i64)
-            .collect();
+        let codes: Vec<i64> = weights.codes().iter().map(|&code| code.into()).collect();
         let programmed =
             Programmed::new(layer, &mapping, &config, &codes, &device).map_err(|source| Error::Crossbar {
                 layer: layer.name.clone(),
                 source,
             })?;
         let [height, width] = layer.output(config.accounting);
+        let units = match *weights.units() {
+            [unit] => vec![unit; layer.out_channels],
+            ref units => units.to_vec(),
+        };
         Ok(Some(Self {
             programmed,
-            input_levels: input_levels as f32,
-            unit: f64::from(unit) / f64::from(input_levels),
+            input_unit: input.unit(),
+            units: units
+                .into_iter()
+                .map(|unit| f64::from(unit) * input.unit())
+                .collect(),
+            bias: conv.bias.as_ref().map(|bias| bias.values().to_vec()),
             conversions: u64::from(config.slices()) * u64::from(input_bits.div_ceil(device.pulse_bits)),
             output: [layer.out_channels, height, width],
         }))
@@ -168,11 +183,10 @@ impl OnArray {
         let runs = x
             .par_chunks(x.len() / batch)
             .map(|picture| {
-                let codes: Vec<i64> = picture
+                let codes = picture
                     .iter()
-                    .map(|x| (x * self.input_levels).round() as i64)
-                    .collect();
-                self.programmed.run(&codes)
+                    .map(|&x| (f64::from(x) / self.input_unit).round() as i64);
+                self.programmed.run(&codes.collect::<Vec<i64>>())
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|source| Error::Crossbar {
@@ -181,7 +195,11 @@ impl OnArray {
             })?;
         let mut y = Vec::with_capacity(batch * self.output.iter().product::<usize>());
         for run in runs {
-            y.extend(run.outputs.iter().map(|sum| (sum * self.unit) as f32));
+            let channel = self.output[1] * self.output[2];
+            for (n, sum) in run.outputs.iter().enumerate() {
+                let bias = self.bias.as_ref().map_or(0.0, |bias| bias[n / channel]);
+                y.push((sum * self.units[n / channel]) as f32 + bias);
+            }
             *clipped += run.counts.clipped;
             *conversions += run.counts.cols_read * self.conversions;
         }
@@ -190,6 +208,18 @@ impl OnArray {
             TensorData::new(y, [batch, channels, height, width]),
             &device,
         ))
+    }
+}
+
+/// The bits that the largest magnitude of a code takes: an array holds a weight's magnitude and its sign.
+fn magnitude_bits(weights: &WeightCodes) -> u32 {
+    let largest = weights.range().into_inner();
+    let largest = largest.0.unsigned_abs().max(largest.1.unsigned_abs());
+    let bits = (u16::BITS - largest.leading_zeros()).max(1);
+    if weights.odd() {
+        bits.max(weights.bits())
+    } else {
+        bits
     }
 }
 

@@ -213,9 +213,10 @@ fn a_convolution_may_be_replaced() {
     let executor = graph.on(&Device::flex());
     let mut seen = Vec::new();
     let y: Tensor<4> = executor
-        .forward_with(x.clone(), |node, conv, x| {
-            seen.push((node.name().to_owned(), conv.weight.shape().to_vec()));
-            Ok((node.name() == "second").then(|| Tensor::ones([x.dims()[0], 5, 4, 4], &x.device())))
+        .forward_with(x.clone(), |id, conv, x| {
+            let name = graph.node(id).name();
+            seen.push((name.to_owned(), conv.weight.shape().to_vec()));
+            Ok((name == "second").then(|| Tensor::ones([x.dims()[0], 5, 4, 4], &x.device())))
         })
         .unwrap();
     assert_eq!(
@@ -402,12 +403,12 @@ fn unsound_nodes_are_named() {
     };
     let graph = Graph::of(&(norm, head), [1, 3, 4, 4], forward).unwrap();
     let expected = "\
-node     operation                                                reads    result  codes
-input    input                                                             3x4x4
-0        (x - 0.running_mean) / 0.running_var * 0.gamma + 0.beta  input    3x4x4
-mean     mean along 2, 1                                          0        3x1x1
-reshape  reshape to 3                                             mean     3
-1*       linear, 3 -> 2, bias                                     reshape  2
+node     operation                                        reads    result  codes
+input    input                                                     3x4x4
+0        (x - running_mean) / running_var * gamma + beta  input    3x4x4
+mean     mean along 2, 1                                  0        3x1x1
+reshape  reshape to 3                                     mean     3
+1*       linear, 3 -> 2, bias                             reshape  2
 ";
     assert_eq!(graph.to_string(), expected);
 }

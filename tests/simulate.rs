@@ -40,8 +40,16 @@ fn values(tensor: Tensor<2>) -> Vec<f32> {
 
 /// Largest difference of the logits on an array from the network's own, as a share of the largest of those.
 fn off(network: &Cnn8, images: &Tensor<4>, method: Method, device: &crossbar::Device) -> (f64, f64) {
-    let mut simulated = SimulatedNetwork::new(network, method, &config(), device).unwrap();
-    let found = values(simulated.forward(images.clone()).unwrap());
+    let mut simulated = SimulatedNetwork::new(
+        &network.graph().unwrap(),
+        &images.device(),
+        method,
+        &config(),
+        device,
+    )
+    .unwrap();
+    let found: Tensor<2> = simulated.forward(images.clone()).unwrap();
+    let found = values(found);
     let own = values(network.forward(images.clone()));
     // What the pictures are must show in what is compared.
     assert!(own[..10] != own[10..20], "the network is blind");
@@ -111,7 +119,8 @@ fn what_cannot_be_simulated_says_why() {
     let (network, _) = network(1, 1);
     let refused =
         |network: &Cnn8, config: &MappingConfig, device: &crossbar::Device| match SimulatedNetwork::new(
-            network,
+            &network.graph().unwrap(),
+            &Device::default(),
             Method::VwSdk,
             config,
             device,
@@ -130,12 +139,18 @@ fn what_cannot_be_simulated_says_why() {
     };
     let message = refused(&network, &config(), &narrow);
     assert!(
-        message.contains("conv2") && message.contains("ADC bits"),
+        message.contains("convs.1") && message.contains("ADC bits"),
         "{message}"
     );
     let small = MappingConfig::new(PimArray::new(64, 1).unwrap().with_cell_bits(1));
     let (two_bits, _) = self::network(2, 2);
-    let result = SimulatedNetwork::new(&two_bits, Method::VwSdk, &small, &ideal);
+    let result = SimulatedNetwork::new(
+        &two_bits.graph().unwrap(),
+        &Device::default(),
+        Method::VwSdk,
+        &small,
+        &ideal,
+    );
     assert!(matches!(result.err(), Some(Error::Mapping(_))));
 }
 

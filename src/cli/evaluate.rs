@@ -15,6 +15,7 @@ use super::{
 };
 use crate::crossbar::Device;
 use crate::mapping::{MappingConfig, Method, PimArray};
+use crate::models::Network as _;
 use crate::report::{
     csv_text,
     plot::{Curve, PlotError, accuracy_curves},
@@ -176,6 +177,7 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs) -> Result<(), EvaluateError> 
         .flat_map(|&bits| args.variation.iter().map(move |&variation| (bits, variation)))
         .collect();
 
+    let graph = network.graph()?;
     let own = evaluate::<C>(&network, &pictures, &device)?;
     let mut rows = vec![Row {
         adc_bits: None,
@@ -199,7 +201,7 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs) -> Result<(), EvaluateError> 
             seed: args.seed,
             ..Device::ideal(1)
         };
-        let mut simulated = SimulatedNetwork::new(&network, args.method, &config, &faults)?;
+        let mut simulated = SimulatedNetwork::new(&graph, &device, args.method, &config, &faults)?;
         let evaluation = evaluate_with(&pictures, C::INPUT, &device, |images| simulated.forward(images))?;
         rows.push(Row {
             adc_bits: Some(adc_bits),

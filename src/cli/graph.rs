@@ -8,8 +8,7 @@ use super::networks::{NetworkKind, with_network};
 use super::options::plot_path;
 use super::print;
 use crate::formats::layer_list;
-use crate::graph::Graph;
-use crate::models::{Network, NetworkConfig};
+use crate::models::{Network, NetworkConfig as _};
 use crate::report::plot;
 use crate::train::RunDir;
 use crate::{DeviceName, Error};
@@ -67,8 +66,7 @@ pub fn run(args: &GraphArgs) -> Result<(), Error> {
     }
     with_network!(NetworkKind::of_run(&args.run)?, C => {
         let (network, run) = RunDir::new(&args.run).load::<C>(&DeviceName::default().init()?)?;
-        let [height, width] = C::INPUT;
-        let graph = Graph::of(&network, [1, 3, height, width], |network: &<C as NetworkConfig>::Network, x| network.forward(x))?;
+        let graph = network.graph()?;
         if let Some(path) = &args.plot {
             let title = format!("{} {}", C::NAME, run.structure.precision());
             plot::graph(path, &title, &graph)?;

@@ -7,7 +7,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::ir::{Affine, Binary, Constant, Function, Op, Reduction};
+use super::ir::{Affine, Binary, Constant, Conv, ConvKernel, Function, Op, Reduction};
 use super::{Graph, Node};
 
 /// The most codes that a value may have: 16 bits.
@@ -184,6 +184,25 @@ impl Codes {
 pub struct WeightCodes {
     codes: Vec<i16>,
     units: Vec<f32>,
+    /// The bits that they were trained with, where that is known.
+    trained: Option<u32>,
+}
+
+impl Conv {
+    /// The weights as integers times a unit, where they are: those that they were trained as, where the layer says so.
+    #[must_use]
+    pub fn weight_codes(&self) -> Option<WeightCodes> {
+        let ConvKernel::Codes { weight_levels, .. } = self.kernel else {
+            return WeightCodes::of(&self.weight, 0);
+        };
+        let values = self.weight.values.iter().copied();
+        let unit = grid_of(values.clone(), weight_levels..=weight_levels)?;
+        Some(WeightCodes {
+            codes: values.map(|value| whole(value, unit)).collect(),
+            units: vec![unit],
+            trained: Some(weight_levels.ilog2() + 1),
+        })
+    }
 }
 
 impl WeightCodes {
@@ -202,6 +221,7 @@ impl WeightCodes {
             return Some(Self {
                 codes,
                 units: vec![unit],
+                trained: None,
             });
         }
         let count = weight.shape[filters];
@@ -215,7 +235,11 @@ impl WeightCodes {
         for (n, (code, &value)) in codes.iter_mut().zip(weight.values.iter()).enumerate() {
             *code = whole(value, units[filter_of(n)]);
         }
-        Some(Self { codes, units })
+        Some(Self {
+            codes,
+            units,
+            trained: None,
+        })
     }
 
     /// The integers, in the order of the weights.
@@ -243,9 +267,13 @@ impl WeightCodes {
         self.codes.iter().all(|code| code % 2 != 0)
     }
 
-    /// The bits that an integer takes: of odd ones as many as count them, else in two's complement.
+    /// The bits that an integer takes: those that it was trained with, where they are known; else of odd ones as many as count
+    /// them, and of others those of two's complement.
     #[must_use]
     pub fn bits(&self) -> u32 {
+        if let Some(trained) = self.trained {
+            return trained;
+        }
         let (low, high) = self.range().into_inner();
         let width = |number: i16| u16::BITS - number.unsigned_abs().leading_zeros();
         if self.odd() {
@@ -257,6 +285,11 @@ impl WeightCodes {
 
 /// The largest number that all of `values` are multiples of, by 255 at most. 1 of zeros alone.
 fn grid(values: impl Iterator<Item = f32> + Clone) -> Option<f32> {
+    grid_of(values, 1..=MAX_WEIGHT_CODE)
+}
+
+/// As [`grid`], where the largest of `values` is one of these integers.
+fn grid_of(values: impl Iterator<Item = f32> + Clone, mut codes: RangeInclusive<u32>) -> Option<f32> {
     let largest = values
         .clone()
         .fold(0f32, |largest, value| largest.max(value.abs()));
@@ -272,9 +305,7 @@ fn grid(values: impl Iterator<Item = f32> + Clone) -> Option<f32> {
         };
         values.clone().all(near).then_some(largest / parts as f32)
     };
-    (1..=MAX_WEIGHT_CODE)
-        .find_map(fits)
-        .filter(|unit| *unit >= f32::MIN_POSITIVE)
+    codes.find_map(fits).filter(|unit| *unit >= f32::MIN_POSITIVE)
 }
 
 fn whole(value: f32, unit: f32) -> i16 {

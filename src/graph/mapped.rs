@@ -1,6 +1,6 @@
 //! The convolutions of a graph for the mapper, and which of their widths may change, and together.
 
-use super::ir::{Binary, Op, Reduction};
+use super::ir::{Binary, Conv, Op, Reduction};
 use super::{Graph, Node, NodeId};
 use crate::mapping::{ConvLayer, Network, Tie};
 
@@ -126,7 +126,7 @@ impl Graph {
                 of_node = Channels::Fixed;
             }
             channels.push(of_node);
-            if let Some(layer) = self.layer(id) {
+            if let Some((layer, _)) = self.conv_layer(id) {
                 layers.push((id, layer, inputs[0], of_node));
             }
         }
@@ -190,13 +190,15 @@ impl Graph {
         rows
     }
 
-    fn layer(&self, id: NodeId) -> Option<ConvLayer> {
+    /// A 2-D convolution for the mapper, and what it computes with. `None` of another node.
+    #[must_use]
+    pub fn conv_layer(&self, id: NodeId) -> Option<(ConvLayer, &Conv)> {
         let node = self.node(id);
         let Op::Conv(conv) = &node.op else {
             return None;
         };
         let input = self.node(node.inputs[0]).shape();
-        Some(ConvLayer {
+        let layer = ConvLayer {
             name: node.name.clone(),
             input: [input[1], input[2]],
             kernel: [conv.weight.shape[2], conv.weight.shape[3]],
@@ -206,7 +208,8 @@ impl Graph {
             groups: conv.groups,
             in_channels: input[0],
             out_channels: conv.weight.shape[0],
-        })
+        };
+        Some((layer, conv))
     }
 
     fn channels(

@@ -84,7 +84,7 @@ impl Executor {
     pub fn forward_with<I: Values, O: Values>(
         &self,
         input: I,
-        mut convolve: impl FnMut(&Node, &Conv, &Tensor<4>) -> Result<Option<Tensor<4>>, Error>,
+        mut convolve: impl FnMut(NodeId, &Conv, &Tensor<4>) -> Result<Option<Tensor<4>>, Error>,
     ) -> Result<O, Error> {
         let refuse = |reason: String| Error::Network(GraphError::Graph(reason));
         let mut given = Vec::new();
@@ -133,7 +133,7 @@ impl Executor {
             let result = match &node.op {
                 Op::Conv(conv) => {
                     let x: Tensor<4> = inputs.remove(0).into_tensor();
-                    match convolve(node, conv, &x)? {
+                    match convolve(id, conv, &x)? {
                         Some(y) => self.checked(node, y)?.into(),
                         None => convolution(conv, x, &self.constants[id.0]).into(),
                     }

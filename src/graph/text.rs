@@ -105,7 +105,7 @@ fn operation(node: &Node) -> String {
         Op::Conv(conv) => conv_text(conv),
         Op::ConvTranspose(conv) => conv_transpose_text(conv),
         Op::Linear(linear) => linear_text(linear),
-        Op::Affine(affine) => affine_text(affine),
+        Op::Affine(affine) => affine_text(affine, &node.name),
         Op::Function(function) => function_text(*function),
         Op::MaxPool(pool) => format!("max pool {}", pool_text(pool)),
         Op::AvgPool { pool, count_padding } => {
@@ -184,7 +184,7 @@ fn conv_text(conv: &Conv) -> String {
     };
     words += &equal("dilation", conv.dilation, 1);
     words += &groups(conv.groups, inputs);
-    words + bias(conv.bias.as_ref()) + &weights(&conv.weight, 0)
+    words + bias(conv.bias.as_ref()) + &weights(conv.weight_codes())
 }
 
 fn conv_transpose_text(conv: &ConvTranspose) -> String {
@@ -200,14 +200,16 @@ fn conv_transpose_text(conv: &ConvTranspose) -> String {
     words += &equal("output padding", conv.output_padding, 0);
     words += &equal("dilation", conv.dilation, 1);
     words += &groups(conv.groups, inputs);
-    words + bias(conv.bias.as_ref()) + &weights(&conv.weight, 1)
+    words + bias(conv.bias.as_ref()) + &weights(WeightCodes::of(&conv.weight, 1))
 }
 
 fn linear_text(linear: &Linear) -> String {
     let [inputs, outputs] = linear.weight.shape[..] else {
         return "linear".into();
     };
-    format!("linear, {inputs} -> {outputs}") + bias(linear.bias.as_ref()) + &weights(&linear.weight, 1)
+    format!("linear, {inputs} -> {outputs}")
+        + bias(linear.bias.as_ref())
+        + &weights(WeightCodes::of(&linear.weight, 1))
 }
 
 fn groups(groups: usize, inputs: usize) -> String {
@@ -223,8 +225,8 @@ fn bias(bias: Option<&Constant>) -> &'static str {
 }
 
 /// The bits of weights that are codes.
-fn weights(weight: &Constant, filters: usize) -> String {
-    match WeightCodes::of(weight, filters) {
+fn weights(codes: Option<WeightCodes>) -> String {
+    match codes {
         Some(codes) => format!(", W{}", codes.bits()),
         None => String::new(),
     }
@@ -251,10 +253,15 @@ fn pool_text(pool: &Pool) -> String {
 }
 
 /// `(x - mean) / std * gamma + beta`, with numbers where one stands for all, and otherwise names.
-fn affine_text(affine: &Affine) -> String {
+fn affine_text(affine: &Affine, node: &str) -> String {
+    // Without the path of the layer, which the node has in front.
+    let own = |name: &str| {
+        let inner = name.strip_prefix(node).and_then(|name| name.strip_prefix('.'));
+        inner.unwrap_or(name).to_owned()
+    };
     let shown = |constant: &Constant| match (constant.as_scalar(), constant.name()) {
         (Some(value), _) => short(f64::from(value)),
-        (None, Some(name)) => text::line(name),
+        (None, Some(name)) => text::line(&own(name)),
         (None, None) => "constants".into(),
     };
     let mut words = "x".to_owned();

@@ -1,7 +1,5 @@
 //! CNN-8, published on SVHN.
 
-use std::convert::Infallible;
-
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
@@ -13,7 +11,6 @@ use crate::mapping::ConvLayer;
 use crate::module::ChannelGroup;
 use crate::quant::{
     Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, conv_norm_pool_act, dropout,
-    norm_pool_act,
 };
 
 /// Side of the square pictures the network reads.
@@ -184,20 +181,10 @@ impl NetworkConfig for Cnn8Config {
     }
 }
 
-/// What follows one of the convolutions.
-struct Block<'a> {
-    norm: Option<&'a BatchNorm>,
-    pool: bool,
-    act: &'a Activation,
-}
+impl Network for Cnn8 {
+    type Config = Cnn8Config;
 
-impl Cnn8 {
-    /// Logits, with each convolution and what follows it left to `block`.
-    fn blocks<E>(
-        &self,
-        images: Tensor<4>,
-        mut block: impl FnMut(usize, &QuantConv2d, Tensor<4>, Block<'_>) -> Result<Tensor<4>, E>,
-    ) -> Result<Tensor<2>, E> {
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let last = STAGES.len() - 1;
         let mut norms = self.norms.iter();
         let mut x = images;
@@ -205,41 +192,11 @@ impl Cnn8 {
             if n == last {
                 x = dropout(x, &self.dropout);
             }
-            let after = Block {
-                norm: stage
-                    .norm
-                    .then(|| norms.next().expect("a norm per stage that has one")),
-                pool: stage.pool,
-                act: if n == last { &self.last_act } else { &self.act },
-            };
-            x = block(n, conv, x, after)?;
+            let norm = (stage.norm).then(|| norms.next().expect("a norm per stage that has one"));
+            let act = if n == last { &self.last_act } else { &self.act };
+            x = conv_norm_pool_act(x, conv, norm, stage.pool, act);
         }
-        Ok(self.linear.forward(x.flatten(1, 3)))
-    }
-}
-
-impl Network for Cnn8 {
-    type Config = Cnn8Config;
-
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let logits = self.blocks(images, |_, conv, x, block| {
-            let Block { norm, pool, act } = block;
-            Ok::<_, Infallible>(conv_norm_pool_act(x, conv, norm, pool, act))
-        });
-        match logits {
-            Ok(logits) => logits,
-        }
-    }
-
-    fn forward_with<E>(
-        &self,
-        images: Tensor<4>,
-        mut convolve: impl FnMut(usize, &QuantConv2d, Tensor<4>) -> Result<Tensor<4>, E>,
-    ) -> Result<Tensor<2>, E> {
-        self.blocks(images, |n, conv, x, block| {
-            let Block { norm, pool, act } = block;
-            Ok(norm_pool_act(convolve(n, conv, x)?, norm, pool, act))
-        })
+        self.linear.forward(x.flatten(1, 3))
     }
 
     fn conv_layers(&self) -> Vec<ConvLayer> {

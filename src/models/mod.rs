@@ -11,7 +11,6 @@ mod resnet20;
 mod torch;
 mod vgg13;
 
-use std::convert::Infallible;
 use std::fmt;
 
 use burn::config::Config;
@@ -26,6 +25,7 @@ pub use vgg13::{Vgg13, Vgg13Config};
 
 use crate::Error;
 use crate::data::PictureSpec;
+use crate::graph::Graph;
 use crate::mapping::{self, ConvLayer};
 use crate::module::{ChannelGroup, ties};
 use crate::quant::{Bits, QuantConv2d};
@@ -36,23 +36,7 @@ pub trait Network: Module + ModuleDisplay + fmt::Debug + fmt::Display + 'static 
     type Config: NetworkConfig<Network = Self>;
 
     /// Logits, `[batch, classes]`, of normalised pictures, `[batch, 3, height, width]`.
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        match self.forward_with(images, |_, conv, x| Ok::<_, Infallible>(conv.forward(x))) {
-            Ok(logits) => logits,
-        }
-    }
-
-    /// The same logits, with every convolution left to `convolve`: it is given the convolution's place in
-    /// [`conv_layers`](Self::conv_layers), the layer and its input, and returns its output.
-    ///
-    /// # Errors
-    ///
-    /// The first that `convolve` returns.
-    fn forward_with<E>(
-        &self,
-        images: Tensor<4>,
-        convolve: impl FnMut(usize, &QuantConv2d, Tensor<4>) -> Result<Tensor<4>, E>,
-    ) -> Result<Tensor<2>, E>;
+    fn forward(&self, images: Tensor<4>) -> Tensor<2>;
 
     /// The convolutions that are mapped onto arrays, in the order they are computed in, with the shapes that the
     /// weights have now.
@@ -69,6 +53,18 @@ pub trait Network: Module + ModuleDisplay + fmt::Debug + fmt::Display + 'static 
         (self.convolutions().into_iter())
             .map(|(path, conv)| (format!("{path}.weight"), conv.quantized_weight().into_data()))
             .collect()
+    }
+
+    /// What the network computes in evaluation, for everything that is made of a trained network.
+    ///
+    /// # Errors
+    ///
+    /// As [`Graph::of`]: of a network of this crate, weights that are not finite.
+    fn graph(&self) -> Result<Graph, Error> {
+        let [height, width] = Self::Config::INPUT;
+        Graph::of(self, [1, 3, height, width], |network: &Self, images| {
+            network.forward(images)
+        })
     }
 
     /// What every parameter, running statistics included, is called in the PyTorch networks of VWC-SDK.

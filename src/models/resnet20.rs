@@ -307,12 +307,7 @@ fn normalise(x: Tensor<4>, norm: &BatchNorm) -> Tensor<4> {
 }
 
 impl ResidualBlock {
-    fn forward<E>(
-        &self,
-        x: Tensor<4>,
-        form: Form,
-        mut convolve: impl FnMut(usize, &QuantConv2d, Tensor<4>) -> Result<Tensor<4>, E>,
-    ) -> Result<Tensor<4>, E> {
+    fn forward(&self, x: Tensor<4>, form: Form) -> Tensor<4> {
         let around = match &self.shortcut {
             None => x.clone(),
             Some(shortcut) => normalise(shortcut.conv.forward(x.clone()), &shortcut.norm),
@@ -321,24 +316,20 @@ impl ResidualBlock {
         let act = |x| norm_pool_act(x, None, false, &self.act);
         match form {
             Form::Quantized => {
-                let y = norm_act(convolve(0, &self.conv0, act(x))?, &self.norm0);
-                let y = convolve(1, &self.conv1, y)?;
-                Ok(normalise(y + around, &self.norm1))
+                let y = norm_act(self.conv0.forward(act(x)), &self.norm0);
+                normalise(self.conv1.forward(y) + around, &self.norm1)
             }
             Form::Twin => {
-                let y = norm_act(convolve(0, &self.conv0, x)?, &self.norm0);
-                let y = normalise(convolve(1, &self.conv1, y)?, &self.norm1);
-                Ok(act(y + around))
+                let y = norm_act(self.conv0.forward(x), &self.norm0);
+                act(normalise(self.conv1.forward(y), &self.norm1) + around)
             }
             Form::Published => {
-                let y = convolve(0, &self.conv0, x)?;
-                let y = convolve(1, &self.conv1, norm_act(y, &self.norm1))?;
-                Ok(act(y + around))
+                let y = norm_act(self.conv0.forward(x), &self.norm1);
+                act(self.conv1.forward(y) + around)
             }
             Form::PreActivation => {
-                let y = convolve(0, &self.conv0, norm_act(x, &self.norm0))?;
-                let y = convolve(1, &self.conv1, norm_act(y, &self.norm1))?;
-                Ok(y + around)
+                let y = self.conv0.forward(norm_act(x, &self.norm0));
+                self.conv1.forward(norm_act(y, &self.norm1)) + around
             }
         }
     }
@@ -347,27 +338,23 @@ impl ResidualBlock {
 impl Network for ResNet20 {
     type Config = ResNet20Config;
 
-    fn forward_with<E>(
-        &self,
-        images: Tensor<4>,
-        mut convolve: impl FnMut(usize, &QuantConv2d, Tensor<4>) -> Result<Tensor<4>, E>,
-    ) -> Result<Tensor<2>, E> {
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let first_act = match self.form {
             Form::Twin => Activation::relu(),
             Form::Quantized | Form::Published | Form::PreActivation => Activation::identity(),
         };
-        let mut x = convolve(0, &self.conv, images)?;
+        let mut x = self.conv.forward(images);
         if let Some(norm) = &self.norm {
             x = norm_pool_act(x, Some(norm), false, &first_act);
         }
-        for (index, block) in self.blocks.iter().enumerate() {
-            x = block.forward(x, self.form, |n, conv, x| convolve(1 + 2 * index + n, conv, x))?;
+        for block in &self.blocks {
+            x = block.forward(x, self.form);
         }
         if let Some(norm) = &self.last_norm {
             x = norm_pool_act(x, Some(norm), false, &Activation::relu());
         }
         let features = x.mean_dim(3).mean_dim(2).flatten(1, 3);
-        Ok(self.linear.forward(features))
+        self.linear.forward(features)
     }
 
     /// The nineteen 3x3 convolutions; those on shortcuts are no part of the published tables.

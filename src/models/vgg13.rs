@@ -188,14 +188,10 @@ fn pooled(n: usize) -> bool {
 impl Network for Vgg13 {
     type Config = Vgg13Config;
 
-    fn forward_with<E>(
-        &self,
-        images: Tensor<4>,
-        mut convolve: impl FnMut(usize, &QuantConv2d, Tensor<4>) -> Result<Tensor<4>, E>,
-    ) -> Result<Tensor<2>, E> {
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let mut x = images;
         for (n, conv) in self.convs.iter().enumerate() {
-            x = norm_pool_act(convolve(n, conv, x)?, None, false, &self.act);
+            x = norm_pool_act(conv.forward(x), None, false, &self.act);
             if pooled(n) {
                 // After the activation, where it counts which of several equal ones gets the gradient.
                 x = norm_pool_act(x, None, true, &Activation::identity());
@@ -211,7 +207,7 @@ impl Network for Vgg13 {
                 x = self.dropout.forward(self.act.forward(hidden.forward(x)));
             }
         }
-        Ok(self.linear.forward(x))
+        self.linear.forward(x)
     }
 
     fn conv_layers(&self) -> Vec<ConvLayer> {

@@ -18,8 +18,8 @@ use super::threshold::thresholds;
 use super::{Model, PackedError};
 use crate::data::{Normalization, PictureSpec};
 use crate::graph::{
-    Affine, Binary, Codes, Constant, Conv, ConvKernel, Function, Graph, Linear, Node, NodeId, Op, Pool,
-    Reduction, WeightCodes,
+    Affine, Binary, Codes, Constant, Conv, Function, Graph, Linear, Node, NodeId, Op, Pool, Reduction,
+    WeightCodes,
 };
 use crate::models::Network;
 
@@ -35,10 +35,7 @@ pub fn freeze<N: Network>(network: &N, input: &PictureSpec) -> Result<Model, Pac
         network: N::Config::NAME.into(),
         reason,
     };
-    let [height, width] = N::Config::INPUT;
-    let graph = Graph::of(network, [1, 3, height, width], |network: &N, x| {
-        network.forward(x)
-    });
+    let graph = network.graph();
     Model::of(
         &graph.map_err(|error| refuse(error.to_string()))?,
         N::Config::NAME,
@@ -204,7 +201,7 @@ impl<'a> Lowering<'a> {
                 ));
             }
             let weights = match node.op() {
-                Op::Conv(conv) => WeightCodes::of(&conv.weight, 0),
+                Op::Conv(conv) => conv.weight_codes(),
                 Op::Linear(linear) => WeightCodes::of(&linear.weight, 1),
                 _ => None,
             };
@@ -347,10 +344,7 @@ impl<'a> Lowering<'a> {
             stride: conv.stride,
             padding: [padding.top, padding.left],
         };
-        let bits = match conv.kernel {
-            ConvKernel::Codes { weight_levels, .. } => Some(weight_levels.ilog2() + 1),
-            _ => self.weight_bits(&conv.weight, 0),
-        };
+        let bits = weight_bits(conv.weight_codes());
         let weight = conv.weight.values().to_vec();
         self.layer(
             id,
@@ -377,15 +371,8 @@ impl<'a> Lowering<'a> {
         };
         let outputs = linear.weight.shape()[1];
         let weight = transposed(linear.weight.values(), outputs);
-        let bits = self.weight_bits(&linear.weight, 1);
+        let bits = weight_bits(WeightCodes::of(&linear.weight, 1));
         self.layer(id, node, x, window, outputs, weight, linear.bias.as_ref(), bits)
-    }
-
-    /// The bits of weights that are those of DoReFa-Net.
-    fn weight_bits(&self, weight: &Constant, filters: usize) -> Option<u32> {
-        let codes = WeightCodes::of(weight, filters)?;
-        let fits = codes.units().len() == 1 && codes.odd() && codes.bits() <= MAX_BITS;
-        fits.then(|| codes.bits())
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -710,6 +697,12 @@ impl<'a> Lowering<'a> {
             )),
         }
     }
+}
+
+/// The bits of weights that are those of DoReFa-Net.
+fn weight_bits(codes: Option<WeightCodes>) -> Option<u32> {
+    let codes = codes.filter(|codes| codes.units().len() == 1 && codes.odd())?;
+    Some(codes.bits()).filter(|bits| *bits <= MAX_BITS)
 }
 
 /// Burn's batch norm as mean, scale and shift. The division is a factor, so results differ by a rounding.

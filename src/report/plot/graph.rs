@@ -91,7 +91,12 @@ fn boxes(graph: &Graph) -> Vec<Block> {
 
 fn lines(graph: &Graph, nodes: &[NodeId], codes: &[Option<Codes>]) -> Vec<String> {
     let first = graph.node(nodes[0]);
-    let mut lines = vec![first.name().to_owned(), graph.describe(nodes[0])];
+    let what = graph.describe(nodes[0]);
+    let mut lines = vec![first.name().to_owned()];
+    // `add.3` says that it adds.
+    if first.name().split('.').next() != Some(&what) {
+        lines.push(what);
+    }
     let mut rest = Vec::new();
     for (n, &id) in nodes.iter().enumerate().skip(1) {
         let known = codes[id.index()].as_ref();
