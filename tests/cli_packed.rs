@@ -298,6 +298,24 @@ fn a_trained_network_is_shown_drawn_and_listed_for_the_mapper() {
         String::from_utf8_lossy(&front.stderr)
     );
 
+    // The folder itself is a network for the mapper, too.
+    let [of_list, of_run] = ["list.json", "original"].map(|network| {
+        let mapped = command(
+            &["map", network, "--array", "64x64", "--format", "csv"],
+            dir.path(),
+        );
+        assert!(
+            mapped.status.success(),
+            "{}",
+            String::from_utf8_lossy(&mapped.stderr)
+        );
+        mapped.stdout
+    });
+    assert_eq!(of_list, of_run);
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    let empty = refused(&["map", "empty", "--array", "64x64"], dir.path(), 1);
+    assert!(empty.contains("config.json is missing"), "{empty}");
+
     let missing = refused(&["graph", "nowhere"], dir.path(), 1);
     assert!(
         missing.contains("nowhere") && missing.contains("train"),

@@ -1447,3 +1447,31 @@ fn groups_are_of_the_module_that_they_were_found_in() {
         );
     }
 }
+
+/// A batch norm holds the statistics of the last step back until somebody asks for them by `valid`. Pruning does.
+#[test]
+fn the_statistics_of_the_last_step_are_pruned_too() {
+    use burn::nn::{BatchNorm, BatchNormConfig};
+    let device = Device::default().autodiff();
+    let conv = |channels| Conv2dConfig::new(channels, [3, 3]).init(&device);
+    let net = (conv([3, 4]), BatchNormConfig::new(4).init(&device), conv([4, 2]));
+    let forward = |(first, norm, last): &(Conv2d, BatchNorm, Conv2d), x: Tensor<4>| {
+        last.forward(norm.forward(first.forward(x)))
+    };
+    let groups = find_groups(&net, [1, 3, 8, 8], forward).unwrap();
+    let x = Tensor::<4>::random([4, 3, 8, 8], burn::tensor::Distribution::Default, &device);
+    forward(&net, x);
+    let small = groups.prune(&net, &[4], Ranking::L1, forward).unwrap();
+    let mean = |norm: &BatchNorm| {
+        norm.running_mean
+            .value()
+            .into_data()
+            .try_into_vec::<f32>()
+            .unwrap()
+    };
+    let (_, trained, _) = net.clone().valid();
+    assert!(mean(&trained).iter().all(|&mean| mean != 0.0));
+    assert_eq!(mean(&small.valid().1), mean(&trained));
+    let parameters = Parameters::of(&net);
+    assert_eq!(parameters.values("1.running_mean").unwrap(), mean(&trained));
+}

@@ -28,7 +28,7 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FrontArgs {
-    /// Network, or an ONNX file or layer list, as `map` takes it. It has to say which widths are free: cnn8,
+    /// Network, ONNX file, layer list, or folder of a trained network, as `map` takes it. It has to say which widths are free: cnn8,
     /// resnet20 of any width, resnet18, resnet50, vgg13, vgg16, alexnet and mobilenet-v2 do.
     #[arg(value_name = "NETWORK|FILE")]
     pub network: NetworkArg,

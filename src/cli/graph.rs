@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::networks::{NetworkKind, with_network};
+use super::networks::graph_of_run;
 use super::options::plot_path;
 use super::print;
+use crate::Error;
 use crate::formats::layer_list;
-use crate::models::{Network, NetworkConfig as _};
 use crate::report::plot;
 use crate::train::RunDir;
-use crate::{DeviceName, Error};
 
 /// Show what a trained network computes: every operation from its input to its output, with shapes, and which values are
 /// codes of few bits.
@@ -53,7 +52,7 @@ Examples:
   vwc-sdk graph runs/cifar10_resnet20/rcp1
   vwc-sdk graph runs/cifar10_resnet20/rcp1 --plot rcp1.svg
   vwc-sdk graph runs/cifar10_resnet20/rcp1 --format layers > rcp1.json
-  vwc-sdk front rcp1.json --array 256x256";
+  vwc-sdk front runs/cifar10_resnet20/rcp1 --array 256x256";
 
 /// Runs `vwc-sdk graph`.
 ///
@@ -64,18 +63,14 @@ pub fn run(args: &GraphArgs) -> Result<(), Error> {
     if args.accept_changes {
         super::accept_changes(&RunDir::new(&args.run))?;
     }
-    with_network!(NetworkKind::of_run(&args.run)?, C => {
-        let (network, run) = RunDir::new(&args.run).load::<C>(&DeviceName::default().init()?)?;
-        let graph = network.graph()?;
-        if let Some(path) = &args.plot {
-            let title = format!("{} {}", C::NAME, run.structure.precision());
-            plot::graph(path, &title, &graph)?;
-            say!("the picture is in {}", path.display());
-        }
-        let text = match args.format {
-            GraphFormat::Text => graph.to_string(),
-            GraphFormat::Layers => layer_list(&graph.mapped(C::NAME)),
-        };
-        print(&text).map_err(Error::io(std::path::Path::new("standard output"), "write"))
-    })
+    let (graph, name, precision) = graph_of_run(&args.run)?;
+    if let Some(path) = &args.plot {
+        plot::graph(path, &format!("{name} {precision}"), &graph)?;
+        say!("the picture is in {}", path.display());
+    }
+    let text = match args.format {
+        GraphFormat::Text => graph.to_string(),
+        GraphFormat::Layers => layer_list(&graph.mapped(name)),
+    };
+    print(&text).map_err(Error::io("standard output", "write"))
 }

@@ -34,7 +34,8 @@ use crate::{
 pub struct MapArgs {
     /// Network to map: cnn8, resnet20 (or resnet20-16, or another width of its first stage), resnet18,
     /// resnet18-table, resnet50, vgg13, vgg16, alexnet, mobilenet-v2, densenet40, inception; or a file whose name
-    /// ends in .onnx (in builds with the feature `onnx`), or in .json or .csv for a layer list.
+    /// ends in .onnx (in builds with the feature `onnx`), or in .json or .csv for a layer list; or the folder of a trained
+    /// network.
     #[arg(value_name = "NETWORK|FILE", required_unless_present = "load")]
     pub network: Option<NetworkArg>,
 

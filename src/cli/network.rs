@@ -1,4 +1,5 @@
-//! Networks by name or from a file: ONNX, JSON or CSV. An error in a file names the node or the line.
+//! Networks by name, from a file (ONNX, JSON or CSV), or from the folder of a trained network. An error in a file names the node or
+//! the line.
 
 #[cfg(feature = "onnx")]
 use std::fs::File;
@@ -18,7 +19,9 @@ use crate::mapping::{MappingError, Network, presets};
 #[non_exhaustive]
 pub enum NetworkError {
     /// There is no such preset.
-    #[error("{0} (or give a file whose name ends in .onnx, .json or .csv)")]
+    #[error(
+        "{0} (or give a file whose name ends in .onnx, .json or .csv, or the folder of a trained network)"
+    )]
     Preset(MappingError),
     /// The file could not be read.
     #[error("could not read {path}: {error}")]
@@ -50,6 +53,19 @@ pub enum NetworkError {
         /// The network.
         network: String,
     },
+    /// The folder holds no trained network that can be used.
+    #[cfg(feature = "train")]
+    #[error(transparent)]
+    Run(crate::Error),
+    /// This build cannot read trained networks.
+    #[cfg(not(feature = "train"))]
+    #[error(
+        "{path}: this is a folder, and this vwc-sdk was built without training: build it with its default features"
+    )]
+    WithoutRuns {
+        /// The folder.
+        path: String,
+    },
     /// The file holds no layer list.
     #[error("{path}: {what}")]
     List {
@@ -60,26 +76,29 @@ pub enum NetworkError {
     },
 }
 
-/// A network as a command takes it: the name of a preset, or a file, which is read when the command runs.
+/// A network as a command takes it: the name of a preset, or a file or folder, which is read when the command runs.
 #[derive(Debug, Clone)]
 pub enum NetworkArg {
     /// A preset.
     Preset(Network),
     /// An ONNX file, whose name ends in `.onnx`, or a layer list, whose name ends in `.json` or `.csv`.
     File(PathBuf),
+    /// The folder of a trained network.
+    Run(PathBuf),
 }
 
 impl FromStr for NetworkArg {
     type Err = NetworkError;
 
-    /// A name without such an ending has to be a preset's.
+    /// A name without such an ending has to be a preset's, or that of a folder.
     fn from_str(name: &str) -> Result<Self, NetworkError> {
         if matches!(&*ending(Path::new(name)), "onnx" | "json" | "csv") {
             return Ok(Self::File(name.into()));
         }
-        presets::network(name)
-            .map(Self::Preset)
-            .map_err(NetworkError::Preset)
+        match presets::network(name) {
+            Err(_) if Path::new(name).is_dir() => Ok(Self::Run(name.into())),
+            preset => preset.map(Self::Preset).map_err(NetworkError::Preset),
+        }
     }
 }
 
@@ -99,12 +118,13 @@ impl NetworkArg {
             return Err(NetworkError::InputSize {
                 network: match self {
                     Self::Preset(network) => network.name.clone(),
-                    Self::File(path) => path.display().to_string(),
+                    Self::File(path) | Self::Run(path) => path.display().to_string(),
                 },
             });
         }
         let path = match self {
             Self::Preset(network) => return Ok(network.clone()),
+            Self::Run(path) => return from_run(path),
             Self::File(path) => path,
         };
         let bytes = files::read_up_to(path, MAX_BYTES).map_err(|error| NetworkError::Read {
@@ -138,6 +158,33 @@ fn list(path: &Path, what: String) -> NetworkError {
         path: path.display().to_string(),
         what,
     }
+}
+
+#[cfg(not(feature = "train"))]
+fn from_run(path: &Path) -> Result<Network, NetworkError> {
+    Err(NetworkError::WithoutRuns {
+        path: path.display().to_string(),
+    })
+}
+
+#[cfg(feature = "train")]
+fn from_run(path: &Path) -> Result<Network, NetworkError> {
+    use crate::graph::Op;
+
+    let (graph, name, _) = super::networks::graph_of_run(path).map_err(NetworkError::Run)?;
+    let left_out = graph.nodes().iter().filter_map(|node| {
+        let what = match node.op() {
+            Op::Linear(_) => "linear layer",
+            Op::ConvTranspose(_) => "transposed convolution",
+            _ => return None,
+        };
+        Some(format!("{} ({what})", node.name()))
+    });
+    let left_out: Vec<String> = left_out.collect();
+    if !left_out.is_empty() {
+        say!("not mapped: {}", left_out.join(", "));
+    }
+    Ok(graph.mapped(name))
 }
 
 #[cfg(not(feature = "onnx"))]

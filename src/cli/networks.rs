@@ -5,11 +5,14 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 
 use super::choice::choice;
-use crate::Error;
-use crate::models::{BlockOrder, Cnn8Config, FullPrecision, NetworkConfig, ResNet20Config, Vgg13Config};
+use crate::graph::Graph;
+use crate::models::{
+    BlockOrder, Cnn8Config, FullPrecision, Network as _, NetworkConfig, ResNet20Config, Vgg13Config,
+};
 use crate::quant::Bits;
 use crate::train::published::Published;
-use crate::train::run_network;
+use crate::train::{RunDir, run_network};
+use crate::{DeviceName, Error};
 
 /// A network of this crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -73,6 +76,14 @@ macro_rules! with_network {
     };
 }
 pub(crate) use with_network;
+
+/// What the trained network in `dir` computes, its name, and its bits.
+pub(crate) fn graph_of_run(dir: &Path) -> Result<(Graph, &'static str, String), Error> {
+    with_network!(NetworkKind::of_run(dir)?, C => {
+        let (network, run) = RunDir::new(dir).load::<C>(&DeviceName::default().init()?)?;
+        Ok((network.graph()?, C::NAME, run.structure.precision()))
+    })
+}
 
 /// Flags for a network's structure.
 #[derive(Args, Clone, Debug, Default)]

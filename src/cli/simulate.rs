@@ -28,7 +28,7 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SimulateArgs {
-    /// Network, or an ONNX file or layer list, as `map` takes it.
+    /// Network, ONNX file, layer list, or folder of a trained network, as `map` takes it.
     #[arg(value_name = "NETWORK|FILE")]
     pub network: NetworkArg,
 

@@ -18,7 +18,8 @@ impl Parameters {
     /// Those of `module`.
     pub fn of<M: Module>(module: &M) -> Self {
         let mut take = Take::default();
-        module.visit(&mut take);
+        // A batch norm that has just trained holds its newest statistics back until then.
+        module.valid().visit(&mut take);
         take.parameters
     }
 

@@ -33,6 +33,7 @@ use shufflenet_v2::{ShuffleNetV2, ShuffleNetV2Config};
 use squeezenet::{SqueezeNet, SqueezeNetConfig};
 use unet::{UNet, UNetConfig};
 use vwc_sdk::graph::{Graph, Op};
+use vwc_sdk::mapping::{Accounting, ConvLayer};
 use vwc_sdk::module::{ChannelGroup, Parameters, conv_layers};
 use vwc_sdk::prune::{FoundGroups, Ranking, find_groups, keep_largest};
 use vwc_sdk::quant::{Bits, WeightQuantizer};
@@ -47,6 +48,8 @@ struct Case<M, const E: usize> {
     input: [usize; 4],
     output: [usize; E],
     convs: usize,
+    /// Widths that the mapper may change.
+    free: usize,
     /// What multiplies by weights and is no 2-D convolution.
     left_out: &'static [&'static str],
     /// Channels of each group that is found.
@@ -113,6 +116,7 @@ fn resnet18() -> Case<ResNet18, 2> {
         input: PICTURE,
         output: [1, 10],
         convs: 20,
+        free: 12,
         left_out: &["head"],
         groups: &[8, 8, 8, 16, 16, 16, 32, 32, 32, 64, 64, 64],
         fixed: &[],
@@ -128,6 +132,7 @@ fn mobilenet_v2() -> Case<MobileNetV2, 2> {
         input: PICTURE,
         output: [1, 10],
         convs: 52,
+        free: 24,
         left_out: &["head"],
         groups: &[
             8, 4, 24, 6, 36, 36, 8, 48, 48, 48, 16, 96, 96, 96, 96, 24, 144, 144, 144, 40, 240, 240, 240, 80,
@@ -146,6 +151,7 @@ fn mobilenet_v3() -> Case<MobileNetV3, 2> {
         input: PICTURE,
         output: [1, 10],
         convs: 52,
+        free: 25,
         left_out: &["hidden", "head"],
         groups: &[
             4, 2, 4, 18, 6, 22, 24, 6, 10, 60, 15, 60, 15, 30, 8, 12, 36, 9, 72, 18, 24, 144, 36, 144, 36,
@@ -164,6 +170,7 @@ fn squeezenet() -> Case<SqueezeNet, 2> {
         input: PICTURE,
         output: [1, 10],
         convs: 26,
+        free: 9,
         left_out: &[],
         groups: &[
             12, 4, 8, 8, 4, 8, 8, 4, 16, 16, 4, 16, 16, 6, 24, 24, 6, 24, 24, 8, 32, 32, 8, 32, 32,
@@ -181,6 +188,7 @@ fn densenet() -> Case<DenseNet, 2> {
         input: PICTURE,
         output: [1, 10],
         convs: 28,
+        free: 12,
         left_out: &["head"],
         groups: &[
             8, 16, 4, 16, 4, 8, 16, 4, 16, 4, 16, 4, 10, 16, 4, 16, 4, 16, 4, 16, 4, 13, 16, 4, 16, 4, 16, 4,
@@ -198,6 +206,7 @@ fn googlenet() -> Case<GoogLeNet, 2> {
         input: PICTURE,
         output: [1, 10],
         convs: 57,
+        free: 21,
         left_out: &["head"],
         groups: &[
             4, 4, 12, 4, 6, 8, 4, 4, 4, 8, 8, 12, 4, 6, 4, 12, 6, 14, 4, 4, 4, 10, 8, 14, 4, 4, 4, 8, 8, 16,
@@ -216,6 +225,7 @@ fn shufflenet_v2() -> Case<ShuffleNetV2, 2> {
         input: PICTURE,
         output: [1, 10],
         convs: 56,
+        free: 17,
         left_out: &["head"],
         groups: &[
             4, 8, 8, 8, 8, 16, 16, 16, 16, 16, 16, 16, 16, 4, 32, 32, 32, 32, 142,
@@ -251,6 +261,7 @@ fn efficientnet_b0() -> Case<EfficientNetB0, 2> {
         input: PICTURE,
         output: [1, 10],
         convs: 81,
+        free: 39,
         left_out: &["head"],
         groups: &[
             8, 2, 4, 24, 2, 6, 36, 2, 36, 2, 10, 60, 3, 60, 3, 20, 120, 5, 120, 5, 120, 5, 28, 168, 7, 168,
@@ -269,6 +280,7 @@ fn unet() -> Case<UNet, 4> {
         input: PICTURE,
         output: [1, 10, 32, 32],
         convs: 19,
+        free: 10,
         left_out: &[
             "decoder.0.transposed",
             "decoder.1.transposed",
@@ -291,6 +303,7 @@ fn unet_nearest() -> Case<UNet, 4> {
         input: PICTURE,
         output: [1, 10, 32, 32],
         convs: 19,
+        free: 10,
         left_out: &[],
         groups: &[4, 4, 8, 8, 16, 16, 32, 32, 64, 64, 32, 32, 16, 16, 8, 8, 4, 4],
         fixed: &[],
@@ -306,6 +319,7 @@ fn assorted() -> Case<Assorted, 2> {
         input: PICTURE,
         output: [1, 10],
         convs: 6,
+        free: 3,
         left_out: &["squeeze", "excite", "head"],
         groups: &[8, 4, 6, 12, 8, 4],
         fixed: &[],
@@ -322,6 +336,7 @@ fn pair() -> Case<Pair, 2> {
         input: [1, 6, 16, 16],
         output: [1, 10],
         convs: 5,
+        free: 1,
         left_out: &["head"],
         groups: &[6, 8, 6],
         fixed: &[],
@@ -524,6 +539,67 @@ fn described_as_a_graph<M: Module, const E: usize>(case: &Case<M, E>) {
         );
     }
     assert_eq!(convs.count(), found.layers.len());
+
+    // For the mapper they are the same, and each free width is that of a group of channels: the layers that make it are those
+    // whose filters go when one of its channels goes.
+    let mapped = graph.mapped("network");
+    for (layer, traced) in mapped.layers.iter().zip(&found.layers) {
+        let traced = ConvLayer {
+            name: layer.name.clone(),
+            ..traced.clone()
+        };
+        assert_eq!(*layer, traced);
+    }
+    let groups = find_groups(&module, case.input, case.forward).unwrap();
+    let makers: Vec<BTreeSet<&str>> = (groups.iter())
+        .map(|group| {
+            group
+                .ranked_by
+                .iter()
+                .map(|slice| slice.path.trim_end_matches(".weight"))
+                .collect()
+        })
+        .collect();
+    // A layer that is computed again is called by another name.
+    let known: BTreeSet<&str> = found.layers.iter().map(|layer| layer.name.as_str()).collect();
+    let widths = if mapped.ties.is_empty() {
+        Vec::new()
+    } else {
+        mapped.widths().unwrap()
+    };
+    for width in 0..widths.len() {
+        let mut made = BTreeSet::new();
+        for (layer, tie) in mapped.layers.iter().zip(&mapped.ties) {
+            let depthwise = layer.groups > 1 && layer.groups == layer.in_channels;
+            if tie.output == Some(width) && !depthwise {
+                let again = layer
+                    .name
+                    .rsplit_once('.')
+                    .map_or(layer.name.as_str(), |(name, _)| name);
+                made.insert(if known.contains(layer.name.as_str()) {
+                    layer.name.as_str()
+                } else {
+                    again
+                });
+            }
+        }
+        let full = |name: &&&str| {
+            let layer = mapped.layers.iter().find(|layer| layer.name == **name);
+            layer.is_some_and(|layer| layer.groups == 1 || layer.groups < layer.in_channels)
+        };
+        let fits = |makers: &BTreeSet<&str>| makers.iter().filter(full).eq(made.iter());
+        assert!(makers.iter().any(fits), "{made:?}\n{groups}");
+    }
+    assert_eq!(widths.len(), case.free, "{graph}");
+    // Narrower, it is a network that can be mapped.
+    if !widths.is_empty() {
+        let narrow: Vec<usize> = widths.iter().map(|width| width - width % 2).collect();
+        let narrow = mapped.with_widths(&narrow).unwrap();
+        narrow
+            .layers
+            .iter()
+            .for_each(|layer| layer.validate(Accounting::ExactGeometry).unwrap());
+    }
 }
 
 fn weights_quantised<M: Module, const E: usize>(case: &Case<M, E>) {

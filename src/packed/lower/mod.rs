@@ -7,6 +7,9 @@
 
 use std::collections::HashMap;
 
+mod functions;
+
+use self::functions::{apply, direction, dorefa, vectors};
 use super::check::MAX_BITS;
 use super::integer::IntegerWeights;
 use super::layout::pack_weights;
@@ -18,8 +21,7 @@ use super::threshold::thresholds;
 use super::{Model, PackedError};
 use crate::data::{Normalization, PictureSpec};
 use crate::graph::{
-    Affine, Binary, Codes, Constant, Conv, Function, Graph, Linear, Node, NodeId, Op, Pool, Reduction,
-    WeightCodes,
+    Binary, Codes, Constant, Conv, Function, Graph, Linear, Node, NodeId, Op, Pool, Reduction, WeightCodes,
 };
 use crate::models::Network;
 
@@ -163,8 +165,8 @@ impl<'a> Lowering<'a> {
                 inside[id.index()] = true;
             }
         }
-        let result = &self.values[&graph.outputs()[0]];
-        if result.id != self.steps.len() {
+        let result = self.values.get(&graph.outputs()[0]);
+        if result.is_none_or(|result| result.id != self.steps.len()) {
             return Err(self.refuse("its output is not what it computes last"));
         }
         let Normalization { mean, std } = self.input.normalization;
@@ -281,15 +283,26 @@ impl<'a> Lowering<'a> {
         let mut at = start;
         while let Some(next) = self.only_reader(at) {
             let node = self.graph.node(next);
+            if chain.added.is_some() && !self.follows_sum(&chain, next) {
+                break;
+            }
             match node.op() {
-                op @ (Op::Affine(_) | Op::Function(_)) => chain.functions.push((next, op)),
+                op @ (Op::Affine(_) | Op::Function(_)) if by_channel(node) => {
+                    chain.functions.push((next, op))
+                }
                 Op::MaxPool(pool) if *pool == Pool::square(2) && chain.pool.is_none() => {
                     chain.pool = Some(chain.functions.len());
                 }
                 Op::Binary(Binary::Add) if at == start && chain.added.is_none() => {
                     let other = node.inputs().iter().find(|input| **input != at);
-                    let known = other.filter(|other| self.values.contains_key(other));
-                    let Some(&other) = known else { break };
+                    let floats = |other: &NodeId| {
+                        let shape = self.graph.node(*other).shape();
+                        let value = self.values.get(other);
+                        shape == node.shape() && value.is_some_and(|value| value.levels.is_none())
+                    };
+                    let Some(&other) = other.filter(|other| floats(other)) else {
+                        break;
+                    };
                     chain.added = Some(other);
                 }
                 _ => break,
@@ -302,6 +315,21 @@ impl<'a> Lowering<'a> {
             }
         }
         chain
+    }
+
+    /// Whether `next` is computed with a sum that something was added to: a batch norm, then an activation. What makes codes of it is
+    /// a step of its own.
+    fn follows_sum(&self, chain: &Chain<'a>, next: NodeId) -> bool {
+        let norms = matches!(chain.functions[..], [] | [(_, Op::Affine(_))]);
+        match self.graph.node(next).op() {
+            Op::Affine(_) => chain.functions.is_empty(),
+            Op::Function(Function::Relu) => norms,
+            Op::Function(Function::Clamp { .. }) => {
+                let reader = self.only_reader(next).map(|reader| self.graph.node(reader).op());
+                norms && !matches!(reader, Some(Op::Affine(_) | Op::Function(_)))
+            }
+            _ => false,
+        }
     }
 
     /// Whether codes are only scaled or pooled after this.
@@ -395,12 +423,12 @@ impl<'a> Lowering<'a> {
             at = self.only_reader(at).expect("a chain has one reader each");
             done.push(at);
         }
-        match (bits, x.levels, bias) {
-            (Some(bits), Some(levels), None) if bits <= MAX_BITS => {
+        match (bits, x.levels) {
+            (Some(bits), Some(levels)) => {
                 let integers = IntegerWeights::new(&weight, bits)
                     .map_err(|reason| self.refuse_node(id, &format!("its weights {reason}")))?;
                 self.bits.push([bits, levels.ilog2() + 1]);
-                self.packed_layer(id, node, x, window, outputs, integers, &chain, end)?;
+                self.packed_layer(id, node, x, window, outputs, integers, bias, &chain, end)?;
             }
             _ => self.float_layer(id, node, x, window, weight, bias, &chain, end)?,
         }
@@ -427,7 +455,7 @@ impl<'a> Lowering<'a> {
                 "packed inference adds nothing to a layer in full precision yet",
             ));
         }
-        let (affine, rest) = self.affine(&chain.functions, node.shape()[0])?;
+        let (affine, rest) = Self::affine(&chain.functions, node.shape()[0]);
         // The largest of a pool is taken of what the batch norm gives, and may as well be taken behind what nowhere falls.
         let pool = match chain.pool {
             Some(place) if place + rest.len() < chain.functions.len() => {
@@ -480,6 +508,7 @@ impl<'a> Lowering<'a> {
         window: Window,
         outputs: usize,
         mut weights: IntegerWeights,
+        bias: Option<&Constant>,
         chain: &Chain<'a>,
         end: NodeId,
     ) -> Result<(), PackedError> {
@@ -489,8 +518,15 @@ impl<'a> Lowering<'a> {
         let levels = self.levels(end);
         let then = match levels {
             Some(levels) if chain.added.is_none() => {
-                let thresholds =
-                    self.thresholds(id, chain, &mut weights, unit, outputs, [input_levels, levels])?;
+                let thresholds = self.thresholds(
+                    id,
+                    chain,
+                    &mut weights,
+                    unit,
+                    bias,
+                    outputs,
+                    [input_levels, levels],
+                )?;
                 PackedThen::Codes {
                     bits: levels.ilog2() + 1,
                     pool: chain.pool.is_some(),
@@ -501,7 +537,14 @@ impl<'a> Lowering<'a> {
                 if chain.pool.is_some() {
                     return Err(self.refuse_node(id, "packed inference pools codes alone"));
                 }
-                let (affine, rest) = self.affine(&chain.functions, node.shape()[0])?;
+                let (mut affine, rest) = Self::affine(&chain.functions, node.shape()[0]);
+                if let Some(bias) = bias {
+                    let same = || [0.0, 1.0, 0.0].map(|number| vec![number; outputs]);
+                    let [mean, ..] = affine.get_or_insert_with(same);
+                    mean.iter_mut()
+                        .zip(bias.values())
+                        .for_each(|(mean, bias)| *mean -= bias);
+                }
                 let (act, levels) = (self.act(rest), levels);
                 if levels.is_some() {
                     return Err(self.refuse_node(
@@ -531,12 +574,14 @@ impl<'a> Lowering<'a> {
     }
 
     /// For each code and output the smallest sum that yields it.
+    #[allow(clippy::too_many_arguments)]
     fn thresholds(
         &self,
         id: NodeId,
         chain: &Chain<'a>,
         weights: &mut IntegerWeights,
         unit: f32,
+        bias: Option<&Constant>,
         outputs: usize,
         [input_levels, levels]: [u32; 2],
     ) -> Result<Vec<i32>, PackedError> {
@@ -572,12 +617,16 @@ impl<'a> Lowering<'a> {
                     *code = weights.levels as u8 - *code;
                 }
             }
+            let start = |sum: i32| {
+                let sum = sum as f32 * unit;
+                bias.map_or(sum, |bias| sum + bias.values()[output])
+            };
             let code = |sum: i32| {
                 let sum = if turned { -sum } else { sum };
                 let float = chain
                     .functions
                     .iter()
-                    .fold(sum as f32 * unit, |x, (_, op)| apply(op, x, output));
+                    .fold(start(sum), |x, (_, op)| apply(op, x, output));
                 (float * levels as f32).round() as u32
             };
             for (level, threshold) in thresholds(levels, largest, code).enumerate() {
@@ -624,13 +673,15 @@ impl<'a> Lowering<'a> {
     }
 
     /// Floats that become codes.
-    fn quantize(&mut self, id: NodeId, node: &Node) -> Result<Vec<NodeId>, PackedError> {
-        let from = node.inputs()[0];
-        let x = self.value(id, from)?;
+    fn quantize(&mut self, id: NodeId, node: &'a Node) -> Result<Vec<NodeId>, PackedError> {
+        let x = self.value(id, node.inputs()[0])?;
+        if !by_channel(node) {
+            return Err(self.refuse_node(id, "expected one number for each channel, or one for all"));
+        }
         let mut chain = self.chain(id);
         chain.functions.insert(0, (id, node.op()));
         let end = chain.end.unwrap_or(id);
-        let (affine, rest) = self.affine(&chain.functions, node.shape()[0])?;
+        let (affine, rest) = Self::affine(&chain.functions, node.shape()[0]);
         let levels = self.levels(end).filter(|&levels| dorefa(rest, levels));
         let (Some(levels), None, None, None) = (levels, chain.pool, chain.added, x.levels) else {
             return Err(self.refuse_node(
@@ -652,33 +703,14 @@ impl<'a> Lowering<'a> {
     }
 
     /// The batch norm that functions start with, as mean, scale and shift of each channel, and the rest.
-    #[allow(clippy::type_complexity)]
     fn affine<'f>(
-        &self,
         functions: &'f [(NodeId, &'a Op)],
         channels: usize,
-    ) -> Result<(Option<[Vec<f32>; 3]>, &'f [(NodeId, &'a Op)]), PackedError> {
-        let Some(((id, Op::Affine(affine)), rest)) = functions.split_first() else {
-            return Ok((None, functions));
-        };
-        // A factor that belongs to a quantiser.
-        if affine.parts().all(|part| part.as_scalar().is_some()) && channels != 1 {
-            return Ok((None, functions));
+    ) -> (Option<[Vec<f32>; 3]>, &'f [(NodeId, &'a Op)]) {
+        match functions.split_first() {
+            Some(((_, Op::Affine(affine)), rest)) => (Some(vectors(affine, channels)), rest),
+            _ => (None, functions),
         }
-        if affine.divisor.is_some() {
-            return Ok((Some(divided(affine, channels)), rest));
-        }
-        let vector = |part: &Option<Constant>, otherwise: f32| match part {
-            None => Some(vec![otherwise; channels]),
-            Some(part) if part.values().len() == channels => Some(part.values().to_vec()),
-            Some(part) => part.as_scalar().map(|number| vec![number; channels]),
-        };
-        let parts = [(&affine.minus, 0.0), (&affine.factor, 1.0), (&affine.plus, 0.0)];
-        let parts = parts.map(|(part, otherwise)| vector(part, otherwise));
-        let [Some(mean), Some(scale), Some(shift)] = parts else {
-            return Err(self.refuse_node(*id, "expected one number for each channel"));
-        };
-        Ok((Some([mean, scale, shift]), rest))
     }
 
     fn store_affine(&mut self, affine: [Vec<f32>; 3]) -> AffineIds {
@@ -699,103 +731,22 @@ impl<'a> Lowering<'a> {
     }
 }
 
+/// Whether a node computes with one number for each channel, or one for all.
+fn by_channel(node: &Node) -> bool {
+    let Op::Affine(affine) = node.op() else {
+        return true;
+    };
+    affine.parts().all(|part| {
+        let inner = part.shape().get(1..).unwrap_or(&[]);
+        part.as_scalar().is_some()
+            || (part.shape()[0] == node.shape()[0] && inner.iter().all(|&size| size == 1))
+    })
+}
+
 /// The bits of weights that are those of DoReFa-Net.
 fn weight_bits(codes: Option<WeightCodes>) -> Option<u32> {
     let codes = codes.filter(|codes| codes.units().len() == 1 && codes.odd())?;
     Some(codes.bits()).filter(|bits| *bits <= MAX_BITS)
-}
-
-/// Burn's batch norm as mean, scale and shift. The division is a factor, so results differ by a rounding.
-fn divided(affine: &Affine, channels: usize) -> [Vec<f32>; 3] {
-    let number = |part: &Option<Constant>, channel: usize, otherwise: f32| match part {
-        None => otherwise,
-        Some(part) => part.as_scalar().unwrap_or_else(|| part.values()[channel]),
-    };
-    let all = |of: &dyn Fn(usize) -> f32| (0..channels).map(of).collect();
-    [
-        all(&|channel| number(&affine.minus, channel, 0.0)),
-        all(&|channel| {
-            let divisor = f64::from(number(&affine.divisor, channel, 1.0));
-            (f64::from(number(&affine.factor, channel, 1.0)) / divisor) as f32
-        }),
-        all(&|channel| number(&affine.plus, channel, 0.0)),
-    ]
-}
-
-/// Whether functions are DoReFa-Net's quantiser to so many steps: `round(clamp(x, 0, 1) * levels) / levels`.
-fn dorefa(functions: &[(NodeId, &Op)], levels: u32) -> bool {
-    let ops: Vec<&Op> = functions.iter().map(|(_, op)| *op).collect();
-    let number = |op: &Op, divides: bool| match op {
-        Op::Affine(affine) if affine.parts().count() == 1 => {
-            let part = if divides { &affine.divisor } else { &affine.factor };
-            part.as_ref().and_then(Constant::as_scalar) == Some(levels as f32)
-        }
-        _ => false,
-    };
-    let clamps =
-        |op: &Op| matches!(op, Op::Function(Function::Clamp { min, max }) if (*min, *max) == (0.0, 1.0));
-    let rounds = |op: &Op| matches!(op, Op::Function(Function::Round));
-    match ops[..] {
-        [clamp, round] => levels == 1 && clamps(clamp) && rounds(round),
-        [clamp, factor, round, divisor] => {
-            clamps(clamp) && number(factor, false) && rounds(round) && number(divisor, true)
-        }
-        _ => false,
-    }
-}
-
-/// A function on a number of a channel, in the roundings of training.
-fn apply(op: &Op, x: f32, channel: usize) -> f32 {
-    let of = |part: &Constant| part.as_scalar().unwrap_or_else(|| part.values()[channel]);
-    match op {
-        Op::Affine(affine) => {
-            let x = affine.minus.as_ref().map_or(x, |part| x - of(part));
-            let x = affine.divisor.as_ref().map_or(x, |part| x / of(part));
-            let x = affine.factor.as_ref().map_or(x, |part| x * of(part));
-            affine.plus.as_ref().map_or(x, |part| x + of(part))
-        }
-        Op::Function(function) => match *function {
-            Function::Relu => x.max(0.0),
-            Function::Clamp { min, max } => x.clamp(min, max),
-            Function::LeakyRelu { slope } => {
-                if x > 0.0 {
-                    x
-                } else {
-                    slope * x
-                }
-            }
-            Function::Round => x.round_ties_even(),
-            Function::Floor => x.floor(),
-            Function::Neg => -x,
-            Function::Sign if x == 0.0 => 0.0,
-            Function::Sign => x.signum(),
-            _ => f32::NAN,
-        },
-        _ => f32::NAN,
-    }
-}
-
-/// Whether a function falls where its argument rises, in a channel; `None` where it does both, or is not evaluated here.
-fn direction(op: &Op, channel: usize) -> Option<bool> {
-    let below = |part: &Option<Constant>| {
-        part.as_ref()
-            .is_some_and(|part| part.as_scalar().unwrap_or_else(|| part.values()[channel]) < 0.0)
-    };
-    match op {
-        Op::Affine(affine) => {
-            let fits = |part: &Constant| part.as_scalar().is_some() || part.values().len() > channel;
-            affine
-                .parts()
-                .all(fits)
-                .then(|| below(&affine.divisor) ^ below(&affine.factor))
-        }
-        Op::Function(
-            Function::Relu | Function::Clamp { .. } | Function::Round | Function::Floor | Function::Sign,
-        ) => Some(false),
-        Op::Function(Function::LeakyRelu { slope }) if *slope >= 0.0 => Some(false),
-        Op::Function(Function::Neg) => Some(true),
-        _ => None,
-    }
 }
 
 /// `W1A2` of the bits of weights and codes, and a range where layers differ: `W1-2A2`.
@@ -821,121 +772,4 @@ fn transposed<T: Copy>(matrix: &[T], columns: usize) -> Vec<T> {
     (0..columns)
         .flat_map(|column| (0..rows).map(move |row| matrix[row * columns + column]))
         .collect()
-}
-
-#[cfg(all(test, feature = "flex"))]
-mod tests {
-    use burn::nn::BatchNormConfig;
-    use burn::tensor::{Device, Tensor, TensorData};
-
-    use super::*;
-    use crate::module::Parameters;
-    use crate::quant::{Activation, Bits, norm_pool_act};
-
-    /// Numbers in [-1, 1), the same every time.
-    fn noise(len: usize, seed: u64) -> Vec<f64> {
-        let mut state = seed;
-        let mut next = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as f64 / (1u64 << 30) as f64 - 1.0
-        };
-        (0..len).map(|_| next()).collect()
-    }
-
-    /// Batch norms that put a sum on the very edge between two codes, a few floats to either side of it: there the
-    /// roundings of the float operations decide, and exact arithmetic decides otherwise now and then.
-    #[test]
-    fn thresholds_between_two_floats_are_those_of_the_network() {
-        const CHANNELS: usize = 400;
-        let device = Device::flex();
-        let mut decided_by_rounding = 0;
-        for bits in 1..=4u8 {
-            let levels = (1u32 << bits) - 1;
-            let largest = 90 * levels as i32;
-            let unit = 0.037_f32 / levels as f32;
-            let sums: Vec<i32> = (-largest..=largest).collect();
-            let random = noise(6 * CHANNELS, bits.into());
-            let mut norm = BatchNormConfig::new(CHANNELS).init(&device);
-            let mut values: [Vec<f32>; 4] = Default::default();
-            for (channel, random) in random.chunks_exact(6).enumerate() {
-                let gamma = if channel % 31 == 30 { 0.0 } else { 1.5 * random[0] };
-                let (mean, variance) = (0.3 * random[1], 0.6 + 0.5 * random[2]);
-                let scale =
-                    ((f64::from(variance as f32) + norm.epsilon).sqrt().recip() as f32) * gamma as f32;
-                let on_edge = (random[3] * 0.8 * f64::from(largest)) as i32;
-                let edge = ((random[4] + 1.0) * 0.5 * f64::from(levels)).floor() + 0.5;
-                let edge = (edge / f64::from(levels)) as f32;
-                let beta = edge - (on_edge as f32 * unit - mean as f32) * scale;
-                let nudged = f32::from_bits((beta.to_bits() as i32 + channel as i32 % 7 - 3) as u32);
-                for (values, value) in
-                    values
-                        .iter_mut()
-                        .zip([gamma as f32, nudged, mean as f32, variance as f32])
-                {
-                    values.push(value);
-                }
-            }
-            let mut parameters = Parameters::of(&norm);
-            let paths = ["gamma", "beta", "running_mean", "running_var"];
-            for (path, values) in paths.into_iter().zip(values) {
-                parameters.insert(path, TensorData::new(values, [CHANNELS]));
-            }
-            norm = parameters.put_into(norm).unwrap();
-
-            let row: Vec<f32> = sums.iter().map(|&sum| sum as f32 * unit).collect();
-            let x = TensorData::new(row.repeat(CHANNELS), [1, CHANNELS, 1, sums.len()]);
-            let act = Activation::quantized(Bits::new(bits).unwrap());
-            let trained = norm_pool_act(Tensor::<4>::from_data(x, &device), Some(&norm), false, &act);
-            let trained = trained.into_data().try_into_vec::<f32>().unwrap();
-
-            let shape = [1, CHANNELS, 1, 1];
-            let graph = Graph::of(&norm, shape, |norm, x| norm_pool_act(x, Some(norm), false, &act)).unwrap();
-            let functions: Vec<&Op> = graph.nodes()[1..].iter().map(Node::op).collect();
-            let Op::Affine(affine) = functions[0] else {
-                panic!("{graph}");
-            };
-            let number = |part: &Option<Constant>, channel: usize| part.as_ref().unwrap().values()[channel];
-            for (channel, trained) in trained.chunks_exact(sums.len()).enumerate() {
-                let sign = if number(&affine.factor, channel) < 0.0 {
-                    -1
-                } else {
-                    1
-                };
-                let code = |sum: i32| {
-                    let x = (sign * sum) as f32 * unit;
-                    let x = functions.iter().fold(x, |x, op| apply(op, x, channel));
-                    (x * levels as f32).round() as u32
-                };
-                let thresholds: Vec<i32> = thresholds(levels, largest, code).collect();
-                let mut rounding_decides = false;
-                for (&sum, &expected) in sums.iter().zip(trained) {
-                    let code = thresholds
-                        .iter()
-                        .filter(|&&threshold| sign * sum >= threshold)
-                        .count();
-                    assert!(
-                        code as f32 / levels as f32 == expected,
-                        "{bits} bits, channel {channel}, sum {sum}: code {code}, expected {expected}"
-                    );
-                    let [x, mean, scale, shift] = [
-                        unit,
-                        number(&affine.minus, channel),
-                        number(&affine.factor, channel),
-                        number(&affine.plus, channel),
-                    ]
-                    .map(f64::from);
-                    let exact = (f64::from(sum) * x - mean) * scale + shift;
-                    let exact = (exact.clamp(0.0, 1.0) * f64::from(levels)).round_ties_even();
-                    rounding_decides |= exact != code as f64;
-                }
-                decided_by_rounding += u32::from(rounding_decides);
-            }
-        }
-        assert!(
-            decided_by_rounding > 50,
-            "only {decided_by_rounding} channels were decided by rounding"
-        );
-    }
 }
