@@ -538,7 +538,9 @@ mod drawn {
 
         fn layer(&mut self) {
             let kernel = 1 + self.below(3.min(self.shape[1]).min(self.shape[2]));
-            let (outputs, stride, padding) = (1 + self.below(20), 1 + self.below(2), self.below(2));
+            let (outputs, stride) = (1 + self.below(20), 1 + self.below(2));
+            // Padding is less than the kernel.
+            let padding = self.below(kernel.min(2));
             self.conv(outputs, kernel, stride, padding, true);
         }
 
@@ -633,7 +635,7 @@ mod drawn {
             let (graph, size) = network(seed);
             let device = Device::flex();
             let input = PictureSpec::numbered(size, 4);
-            let model = Model::of(&graph, "drawn", &input).unwrap();
+            let model = Model::of(&graph, "drawn", &input).unwrap_or_else(|error| panic!("{error}\n{graph}"));
             let executor = graph.on(&device);
             for pixels in pictures(2, size, seed % 1000) {
                 let item = PictureItem { size, pixels: pixels.clone(), label: 0 };

@@ -340,18 +340,27 @@ impl<'a> Lowering<'a> {
         })
     }
 
-    /// How many steps above zero the codes of a value go, where they are those of DoReFa-Net: from 0 to 1.
+    /// How many steps DoReFa-Net's quantiser cuts the unit interval into, of whose codes a value is some: those that occur may be
+    /// fewer.
     fn levels(&self, id: NodeId) -> Option<u32> {
         let codes = self.codes[id.index()].as_ref()?;
-        let levels = u32::try_from(codes.high()).ok()?;
-        let full = (1..=MAX_BITS).any(|bits| levels == (1 << bits) - 1);
-        let value = |code: usize| code as f32 / levels as f32;
-        let unit = codes
-            .values()
-            .iter()
-            .enumerate()
-            .all(|(code, &float)| float == value(code));
-        (codes.low() == 0 && full && unit).then_some(levels)
+        let (low, high) = (
+            u32::try_from(codes.low()).ok()?,
+            u32::try_from(codes.high()).ok()?,
+        );
+        let fits = |levels: &u32| {
+            let expected = (low..=high).map(|code| code as f32 / *levels as f32);
+            high <= *levels && expected.eq(codes.values().iter().copied())
+        };
+        // Zero alone is a code of any: the quantiser divides by its own steps.
+        let divisor = match self.graph.node(id).op() {
+            Op::Affine(affine) => affine.divisor.as_ref().and_then(Constant::as_scalar),
+            _ => None,
+        };
+        let all = || (1..=MAX_BITS).map(|bits| (1u32 << bits) - 1).filter(fits);
+        all()
+            .find(|&levels| Some(levels as f32) == divisor)
+            .or_else(|| all().next())
     }
 
     fn conv(&mut self, id: NodeId, node: &Node, conv: &Conv) -> Result<Vec<NodeId>, PackedError> {
