@@ -443,9 +443,12 @@ fn corners(a: &Known, b: &Known, op: impl Fn(f32, f32) -> f32) -> (f32, f32) {
     (end(f32::min), end(f32::max))
 }
 
+/// A constant of an affine node, if it is there, and what is done with it.
+type Part<'a> = (&'a Option<Constant>, fn(f32, f32) -> f32);
+
 fn of_affine(affine: &Affine, x: &Known) -> Known {
     let mut known = Known::between(x.low, x.high);
-    let operations: [(&Option<Constant>, fn(f32, f32) -> f32); 4] = [
+    let operations: [Part<'_>; 4] = [
         (&affine.minus, |x, y| x - y),
         (&affine.divisor, |x, y| x / y),
         (&affine.factor, |x, y| x * y),

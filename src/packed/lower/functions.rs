@@ -2,8 +2,11 @@
 
 use crate::graph::{Affine, Constant, Function, NodeId, Op};
 
+/// Mean, scale and shift of every channel.
+pub(super) type Vectors = [Vec<f32>; 3];
+
 /// A batch norm as mean, scale and shift. Burn's divides, where its scale multiplies here: results differ by a rounding.
-pub(super) fn vectors(affine: &Affine, channels: usize) -> [Vec<f32>; 3] {
+pub(super) fn vectors(affine: &Affine, channels: usize) -> Vectors {
     let number = |part: &Option<Constant>, channel: usize, otherwise: f32| match part {
         None => otherwise,
         Some(part) => part.as_scalar().unwrap_or_else(|| part.values()[channel]),

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 mod functions;
 
-use self::functions::{apply, direction, dorefa, vectors};
+use self::functions::{Vectors, apply, direction, dorefa, vectors};
 use super::check::MAX_BITS;
 use super::integer::IntegerWeights;
 use super::layout::pack_weights;
@@ -70,11 +70,14 @@ struct Value {
     shape: [usize; 3],
 }
 
+/// An operation on each number, and its node.
+type Operation<'a> = (NodeId, &'a Op);
+
 /// What follows a layer up to where somebody else reads it.
 #[derive(Default)]
 struct Chain<'a> {
     /// The operations on each number, and how many of them are in front of the pool.
-    functions: Vec<(NodeId, &'a Op)>,
+    functions: Vec<Operation<'a>>,
     pool: Option<usize>,
     /// Another value that is added in front of everything else.
     added: Option<NodeId>,
@@ -600,7 +603,7 @@ impl<'a> Lowering<'a> {
         for (output, filter) in weights.codes.chunks_exact_mut(filter).enumerate() {
             // What lies in front of the pool decides which sum is the one that counts.
             let before = chain.pool.unwrap_or(chain.functions.len());
-            let falls = |functions: &[(NodeId, &Op)]| {
+            let falls = |functions: &[Operation<'_>]| {
                 let signs = functions.iter().map(|(id, op)| direction(op, output).ok_or(*id));
                 signs
                     .collect::<Result<Vec<bool>, NodeId>>()
@@ -712,10 +715,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// The batch norm that functions start with, as mean, scale and shift of each channel, and the rest.
-    fn affine<'f>(
-        functions: &'f [(NodeId, &'a Op)],
-        channels: usize,
-    ) -> (Option<[Vec<f32>; 3]>, &'f [(NodeId, &'a Op)]) {
+    fn affine<'f>(functions: &'f [Operation<'a>], channels: usize) -> (Option<Vectors>, &'f [Operation<'a>]) {
         match functions.split_first() {
             Some(((_, Op::Affine(affine)), rest)) => (Some(vectors(affine, channels)), rest),
             _ => (None, functions),
@@ -727,7 +727,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// The activation that functions are.
-    fn act(&self, functions: &[(NodeId, &Op)]) -> Result<Act, PackedError> {
+    fn act(&self, functions: &[Operation<'_>]) -> Result<Act, PackedError> {
         match functions {
             [] => Ok(Act::Identity),
             [(_, Op::Function(Function::Relu))] => Ok(Act::Relu),
