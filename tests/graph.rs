@@ -154,6 +154,21 @@ fn quantisers_of_any_kind_become_codes() {
         "{graph}"
     );
 
+    // What is rounded is read twice, and scaled in one of the two places.
+    let forward = |two: &Two, x: Tensor<4>| {
+        let x = two.first.forward(x);
+        let q = x.clone().clamp(0.0, 3.0).round() / 2.0;
+        let straight = (x.clone() + (q.clone() - x)) + 1.0;
+        two.second.forward(straight) + q.mean_dim(1).narrow(2, 0, 4).narrow(3, 0, 4)
+    };
+    let graph = Graph::of(&module, [1, 3, 8, 8], forward).unwrap();
+    let x = Tensor::<4>::random([2, 3, 8, 8], Distribution::Default, &device);
+    let expected = values(&forward(&module, x.clone()));
+    let found: Tensor<4> = graph.on(&device).forward(x).unwrap();
+    for (found, expected) in values(&found).into_iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-5, "{found} {expected} {graph}");
+    }
+
     // Weights by the step of LSQ, one for all, of any module.
     let plain = two();
     let plan = WeightQuantizer::lsq(Bits::new(4).unwrap()).on(&plain);

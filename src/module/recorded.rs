@@ -3,6 +3,9 @@
 //! On a device, a convolution, a batch norm or a quantiser of this crate is a kernel of its own, or is put together of Burn's
 //! operations. A recording that showed the latter would not say which numbers the network computes.
 
+// Only `flex` has kernels of this crate.
+#![cfg_attr(not(feature = "flex"), allow(dead_code))]
+
 use std::cell::Cell;
 
 use burn::backend::Capture;

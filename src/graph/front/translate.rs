@@ -40,6 +40,8 @@ pub(super) struct Translator<'a> {
     reads: HashMap<TensorId, usize>,
     /// Of conditions, the tensor that is to be the smaller one, and the larger one.
     orders: HashMap<TensorId, [TensorId; 2]>,
+    /// Nodes that stay as they are: tensors of several names are what they compute.
+    shared: HashSet<usize>,
     /// The path of the last weight that was read.
     near: Option<String>,
 }
@@ -82,6 +84,7 @@ impl<'a> Translator<'a> {
             names: HashSet::new(),
             reads,
             orders: HashMap::new(),
+            shared: HashSet::new(),
             near: None,
         })
     }
@@ -228,7 +231,9 @@ impl<'a> Translator<'a> {
     /// The node that defines a value, where nothing else reads it.
     fn alone(&self, tensor: &TensorIr) -> Option<usize> {
         match self.values.get(&tensor.id)? {
-            &Value::Node(node) if self.reads.get(&tensor.id) == Some(&1) => Some(node),
+            &Value::Node(node) if self.reads.get(&tensor.id) == Some(&1) && !self.shared.contains(&node) => {
+                Some(node)
+            }
             _ => None,
         }
     }
@@ -951,6 +956,7 @@ impl<'a> Translator<'a> {
                 let node = self.nodes.iter().position(|node| node.name == quantized);
                 let node = node.expect("nodes read those in front of them");
                 if self.shapes[node] == self.shape(out)? {
+                    self.shared.insert(node);
                     self.values.insert(out.id, Value::Node(node));
                     return Ok(());
                 }
