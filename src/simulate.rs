@@ -84,8 +84,8 @@ impl SimulatedNetwork {
         }
         if layers.iter().all(Option::is_none) {
             return Err(Error::Simulation(format!(
-                "no convolution of the network has weights of 1 to {MAX_BITS} bits and an input rounded to 1 to {MAX_BITS}: there \
-                 is nothing to put on an array"
+                "no convolution of the network has weights of 1 to {MAX_BITS} bits and an input rounded to 1 to {MAX_BITS}, to \
+                 multiples of one number none of which is below zero: there is nothing to put on an array"
             )));
         }
         Ok(Self {
@@ -180,6 +180,12 @@ impl OnArray {
     fn convolve(&self, x: Tensor<4>, clipped: &mut u64, conversions: &mut u64) -> Result<Tensor<4>, Error> {
         let (device, [batch, ..]) = (x.device(), x.dims());
         let x = numbers(x);
+        if x.iter().any(|x| !x.is_finite()) {
+            return Err(Error::Simulation(format!(
+                "layer `{}` reads something other than finite numbers: an array cannot be driven with it",
+                self.programmed.layer().name
+            )));
+        }
         let runs = x
             .par_chunks(x.len() / batch)
             .map(|picture| {

@@ -469,3 +469,118 @@ fn ties_are_read_off_the_graph() {
     same(&ResNet20Config::new().with_quantized(false));
     same(&Vgg13Config::new());
 }
+
+/// What two layers share is as wide in both: their widths are one.
+#[test]
+fn shared_parameters_tie_widths() {
+    let device = Device::flex();
+    let conv = |channels: [usize; 2]| Conv2dConfig::new(channels, [1, 1]).with_bias(false).init(&device);
+    let convs = vec![conv([3, 8]), conv([3, 8]), conv([8, 5]), conv([8, 5])];
+    let input = [1, 3, 6, 6];
+    let norm = BatchNormConfig::new(8).init(&device);
+    let both = |convs: &[Conv2d], x: Tensor<4>, middle: &dyn Fn(Tensor<4>) -> Tensor<4>| {
+        let [a, b] = [0, 1].map(|n| middle(convs[n].forward(x.clone())));
+        convs[2].forward(a) + convs[3].forward(b)
+    };
+    let module = (convs.clone(), norm);
+    let graph = Graph::of(
+        &module,
+        input,
+        |(convs, norm): &(Vec<Conv2d>, burn::nn::BatchNorm), x| both(convs, x, &|x| norm.forward(x)),
+    )
+    .unwrap();
+    assert_eq!(graph.mapped("norm").widths().unwrap(), [8], "{graph}");
+    let apart = Graph::of(&convs, input, |convs: &Vec<Conv2d>, x| both(convs, x, &|x| x)).unwrap();
+    assert_eq!(apart.mapped("apart").widths().unwrap(), [8, 8]);
+    // The other way around in another place: neither may change.
+    let turned = Graph::of(&convs, input, |convs: &Vec<Conv2d>, x: Tensor<4>| {
+        let x = convs[2].forward(convs[0].forward(x));
+        let options = burn::tensor::ops::ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+        burn::tensor::module::conv2d(x, convs[2].weight.val().swap_dims(0, 1), None, options)
+    })
+    .unwrap();
+    assert!(turned.mapped("turned").ties.is_empty(), "{turned}");
+}
+
+#[test]
+fn what_depends_on_the_batch_is_refused() {
+    let module = two();
+    let share = refused(&module, |two, x| {
+        let batch = x.dims()[0] as f32;
+        two.first.forward(x / batch)
+    });
+    assert!(share.contains("how many pictures"), "{share}");
+    let branch = refused(&module, |two, x| {
+        if x.dims()[0] == 2 {
+            two.first.forward(x)
+        } else {
+            two.first.forward(x.mul_scalar(2.0))
+        }
+    });
+    assert!(branch.contains("how many pictures"), "{branch}");
+
+    let graph = Graph::of(&module, [1, 3, 8, 8], |two: &Two, x: Tensor<4>| {
+        two.first.forward(x)
+    })
+    .unwrap();
+    let executor = graph.on(&Device::flex());
+    let half = Tensor::<4>::zeros([1, 3, 8, 8], &Device::flex()).cast(burn::tensor::DType::F16);
+    let error = executor.forward::<_, Tensor<4>>(half).unwrap_err().to_string();
+    assert!(
+        error.contains("`input`") && error.contains("32-bit floats"),
+        "{error}"
+    );
+}
+
+/// A learned number, on either side of what is computed with it.
+#[test]
+fn a_learned_number_is_a_constant() {
+    let device = Device::flex();
+    let module = (two(), burn::module::Param::<Tensor<1>>::from_data([1.7], &device));
+    let forward = |(two, gain): &(Two, burn::module::Param<Tensor<1>>), x: Tensor<4>| {
+        let gain = gain.val().reshape([1, 1, 1, 1]);
+        gain.clone() / (two.first.forward(x * gain) + 20.0)
+    };
+    let graph = Graph::of(&module, [1, 3, 8, 8], forward).unwrap();
+    let x = Tensor::<4>::random([2, 3, 8, 8], Distribution::Default, &device);
+    let found: Tensor<4> = graph.on(&device).forward(x.clone()).unwrap();
+    assert_eq!(values(&found), values(&forward(&module, x)), "{graph}");
+}
+
+/// The mean of numbers up to 0.9 may be a rounding above it.
+#[test]
+fn the_bounds_of_a_mean_leave_room_for_rounding() {
+    let unit = 0.9f32 / 2.5;
+    let node = |name: &str, op: Op, input: &str| NodeSpec::new(name, op, [input]);
+    let divisor = Some(Constant::scalar(unit));
+    let divided = vwc_sdk::graph::Affine {
+        divisor,
+        ..Default::default()
+    };
+    let graph = Graph::new(
+        [
+            NodeSpec::input("x", [2, 6, 6]),
+            node("clamp", Function::Clamp { min: 0.0, max: 0.9 }.into(), "x"),
+            node(
+                "mean",
+                Op::Reduce {
+                    kind: vwc_sdk::graph::Reduction::Mean,
+                    axes: vec![1, 2],
+                },
+                "clamp",
+            ),
+            node("divided", divided.into(), "mean"),
+            node("round", Function::Round.into(), "divided"),
+        ],
+        ["round"],
+    )
+    .unwrap();
+    let device = Device::flex();
+    let found: Tensor<4> = graph
+        .on(&device)
+        .forward(Tensor::<4>::full([1, 2, 6, 6], 0.9, &device))
+        .unwrap();
+    let largest = values(&found).into_iter().fold(0.0, f64::max);
+    let codes = graph.codes().pop().unwrap().unwrap();
+    assert!(largest <= f64::from(codes.high()), "{largest} {codes}");
+}

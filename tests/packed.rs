@@ -384,6 +384,20 @@ fn a_module_of_plain_layers_is_packed() {
         error.starts_with("cannot pack plain: `sigmoid` (sigmoid): ") || error.contains("`"),
         "{error}"
     );
+    // A mean that is taken in another order, in front of codes.
+    let columns = Graph::of(&module, [1, 3, 14, 14], |module: &Plain, x| {
+        let codes = |x: Tensor<4>| vwc_sdk::quant::quantize_activation(x, Bits::TWO);
+        let x = module.convs[0].forward(codes(module.stem.forward(x)));
+        let x = codes(codes(x).mean_dim(2).mean_dim(3));
+        let x = module
+            .head
+            .forward(x.repeat_dim(2, 3).repeat_dim(3, 3).flatten::<2>(1, 3));
+        x
+    });
+    let error = Model::of(&columns.unwrap(), "plain", &input)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("down the columns first"), "{error}");
     let wide = Graph::of(&module, [1, 3, 14, 14], |module: &Plain, x| {
         let x = vwc_sdk::quant::quantize_activation(module.stem.forward(x), Bits::new(8).unwrap());
         let x = module.convs[1].forward(module.convs[0].forward(x));

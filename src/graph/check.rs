@@ -277,9 +277,19 @@ fn constants(op: &Op) -> Result<(), String> {
 /// Numbers of operations that are not constants of the network.
 fn numbers_of(op: &Op) -> Result<(), String> {
     match *op {
-        Op::Function(Function::Clamp { min, max }) if min.is_nan() || max.is_nan() || min > max => Err(
-            format!("clamps to {min} to {max}: expected the smaller one first"),
-        ),
+        Op::Function(Function::Clamp { min, max })
+            if min.is_nan()
+                || max.is_nan()
+                || min > max
+                || min == f32::INFINITY
+                || max == f32::NEG_INFINITY
+                || min == f32::INFINITY
+                || max == f32::NEG_INFINITY =>
+        {
+            Err(format!(
+                "clamps to {min} to {max}: expected the smaller one first, and numbers in between"
+            ))
+        }
         Op::Function(Function::LeakyRelu { slope }) if !slope.is_finite() => {
             Err(format!("has a slope of {slope}: expected a finite number"))
         }

@@ -224,8 +224,11 @@ impl WeightCodes {
                 trained: None,
             });
         }
-        let count = weight.shape[filters];
+        let count = *weight.shape.get(filters)?;
         let inner: usize = weight.shape[filters + 1..].iter().product();
+        if count * inner == 0 || weight.shape.iter().product::<usize>() != weight.values.len() {
+            return None;
+        }
         let filter_of = |n: usize| n / inner % count;
         let mut units = Vec::with_capacity(count);
         for filter in 0..count {
@@ -356,14 +359,19 @@ impl Graph {
         let mut known: Vec<Known> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let inputs: Vec<&Known> = node.inputs.iter().map(|input| &known[input.0]).collect();
-            let next = of(node, &inputs);
+            let before = node
+                .inputs
+                .first()
+                .map_or(&[][..], |input| &self.nodes[input.0].shape);
+            let next = of(node, &inputs, before);
             known.push(next);
         }
         known.into_iter().map(|known| known.codes).collect()
     }
 }
 
-fn of(node: &Node, inputs: &[&Known]) -> Known {
+/// What is known of a node's result. `before` is the shape of the first value that it reads.
+fn of(node: &Node, inputs: &[&Known], before: &[usize]) -> Known {
     let between = Known::between;
     match &node.op {
         Op::Constant(constant) => bounds(constant),
@@ -378,15 +386,17 @@ fn of(node: &Node, inputs: &[&Known]) -> Known {
         | Op::Reduce {
             kind: Reduction::Max, ..
         } => inputs[0].clone(),
-        Op::AvgPool { count_padding, .. } => {
+        Op::AvgPool { pool, count_padding } => {
             let zero = if *count_padding { 0.0 } else { inputs[0].low };
-            between(inputs[0].low.min(zero), inputs[0].high.max(zero))
+            let known = between(inputs[0].low.min(zero), inputs[0].high.max(zero));
+            mean(&known, pool.kernel[0] * pool.kernel[1])
         }
-        Op::AdaptiveAvgPool { .. }
-        | Op::Reduce {
+        // Of as many as there are, at the most.
+        Op::AdaptiveAvgPool { .. } => mean(inputs[0], before[1..].iter().product()),
+        Op::Reduce {
             kind: Reduction::Mean,
-            ..
-        } => between(inputs[0].low, inputs[0].high),
+            axes,
+        } => mean(inputs[0], axes.iter().map(|&axis| before[axis]).product()),
         Op::Binary(op) => {
             let ends = corners(inputs[0], inputs[1], |a, b| match op {
                 Binary::Add => a + b,
@@ -418,6 +428,12 @@ fn of(node: &Node, inputs: &[&Known]) -> Known {
         Op::Softmax { log: false, .. } => between(0.0, 1.0),
         _ => ANYTHING,
     }
+}
+
+/// The mean of so many numbers: between their ends, but for the roundings of the sum.
+fn mean(x: &Known, count: usize) -> Known {
+    let rounding = count as f32 * f32::EPSILON * x.low.abs().max(x.high.abs());
+    Known::between(x.low - rounding, x.high + rounding)
 }
 
 fn bounds(constant: &Constant) -> Known {

@@ -1,6 +1,8 @@
 //! The convolutions of a graph for the mapper, and which of their widths may change, and together.
 
-use super::ir::{Binary, Conv, Op, Reduction};
+use std::collections::HashMap;
+
+use super::ir::{Binary, Constant, Conv, Op};
 use super::{Graph, Node, NodeId};
 use crate::mapping::{ConvLayer, Network, Tie};
 
@@ -82,6 +84,65 @@ impl Widths {
     }
 }
 
+/// Along each dimension of a parameter the channels that it runs over.
+type Along = Vec<Channels>;
+
+/// The parameters that are met, by their paths, with their shapes. One that is used in several places is as wide in all of them.
+#[derive(Default)]
+struct Shared<'a> {
+    met: HashMap<&'a str, (&'a [usize], Along)>,
+}
+
+impl<'a> Shared<'a> {
+    fn join(&mut self, node: &'a Node, input: Channels, output: Channels, widths: &mut Widths) {
+        let mut used: Vec<(&Constant, Along)> = Vec::new();
+        let bias = |bias: &'a Option<Constant>| bias.iter().map(move |bias| (bias, vec![output]));
+        match &node.op {
+            Op::Conv(conv) => {
+                // A group reads some of the channels alone.
+                let read = if conv.groups == 1 { input } else { Channels::Fixed };
+                used.push((&conv.weight, vec![output, read]));
+                used.extend(bias(&conv.bias));
+            }
+            Op::ConvTranspose(conv) => {
+                used.push((&conv.weight, vec![input, output]));
+                used.extend(bias(&conv.bias));
+            }
+            Op::Linear(linear) => {
+                used.push((&linear.weight, vec![input, output]));
+                used.extend(bias(&linear.bias));
+            }
+            Op::Affine(affine) => used.extend(affine.parts().map(|part| (part, vec![output]))),
+            Op::Constant(constant) => used.push((constant, vec![output])),
+            _ => {}
+        }
+        for (constant, along) in used {
+            let Some(name) = constant.name() else { continue };
+            // One number for all belongs to no channel.
+            if constant.values.len() == 1 {
+                continue;
+            }
+            match self.met.get(name) {
+                Some((shape, before)) if *shape == constant.shape && before.len() == along.len() => {
+                    for (&before, &now) in before.iter().zip(&along) {
+                        // Depthwise weights run over no channels of their own along the second dimension.
+                        if (before, now) != (Channels::Fixed, Channels::Fixed) {
+                            widths.join(before, now);
+                        }
+                    }
+                }
+                Some((_, before)) => before
+                    .iter()
+                    .chain(&along)
+                    .for_each(|&channels| widths.fix(channels)),
+                None => {
+                    self.met.insert(name, (&constant.shape, along));
+                }
+            }
+        }
+    }
+}
+
 impl Graph {
     /// The 2-D convolutions for the mapper, in the order in which they are computed, one for each time that they are, with the
     /// widths between them that may change.
@@ -118,13 +179,20 @@ impl Graph {
         let mut channels: Vec<Channels> = Vec::with_capacity(self.nodes.len());
         let mut layers = Vec::new();
         let rows = self.rows();
+        let mut shared = Shared::default();
         for (id, node) in self.iter() {
             let inputs: Vec<Channels> = node.inputs.iter().map(|input| channels[input.0]).collect();
-            let mut of_node = self.channels(node, &inputs, &mut widths, &layers);
+            let mut of_node = self.channels(node, &inputs, &mut widths);
             if rows[id.0] == Row::Mixed {
                 widths.fix(of_node);
                 of_node = Channels::Fixed;
             }
+            shared.join(
+                node,
+                inputs.first().copied().unwrap_or(Channels::Fixed),
+                of_node,
+                &mut widths,
+            );
             channels.push(of_node);
             if let Some((layer, _)) = self.conv_layer(id) {
                 layers.push((id, layer, inputs[0], of_node));
@@ -212,13 +280,7 @@ impl Graph {
         Some((layer, conv))
     }
 
-    fn channels(
-        &self,
-        node: &Node,
-        inputs: &[Channels],
-        widths: &mut Widths,
-        layers: &[(NodeId, ConvLayer, Channels, Channels)],
-    ) -> Channels {
+    fn channels(&self, node: &Node, inputs: &[Channels], widths: &mut Widths) -> Channels {
         let first = inputs.first().copied().unwrap_or(Channels::Fixed);
         let before = node.inputs.first().map(|&input| self.node(input).shape());
         match &node.op {
@@ -230,22 +292,7 @@ impl Graph {
                 let depthwise =
                     conv.groups > 1 && conv.weight.shape[1] == 1 && conv.weight.shape[0] == conv.groups;
                 let output = if depthwise { first } else { widths.fresh() };
-                // The same weights twice stand between the same widths.
-                let same = layers.iter().find(|(id, ..)| match &self.node(*id).op {
-                    Op::Conv(other) => {
-                        other.weight.name.is_some()
-                            && other.weight.name == conv.weight.name
-                            && other.weight.shape == conv.weight.shape
-                    }
-                    _ => false,
-                });
-                match same {
-                    Some(&(_, _, input, made)) => {
-                        widths.join(input, first);
-                        widths.join(made, output)
-                    }
-                    None => output,
-                }
+                output
             }
             Op::ConvTranspose(conv) if conv.groups > 1 => {
                 widths.fix(first);
@@ -272,9 +319,8 @@ impl Graph {
                 widths.fix(first);
                 Channels::Fixed
             }
-            Op::Reduce { axes, kind } if axes.contains(&0) => {
+            Op::Reduce { axes, .. } if axes.contains(&0) => {
                 // A mean over channels is another one when one of them is gone; so is a sum or a maximum.
-                debug_assert!(matches!(kind, Reduction::Mean | Reduction::Sum | Reduction::Max));
                 widths.fix(first);
                 Channels::Fixed
             }

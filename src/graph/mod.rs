@@ -1,7 +1,7 @@
 //! What a convolutional network computes in evaluation, described once: nodes, the numbers they hold, and who reads what.
 //!
 //! A [`Graph`] is made from a Burn module by [`Graph::of`](Graph::of) or of nodes by [`Graph::new`], and everything that is done
-//! with a network that is trained reads it: the mapper, packed inference, simulated arrays, exporters. [`Graph::new`] checks it,
+//! with a network that is trained reads it: the mapper, packed inference, simulated arrays, a picture. [`Graph::new`] checks it,
 //! so a graph is sound: every shape fits, nothing is computed in a circle, nothing is computed in vain.
 //!
 //! ```

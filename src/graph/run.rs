@@ -5,7 +5,7 @@ use burn::tensor::ops::{
 };
 use burn::tensor::{Device, Slice, Tensor, activation, module};
 
-use super::ir::{Affine, Binary, Constant, Conv, ConvKernel, ConvTranspose, Function, Linear, Op, Reduction};
+use super::ir::{Affine, Binary, Constant, Conv, ConvKernel, ConvTranspose, Function, Op, Reduction};
 use super::{Graph, GraphError, Node, NodeId};
 use crate::Error;
 use crate::module::Values;
@@ -14,7 +14,8 @@ use crate::module::any::{self, AnyTensor};
 /// A graph on a device: its constants are there.
 ///
 /// It computes what the module does that the graph was recorded of. Where the operations are the same, as on the device that the
-/// module is on, so are the results, to the bit.
+/// module is on, so are the results, to the bit, but for three forms that are read as what they mean: see
+/// [`Graph::of`].
 ///
 /// ```
 /// use burn::nn::conv::Conv2dConfig;
@@ -101,6 +102,14 @@ impl Executor {
         let mut batch = None;
         for (tensor, &id) in given.into_iter().zip(&self.graph.inputs) {
             let (node, shape) = (self.graph.node(id), tensor.shape());
+            if tensor.dtype() != burn::tensor::DType::F32 {
+                let reason = format!("an input of {:?}: expected 32-bit floats", tensor.dtype());
+                return Err(Error::Network(GraphError::node(node.name(), reason)));
+            }
+            if shape.first() == Some(&0) {
+                let reason = "an empty batch: expected one input at least";
+                return Err(Error::Network(GraphError::node(node.name(), reason)));
+            }
             let same_batch = shape
                 .first()
                 .is_some_and(|&first| *batch.get_or_insert(first) == first);
@@ -134,7 +143,7 @@ impl Executor {
                 Op::Conv(conv) => {
                     let x: Tensor<4> = inputs.remove(0).into_tensor();
                     match convolve(id, conv, &x)? {
-                        Some(y) => self.checked(node, y)?.into(),
+                        Some(y) => self.checked(node, y, batch.unwrap_or(1))?.into(),
                         None => convolution(conv, x, &self.constants[id.0]).into(),
                     }
                 }
@@ -155,10 +164,10 @@ impl Executor {
         })
     }
 
-    fn checked(&self, node: &Node, y: Tensor<4>) -> Result<Tensor<4>, Error> {
-        if y.dims()[1..] != *node.shape() {
+    fn checked(&self, node: &Node, y: Tensor<4>, batch: usize) -> Result<Tensor<4>, Error> {
+        if y.dims()[1..] != *node.shape() || y.dims()[0] != batch {
             let reason = format!(
-                "what was computed in its place has the shape {:?}: expected a batch of {:?}",
+                "what was computed in its place has the shape {:?}: expected {batch} of {:?}",
                 y.dims(),
                 node.shape()
             );
@@ -185,7 +194,7 @@ impl Executor {
         let x = inputs.pop().expect("it reads a value");
         match op {
             Op::ConvTranspose(conv) => conv_transpose(conv, x.into_tensor(), constants).into(),
-            Op::Linear(linear) => linear_layer(linear, x, constants),
+            Op::Linear(_) => linear_layer(x, constants),
             Op::Affine(affine) => affine_parts(affine, x, constants),
             Op::Function(function) => apply(*function, x),
             Op::MaxPool(pool) => {
@@ -310,7 +319,7 @@ fn conv_transpose(conv: &ConvTranspose, x: Tensor<4>, constants: &[AnyTensor]) -
     module::conv_transpose2d(x, constants[0].clone().into_tensor(), bias(constants), options)
 }
 
-fn linear_layer(_: &Linear, x: AnyTensor, constants: &[AnyTensor]) -> AnyTensor {
+fn linear_layer(x: AnyTensor, constants: &[AnyTensor]) -> AnyTensor {
     struct Product<'a>(&'a [AnyTensor]);
     impl any::Function for Product<'_> {
         fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {

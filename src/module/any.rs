@@ -51,6 +51,10 @@ impl AnyTensor {
         self.shape.clone()
     }
 
+    pub(crate) fn dtype(&self) -> burn::tensor::DType {
+        with_dims!(self.clone(), x => x.dtype())
+    }
+
     /// The tensor of so many dimensions, if it has as many.
     pub(crate) fn try_tensor<const D: usize>(self) -> Option<Tensor<D>> {
         (self.shape.len() == D).then(|| Tensor::from_dispatch(self.tensor))

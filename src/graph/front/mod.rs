@@ -3,15 +3,16 @@
 use burn::module::Module;
 
 use self::translate::Translator;
-use super::Graph;
+use super::{Graph, GraphError};
 use crate::Error;
 use crate::module::{Trace, Values};
 
 mod fold;
 mod translate;
 
-/// The pictures in a batch while a forward pass is recorded: more than one, so that what belongs to the batch shows.
-const BATCH: usize = 2;
+/// The pictures in a batch while a forward pass is recorded: more than one, so that what belongs to the batch shows, and two
+/// numbers, so that what is computed of their number shows.
+const BATCHES: [usize; 2] = [2, 3];
 
 impl Graph {
     /// What `forward` computes with `module` in evaluation, of inputs of these shapes.
@@ -19,6 +20,9 @@ impl Graph {
     /// The first dimension of each input and output is the batch; how many pictures `input` names in it makes no difference. What
     /// is computed of parameters alone, as quantised weights are, is computed now. Layers are called by the paths of their
     /// weights. The module may have several inputs and outputs: see [`Values`].
+    ///
+    /// Three forms are read as what they mean, and may differ from it by a rounding: `x + (q - x)`, a rounded `q` whose gradient passes
+    /// straight through, as `q`; `x - x` as 0; and `x - relu(x - c)`, PACT's clip, as the smaller one of `x` and `c`.
     ///
     /// # Errors
     ///
@@ -57,7 +61,27 @@ impl Graph {
         input: I::Shapes,
         forward: impl Fn(&M, I) -> O,
     ) -> Result<Self, Error> {
-        let trace = Trace::record(module, I::with_batch(&input, BATCH), forward)?;
-        Translator::new(&trace)?.graph()
+        let record = |batch| {
+            let trace = Trace::record(module, I::with_batch(&input, batch), &forward)?;
+            Translator::new(&trace, batch)?.graph()
+        };
+        let [first, second] = BATCHES.map(record);
+        let (graph, other) = (first?, second?);
+        let differs = graph
+            .nodes()
+            .iter()
+            .zip(other.nodes())
+            .find(|(node, other)| node != other);
+        match differs {
+            None if graph == other => Ok(graph),
+            differs => {
+                let near = differs
+                    .map(|(node, _)| format!(", first at `{}`", node.name()))
+                    .unwrap_or_default();
+                Err(Error::Network(GraphError::Graph(format!(
+                    "what it computes depends on how many pictures are in the batch{near}: expected the same for each picture"
+                ))))
+            }
+        }
     }
 }

@@ -7,7 +7,6 @@ use burn_ir::{
     NumericOperationIr, OperationIr, PadModeIr, ScalarIr, TensorId, TensorIr,
 };
 
-use super::BATCH;
 use super::fold::Constants;
 use crate::Error;
 use crate::graph::ir::{
@@ -30,6 +29,8 @@ enum Value {
 
 pub(super) struct Translator<'a> {
     trace: &'a Trace,
+    /// The pictures in the batch that was recorded.
+    batch: usize,
     constants: Constants,
     nodes: Vec<NodeSpec>,
     /// The shape of each node, as it was recorded.
@@ -50,7 +51,7 @@ pub(super) struct Translator<'a> {
 type Refused = String;
 
 impl<'a> Translator<'a> {
-    pub fn new(trace: &'a Trace) -> Result<Self, Error> {
+    pub fn new(trace: &'a Trace, batch: usize) -> Result<Self, Error> {
         let mut paths = HashSet::new();
         if let Some(twice) = trace
             .parameters
@@ -77,6 +78,7 @@ impl<'a> Translator<'a> {
         }
         Ok(Self {
             trace,
+            batch,
             constants: Constants::new(trace),
             nodes: Vec::new(),
             shapes: Vec::new(),
@@ -162,11 +164,12 @@ impl<'a> Translator<'a> {
     /// The shape of a tensor without the batch.
     fn shape(&self, tensor: &TensorIr) -> Result<Vec<usize>, Refused> {
         match tensor.shape.to_vec().split_first() {
-            Some((&BATCH, shape)) => Ok(shape.to_vec()),
+            Some((&batch, shape)) if batch == self.batch => Ok(shape.to_vec()),
             _ => Err(format!(
-                "has the shape {:?} with {BATCH} pictures: expected the batch as the first dimension, and no picture mixed with \
+                "has the shape {:?} with {} pictures: expected the batch as the first dimension, and no picture mixed with \
                  another",
-                tensor.shape.to_vec()
+                tensor.shape.to_vec(),
+                self.batch
             )),
         }
     }
@@ -222,7 +225,8 @@ impl<'a> Translator<'a> {
         if !self.constants.is(tensor) {
             return Err("it reads something that was not recorded".into());
         }
-        let constant = self.constant(tensor, None)?;
+        let dims = tensor.shape.num_dims().saturating_sub(1).max(1);
+        let constant = self.constant(tensor, Some(dims))?;
         let name = constant.name().unwrap_or("constant").to_owned();
         let shape = constant.shape.clone();
         Ok(self.inner(&name, constant, &[], shape))
@@ -246,6 +250,19 @@ impl<'a> Translator<'a> {
     fn reads(&self, node: usize, inputs: &[usize]) -> bool {
         let names = inputs.iter().map(|&input| &self.nodes[input].name);
         self.nodes[node].inputs.iter().eq(names)
+    }
+
+    /// Whether a node's result was rounded, and scaled, moved or cut since.
+    fn rounds(&self, node: usize) -> bool {
+        match self.op(node) {
+            Op::Function(Function::Round | Function::Floor | Function::Sign) => true,
+            Op::Affine(_) | Op::Function(Function::Clamp { .. }) => {
+                let input = &self.nodes[node].inputs[0];
+                let before = self.nodes[..node].iter().position(|node| node.name == *input);
+                before.is_some_and(|before| self.rounds(before))
+            }
+            _ => false,
+        }
     }
 
     fn weight(&mut self, tensor: &TensorIr) -> Result<Constant, Refused> {
@@ -298,7 +315,7 @@ impl<'a> Translator<'a> {
             .values
             .chunks(picture)
             .all(|other| other == &constant.values[..picture])
-            || ![1, BATCH].contains(&batch)
+            || ![1, self.batch].contains(&batch)
         {
             return Err(format!(
                 "it computes with other numbers for each picture, {:?}: expected the same for all",
@@ -955,7 +972,7 @@ impl<'a> Translator<'a> {
                 let quantized = self.nodes[sub].inputs[0].clone();
                 let node = self.nodes.iter().position(|node| node.name == quantized);
                 let node = node.expect("nodes read those in front of them");
-                if self.shapes[node] == self.shape(out)? {
+                if self.shapes[node] == self.shape(out)? && self.rounds(node) {
                     self.shared.insert(node);
                     self.values.insert(out.id, Value::Node(node));
                     return Ok(());
@@ -1104,7 +1121,7 @@ fn mixes() -> Refused {
 }
 
 fn not_floats() -> Refused {
-    "it computes whole numbers or conditions of the input: expected floats alone; a clamp or an activation says the same".into()
+    "it computes whole numbers or conditions of the input, as ELU, softplus and Mish do: expected floats alone".into()
 }
 
 fn unsupported() -> Refused {

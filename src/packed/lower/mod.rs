@@ -48,8 +48,10 @@ pub fn freeze<N: Network>(network: &N, input: &PictureSpec) -> Result<Model, Pac
 impl Model {
     /// Packs what a graph computes, called `name`. `input`: what its pictures are.
     ///
-    /// Convolutions and linear layers that read codes without a sign of 1 to 4 bits, with weights of 1 to 4 bits, are packed:
-    /// their products are sums of bits. Others are computed in full precision.
+    /// Convolutions and linear layers that read DoReFa-Net's codes of 1 to 4 bits, with DoReFa-Net's weights of 1 to 4 bits, are
+    /// packed: their products are sums of bits. Others are computed in full precision, where they pad nothing but pictures.
+    /// Burn's batch norm divides where packed inference multiplies, and its convolutions sum floats where packed inference sums
+    /// integers: on the edge between two codes such a module may decide otherwise.
     ///
     /// # Errors
     ///
@@ -68,6 +70,8 @@ struct Value {
     levels: Option<u32>,
     /// Channels, height and width.
     shape: [usize; 3],
+    /// Whether it is floats that the network sums up in another order.
+    reordered: bool,
 }
 
 /// An operation on each number, and its node.
@@ -149,6 +153,7 @@ impl<'a> Lowering<'a> {
             id: 0,
             levels: None,
             shape,
+            reordered: false,
         };
         self.values.insert(picture, input);
         let mut inside = vec![false; graph.nodes().len()];
@@ -255,6 +260,7 @@ impl<'a> Lowering<'a> {
             id: self.steps.len(),
             levels,
             shape: self.picture_shape(end)?,
+            reordered: false,
         };
         self.values.insert(end, value);
         Ok(())
@@ -460,6 +466,13 @@ impl<'a> Lowering<'a> {
         chain: &Chain<'a>,
         end: NodeId,
     ) -> Result<(), PackedError> {
+        if x.id != 0 && window.padding != [0, 0] {
+            return Err(self.refuse_node(
+                id,
+                "it is computed in full precision, as its weights or its inputs are not DoReFa-Net's codes of 1 to 4 bits, and packed \
+                 inference pads pictures and codes alone",
+            ));
+        }
         let x = self.floats(node, x);
         if chain.added.is_some() {
             return Err(self.refuse_node(
@@ -668,6 +681,10 @@ impl<'a> Lowering<'a> {
         };
         self.push(node.name(), x.id, op);
         self.computed(id, None)?;
+        // Rows first, as packed inference sums them up.
+        if let Some(value) = self.values.get_mut(&id) {
+            value.reordered = axes != [2, 1];
+        }
         Ok(Vec::new())
     }
 
@@ -687,6 +704,13 @@ impl<'a> Lowering<'a> {
     /// Floats that become codes.
     fn quantize(&mut self, id: NodeId, node: &'a Node) -> Result<Vec<NodeId>, PackedError> {
         let x = self.value(id, node.inputs()[0])?;
+        if x.reordered {
+            return Err(self.refuse_node(
+                id,
+                "it makes codes of a mean that is taken down the columns first: expected the mean along the last dimension first, as \
+                 packed inference takes it",
+            ));
+        }
         if !by_channel(node) {
             return Err(self.refuse_node(id, "expected one number for each channel, or one for all"));
         }

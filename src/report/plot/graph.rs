@@ -293,9 +293,9 @@ impl Picture for Drawing<'_> {
             }
         }
         for (shape, points) in &self.edges {
-            // Beside the end of the line, where no box is.
-            let end = points[points.len() - 1];
-            let place = at((end.0 + 4.0, end.1 - 15.0));
+            // Beside its start: all lines that start there carry the same.
+            let start = points[0];
+            let place = at((start.0 + 4.0, start.1 + 3.0));
             area.draw(&Text::new(
                 shape.clone(),
                 place,
