@@ -389,10 +389,9 @@ fn a_module_of_plain_layers_is_packed() {
         let codes = |x: Tensor<4>| vwc_sdk::quant::quantize_activation(x, Bits::TWO);
         let x = module.convs[0].forward(codes(module.stem.forward(x)));
         let x = codes(codes(x).mean_dim(2).mean_dim(3));
-        let x = module
+        module
             .head
-            .forward(x.repeat_dim(2, 3).repeat_dim(3, 3).flatten::<2>(1, 3));
-        x
+            .forward(x.repeat_dim(2, 3).repeat_dim(3, 3).flatten::<2>(1, 3))
     });
     let error = Model::of(&columns.unwrap(), "plain", &input)
         .unwrap_err()

@@ -291,8 +291,7 @@ impl Graph {
             Op::Conv(conv) => {
                 let depthwise =
                     conv.groups > 1 && conv.weight.shape[1] == 1 && conv.weight.shape[0] == conv.groups;
-                let output = if depthwise { first } else { widths.fresh() };
-                output
+                if depthwise { first } else { widths.fresh() }
             }
             Op::ConvTranspose(conv) if conv.groups > 1 => {
                 widths.fix(first);
