@@ -1,8 +1,8 @@
 //! The fuzz targets on the stable toolchain: each reads its corpus and some thousand mutations of it, the same in every
 //! run, within a gibibyte of memory.
 //!
-//! `cargo test` checks arithmetic for overflow in a build for debugging. `fuzz/campaign.sh` runs a million inputs a
-//! target, with these checks, in an optimised build.
+//! `cargo test` checks arithmetic for overflow in a build for debugging, and `.ci/run` runs these tests once more with these checks
+//! in an optimised build. `fuzz/campaign.sh` runs a million inputs a target so.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
