@@ -178,12 +178,9 @@ fn from_run(path: &Path) -> Result<Network, NetworkError> {
             Op::ConvTranspose(_) => "transposed convolution",
             _ => return None,
         };
-        Some(format!("{} ({what})", node.name()))
+        Some((node.name(), what))
     });
-    let left_out: Vec<String> = left_out.collect();
-    if !left_out.is_empty() {
-        say!("not mapped: {}", left_out.join(", "));
-    }
+    say_left_out(left_out);
     Ok(graph.mapped(name))
 }
 
@@ -208,12 +205,20 @@ fn from_onnx(path: &Path, input: InputArgs) -> Result<Network, NetworkError> {
     if import.network.layers.len() > MAX_LAYERS {
         return Err(list(path, format!("it has more than {MAX_LAYERS} convolutions")));
     }
-    if !import.left_out.is_empty() {
-        let nodes = import.left_out.iter();
-        let nodes: Vec<_> = nodes
-            .map(|(name, operator)| format!("{name} ({operator})"))
-            .collect();
-        say!("not mapped: {}", nodes.join(", "));
-    }
+    say_left_out(
+        import
+            .left_out
+            .iter()
+            .map(|(name, operator)| (&**name, &**operator)),
+    );
     Ok(import.network)
+}
+
+/// What of a network is not mapped, by name, and what it is.
+#[cfg(any(feature = "onnx", feature = "train"))]
+fn say_left_out<'a>(layers: impl Iterator<Item = (&'a str, &'a str)>) {
+    let layers: Vec<String> = layers.map(|(name, what)| format!("{name} ({what})")).collect();
+    if !layers.is_empty() {
+        say!("not mapped: {}", layers.join(", "));
+    }
 }

@@ -101,6 +101,12 @@ impl Codes {
         self.offset().abs() <= VALUE_TOLERANCE * self.largest()
     }
 
+    /// Its bits, with `u` in front of codes without a sign, `s` of those with one.
+    pub(crate) fn kind(&self) -> String {
+        let sign = if self.signed() { 's' } else { 'u' };
+        format!("{sign}{}", self.bits())
+    }
+
     fn largest(&self) -> f64 {
         f64::from(self.values[0].abs().max(self.values[self.values.len() - 1].abs()))
     }
@@ -202,6 +208,18 @@ impl Conv {
             units: vec![unit],
             trained: Some(weight_levels.ilog2() + 1),
         })
+    }
+}
+
+impl Node {
+    /// The weights of a layer as integers times a unit, where they are.
+    pub(crate) fn weight_codes(&self) -> Option<WeightCodes> {
+        match &self.op {
+            Op::Conv(conv) => conv.weight_codes(),
+            Op::ConvTranspose(conv) => WeightCodes::of(&conv.weight, 1),
+            Op::Linear(linear) => WeightCodes::of(&linear.weight, 1),
+            _ => None,
+        }
     }
 }
 
@@ -398,15 +416,8 @@ fn of(node: &Node, inputs: &[&Known], before: &[usize]) -> Known {
             axes,
         } => mean(inputs[0], axes.iter().map(|&axis| before[axis]).product()),
         Op::Binary(op) => {
-            let ends = corners(inputs[0], inputs[1], |a, b| match op {
-                Binary::Add => a + b,
-                Binary::Sub => a - b,
-                Binary::Mul => a * b,
-                Binary::Max => a.max(b),
-                Binary::Min => a.min(b),
-                Binary::Div => f32::NAN,
-            });
-            between(ends.0, ends.1)
+            let (low, high) = corners(inputs[0], inputs[1], *op);
+            between(low, high)
         }
         Op::Concat { .. } => {
             let mut all = inputs[0].clone();
@@ -444,109 +455,79 @@ fn bounds(constant: &Constant) -> Known {
     )
 }
 
-/// The ends of what `op` makes of two intervals, of an operation that rises or falls in each. Everything where it is not known.
-fn corners(a: &Known, b: &Known, op: impl Fn(f32, f32) -> f32) -> (f32, f32) {
-    let all = [
-        op(a.low, b.low),
-        op(a.low, b.high),
-        op(a.high, b.low),
-        op(a.high, b.high),
-    ];
+/// The ends of what `op` makes of two intervals. Everything where it is not known.
+fn corners(a: &Known, b: &Known, op: Binary) -> (f32, f32) {
+    let everything = (f32::NEG_INFINITY, f32::INFINITY);
+    // A quotient neither rises nor falls where the divisor goes through zero.
+    if op == Binary::Div && b.low <= 0.0 && b.high >= 0.0 {
+        return everything;
+    }
+    let all = [(a.low, b.low), (a.low, b.high), (a.high, b.low), (a.high, b.high)];
+    let all = all.map(|(a, b)| op.of(a, b));
     if all.iter().any(|end| end.is_nan()) {
-        return (f32::NEG_INFINITY, f32::INFINITY);
+        return everything;
     }
     let end = |fold: fn(f32, f32) -> f32| all[1..].iter().copied().fold(all[0], fold);
     (end(f32::min), end(f32::max))
 }
 
-/// A constant of an affine node, if it is there, and what is done with it.
-type Part<'a> = (&'a Option<Constant>, fn(f32, f32) -> f32);
-
 fn of_affine(affine: &Affine, x: &Known) -> Known {
     let mut known = Known::between(x.low, x.high);
-    let operations: [Part<'_>; 4] = [
-        (&affine.minus, |x, y| x - y),
-        (&affine.divisor, |x, y| x / y),
-        (&affine.factor, |x, y| x * y),
-        (&affine.plus, |x, y| x + y),
-    ];
-    for (n, (part, op)) in operations.iter().enumerate() {
-        let Some(part) = part else { continue };
-        let other = bounds(part);
-        // A quotient neither rises nor falls where the divisor goes through zero.
-        let through_zero = n == 1 && other.low <= 0.0 && other.high >= 0.0;
-        (known.low, known.high) = if through_zero {
-            (f32::NEG_INFINITY, f32::INFINITY)
-        } else {
-            corners(&known, &other, op)
-        };
+    for (part, op) in affine.steps() {
+        (known.low, known.high) = corners(&known, &bounds(part), op);
     }
-    let scalars = affine.parts().all(|part| part.as_scalar().is_some());
-    known.codes = x.codes.as_ref().filter(|_| scalars).and_then(|codes| {
-        codes.map(|x| {
-            let parts = operations
-                .iter()
-                .filter_map(|(part, op)| Some((part.as_ref()?.as_scalar()?, op)));
-            parts.fold(x, |x, (part, op)| op(x, part))
-        })
-    });
+    let scalars: Option<Vec<(f32, Binary)>> = (affine.steps())
+        .map(|(part, op)| Some((part.as_scalar()?, op)))
+        .collect();
+    known.codes =
+        x.codes.as_ref().zip(scalars).and_then(|(codes, scalars)| {
+            codes.map(|x| scalars.iter().fold(x, |x, &(part, op)| op.of(x, part)))
+        });
     known
 }
 
 fn of_function(function: Function, x: &Known) -> Known {
     let between = Known::between;
-    // Functions that nowhere fall: their ends are those of the interval.
-    let rising = |f: &dyn Fn(f32) -> f32, whole: bool| {
-        let (low, high) = (f(x.low), f(x.high));
-        match &x.codes {
-            None if whole => Known::whole(low, high),
-            codes => Known {
-                codes: codes.as_ref().and_then(|codes| codes.map(f)),
-                ..between(low, high)
-            },
-        }
+    let of = |x: f32| function.of(x).unwrap_or(f32::NAN);
+    // What becomes of codes, where it is codes, too.
+    let codes = || x.codes.as_ref().and_then(|codes| codes.map(of));
+    // Of functions that nowhere fall the ends are those of the interval.
+    let (low, high) = (of(x.low), of(x.high));
+    let rising = |whole: bool| match &x.codes {
+        None if whole => Known::whole(low, high),
+        _ => Known {
+            codes: codes(),
+            ..between(low, high)
+        },
     };
     match function {
-        Function::Relu => rising(&|x| x.max(0.0), x.whole),
+        Function::Relu => rising(x.whole),
         Function::Clamp { min, max } => {
             let whole = |end: f32| end.is_infinite() || end.fract() == 0.0;
-            rising(&|x| x.clamp(min, max), x.whole && whole(min) && whole(max))
+            rising(x.whole && whole(min) && whole(max))
         }
-        Function::LeakyRelu { slope } if slope >= 0.0 => {
-            rising(&|x| if x > 0.0 { x } else { slope * x }, false)
-        }
-        Function::Round | Function::Floor => {
-            let f = if function == Function::Round {
-                f32::round_ties_even
-            } else {
-                f32::floor
-            };
-            Known::whole(f(x.low), f(x.high))
-        }
-        Function::Sign => {
-            let sign = |x: f32| if x == 0.0 { 0.0 } else { x.signum() };
-            Known::whole(sign(x.low), sign(x.high))
-        }
+        Function::LeakyRelu { slope } if slope >= 0.0 => rising(false),
+        Function::Round | Function::Floor | Function::Sign => Known::whole(low, high),
         Function::Neg => Known {
-            low: -x.high,
-            high: -x.low,
+            low: high,
+            high: low,
             whole: x.whole,
-            codes: x.codes.as_ref().and_then(|codes| codes.map(|x| -x)),
+            codes: codes(),
         },
         Function::Abs => {
             let least = if x.low <= 0.0 && x.high >= 0.0 {
                 0.0
             } else {
-                x.low.abs().min(x.high.abs())
+                low.min(high)
             };
-            let mut known = between(least, x.low.abs().max(x.high.abs()));
-            known.codes = x.codes.as_ref().and_then(|codes| codes.map(f32::abs));
-            known
+            Known {
+                codes: codes(),
+                ..between(least, low.max(high))
+            }
         }
         Function::Sigmoid | Function::HardSigmoid { .. } => between(0.0, 1.0),
         Function::Tanh => between(-1.0, 1.0),
-        Function::Exp => between(0.0, f32::INFINITY),
-        Function::Sqrt => between(0.0, f32::INFINITY),
+        Function::Exp | Function::Sqrt => between(0.0, f32::INFINITY),
         _ => ANYTHING,
     }
 }

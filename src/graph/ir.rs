@@ -77,6 +77,12 @@ impl Constant {
             _ => None,
         }
     }
+
+    /// The number of a channel, of one number for each or one for all.
+    #[cfg(feature = "train")]
+    pub(crate) fn of_channel(&self, channel: usize) -> f32 {
+        self.as_scalar().unwrap_or_else(|| self.values[channel])
+    }
 }
 
 /// A node before it is checked: its name, what it computes, and the names of the nodes whose results it reads.
@@ -341,8 +347,20 @@ pub struct Affine {
 impl Affine {
     /// The parts that are there, in the order in which they are computed.
     pub fn parts(&self) -> impl Iterator<Item = &Constant> {
-        let parts = [&self.minus, &self.divisor, &self.factor, &self.plus];
-        parts.into_iter().flatten()
+        self.steps().map(|(part, _)| part)
+    }
+
+    /// The parts that are there with what is done with them, in the order in which that is done.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (&Constant, Binary)> {
+        let steps = [
+            (&self.minus, Binary::Sub),
+            (&self.divisor, Binary::Div),
+            (&self.factor, Binary::Mul),
+            (&self.plus, Binary::Add),
+        ];
+        steps
+            .into_iter()
+            .filter_map(|(part, op)| Some((part.as_ref()?, op)))
     }
 }
 
@@ -404,6 +422,25 @@ pub enum Function {
     Recip,
 }
 
+impl Function {
+    /// What it makes of a number, of a function that every device rounds alike. `None` of one that is approximated.
+    pub(crate) fn of(self, x: f32) -> Option<f32> {
+        Some(match self {
+            Self::Relu => x.max(0.0),
+            Self::LeakyRelu { .. } if x > 0.0 => x,
+            Self::LeakyRelu { slope } => slope * x,
+            Self::Clamp { min, max } => x.clamp(min, max),
+            Self::Round => x.round_ties_even(),
+            Self::Floor => x.floor(),
+            Self::Sign if x == 0.0 => 0.0,
+            Self::Sign => x.signum(),
+            Self::Abs => x.abs(),
+            Self::Neg => -x,
+            _ => return None,
+        })
+    }
+}
+
 /// Windows of a pool over `[channels, height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
@@ -461,6 +498,20 @@ pub enum Binary {
     Max,
     /// The smaller one.
     Min,
+}
+
+impl Binary {
+    /// What it makes of two numbers.
+    pub(crate) fn of(self, a: f32, b: f32) -> f32 {
+        match self {
+            Self::Add => a + b,
+            Self::Sub => a - b,
+            Self::Mul => a * b,
+            Self::Div => a / b,
+            Self::Max => a.max(b),
+            Self::Min => a.min(b),
+        }
+    }
 }
 
 macro_rules! into_op {

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::ir::{Binary, Constant, Conv, Op};
+use super::ir::{Constant, Conv, Op};
 use super::{Graph, Node, NodeId};
-use crate::mapping::{ConvLayer, Network, Tie};
+use crate::mapping::{ConvLayer, Network, Tie, depthwise};
 
 /// Channels of a value: those of one width, or those that stay.
 #[derive(Clone, Copy, PartialEq)]
@@ -15,16 +15,6 @@ enum Channels {
     One,
     /// A number that does not change.
     Fixed,
-}
-
-/// What becomes of a value in one row.
-#[derive(Clone, Copy, PartialEq)]
-enum Row {
-    /// Linear layers read it, and nothing else.
-    Read,
-    /// Something else reads feature maps in it, several numbers for each channel.
-    Mixed,
-    None,
 }
 
 /// Widths that are one another's.
@@ -178,25 +168,21 @@ impl Graph {
         let mut widths = Widths::default();
         let mut channels: Vec<Channels> = Vec::with_capacity(self.nodes.len());
         let mut layers = Vec::new();
-        let rows = self.rows();
+        let linear = self.read_by_linear();
         let mut shared = Shared::default();
         for (id, node) in self.iter() {
             let inputs: Vec<Channels> = node.inputs.iter().map(|input| channels[input.0]).collect();
-            let mut of_node = self.channels(node, &inputs, &mut widths);
-            if rows[id.0] == Row::Mixed {
-                widths.fix(of_node);
-                of_node = Channels::Fixed;
-            }
-            shared.join(
-                node,
-                inputs.first().copied().unwrap_or(Channels::Fixed),
-                of_node,
-                &mut widths,
-            );
-            channels.push(of_node);
-            if let Some((layer, _)) = self.conv_layer(id) {
-                layers.push((id, layer, inputs[0], of_node));
-            }
+            let layer = self.conv_layer(id).map(|(layer, _)| layer);
+            let input = inputs.first().copied().unwrap_or(Channels::Fixed);
+            let output = if self.keeps_channels(node, linear[id.0]) {
+                inputs.iter().for_each(|&input| widths.fix(input));
+                Channels::Fixed
+            } else {
+                self.channels(node, layer.as_ref(), &inputs, &mut widths)
+            };
+            shared.join(node, input, output, &mut widths);
+            channels.push(output);
+            layers.extend(layer.map(|layer| (layer, input, output)));
         }
         for output in &self.outputs {
             widths.fix(channels[output.0]);
@@ -204,7 +190,7 @@ impl Graph {
         // Those that a convolution makes and a convolution reads, in the order in which they are met.
         let read: Vec<usize> = layers
             .iter()
-            .filter_map(|&(_, _, input, _)| widths.free(input))
+            .filter_map(|&(_, input, _)| widths.free(input))
             .collect();
         let made: Vec<usize> = layers
             .iter()
@@ -220,12 +206,12 @@ impl Graph {
                 free.len() - 1
             }))
         };
-        let ties = layers.iter().map(|&(_, _, input, output)| Tie {
+        let ties = layers.iter().map(|&(_, input, output)| Tie {
             input: place(input),
             output: place(output),
         });
         let ties: Vec<Tie> = ties.collect();
-        let layers = layers.into_iter().map(|(_, layer, _, _)| layer).collect();
+        let layers = layers.into_iter().map(|(layer, ..)| layer).collect();
         let ties = if ties.iter().all(|tie| tie.input.is_none() && tie.output.is_none()) {
             Vec::new()
         } else {
@@ -234,28 +220,19 @@ impl Graph {
         Network::tied(name, layers, ties)
     }
 
-    /// Which values are feature maps in one row, several numbers for each channel.
-    fn rows(&self) -> Vec<Row> {
+    /// For each node whether linear layers alone read its result, behind functions of single numbers or at once.
+    fn read_by_linear(&self) -> Vec<bool> {
         let readers = self.readers();
-        let mut rows = vec![Row::None; self.nodes.len()];
-        for (id, node) in self.iter().rev() {
-            // What reads them to its end: linear layers may, in which the rows of weights go with the channels.
-            let fits = readers[id.0].iter().all(|reader| match &self.node(*reader).op {
+        let mut linear = vec![false; self.nodes.len()];
+        for (id, _) in self.iter().rev() {
+            let reads = |reader: &NodeId| match &self.node(*reader).op {
                 Op::Linear(_) => true,
-                Op::Affine(_) | Op::Function(_) => rows[reader.0] == Row::Read,
+                Op::Affine(_) | Op::Function(_) => linear[reader.0],
                 _ => false,
-            });
-            let last = self.outputs.contains(&id);
-            rows[id.0] = if fits && !last { Row::Read } else { Row::None };
-            if let Op::Reshape { shape } = &node.op
-                && shape.len() == 1
-                && self.node(node.inputs[0]).shape()[0] < shape[0]
-                && rows[id.0] == Row::None
-            {
-                rows[id.0] = Row::Mixed;
-            }
+            };
+            linear[id.0] = !self.outputs.contains(&id) && readers[id.0].iter().all(reads);
         }
-        rows
+        linear
     }
 
     /// A 2-D convolution for the mapper, and what it computes with. `None` of another node.
@@ -280,68 +257,55 @@ impl Graph {
         Some((layer, conv))
     }
 
-    fn channels(&self, node: &Node, inputs: &[Channels], widths: &mut Widths) -> Channels {
+    /// Whether none of the channels that a node reads can go: it puts them beside others, takes them apart, orders or reduces
+    /// them. `linear`: whether linear layers alone read its result.
+    fn keeps_channels(&self, node: &Node, linear: bool) -> bool {
+        match &node.op {
+            Op::ConvTranspose(conv) => conv.groups > 1,
+            Op::Concat { axis } | Op::Slice { axis, .. } | Op::Softmax { axis, .. } => *axis == 0,
+            // A mean over channels is another one when one of them is gone; so is a sum or a maximum.
+            Op::Reduce { axes, .. } => axes.contains(&0),
+            Op::Permute { axes } => axes[0] != 0,
+            Op::Pad { sides, .. } => sides[0] != [0, 0],
+            Op::Reshape { shape } => {
+                // Channels stay in front, or in one row with all that belongs to each of them, whose weights in a linear layer
+                // go with it.
+                let before = self.node(node.inputs[0]).shape()[0];
+                before != shape[0] && !(shape.len() == 1 && linear)
+            }
+            _ => false,
+        }
+    }
+
+    /// The channels of a node's result.
+    fn channels(
+        &self,
+        node: &Node,
+        layer: Option<&ConvLayer>,
+        inputs: &[Channels],
+        widths: &mut Widths,
+    ) -> Channels {
         let first = inputs.first().copied().unwrap_or(Channels::Fixed);
-        let before = node.inputs.first().map(|&input| self.node(input).shape());
         match &node.op {
             Op::Input { .. } => Channels::Fixed,
             Op::Constant(constant) if constant.shape[0] == 1 => Channels::One,
             // What is made for these channels goes with them.
             Op::Constant(_) => widths.fresh(),
-            Op::Conv(conv) => {
-                let depthwise =
-                    conv.groups > 1 && conv.weight.shape[1] == 1 && conv.weight.shape[0] == conv.groups;
-                if depthwise { first } else { widths.fresh() }
-            }
-            Op::ConvTranspose(conv) if conv.groups > 1 => {
-                widths.fix(first);
-                Channels::Fixed
-            }
-            Op::ConvTranspose(_) => widths.fresh(),
+            Op::Conv(_) if layer.is_some_and(depthwise) => first,
+            Op::Conv(_) | Op::ConvTranspose(_) => widths.fresh(),
             // Along the last dimension: that is the channels of a vector alone.
             Op::Linear(_) if node.shape.len() == 1 => widths.fresh(),
-            Op::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Max | Binary::Min) => {
+            Op::Binary(_) => {
                 let of = |n: usize| match self.node(node.inputs[n]).shape()[0] {
                     1 if node.shape[0] > 1 => Channels::One,
                     _ => inputs[n],
                 };
                 widths.join(of(0), of(1))
             }
-            Op::Concat { axis: 0 } | Op::Softmax { axis: 0, .. } => {
-                inputs.iter().for_each(|&input| widths.fix(input));
-                Channels::Fixed
-            }
             Op::Concat { .. } => inputs[1..]
                 .iter()
                 .fold(first, |all, &input| widths.join(all, input)),
-            Op::Slice { axis: 0, .. } => {
-                widths.fix(first);
-                Channels::Fixed
-            }
-            Op::Reduce { axes, .. } if axes.contains(&0) => {
-                // A mean over channels is another one when one of them is gone; so is a sum or a maximum.
-                widths.fix(first);
-                Channels::Fixed
-            }
-            Op::Reshape { shape } => {
-                // Channels stay in front, alone or with all that belongs to each of them in one row behind.
-                let flat = shape.len() == 1;
-                if flat || before.is_some_and(|before| before[0] == shape[0]) {
-                    first
-                } else {
-                    widths.fix(first);
-                    Channels::Fixed
-                }
-            }
-            Op::Permute { axes } if axes[0] != 0 => {
-                widths.fix(first);
-                Channels::Fixed
-            }
-            Op::Expand { shape } if before.is_some_and(|before| before[0] != shape[0]) => Channels::Fixed,
-            Op::Pad { sides, .. } if sides[0] != [0, 0] => {
-                widths.fix(first);
-                Channels::Fixed
-            }
+            Op::Expand { shape } if self.node(node.inputs[0]).shape()[0] != shape[0] => Channels::Fixed,
             _ => first,
         }
     }

@@ -41,6 +41,8 @@ mod run;
 mod shape;
 mod text;
 
+pub(crate) use text::by;
+
 pub use check::GraphError;
 pub use codes::{Codes, WeightCodes};
 pub use ir::{

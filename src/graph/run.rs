@@ -189,14 +189,14 @@ impl Executor {
         if let Op::Binary(op) = op {
             let b = inputs.pop().expect("it reads two values");
             let a = inputs.pop().expect("it reads two values");
-            return binary(*op, a, b);
+            return a.zip(b, *op);
         }
         let x = inputs.pop().expect("it reads a value");
         match op {
             Op::ConvTranspose(conv) => conv_transpose(conv, x.into_tensor(), constants).into(),
             Op::Linear(_) => linear_layer(x, constants),
             Op::Affine(affine) => affine_parts(affine, x, constants),
-            Op::Function(function) => apply(*function, x),
+            Op::Function(function) => x.map(*function),
             Op::MaxPool(pool) => {
                 let options = MaxPoolOptions::new(pool.kernel)
                     .with_stride(pool.stride)
@@ -331,21 +331,11 @@ fn linear_layer(x: AnyTensor, constants: &[AnyTensor]) -> AnyTensor {
 
 /// The parts of an affine node, one after the other.
 fn affine_parts(affine: &Affine, x: AnyTensor, constants: &[AnyTensor]) -> AnyTensor {
-    let parts = [
-        (&affine.minus, Binary::Sub),
-        (&affine.divisor, Binary::Div),
-        (&affine.factor, Binary::Mul),
-        (&affine.plus, Binary::Add),
-    ];
-    let parts = parts
-        .into_iter()
-        .filter_map(|(part, op)| Some((part.as_ref()?, op)));
-    parts
-        .zip(constants)
-        .fold(x, |x, ((part, op), constant)| match part.as_scalar() {
-            Some(number) => x.map(WithNumber(op, number)),
-            None => binary(op, x, constant.clone()),
-        })
+    let steps = affine.steps().zip(constants);
+    steps.fold(x, |x, ((part, op), constant)| match part.as_scalar() {
+        Some(number) => x.map(WithNumber(op, number)),
+        None => x.zip(constant.clone(), op),
+    })
 }
 
 /// An operation with one number.
@@ -377,10 +367,6 @@ impl any::Function2 for Binary {
     }
 }
 
-fn binary(op: Binary, a: AnyTensor, b: AnyTensor) -> AnyTensor {
-    a.zip(b, op)
-}
-
 impl any::Function for Function {
     fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let hard_sigmoid = |x, alpha: f32, beta: f32| activation::hard_sigmoid(x, alpha.into(), beta.into());
@@ -409,10 +395,6 @@ impl any::Function for Function {
             Self::Recip => x.recip(),
         }
     }
-}
-
-fn apply(function: Function, x: AnyTensor) -> AnyTensor {
-    x.map(function)
 }
 
 fn reduce(kind: Reduction, x: AnyTensor, axis: usize) -> AnyTensor {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::codes::{Codes, WeightCodes};
+use super::codes::Codes;
 use super::ir::{
     Affine, Binary, Constant, Conv, ConvTranspose, Function, Linear, NodeId, Op, Pool, Reduction,
 };
@@ -74,11 +74,10 @@ impl fmt::Display for Graph {
 /// `u2: 0 to 3, unit 0.333`, or with `s` for signed ones.
 impl fmt::Display for Codes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.signed() { 's' } else { 'u' };
         write!(
             f,
-            "{sign}{}: {} to {}, unit {}",
-            self.bits(),
+            "{}: {} to {}, unit {}",
+            self.kind(),
             self.low(),
             self.high(),
             short(self.unit())
@@ -102,9 +101,9 @@ fn operation(node: &Node) -> String {
     match &node.op {
         Op::Input { .. } => "input".into(),
         Op::Constant(_) => "constant".into(),
-        Op::Conv(conv) => conv_text(conv),
-        Op::ConvTranspose(conv) => conv_transpose_text(conv),
-        Op::Linear(linear) => linear_text(linear),
+        Op::Conv(conv) => conv_text(conv) + &weights(node),
+        Op::ConvTranspose(conv) => conv_transpose_text(conv) + &weights(node),
+        Op::Linear(linear) => linear_text(linear) + &weights(node),
         Op::Affine(affine) => affine_text(affine, &node.name),
         Op::Function(function) => function_text(*function),
         Op::MaxPool(pool) => format!("max pool {}", pool_text(pool)),
@@ -184,7 +183,7 @@ fn conv_text(conv: &Conv) -> String {
     };
     words += &equal("dilation", conv.dilation, 1);
     words += &groups(conv.groups, inputs);
-    words + bias(conv.bias.as_ref()) + &weights(conv.weight_codes())
+    words + bias(conv.bias.as_ref())
 }
 
 fn conv_transpose_text(conv: &ConvTranspose) -> String {
@@ -200,16 +199,14 @@ fn conv_transpose_text(conv: &ConvTranspose) -> String {
     words += &equal("output padding", conv.output_padding, 0);
     words += &equal("dilation", conv.dilation, 1);
     words += &groups(conv.groups, inputs);
-    words + bias(conv.bias.as_ref()) + &weights(WeightCodes::of(&conv.weight, 1))
+    words + bias(conv.bias.as_ref())
 }
 
 fn linear_text(linear: &Linear) -> String {
     let [inputs, outputs] = linear.weight.shape[..] else {
         return "linear".into();
     };
-    format!("linear, {inputs} -> {outputs}")
-        + bias(linear.bias.as_ref())
-        + &weights(WeightCodes::of(&linear.weight, 1))
+    format!("linear, {inputs} -> {outputs}") + bias(linear.bias.as_ref())
 }
 
 fn groups(groups: usize, inputs: usize) -> String {
@@ -225,8 +222,8 @@ fn bias(bias: Option<&Constant>) -> &'static str {
 }
 
 /// The bits of weights that are codes.
-fn weights(codes: Option<WeightCodes>) -> String {
-    match codes {
+fn weights(node: &Node) -> String {
+    match node.weight_codes() {
         Some(codes) => format!(", W{}", codes.bits()),
         None => String::new(),
     }
@@ -306,7 +303,7 @@ fn function_text(function: Function) -> String {
 }
 
 /// `16x32x32`.
-fn by(shape: &[usize]) -> String {
+pub(crate) fn by(shape: &[usize]) -> String {
     let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
     sizes.join("x")
 }

@@ -118,6 +118,7 @@ pub use layer::{Accounting, ConvLayer};
 pub use limits::WidthLimits;
 use method::Lay;
 pub use method::Method;
+pub(crate) use network::depthwise;
 pub use network::{Network, Tie};
 pub use outcome::{Fallback, Mapping, Window};
 pub use padding::Padding;

@@ -170,6 +170,6 @@ impl Network {
 }
 
 /// Whether each channel is a group of its own, which goes with the channel.
-pub(super) fn depthwise(layer: &ConvLayer) -> bool {
+pub(crate) fn depthwise(layer: &ConvLayer) -> bool {
     layer.groups > 1 && layer.groups == layer.in_channels && layer.in_channels == layer.out_channels
 }

@@ -10,6 +10,8 @@ use super::FakeQuantized;
 use super::composed::SMALLEST_PEAK;
 use super::{Bits, WeightQuantizer, composed_block};
 #[cfg(feature = "flex")]
+use crate::kernels::Levels;
+#[cfg(feature = "flex")]
 use crate::module::recorded;
 
 /// Configuration of a [`QuantConv2d`].
@@ -94,40 +96,53 @@ impl QuantConv2d {
     /// - output: `[batch, channels_out, height_out, width_out]`
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         #[cfg(feature = "flex")]
-        if let (WeightQuantizer::Dorefa(weight_bits), Some(input_bits), None) =
-            (self.quantizer, self.input_bits, &self.bias)
-            && let (Some(weight), Some(input_levels)) = (weight_bits.levels(), input_bits.levels())
-            && self.weight.reparameterization::<FakeQuantized>().is_none()
+        let levels = self.levels();
+        #[cfg(feature = "flex")]
+        if let Some(levels) = levels
+            && crate::kernels::apply_to(&input)
         {
-            if crate::kernels::apply_to(&input) {
-                let levels = crate::kernels::Levels {
-                    weight,
-                    input: input_levels,
-                };
-                return crate::kernels::quant_conv2d(
-                    input,
-                    self.weight.val(),
-                    self.stride,
-                    self.padding,
-                    levels,
-                    SMALLEST_PEAK as f32,
-                );
-            }
-            let levels = Some([weight, input_levels]);
             let (stride, padding) = (self.stride, self.padding);
-            if let Some(recorded) =
-                recorded::conv2d(&input, &self.quantized_weight(), None, stride, padding, levels)
-            {
-                return recorded;
-            }
+            return crate::kernels::quant_conv2d(
+                input,
+                self.weight.val(),
+                stride,
+                padding,
+                levels,
+                SMALLEST_PEAK as f32,
+            );
         }
-        conv2d(
-            input,
-            self.quantized_weight(),
-            self.bias.as_ref().map(Param::val),
-            self.stride,
-            self.padding,
-        )
+        let weight = self.quantized_weight();
+        #[cfg(feature = "flex")]
+        if let Some(levels) = levels
+            && let Some(recorded) = recorded::conv2d(
+                &input,
+                &weight,
+                None,
+                self.stride,
+                self.padding,
+                Some([levels.weight, levels.input]),
+            )
+        {
+            return recorded;
+        }
+        let bias = self.bias.as_ref().map(Param::val);
+        conv2d(input, weight, bias, self.stride, self.padding)
+    }
+
+    /// The largest codes of weights and inputs, where `flex` computes with integers.
+    #[cfg(feature = "flex")]
+    fn levels(&self) -> Option<Levels> {
+        match (self.quantizer, self.input_bits, &self.bias) {
+            (WeightQuantizer::Dorefa(weight), Some(input), None)
+                if self.weight.reparameterization::<FakeQuantized>().is_none() =>
+            {
+                Some(Levels {
+                    weight: weight.levels()?,
+                    input: input.levels()?,
+                })
+            }
+            _ => None,
+        }
     }
 
     /// The weights that are computed with, `[channels_out, channels_in, kernel_height, kernel_width]`.

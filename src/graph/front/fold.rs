@@ -37,8 +37,9 @@ impl Constants {
         let mut operation = operation.clone();
         // Whatever is read may be read again.
         operation.visit_mut(&mut Kept);
-        attempt(|| self.interpreter.register_op(operation.clone()))?;
-        self.known.extend(operation.outputs().map(|out| out.id));
+        let results: Vec<TensorId> = operation.outputs().map(|out| out.id).collect();
+        attempt(|| self.interpreter.register_op(operation))?;
+        self.known.extend(results);
         Ok(())
     }
 

@@ -27,14 +27,22 @@ enum Value {
     Zeros,
 }
 
+/// A node that is made.
+struct Draft {
+    name: String,
+    op: Op,
+    /// The nodes that it reads, by their places.
+    inputs: Vec<usize>,
+    /// The shape that was recorded.
+    shape: Vec<usize>,
+}
+
 pub(super) struct Translator<'a> {
     trace: &'a Trace,
     /// The pictures in the batch that was recorded.
     batch: usize,
     constants: Constants,
-    nodes: Vec<NodeSpec>,
-    /// The shape of each node, as it was recorded.
-    shapes: Vec<Vec<usize>>,
+    nodes: Vec<Draft>,
     values: HashMap<TensorId, Value>,
     names: HashSet<String>,
     /// How often each tensor is read.
@@ -81,7 +89,6 @@ impl<'a> Translator<'a> {
             batch,
             constants: Constants::new(trace),
             nodes: Vec::new(),
-            shapes: Vec::new(),
             values: HashMap::new(),
             names: HashSet::new(),
             reads,
@@ -103,10 +110,9 @@ impl<'a> Translator<'a> {
             } else {
                 format!("input{}", n + 1)
             };
-            let name = self.unique(&name);
-            self.nodes.push(NodeSpec::input(name, shape.clone()));
-            self.shapes.push(shape);
-            self.values.insert(input, Value::Node(n));
+            let op = Op::Input { shape: shape.clone() };
+            let node = self.inner(&name, op, &[], shape);
+            self.values.insert(input, Value::Node(node));
         }
         for operation in &trace.operations {
             self.operation(operation).map_err(|reason| {
@@ -125,14 +131,18 @@ impl<'a> Translator<'a> {
             let node = self.node(&tensor).map_err(|reason| Error::Graph {
                 reason: format!("its output {} {reason}", outputs.len() + 1),
             })?;
-            outputs.push(self.nodes[node].name.clone());
+            outputs.push(node);
         }
-        let names: HashMap<String, Vec<usize>> = (self.nodes.iter().zip(&self.shapes))
-            .map(|(node, shape)| (node.name.clone(), shape.clone()))
-            .collect();
-        let graph = Graph::new(live(self.nodes, &outputs), outputs)?;
-        for node in graph.nodes() {
-            let recorded = &names[node.name()];
+        let live = self.live(&outputs);
+        let name = |node: &usize| self.nodes[*node].name.as_str();
+        let specs = live.iter().map(|node| {
+            let node = &self.nodes[*node];
+            NodeSpec::new(&node.name, node.op.clone(), node.inputs.iter().map(name))
+        });
+        let graph = Graph::new(specs, outputs.iter().map(name))?;
+        // Nodes read those in front of them, so they stay in order.
+        for (node, draft) in graph.nodes().iter().zip(live) {
+            let recorded = &self.nodes[draft].shape;
             if recorded != node.shape() {
                 return Err(Error::Network(GraphError::node(
                     node.name(),
@@ -144,6 +154,19 @@ impl<'a> Translator<'a> {
             }
         }
         Ok(graph)
+    }
+
+    /// The nodes that an output depends on, and all inputs.
+    fn live(&self, outputs: &[usize]) -> Vec<usize> {
+        let mut wanted = vec![false; self.nodes.len()];
+        outputs.iter().for_each(|&output| wanted[output] = true);
+        for (n, node) in self.nodes.iter().enumerate().rev() {
+            if wanted[n] {
+                node.inputs.iter().for_each(|&input| wanted[input] = true);
+            }
+        }
+        let is_live = |n: &usize| wanted[*n] || matches!(self.nodes[*n].op, Op::Input { .. });
+        (0..self.nodes.len()).filter(is_live).collect()
     }
 
     /// A tensor as its first use has it.
@@ -201,12 +224,12 @@ impl<'a> Translator<'a> {
     /// Adds a node whose result was not recorded.
     fn inner(&mut self, name: &str, op: impl Into<Op>, inputs: &[usize], shape: Vec<usize>) -> usize {
         let name = self.unique(name);
-        let inputs: Vec<String> = inputs
-            .iter()
-            .map(|&input| self.nodes[input].name.clone())
-            .collect();
-        self.nodes.push(NodeSpec::new(name, op, inputs));
-        self.shapes.push(shape);
+        self.nodes.push(Draft {
+            name,
+            op: op.into(),
+            inputs: inputs.to_vec(),
+            shape,
+        });
         self.nodes.len() - 1
     }
 
@@ -246,21 +269,11 @@ impl<'a> Translator<'a> {
         &self.nodes[node].op
     }
 
-    /// Whether a node reads exactly these.
-    fn reads(&self, node: usize, inputs: &[usize]) -> bool {
-        let names = inputs.iter().map(|&input| &self.nodes[input].name);
-        self.nodes[node].inputs.iter().eq(names)
-    }
-
     /// Whether a node's result was rounded, and scaled, moved or cut since.
     fn rounds(&self, node: usize) -> bool {
         match self.op(node) {
             Op::Function(Function::Round | Function::Floor | Function::Sign) => true,
-            Op::Affine(_) | Op::Function(Function::Clamp { .. }) => {
-                let input = &self.nodes[node].inputs[0];
-                let before = self.nodes[..node].iter().position(|node| node.name == *input);
-                before.is_some_and(|before| self.rounds(before))
-            }
+            Op::Affine(_) | Op::Function(Function::Clamp { .. }) => self.rounds(self.nodes[node].inputs[0]),
             _ => false,
         }
     }
@@ -447,13 +460,7 @@ impl<'a> Translator<'a> {
             M::BatchNorm(op) => {
                 let x = self.node(&op.x)?;
                 let dims = op.x.shape.num_dims() - 1;
-                let mut vector = |tensor: &TensorIr| -> Result<Constant, Refused> {
-                    let mut vector = self.weight(tensor)?;
-                    let mut shape = vec![1; dims];
-                    shape[0] = vector.values.len();
-                    vector.shape = shape;
-                    Ok(vector)
-                };
+                let mut vector = |tensor: &TensorIr| Ok::<_, Refused>(by_channel(self.weight(tensor)?, dims));
                 let [gamma, beta] = [vector(&op.gamma)?, vector(&op.beta)?];
                 let [mean, variance] = [vector(&op.mean)?, vector(&op.variance)?];
                 let ours = self.trace.ours.get(&op.out.id) == Some(&Ours::Norm);
@@ -538,12 +545,7 @@ impl<'a> Translator<'a> {
                 }
                 // What is above zero, and what is below, times its channel's slope.
                 let shape = self.shape(&op.out)?;
-                let mut sides = vec![1; shape.len()];
-                sides[0] = slopes.values.len();
-                let slopes = Constant {
-                    shape: sides,
-                    ..slopes
-                };
+                let slopes = by_channel(slopes, shape.len());
                 let below = Function::Clamp {
                     min: f32::NEG_INFINITY,
                     max: 0.0,
@@ -790,22 +792,27 @@ impl<'a> Translator<'a> {
         from: &TensorIr,
         out: &TensorIr,
     ) -> Result<(), Refused> {
-        let slice = |&[axis, start, end, step]: &[usize; 4]| Op::Slice {
+        let Some((&last, parts)) = parts.split_last() else {
+            return self.same(from, out);
+        };
+        let x = parts.iter().fold(x, |x, &part| self.slice(part, x));
+        let node = self.slice(last, x);
+        self.nodes[node].shape = self.shape(out)?;
+        self.values.insert(out.id, Value::Node(node));
+        Ok(())
+    }
+
+    /// Part of a dimension of what node `x` computes.
+    fn slice(&mut self, [axis, start, end, step]: [usize; 4], x: usize) -> usize {
+        let mut shape = self.nodes[x].shape.clone();
+        shape[axis] = (end - start).div_ceil(step);
+        let slice = Op::Slice {
             axis,
             start,
             end,
             step,
         };
-        let Some((last, parts)) = parts.split_last() else {
-            return self.same(from, out);
-        };
-        let mut x = x;
-        for part in parts {
-            let mut shape = self.shapes[x].clone();
-            shape[part[0]] = (part[2] - part[1]).div_ceil(part[3]);
-            x = self.inner("slice", slice(part), &[x], shape);
-        }
-        self.push("slice", slice(last), &[x], out)
+        self.inner("slice", slice, &[x], shape)
     }
 
     /// Places of a dimension in a fixed order, as slices side by side.
@@ -844,22 +851,7 @@ impl<'a> Translator<'a> {
         if let [part] = parts[..] {
             return self.slices(&[part], x, tensor, out);
         }
-        let mut sides = Vec::with_capacity(parts.len());
-        for [axis, start, end, step] in parts {
-            let mut shape = self.shapes[x].clone();
-            shape[axis] = (end - start).div_ceil(step);
-            sides.push(self.inner(
-                "slice",
-                Op::Slice {
-                    axis,
-                    start,
-                    end,
-                    step,
-                },
-                &[x],
-                shape,
-            ));
-        }
+        let sides: Vec<usize> = parts.into_iter().map(|part| self.slice(part, x)).collect();
         self.push("concat", Op::Concat { axis }, &sides, out)
     }
 
@@ -884,7 +876,7 @@ impl<'a> Translator<'a> {
         {
             done.extend(axes);
             let shape = self.shape(out)?;
-            self.shapes[node] = shape;
+            self.nodes[node].shape = shape;
             self.values.insert(out.id, Value::Node(node));
             return Ok(());
         }
@@ -909,15 +901,15 @@ impl<'a> Translator<'a> {
         Ok(fits.then_some(constant))
     }
 
-    fn scalar(&mut self, part: Part, number_: ScalarIr, x: &TensorIr, out: &TensorIr) -> Result<(), Refused> {
-        self.part(part, Constant::scalar(number(number_)), x, out)
+    fn scalar(&mut self, part: Part, by: ScalarIr, x: &TensorIr, out: &TensorIr) -> Result<(), Refused> {
+        self.part(part, Constant::scalar(number(by)), x, out)
     }
 
     /// An operation with a constant. It becomes part of the node in front where that computes nothing after it yet.
     fn part(&mut self, part: Part, constant: Constant, x: &TensorIr, out: &TensorIr) -> Result<(), Refused> {
         let node = self.node(x)?;
         // Burn adds the bias of a linear layer in an operation of its own.
-        let outputs = self.shapes[node].last().copied();
+        let outputs = self.nodes[node].shape.last().copied();
         if self.alone(x).is_some()
             && part == Part::Plus
             && constant.shape.last().copied() == outputs
@@ -966,17 +958,14 @@ impl<'a> Translator<'a> {
             // `x + (q - x)`, as quantisers are written whose gradient passes straight through, is `q` but for rounding.
             if let (Some(&Value::Node(x)), Some(sub)) = (self.values.get(&a.id), self.alone(b))
                 && matches!(self.op(sub), Op::Binary(Binary::Sub))
-                && self.nodes[sub].inputs.len() == 2
-                && self.nodes[sub].inputs[1] == self.nodes[x].name
+                && let [node, less] = self.nodes[sub].inputs[..]
+                && less == x
+                && self.nodes[node].shape == self.shape(out)?
+                && self.rounds(node)
             {
-                let quantized = self.nodes[sub].inputs[0].clone();
-                let node = self.nodes.iter().position(|node| node.name == quantized);
-                let node = node.expect("nodes read those in front of them");
-                if self.shapes[node] == self.shape(out)? && self.rounds(node) {
-                    self.shared.insert(node);
-                    self.values.insert(out.id, Value::Node(node));
-                    return Ok(());
-                }
+                self.shared.insert(node);
+                self.values.insert(out.id, Value::Node(node));
+                return Ok(());
             }
             if let Some(constant) = self.beside(a, b)? {
                 return self.part(Part::Plus, constant, a, out);
@@ -1016,11 +1005,8 @@ impl<'a> Translator<'a> {
         // `x - relu(x - c)`, as PACT is written, is the smaller one of `x` and `c` but for rounding.
         if let (Some(&Value::Node(x)), Some(relu)) = (self.values.get(&a.id), self.alone(b))
             && matches!(self.op(relu), Op::Function(Function::Relu))
-            && let Some(less) = self
-                .nodes
-                .iter()
-                .position(|node| node.name == self.nodes[relu].inputs[0])
-            && self.reads(less, &[x])
+            && let [less] = self.nodes[relu].inputs[..]
+            && self.nodes[less].inputs == [x]
             && let Op::Affine(affine) = self.op(less)
             && let (Some(minus), 1) = (&affine.minus, affine.parts().count())
             && let Some(max) = minus.as_scalar()
@@ -1038,7 +1024,7 @@ impl<'a> Translator<'a> {
             }
             // A value times a gate of itself.
             if let (Some(&Value::Node(x)), Some(gate)) = (self.values.get(&a.id), self.alone(b))
-                && self.reads(gate, &[x])
+                && self.nodes[gate].inputs == [x]
             {
                 match *self.op(gate) {
                     Op::Function(Function::Sigmoid) => return self.push("silu", Function::Silu, &[x], out),
@@ -1077,6 +1063,13 @@ impl Part {
         let parts = [&affine.minus, &affine.divisor, &affine.factor, &affine.plus];
         parts[self as usize..].iter().all(|part| part.is_none())
     }
+}
+
+/// A vector with a number for each channel of values of so many dimensions.
+fn by_channel(mut vector: Constant, dims: usize) -> Constant {
+    vector.shape = vec![1; dims];
+    vector.shape[0] = vector.values.len();
+    vector
 }
 
 /// Batch norm in evaluation, of gamma, beta, mean and variance, in the roundings of Burn's operation or of ours.
@@ -1128,19 +1121,4 @@ fn unsupported() -> Refused {
     "a graph has no node for it: expected convolutions, linear layers, norms in evaluation, activations, pools, and operations \
      that move or combine values; compute it outside of `forward`"
         .into()
-}
-
-/// The nodes that an output depends on, and all inputs.
-fn live(nodes: Vec<NodeSpec>, outputs: &[String]) -> Vec<NodeSpec> {
-    let mut wanted: HashSet<String> = outputs.iter().cloned().collect();
-    // Nodes read those in front of them.
-    let mut live: Vec<NodeSpec> = Vec::with_capacity(nodes.len());
-    for node in nodes.into_iter().rev() {
-        if wanted.contains(&node.name) || matches!(node.op, Op::Input { .. }) {
-            wanted.extend(node.inputs.iter().cloned());
-            live.push(node);
-        }
-    }
-    live.reverse();
-    live
 }

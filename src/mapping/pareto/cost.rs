@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::mapping::{ConvLayer, MappingConfig, MappingError, network::depthwise, problem::Problem};
+use crate::mapping::{ConvLayer, MappingConfig, MappingError, depthwise, problem::Problem};
 
 /// VW-SDK's cycles of one layer for any number of channels up to the layer's own, with the exact search.
 pub(super) enum Cost {
@@ -94,10 +94,7 @@ impl Plain {
                         && a.in_channels >= b.in_channels
                         && a.out_channels >= b.out_channels
                 };
-                if !windows.iter().any(|other| covers(other, &reach)) {
-                    windows.retain(|other| !covers(&reach, other));
-                    windows.push(reach);
-                }
+                keep_best(&mut windows, reach, covers);
             }
         }
         Self {
@@ -167,10 +164,7 @@ impl Depthwise {
                 }
                 let window = [problem.windows(w, h), together.min(problem.groups)];
                 let covers = |a: &[u64; 2], b: &[u64; 2]| a[0] <= b[0] && a[1] >= b[1];
-                if !windows.iter().any(|other| covers(other, &window)) {
-                    windows.retain(|other| !covers(&window, other));
-                    windows.push(window);
-                }
+                keep_best(&mut windows, window, covers);
             }
         }
         let arrays = problem.rows_per_channel(1, 1).div_ceil(problem.rows);
@@ -192,6 +186,14 @@ impl Depthwise {
             steps.extend(1..width);
         }
         multiples(self.windows.iter().map(|&[_, together]| together), width, steps);
+    }
+}
+
+/// Adds `new` unless one that is there covers it, and drops those that it covers.
+fn keep_best<T>(all: &mut Vec<T>, new: T, covers: impl Fn(&T, &T) -> bool) {
+    if !all.iter().any(|other| covers(other, &new)) {
+        all.retain(|other| !covers(&new, other));
+        all.push(new);
     }
 }
 

@@ -7,9 +7,8 @@ pub(super) type Vectors = [Vec<f32>; 3];
 
 /// A batch norm as mean, scale and shift. Burn's divides, where its scale multiplies here: results differ by a rounding.
 pub(super) fn vectors(affine: &Affine, channels: usize) -> Vectors {
-    let number = |part: &Option<Constant>, channel: usize, otherwise: f32| match part {
-        None => otherwise,
-        Some(part) => part.as_scalar().unwrap_or_else(|| part.values()[channel]),
+    let number = |part: &Option<Constant>, channel: usize, otherwise: f32| {
+        part.as_ref().map_or(otherwise, |part| part.of_channel(channel))
     };
     let all = |of: &dyn Fn(usize) -> f32| (0..channels).map(of).collect();
     let scale = |channel| match affine.divisor {
@@ -50,41 +49,19 @@ pub(super) fn dorefa(functions: &[(NodeId, &Op)], levels: u32) -> bool {
 
 /// A function on a number of a channel, in the roundings of training.
 pub(super) fn apply(op: &Op, x: f32, channel: usize) -> f32 {
-    let of = |part: &Constant| part.as_scalar().unwrap_or_else(|| part.values()[channel]);
     match op {
         Op::Affine(affine) => {
-            let x = affine.minus.as_ref().map_or(x, |part| x - of(part));
-            let x = affine.divisor.as_ref().map_or(x, |part| x / of(part));
-            let x = affine.factor.as_ref().map_or(x, |part| x * of(part));
-            affine.plus.as_ref().map_or(x, |part| x + of(part))
+            let steps = affine.steps();
+            steps.fold(x, |x, (part, op)| op.of(x, part.of_channel(channel)))
         }
-        Op::Function(function) => match *function {
-            Function::Relu => x.max(0.0),
-            Function::Clamp { min, max } => x.clamp(min, max),
-            Function::LeakyRelu { slope } => {
-                if x > 0.0 {
-                    x
-                } else {
-                    slope * x
-                }
-            }
-            Function::Round => x.round_ties_even(),
-            Function::Floor => x.floor(),
-            Function::Neg => -x,
-            Function::Sign if x == 0.0 => 0.0,
-            Function::Sign => x.signum(),
-            _ => f32::NAN,
-        },
+        Op::Function(function) => function.of(x).unwrap_or(f32::NAN),
         _ => f32::NAN,
     }
 }
 
 /// Whether a function falls where its argument rises, in a channel; `None` where it does both, or is not evaluated here.
 pub(super) fn direction(op: &Op, channel: usize) -> Option<bool> {
-    let below = |part: &Option<Constant>| {
-        part.as_ref()
-            .is_some_and(|part| part.as_scalar().unwrap_or_else(|| part.values()[channel]) < 0.0)
-    };
+    let below = |part: &Option<Constant>| part.as_ref().is_some_and(|part| part.of_channel(channel) < 0.0);
     match op {
         Op::Affine(affine) => Some(below(&affine.divisor) ^ below(&affine.factor)),
         Op::Function(

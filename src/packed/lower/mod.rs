@@ -5,7 +5,7 @@
 //! evaluated for the possible sums of each channel. The smallest sum that yields a code is its threshold, and the chain is not
 //! needed any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 mod functions;
 
@@ -85,7 +85,27 @@ struct Chain<'a> {
     pool: Option<usize>,
     /// Another value that is added in front of everything else.
     added: Option<NodeId>,
-    end: Option<NodeId>,
+    /// The nodes that follow. The last of them is what others read.
+    nodes: Vec<NodeId>,
+}
+
+/// A convolution or a linear layer.
+struct Layer<'a> {
+    id: NodeId,
+    node: &'a Node,
+    x: Value,
+    window: Window,
+    /// `[outputs, inputs, kernel height, kernel width]`.
+    weight: Vec<f32>,
+    outputs: usize,
+    bias: Option<&'a Constant>,
+}
+
+impl Chain<'_> {
+    /// What others read: the last node that follows `start`.
+    fn end(&self, start: NodeId) -> NodeId {
+        self.nodes.last().copied().unwrap_or(start)
+    }
 }
 
 struct Lowering<'a> {
@@ -94,6 +114,10 @@ struct Lowering<'a> {
     input: &'a PictureSpec,
     readers: Vec<Vec<NodeId>>,
     codes: Vec<Option<Codes>>,
+    /// For each node its weights as codes, where it has some.
+    weights: Vec<Option<WeightCodes>>,
+    /// Nodes that are part of a step.
+    inside: HashSet<NodeId>,
     values: HashMap<NodeId, Value>,
     tensors: Vec<Tensor>,
     steps: Vec<Step>,
@@ -109,6 +133,8 @@ impl<'a> Lowering<'a> {
             input,
             readers: graph.readers(),
             codes: graph.codes(),
+            weights: graph.nodes().iter().map(Node::weight_codes).collect(),
+            inside: HashSet::new(),
             values: HashMap::new(),
             tensors: Vec::new(),
             steps: Vec::new(),
@@ -156,21 +182,18 @@ impl<'a> Lowering<'a> {
             reordered: false,
         };
         self.values.insert(picture, input);
-        let mut inside = vec![false; graph.nodes().len()];
         for (id, node) in graph.iter() {
-            if inside[id.index()] || matches!(node.op(), Op::Input { .. }) {
+            if self.inside.contains(&id) {
                 continue;
             }
-            let done = match node.op() {
+            match node.op() {
+                Op::Input { .. } => {}
                 Op::Conv(conv) => self.conv(id, node, conv)?,
                 Op::Linear(linear) => self.linear(id, node, linear)?,
                 Op::Reduce { kind, axes } => self.mean(id, node, *kind, axes)?,
                 Op::Reshape { .. } => self.reshape(id, node)?,
                 Op::Affine(_) | Op::Function(_) => self.quantize(id, node)?,
                 _ => return Err(self.refuse_node(id, "packed inference does not compute this yet")),
-            };
-            for id in done {
-                inside[id.index()] = true;
             }
         }
         let result = self.values.get(&graph.outputs()[0]);
@@ -210,11 +233,7 @@ impl<'a> Lowering<'a> {
                     ),
                 ));
             }
-            let weights = match node.op() {
-                Op::Conv(conv) => conv.weight_codes(),
-                Op::Linear(linear) => WeightCodes::of(&linear.weight, 1),
-                _ => None,
-            };
+            let weights = self.weights[id.index()].as_ref();
             if let (Some(weights), Some(_)) = (weights, node.inputs().first().and_then(|&x| self.levels(x))) {
                 if weights.bits() > MAX_BITS {
                     return Err(self.refuse_node(
@@ -285,10 +304,7 @@ impl<'a> Lowering<'a> {
     ///
     /// It ends where codes have been made.
     fn chain(&self, start: NodeId) -> Chain<'a> {
-        let mut chain = Chain {
-            end: Some(start),
-            ..Chain::default()
-        };
+        let mut chain = Chain::default();
         let mut at = start;
         while let Some(next) = self.only_reader(at) {
             let node = self.graph.node(next);
@@ -317,7 +333,7 @@ impl<'a> Lowering<'a> {
                 _ => break,
             }
             at = next;
-            chain.end = Some(at);
+            chain.nodes.push(at);
             // Beyond codes that a layer can read, nothing is part of what made them.
             if self.levels(at).is_some() && !self.goes_on(at) {
                 break;
@@ -372,7 +388,7 @@ impl<'a> Lowering<'a> {
             .or_else(|| all().next())
     }
 
-    fn conv(&mut self, id: NodeId, node: &Node, conv: &Conv) -> Result<Vec<NodeId>, PackedError> {
+    fn conv(&mut self, id: NodeId, node: &'a Node, conv: &'a Conv) -> Result<(), PackedError> {
         let x = self.value(id, node.inputs()[0])?;
         let padding = conv.padding;
         if conv.groups != 1
@@ -390,21 +406,18 @@ impl<'a> Lowering<'a> {
             stride: conv.stride,
             padding: [padding.top, padding.left],
         };
-        let bits = weight_bits(conv.weight_codes());
-        let weight = conv.weight.values().to_vec();
-        self.layer(
+        self.layer(Layer {
             id,
             node,
             x,
             window,
-            conv.weight.shape()[0],
-            weight,
-            conv.bias.as_ref(),
-            bits,
-        )
+            weight: conv.weight.values().to_vec(),
+            outputs: conv.weight.shape()[0],
+            bias: conv.bias.as_ref(),
+        })
     }
 
-    fn linear(&mut self, id: NodeId, node: &Node, linear: &Linear) -> Result<Vec<NodeId>, PackedError> {
+    fn linear(&mut self, id: NodeId, node: &'a Node, linear: &'a Linear) -> Result<(), PackedError> {
         let x = self.value(id, node.inputs()[0])?;
         if node.shape().len() != 1 {
             return Err(self.refuse_node(id, "expected a vector for each picture"));
@@ -416,56 +429,44 @@ impl<'a> Lowering<'a> {
             padding: [0, 0],
         };
         let outputs = linear.weight.shape()[1];
-        let weight = transposed(linear.weight.values(), outputs);
-        let bits = weight_bits(WeightCodes::of(&linear.weight, 1));
-        self.layer(id, node, x, window, outputs, weight, linear.bias.as_ref(), bits)
+        self.layer(Layer {
+            id,
+            node,
+            x,
+            window,
+            weight: transposed(linear.weight.values(), outputs),
+            outputs,
+            bias: linear.bias.as_ref(),
+        })
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn layer(
-        &mut self,
-        id: NodeId,
-        node: &Node,
-        x: Value,
-        window: Window,
-        outputs: usize,
-        weight: Vec<f32>,
-        bias: Option<&Constant>,
-        bits: Option<u32>,
-    ) -> Result<Vec<NodeId>, PackedError> {
-        let chain = self.chain(id);
-        let end = chain.end.unwrap_or(id);
-        let mut done: Vec<NodeId> = Vec::new();
-        let mut at = id;
-        while at != end {
-            at = self.only_reader(at).expect("a chain has one reader each");
-            done.push(at);
-        }
-        match (bits, x.levels) {
+    /// A layer and what follows it.
+    fn layer(&mut self, layer: Layer<'a>) -> Result<(), PackedError> {
+        let chain = self.chain(layer.id);
+        self.inside.extend(&chain.nodes);
+        let bits = self.weights[layer.id.index()].as_ref().and_then(dorefa_bits);
+        match (bits, layer.x.levels) {
             (Some(bits), Some(levels)) => {
-                let integers = IntegerWeights::new(&weight, bits)
-                    .map_err(|reason| self.refuse_node(id, &format!("its weights {reason}")))?;
+                let weights = IntegerWeights::new(&layer.weight, bits)
+                    .map_err(|reason| self.refuse_node(layer.id, &format!("its weights {reason}")))?;
                 self.bits.push([bits, levels.ilog2() + 1]);
-                self.packed_layer(id, node, x, window, outputs, integers, bias, &chain, end)?;
+                self.packed_layer(&layer, weights, levels, &chain)
             }
-            _ => self.float_layer(id, node, x, window, weight, bias, &chain, end)?,
+            _ => self.float_layer(layer, &chain),
         }
-        Ok(done)
     }
 
     /// A layer in full precision.
-    #[allow(clippy::too_many_arguments)]
-    fn float_layer(
-        &mut self,
-        id: NodeId,
-        node: &Node,
-        x: Value,
-        window: Window,
-        weight: Vec<f32>,
-        bias: Option<&Constant>,
-        chain: &Chain<'a>,
-        end: NodeId,
-    ) -> Result<(), PackedError> {
+    fn float_layer(&mut self, layer: Layer<'a>, chain: &Chain<'a>) -> Result<(), PackedError> {
+        let Layer {
+            id,
+            node,
+            x,
+            window,
+            weight,
+            bias,
+            ..
+        } = layer;
         if x.id != 0 && window.padding != [0, 0] {
             return Err(self.refuse_node(
                 id,
@@ -488,6 +489,7 @@ impl<'a> Lowering<'a> {
             }
             pool => pool.is_some(),
         };
+        let end = chain.end(id);
         let (then, levels) = match self.levels(end) {
             Some(levels) if dorefa(rest, levels) => {
                 let bits = levels.ilog2() + 1;
@@ -524,41 +526,36 @@ impl<'a> Lowering<'a> {
     }
 
     /// A layer of codes.
-    #[allow(clippy::too_many_arguments)]
     fn packed_layer(
         &mut self,
-        id: NodeId,
-        node: &Node,
-        x: Value,
-        window: Window,
-        outputs: usize,
+        layer: &Layer<'a>,
         mut weights: IntegerWeights,
-        bias: Option<&Constant>,
+        input_levels: u32,
         chain: &Chain<'a>,
-        end: NodeId,
     ) -> Result<(), PackedError> {
-        let input_levels = x.levels.expect("it reads codes");
+        let &Layer {
+            id,
+            node,
+            window,
+            outputs,
+            bias,
+            ..
+        } = layer;
         let unit = weights.unit(input_levels);
         let weight_bits = weights.levels.ilog2() + 1;
-        let levels = self.levels(end);
+        let end = chain.end(id);
+        // What is made of a sum that something was added to is a step of its own.
+        let levels = self.levels(end).filter(|_| chain.added.is_none());
         let then = match levels {
-            Some(levels) if chain.added.is_none() => {
-                let thresholds = self.thresholds(
-                    id,
-                    chain,
-                    &mut weights,
-                    unit,
-                    bias,
-                    outputs,
-                    [input_levels, levels],
-                )?;
+            Some(levels) => {
+                let thresholds = self.thresholds(layer, chain, &mut weights, [input_levels, levels])?;
                 PackedThen::Codes {
                     bits: levels.ilog2() + 1,
                     pool: chain.pool.is_some(),
                     thresholds: store(&mut self.tensors, Tensor::I32(thresholds)),
                 }
             }
-            _ => {
+            None => {
                 if chain.pool.is_some() {
                     return Err(self.refuse_node(id, "packed inference pools codes alone"));
                 }
@@ -570,23 +567,16 @@ impl<'a> Lowering<'a> {
                         .zip(bias.values())
                         .for_each(|(mean, bias)| *mean -= bias);
                 }
-                let (act, levels) = (self.act(rest), levels);
-                if levels.is_some() {
-                    return Err(self.refuse_node(
-                        id,
-                        "packed inference makes no codes of a sum that something is added to yet",
-                    ));
-                }
+                let act = self.act(rest)?;
                 PackedThen::Floats {
                     unit: store(&mut self.tensors, Tensor::F32(vec![unit])),
                     added: chain.added.map(|added| self.values[&added].id),
                     affine: affine.map(|affine| self.store_affine(affine)),
-                    act: act?,
+                    act,
                 }
             }
         };
-        let inputs = x.shape[0];
-        let words = pack_weights(&window, inputs, outputs, weight_bits, &weights.codes);
+        let words = pack_weights(&window, layer.x.shape[0], outputs, weight_bits, &weights.codes);
         let op = Packed::Packed {
             window,
             outputs,
@@ -594,22 +584,22 @@ impl<'a> Lowering<'a> {
             weight: store(&mut self.tensors, Tensor::Words(Words::Owned(words))),
             then,
         };
-        self.push(node.name(), x.id, op);
+        self.push(node.name(), layer.x.id, op);
         self.computed(end, levels)
     }
 
     /// For each code and output the smallest sum that yields it.
-    #[allow(clippy::too_many_arguments)]
     fn thresholds(
         &self,
-        id: NodeId,
+        layer: &Layer<'_>,
         chain: &Chain<'a>,
         weights: &mut IntegerWeights,
-        unit: f32,
-        bias: Option<&Constant>,
-        outputs: usize,
         [input_levels, levels]: [u32; 2],
     ) -> Result<Vec<i32>, PackedError> {
+        let &Layer {
+            id, outputs, bias, ..
+        } = layer;
+        let unit = weights.unit(input_levels);
         let filter = weights.codes.len() / outputs;
         let largest = (weights.levels * input_levels) as i32 * filter as i32;
         let mut all = vec![0; levels as usize * outputs];
@@ -661,13 +651,7 @@ impl<'a> Lowering<'a> {
         Ok(all)
     }
 
-    fn mean(
-        &mut self,
-        id: NodeId,
-        node: &Node,
-        kind: Reduction,
-        axes: &[usize],
-    ) -> Result<Vec<NodeId>, PackedError> {
+    fn mean(&mut self, id: NodeId, node: &Node, kind: Reduction, axes: &[usize]) -> Result<(), PackedError> {
         let mut sorted = axes.to_vec();
         sorted.sort_unstable();
         if kind != Reduction::Mean || sorted != [1, 2] || node.shape().len() != 3 {
@@ -685,11 +669,11 @@ impl<'a> Lowering<'a> {
         if let Some(value) = self.values.get_mut(&id) {
             value.reordered = axes != [2, 1];
         }
-        Ok(Vec::new())
+        Ok(())
     }
 
     /// Feature maps in one row. A linear layer reads them as they lie.
-    fn reshape(&mut self, id: NodeId, node: &Node) -> Result<Vec<NodeId>, PackedError> {
+    fn reshape(&mut self, id: NodeId, node: &Node) -> Result<(), PackedError> {
         let x = self.value(id, node.inputs()[0])?;
         let linear = self.readers[id.index()]
             .iter()
@@ -698,11 +682,11 @@ impl<'a> Lowering<'a> {
             return Err(self.refuse_node(id, "expected feature maps in one row, for a linear layer"));
         }
         self.values.insert(id, x);
-        Ok(Vec::new())
+        Ok(())
     }
 
     /// Floats that become codes.
-    fn quantize(&mut self, id: NodeId, node: &'a Node) -> Result<Vec<NodeId>, PackedError> {
+    fn quantize(&mut self, id: NodeId, node: &'a Node) -> Result<(), PackedError> {
         let x = self.value(id, node.inputs()[0])?;
         if x.reordered {
             return Err(self.refuse_node(
@@ -716,7 +700,8 @@ impl<'a> Lowering<'a> {
         }
         let mut chain = self.chain(id);
         chain.functions.insert(0, (id, node.op()));
-        let end = chain.end.unwrap_or(id);
+        self.inside.extend(&chain.nodes);
+        let end = chain.end(id);
         let (affine, rest) = Self::affine(&chain.functions, node.shape()[0]);
         let levels = self.levels(end).filter(|&levels| dorefa(rest, levels));
         let (Some(levels), None, None, None) = (levels, chain.pool, chain.added, x.levels) else {
@@ -728,14 +713,7 @@ impl<'a> Lowering<'a> {
         let affine = affine.map(|affine| self.store_affine(affine));
         let bits = levels.ilog2() + 1;
         self.push(node.name(), x.id, Packed::Quantize { affine, bits });
-        self.computed(end, Some(levels))?;
-        let mut done = Vec::new();
-        let mut at = id;
-        while at != end {
-            at = self.only_reader(at).expect("a chain has one reader each");
-            done.push(at);
-        }
-        Ok(done)
+        self.computed(end, Some(levels))
     }
 
     /// The batch norm that functions start with, as mean, scale and shift of each channel, and the rest.
@@ -777,9 +755,9 @@ fn by_channel(node: &Node) -> bool {
 }
 
 /// The bits of weights that are those of DoReFa-Net.
-fn weight_bits(codes: Option<WeightCodes>) -> Option<u32> {
-    let codes = codes.filter(|codes| codes.units().len() == 1 && codes.odd())?;
-    Some(codes.bits()).filter(|bits| *bits <= MAX_BITS)
+fn dorefa_bits(codes: &WeightCodes) -> Option<u32> {
+    let dorefa = codes.units().len() == 1 && codes.odd() && codes.bits() <= MAX_BITS;
+    dorefa.then(|| codes.bits())
 }
 
 /// `W1A2` of the bits of weights and codes, and a range where layers differ: `W1-2A2`.

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use rust_sugiyama::configure::{Config, RankingType};
 
 use super::{Drawn, FONT, Picture, PlotError, draw, heading};
-use crate::graph::{Codes, Graph, Node, NodeId, Op};
+use crate::graph::{Codes, Graph, Node, NodeId, Op, by};
 use crate::text;
 
 /// The most boxes of a picture.
@@ -99,26 +99,22 @@ fn lines(graph: &Graph, nodes: &[NodeId], codes: &[Option<Codes>]) -> Vec<String
     }
     let mut rest = Vec::new();
     for (n, &id) in nodes.iter().enumerate().skip(1) {
-        let known = codes[id.index()].as_ref();
         // What makes codes is said by the codes.
         let made = nodes[n..].iter().any(|id| codes[id.index()].is_some());
-        match (graph.node(id).op(), known) {
-            (Op::Function(_), None) if !made => rest.push(graph.describe(id)),
-            (Op::Affine(affine), None) if !made || affine.parts().any(|part| part.as_scalar().is_none()) => {
-                let norm = affine.parts().any(|part| part.as_scalar().is_none());
-                rest.push(if norm {
-                    "norm".to_owned()
-                } else {
-                    graph.describe(id)
-                });
-            }
-            _ => {}
+        let norm = match graph.node(id).op() {
+            Op::Affine(affine) => affine.parts().any(|part| part.as_scalar().is_none()),
+            Op::Function(_) => false,
+            _ => continue,
+        };
+        match (norm, made) {
+            (true, _) => rest.push("norm".to_owned()),
+            (false, false) => rest.push(graph.describe(id)),
+            (false, true) => {}
         }
     }
     let last = nodes[nodes.len() - 1];
     if let Some(codes) = &codes[last.index()] {
-        let sign = if codes.signed() { 's' } else { 'u' };
-        rest.push(format!("codes {sign}{}", codes.bits()));
+        rest.push(format!("codes {}", codes.kind()));
     }
     if !rest.is_empty() {
         lines.push(rest.join(", "));
@@ -223,8 +219,7 @@ impl<'a> Drawing<'a> {
                 points.push((across[corner], tops[rank] + heights[rank]));
             }
             points.push((to[0], to[1] - to[3] / 2.0));
-            let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
-            (shape.join("x"), points)
+            (by(&shape), points)
         });
         let edges: Vec<_> = edges.collect();
         let weights = graph
