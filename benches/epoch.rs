@@ -56,7 +56,7 @@ fn epochs(splits: &Splits, config: &Cnn8Config, batch: usize) -> Vec<f64> {
     )
     .with_label("bench");
     let run = options.dir.clone();
-    fit(config.init(&device), config, options).expect("a training");
+    fit(config.init(&device), options).expect("a training");
     let metrics = run.metrics().expect("a table");
     metrics.iter().map(|row| row.seconds).collect()
 }

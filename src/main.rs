@@ -22,6 +22,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     #[cfg(feature = "train")]
+    Job(train::JobCommand),
+    #[cfg(feature = "train")]
     Train(train::TrainArgs),
     #[cfg(feature = "train")]
     Prune(train::PruneArgs),
@@ -70,6 +72,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => exit_code(serve::run(&args)),
         #[cfg(not(feature = "remote"))]
         Command::Serve { .. } => exit_code(Err("serve is not compiled in: build with `--features remote`")),
+        #[cfg(feature = "train")]
+        Command::Job(args) => exit_code(train::job(args)),
         #[cfg(feature = "train")]
         Command::Train(args) => exit_code(train::train(args)),
         #[cfg(feature = "train")]

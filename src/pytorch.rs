@@ -58,7 +58,7 @@
 //! let path = dir.join("vgg13.safetensors");
 //! let network = config.init(&Device::default());
 //! let input = PictureSpec::new([32, 32], ('a'..='j').map(String::from));
-//! save_safetensors(&network, &config, &input, &path, Weights::Latent)?;
+//! save_safetensors(&network, &input, &path, Weights::Latent)?;
 //!
 //! let file = StateDict::read(&path)?;
 //! let network = file.load_into(config.init(&Device::default()))?;
@@ -68,6 +68,7 @@
 //! # }
 //! ```
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -79,12 +80,16 @@ use serde::de::DeserializeOwned;
 use crate::Error;
 use crate::data::PictureSpec;
 use crate::files;
-use crate::models::{Network, NetworkConfig, TorchLayout, TorchName, check_input};
+use crate::graph::Node;
+use crate::models::{Network, NetworkConfig, check_input};
 use crate::module::Parameters;
 use crate::text;
 
 mod file;
+mod names;
 mod pickle;
+
+pub use names::{TorchLayout, TorchName, TorchNames};
 
 use file::{Contents, Kind, MAX_BEYOND_FILE, Numbers, Source, Stored};
 
@@ -204,38 +209,43 @@ impl StateDict {
     /// # Errors
     ///
     /// [`Error::StateDict`] where the tensors that tell are missing, or say what no such network has.
-    pub fn fit<C: NetworkConfig>(&self, config: &C) -> Result<C, Error> {
-        // Of one channel a layer, for the names alone.
-        let smallest = config.resized(&vec![1; config.widths().len()])?;
-        let network = smallest.init(&Default::default());
+    pub fn fit<C: NetworkConfig>(&self, config: &C) -> Result<C, Error>
+    where
+        C::Network: TorchNames,
+    {
+        let network = config.init(&Default::default());
+        let own = Parameters::shapes(&network);
         let names = network.torch_names();
         let found = self.by_name(&names)?;
+        // The convolution whose tensor was looked for in vain.
+        let missing = RefCell::new(None);
         let shape = |path: &str| {
             let name = names.iter().find(|name| name.path == path)?;
-            let tensor = found.get(&name.torch)?;
-            tensor.kind.floats().map(|_| tensor.shape.clone())
+            let tensor = found.get(&name.torch);
+            let usable = tensor.filter(|tensor| tensor.kind.floats().is_some());
+            if usable.is_none() && own.get(path).is_some_and(|shape| shape.len() == 4) {
+                let mut missing = missing.borrow_mut();
+                missing.get_or_insert_with(|| match tensor {
+                    Some(tensor) => unusable(&name.torch, &tensor.kind),
+                    None => format!(
+                        "it holds no tensor {} ({path} of {}), so the widths of its layers are not known: is it that network?",
+                        name.torch,
+                        C::NAME
+                    ),
+                });
+            }
+            let mut shape = usable?.shape.clone();
+            if name.layout == TorchLayout::Transposed {
+                shape.reverse();
+            }
+            Some(shape)
         };
-        let groups = network.channel_groups();
-        let widths = groups.iter().map(|group| {
-            let path = &group.ranked_by[0].path;
-            let filters = shape(path).and_then(|shape| shape.first().copied());
-            filters.ok_or_else(|| {
-                let name = names.iter().find(|name| name.path == *path);
-                let tensor = name.and_then(|name| Some((name, found.get(&name.torch)?)));
-                if let Some((name, tensor)) = tensor.filter(|(_, tensor)| tensor.kind.floats().is_none()) {
-                    return self.refuse(unusable(&name.torch, &tensor.kind));
-                }
-                self.refuse(format!(
-                    "it holds no tensor {} ({} of {}), so the widths of its layers are not known: is it that network?",
-                    name.map_or(path, |name| &name.torch),
-                    group.name,
-                    C::NAME
-                ))
-            })
-        });
-        let widths = widths.collect::<Result<Vec<_>, _>>()?;
-        let fitted = config.fitted(&shape).resized(&widths);
-        fitted.map_err(|error| self.refuse(error.to_string()))
+        let fitted = config.fitted(&shape);
+        if let Some(reason) = missing.into_inner() {
+            return Err(self.refuse(reason));
+        }
+        (fitted.validate()).map_err(|error| self.refuse(error.to_string()))?;
+        Ok(fitted)
     }
 
     /// `network` with the weights of the file.
@@ -245,8 +255,8 @@ impl StateDict {
     /// [`Error::StateDict`] lists by PyTorch's names what is missing in the file, what is left over and what has another
     /// shape; and it names a tensor of the network that holds no floats, NaN, infinity or a negative variance, or that is
     /// damaged. It refuses tensors that take 64 MiB of memory more than the file is long, too. Nothing is loaded then.
-    /// [`Error::Parameter`] where `network` lacks one of its own [`Network::torch_names`].
-    pub fn load_into<N: Network>(&self, network: N) -> Result<N, Error> {
+    /// [`Error::Parameter`] where `network` lacks one of its own [`TorchNames::torch_names`].
+    pub fn load_into<N: TorchNames>(&self, network: N) -> Result<N, Error> {
         let names = network.torch_names();
         let mut found = self.by_name(&names)?;
         let shapes = Parameters::shapes(&network);
@@ -437,7 +447,7 @@ fn refused(path: &Path, reason: &str) -> Error {
     }
 }
 
-/// Writes `network`, which `config` describes, as safetensors under PyTorch's names, all in 32-bit floats. Its name, its
+/// Writes `network` as safetensors under PyTorch's names, all in 32-bit floats. Its name, its
 /// structure and what it reads, `input`, go into the metadata, so that [`StateDict::structure`] and [`StateDict::input`]
 /// need no flags.
 ///
@@ -450,23 +460,23 @@ fn refused(path: &Path, reason: &str) -> Error {
 ///
 /// [`Error::Structure`] where `input` does not fit the network; [`Error::Io`] where the file cannot be written; what was there
 /// is left as it was then.
-pub fn save_safetensors<C: NetworkConfig>(
-    network: &C::Network,
-    config: &C,
+pub fn save_safetensors<N: TorchNames>(
+    network: &N,
     input: &PictureSpec,
     path: &Path,
     weights: Weights,
 ) -> Result<(), Error> {
-    check_input(config, input)?;
+    let config = network.structure();
+    check_input(&config, input)?;
     let names = network.torch_names();
     let network = match weights {
         Weights::Latent => network.clone(),
         Weights::Quantized => quantized(network.clone())?,
     };
-    let structure = serde_json::to_string(config).expect("a configuration is plain data");
+    let structure = serde_json::to_string(&config).expect("a configuration is plain data");
     let input = serde_json::to_string(input).expect("a specification is plain data");
     let mut store = SafetensorsStore::from_bytes(None)
-        .metadata(NETWORK, C::NAME)
+        .metadata(NETWORK, N::Config::NAME)
         .metadata(STRUCTURE, structure)
         .metadata(INPUT, input)
         .metadata(WEIGHTS, weights.name())
@@ -484,9 +494,13 @@ pub fn save_safetensors<C: NetworkConfig>(
 
 /// The network with the weights that it computes with in the place of its latent ones.
 fn quantized<N: Network>(network: N) -> Result<N, Error> {
+    let graph = network.graph()?;
     let mut parameters = Parameters::of(&network);
-    for (path, weight) in network.quantized_weights() {
-        parameters.insert(path, weight);
+    for weight in graph.nodes().iter().filter_map(Node::weight) {
+        if let Some(path) = weight.name() {
+            let data = TensorData::new(weight.values().to_vec(), weight.shape().to_vec());
+            parameters.insert(path, data);
+        }
     }
     parameters.put_into(network)
 }

@@ -192,12 +192,7 @@ fn training_step<C: NetworkConfig>(config: &C, device: &Device) -> Result<Vec<f6
 fn pruning(device: &Device) -> Result<Vec<f64>, Error> {
     let config = ResNet20Config::new().with_widths([4, 6, 8]).with_quantized(false);
     let network = filled(config.init(device))?;
-    let pruned = prune(
-        &network,
-        &config,
-        &[3, 2, 3, 4, 5, 4, 3, 6, 7, 5, 6, 8],
-        Ranking::L1,
-    )?;
+    let pruned = prune(&network, &[3, 2, 3, 4, 4, 5, 3, 6, 5, 7, 6, 8], Ranking::L1)?;
     Ok(floats(pruned.network.forward(tensor(
         100,
         [2, 3, 32, 32],

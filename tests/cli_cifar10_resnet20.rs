@@ -8,14 +8,14 @@ use std::path::Path;
 #[path = "common/place.rs"]
 mod place;
 
-use place::{Place, example};
+use place::Place;
 
 /// Seconds of work: few pictures, one epoch, few channels.
 const SMALL: &str = "--pictures 60 --batch_size 18";
 const NARROW: &str = "--widths 5,6,7";
 
 fn cifar10() -> Place {
-    Place::of(example("cifar10_resnet20"))
+    vwc_sdk().beginning_with("job --network resnet20")
 }
 
 fn vwc_sdk() -> Place {
@@ -43,7 +43,7 @@ fn the_whole_job_trains_prunes_and_reports() {
     ));
     for part in [
         "ResNet-20 W2A2, synthetic digits",
-        "stage3.conv6",
+        "blocks.8.conv1",
         "RCP1 on synthetic digits",
         "winner",
     ] {
@@ -115,9 +115,10 @@ fn networks_are_pruned_by_ratio() {
     // A ranking that some layers give no grounds for is told before anything is trained.
     let error = place.refused(&format!("train --network cnn8 --step-size 0 {SMALL}"), 2);
     assert!(error.contains("--step-size"), "{error}");
-    let error =
-        Place::of(example("svhn_cnn8")).refused(&format!("--ratio 0.4 --ranking bn-scale {SMALL}"), 1);
-    assert!(error.contains("conv1") && error.contains("bn-scale"), "{error}");
+    let error = vwc_sdk()
+        .beginning_with("job --network cnn8")
+        .refused(&format!("--ratio 0.4 --ranking bn-scale {SMALL}"), 1);
+    assert!(error.contains("convs.0") && error.contains("bn-scale"), "{error}");
     for (flag, expected) in [
         ("--ratio 1", "a part from 0 to below 1"),
         ("--ratio -1", "a part from 0 to below 1"),

@@ -10,7 +10,7 @@ use serde_json::Value;
 #[path = "common/place.rs"]
 mod place;
 
-use place::{Place, example};
+use place::Place;
 use vwc_sdk::data::{cifar10, folder};
 
 const NARROW: &str = "--widths 4,5,6";
@@ -409,7 +409,7 @@ fn a_ratio_that_changes_nothing_says_so() {
 
 #[test]
 fn the_published_search_is_remembered() {
-    let place = Place::of(example("svhn_cnn8"));
+    let place = vwc_sdk().beginning_with("job --network cnn8");
     let flags = "--pictures 80 --batch_size 24";
     place.data(&format!(
         "{flags} --total_epochs 1 --prune_epochs 1 --budget 100 --f 1 --search published"

@@ -36,7 +36,7 @@ fn train(run: &Path, structure: &Cnn8Config) {
     let recipe = Recipe::original(1).with_batch_size(24);
     let options =
         FitOptions::new(&splits, &recipe, RunDir::new(run), std::slice::from_ref(&device)).with_label("test");
-    fit(structure.init(&device), structure, options).unwrap();
+    fit(structure.init(&device), options).unwrap();
 }
 
 /// What must fail with `code`, without a word on standard output: its error.

@@ -10,10 +10,10 @@ use std::time::Duration;
 #[path = "common/place.rs"]
 mod place;
 
-use place::{Place, example, wait_for};
+use place::{Place, wait_for};
 
 fn svhn() -> Place {
-    Place::of(example("svhn_cnn8"))
+    Place::of(env!("CARGO_BIN_EXE_vwc-sdk").into()).beginning_with("job --network cnn8")
 }
 
 /// Seconds of work: few pictures, one epoch.
@@ -383,8 +383,8 @@ fn ctrl_c_works_in_a_terminal() {
 
     let place = svhn();
     let job = format!(
-        "{} --mode train --total_epochs 500 {SMALL}",
-        example("svhn_cnn8").display()
+        "{} job --network cnn8 --mode train --total_epochs 500 {SMALL}",
+        env!("CARGO_BIN_EXE_vwc-sdk")
     );
     let mut command = Command::new("script");
     place::hear_signals(&mut command);

@@ -38,7 +38,7 @@ fn trained<C: NetworkConfig>(config: &C, devices: &[Device], dir: &Path) -> Resu
     let recipe = Recipe::new(2, Schedule::MultiStep(vec![2])).with_batch_size(32);
     let splits = splits();
     let options = FitOptions::new(&splits, &recipe, RunDir::new(dir), devices).with_label("test");
-    fit(network, config, options)?;
+    fit(network, options)?;
     RunDir::new(dir).metrics()
 }
 

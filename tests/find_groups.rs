@@ -20,12 +20,14 @@ use burn::tensor::module::conv2d;
 use burn::tensor::ops::{ConvOptions, PadMode};
 use burn::tensor::{Device, Int, Tensor, TensorData, s};
 use common::{assert_close, noise, tensor, values};
-use vwc_sdk::mapping::{ConvLayer, MappingConfig, PimArray, WidthLimits};
-use vwc_sdk::models::{BlockOrder, Cnn8, Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
+use vwc_sdk::mapping::channels::network_rounds;
+use vwc_sdk::mapping::{self, ConvLayer, MappingConfig, MappingError, PimArray, Tie, WidthLimits, presets};
+use vwc_sdk::models::{
+    BlockOrder, Cnn8, Cnn8Config, FullPrecision, Network, NetworkConfig, ResNet20Config, Vgg13Config,
+};
 use vwc_sdk::module::{ChannelGroup, Parameters, conv_layers};
-use vwc_sdk::prune::{FoundGroups, Ranking, Ratio, find_groups, prune};
+use vwc_sdk::prune::{FoundGroups, Ranking, Ratio, find_groups, groups_of, prune};
 use vwc_sdk::quant::{Bits, WeightQuantizer};
-use vwc_sdk::train::next_widths;
 
 fn device() -> Device {
     Device::default()
@@ -1180,108 +1182,457 @@ fn slices(group: &ChannelGroup) -> BTreeSet<(String, usize, Vec<Vec<usize>>)> {
     of.collect()
 }
 
-/// The groups that a network declares are found, and others only in linear layers, whose widths no array chooses.
-fn declared_are_found<C: NetworkConfig>(config: &C, others: &[&str]) {
+/// A group as it is written down here: its name, which is that of its producers, its channels, and the dimension of every
+/// parameter that runs over them. `/*` is the four vectors of a batch norm.
+type Golden = (&'static str, usize, &'static str);
+
+/// CNN-8, in either precision.
+const CNN8: &[Golden] = &[
+    ("convs.0", 4, "convs.0.weight/0 convs.0.bias/0 convs.1.weight/1"),
+    ("convs.1", 5, "convs.1.weight/0 norms.0/* convs.2.weight/1"),
+    ("convs.2", 6, "convs.2.weight/0 norms.1/* convs.3.weight/1"),
+    ("convs.3", 7, "convs.3.weight/0 norms.2/* convs.4.weight/1"),
+    ("convs.4", 5, "convs.4.weight/0 norms.3/* convs.5.weight/1"),
+    ("convs.5", 6, "convs.5.weight/0 norms.4/* convs.6.weight/1"),
+    ("convs.6", 8, "convs.6.weight/0 linear.weight/0"),
+];
+
+/// ResNet-20, and its twin in full precision.
+const RESNET20: &[Golden] = &[
+    (
+        "conv + blocks.0.conv1 + blocks.1.conv1 + blocks.2.conv1",
+        3,
+        "conv.weight/0 norm/* blocks.0.conv1.weight/0 blocks.0.norm1/* blocks.1.conv1.weight/0 \
+         blocks.1.norm1/* blocks.2.conv1.weight/0 blocks.2.norm1/* blocks.0.conv0.weight/1 \
+         blocks.1.conv0.weight/1 blocks.2.conv0.weight/1 blocks.3.conv0.weight/1 \
+         blocks.3.shortcut.conv.weight/1",
+    ),
+    (
+        "blocks.0.conv0",
+        3,
+        "blocks.0.conv0.weight/0 blocks.0.norm0/* blocks.0.conv1.weight/1",
+    ),
+    (
+        "blocks.1.conv0",
+        3,
+        "blocks.1.conv0.weight/0 blocks.1.norm0/* blocks.1.conv1.weight/1",
+    ),
+    (
+        "blocks.2.conv0",
+        3,
+        "blocks.2.conv0.weight/0 blocks.2.norm0/* blocks.2.conv1.weight/1",
+    ),
+    (
+        "blocks.3.conv0",
+        4,
+        "blocks.3.conv0.weight/0 blocks.3.norm0/* blocks.3.conv1.weight/1",
+    ),
+    (
+        "blocks.3.conv1 + blocks.3.shortcut.conv + blocks.4.conv1 + blocks.5.conv1",
+        4,
+        "blocks.3.conv1.weight/0 blocks.3.norm1/* blocks.3.shortcut.conv.weight/0 \
+         blocks.3.shortcut.norm/* blocks.4.conv1.weight/0 blocks.4.norm1/* blocks.5.conv1.weight/0 \
+         blocks.5.norm1/* blocks.4.conv0.weight/1 blocks.5.conv0.weight/1 blocks.6.conv0.weight/1 \
+         blocks.6.shortcut.conv.weight/1",
+    ),
+    (
+        "blocks.4.conv0",
+        4,
+        "blocks.4.conv0.weight/0 blocks.4.norm0/* blocks.4.conv1.weight/1",
+    ),
+    (
+        "blocks.5.conv0",
+        4,
+        "blocks.5.conv0.weight/0 blocks.5.norm0/* blocks.5.conv1.weight/1",
+    ),
+    (
+        "blocks.6.conv0",
+        5,
+        "blocks.6.conv0.weight/0 blocks.6.norm0/* blocks.6.conv1.weight/1",
+    ),
+    (
+        "blocks.6.conv1 + blocks.6.shortcut.conv + blocks.7.conv1 + blocks.8.conv1",
+        5,
+        "blocks.6.conv1.weight/0 blocks.6.norm1/* blocks.6.shortcut.conv.weight/0 \
+         blocks.6.shortcut.norm/* blocks.7.conv1.weight/0 blocks.7.norm1/* blocks.8.conv1.weight/0 \
+         blocks.8.norm1/* blocks.7.conv0.weight/1 blocks.8.conv0.weight/1 linear.weight/0",
+    ),
+    (
+        "blocks.7.conv0",
+        5,
+        "blocks.7.conv0.weight/0 blocks.7.norm0/* blocks.7.conv1.weight/1",
+    ),
+    (
+        "blocks.8.conv0",
+        5,
+        "blocks.8.conv0.weight/0 blocks.8.norm0/* blocks.8.conv1.weight/1",
+    ),
+];
+
+/// ResNet-20 as published in full precision: no batch norm behind the first convolution, and one in a block, which has another
+/// that nothing passes and that is in no group.
+const RESNET20_PUBLISHED: &[Golden] = &[
+    (
+        "conv + blocks.0.conv1 + blocks.1.conv1 + blocks.2.conv1",
+        3,
+        "conv.weight/0 blocks.0.conv1.weight/0 blocks.1.conv1.weight/0 blocks.2.conv1.weight/0 \
+         blocks.0.conv0.weight/1 blocks.1.conv0.weight/1 \
+         blocks.2.conv0.weight/1 blocks.3.conv0.weight/1 \
+         blocks.3.shortcut.conv.weight/1",
+    ),
+    (
+        "blocks.0.conv0",
+        3,
+        "blocks.0.conv0.weight/0 blocks.0.norm1/* blocks.0.conv1.weight/1",
+    ),
+    (
+        "blocks.1.conv0",
+        3,
+        "blocks.1.conv0.weight/0 blocks.1.norm1/* blocks.1.conv1.weight/1",
+    ),
+    (
+        "blocks.2.conv0",
+        3,
+        "blocks.2.conv0.weight/0 blocks.2.norm1/* blocks.2.conv1.weight/1",
+    ),
+    (
+        "blocks.3.conv0",
+        4,
+        "blocks.3.conv0.weight/0 blocks.3.norm1/* blocks.3.conv1.weight/1",
+    ),
+    (
+        "blocks.3.conv1 + blocks.3.shortcut.conv + blocks.4.conv1 + blocks.5.conv1",
+        4,
+        "blocks.3.conv1.weight/0 blocks.3.shortcut.conv.weight/0 blocks.3.shortcut.norm/* \
+         blocks.4.conv1.weight/0 blocks.5.conv1.weight/0 blocks.4.conv0.weight/1 \
+         blocks.5.conv0.weight/1 blocks.6.conv0.weight/1 \
+         blocks.6.shortcut.conv.weight/1",
+    ),
+    (
+        "blocks.4.conv0",
+        4,
+        "blocks.4.conv0.weight/0 blocks.4.norm1/* blocks.4.conv1.weight/1",
+    ),
+    (
+        "blocks.5.conv0",
+        4,
+        "blocks.5.conv0.weight/0 blocks.5.norm1/* blocks.5.conv1.weight/1",
+    ),
+    (
+        "blocks.6.conv0",
+        5,
+        "blocks.6.conv0.weight/0 blocks.6.norm1/* blocks.6.conv1.weight/1",
+    ),
+    (
+        "blocks.6.conv1 + blocks.6.shortcut.conv + blocks.7.conv1 + blocks.8.conv1",
+        5,
+        "blocks.6.conv1.weight/0 blocks.6.shortcut.conv.weight/0 blocks.6.shortcut.norm/* \
+         blocks.7.conv1.weight/0 blocks.8.conv1.weight/0 blocks.7.conv0.weight/1 \
+         blocks.8.conv0.weight/1 linear.weight/0",
+    ),
+    (
+        "blocks.7.conv0",
+        5,
+        "blocks.7.conv0.weight/0 blocks.7.norm1/* blocks.7.conv1.weight/1",
+    ),
+    (
+        "blocks.8.conv0",
+        5,
+        "blocks.8.conv0.weight/0 blocks.8.norm1/* blocks.8.conv1.weight/1",
+    ),
+];
+
+/// ResNet-20 with the batch norms before the convolutions.
+const RESNET20_PRE_ACTIVATION: &[Golden] = &[
+    (
+        "conv + blocks.0.conv1 + blocks.1.conv1 + blocks.2.conv1",
+        3,
+        "conv.weight/0 blocks.0.conv1.weight/0 blocks.1.conv1.weight/0 blocks.2.conv1.weight/0 \
+         blocks.0.conv0.weight/1 blocks.0.norm0/* blocks.1.conv0.weight/1 blocks.1.norm0/* \
+         blocks.2.conv0.weight/1 blocks.2.norm0/* blocks.3.conv0.weight/1 blocks.3.norm0/* \
+         blocks.3.shortcut.conv.weight/1",
+    ),
+    (
+        "blocks.0.conv0",
+        3,
+        "blocks.0.conv0.weight/0 blocks.0.norm1/* blocks.0.conv1.weight/1",
+    ),
+    (
+        "blocks.1.conv0",
+        3,
+        "blocks.1.conv0.weight/0 blocks.1.norm1/* blocks.1.conv1.weight/1",
+    ),
+    (
+        "blocks.2.conv0",
+        3,
+        "blocks.2.conv0.weight/0 blocks.2.norm1/* blocks.2.conv1.weight/1",
+    ),
+    (
+        "blocks.3.conv0",
+        4,
+        "blocks.3.conv0.weight/0 blocks.3.norm1/* blocks.3.conv1.weight/1",
+    ),
+    (
+        "blocks.3.conv1 + blocks.3.shortcut.conv + blocks.4.conv1 + blocks.5.conv1",
+        4,
+        "blocks.3.conv1.weight/0 blocks.3.shortcut.conv.weight/0 blocks.3.shortcut.norm/* \
+         blocks.4.conv1.weight/0 blocks.5.conv1.weight/0 blocks.4.conv0.weight/1 blocks.4.norm0/* \
+         blocks.5.conv0.weight/1 blocks.5.norm0/* blocks.6.conv0.weight/1 blocks.6.norm0/* \
+         blocks.6.shortcut.conv.weight/1",
+    ),
+    (
+        "blocks.4.conv0",
+        4,
+        "blocks.4.conv0.weight/0 blocks.4.norm1/* blocks.4.conv1.weight/1",
+    ),
+    (
+        "blocks.5.conv0",
+        4,
+        "blocks.5.conv0.weight/0 blocks.5.norm1/* blocks.5.conv1.weight/1",
+    ),
+    (
+        "blocks.6.conv0",
+        5,
+        "blocks.6.conv0.weight/0 blocks.6.norm1/* blocks.6.conv1.weight/1",
+    ),
+    (
+        "blocks.6.conv1 + blocks.6.shortcut.conv + blocks.7.conv1 + blocks.8.conv1",
+        5,
+        "blocks.6.conv1.weight/0 blocks.6.shortcut.conv.weight/0 blocks.6.shortcut.norm/* \
+         blocks.7.conv1.weight/0 blocks.8.conv1.weight/0 blocks.7.conv0.weight/1 blocks.7.norm0/* \
+         blocks.8.conv0.weight/1 blocks.8.norm0/* last_norm/* linear.weight/0",
+    ),
+    (
+        "blocks.7.conv0",
+        5,
+        "blocks.7.conv0.weight/0 blocks.7.norm1/* blocks.7.conv1.weight/1",
+    ),
+    (
+        "blocks.8.conv0",
+        5,
+        "blocks.8.conv0.weight/0 blocks.8.norm1/* blocks.8.conv1.weight/1",
+    ),
+];
+
+/// VGG-13, in either precision. The widths of linear layers no array chooses.
+const VGG13: &[Golden] = &[
+    ("convs.0", 3, "convs.0.weight/0 convs.0.bias/0 convs.1.weight/1"),
+    ("convs.1", 4, "convs.1.weight/0 convs.2.weight/1"),
+    ("convs.2", 4, "convs.2.weight/0 convs.3.weight/1"),
+    ("convs.3", 5, "convs.3.weight/0 convs.4.weight/1"),
+    ("convs.4", 5, "convs.4.weight/0 convs.5.weight/1"),
+    ("convs.5", 6, "convs.5.weight/0 convs.6.weight/1"),
+    ("convs.6", 6, "convs.6.weight/0 convs.7.weight/1"),
+    ("convs.7", 7, "convs.7.weight/0 convs.8.weight/1"),
+    ("convs.8", 7, "convs.8.weight/0 convs.9.weight/1"),
+    ("convs.9", 8, "convs.9.weight/0 hidden.0.weight/0"),
+    ("hidden.0", 6, "hidden.0.weight/1 hidden.1.weight/0"),
+    ("hidden.1", 7, "hidden.1.weight/1 linear.weight/0"),
+];
+
+/// VGG-13 as published in full precision, without a bias.
+const VGG13_PUBLISHED: &[Golden] = &[
+    ("convs.0", 3, "convs.0.weight/0 convs.1.weight/1"),
+    ("convs.1", 4, "convs.1.weight/0 convs.2.weight/1"),
+    ("convs.2", 4, "convs.2.weight/0 convs.3.weight/1"),
+    ("convs.3", 5, "convs.3.weight/0 convs.4.weight/1"),
+    ("convs.4", 5, "convs.4.weight/0 convs.5.weight/1"),
+    ("convs.5", 6, "convs.5.weight/0 convs.6.weight/1"),
+    ("convs.6", 6, "convs.6.weight/0 convs.7.weight/1"),
+    ("convs.7", 7, "convs.7.weight/0 convs.8.weight/1"),
+    ("convs.8", 7, "convs.8.weight/0 convs.9.weight/1"),
+    ("convs.9", 8, "convs.9.weight/0 hidden.0.weight/0"),
+    ("hidden.0", 6, "hidden.0.weight/1 hidden.1.weight/0"),
+    ("hidden.1", 7, "hidden.1.weight/1 linear.weight/0"),
+];
+
+/// The slices of a golden group, each channel at the index of its own number.
+fn golden_slices(&(_, channels, slices): &Golden) -> BTreeSet<(String, usize, Vec<Vec<usize>>)> {
+    let own: Vec<Vec<usize>> = (0..channels).map(|channel| vec![channel]).collect();
+    let of = |slice: &str| match slice.split_once('/').unwrap() {
+        (norm, "*") => ["gamma", "beta", "running_mean", "running_var"]
+            .map(|vector| (format!("{norm}.{vector}"), 0, own.clone()))
+            .to_vec(),
+        (path, dim) => vec![(path.to_owned(), dim.parse().unwrap(), own.clone())],
+    };
+    slices.split_whitespace().flat_map(of).collect()
+}
+
+fn shapes<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
+    let parameters = Parameters::of(module);
+    let shapes = parameters
+        .iter()
+        .map(|(path, data)| (path.to_owned(), data.shape().to_vec()));
+    shapes.collect()
+}
+
+/// A network has these groups, in this order, and no others.
+fn has_groups<C: NetworkConfig>(config: &C, golden: &[Golden]) {
     let network = filled(config.init(&device()));
+    let what = format!("{} {}", C::NAME, config.precision());
     let [height, width] = C::INPUT;
     let forward = |network: &C::Network, x: Tensor<4>| network.forward(x);
     let found = find_groups(&network, [1, 3, height, width], forward).unwrap();
-    let declared = network.channel_groups();
-    for group in &declared {
-        let same = found.iter().find(|found| slices(found) == slices(group));
-        let same = same.unwrap_or_else(|| panic!("{}: {} is not found in\n{found}", C::NAME, group.name));
-        let of = |group: &ChannelGroup| {
-            group
-                .ranked_by
-                .iter()
-                .map(|s| s.path.clone())
-                .collect::<BTreeSet<_>>()
-        };
-        assert_eq!(of(same), of(group), "{}", C::NAME);
+    let names: Vec<_> = found.iter().map(|group| group.name.as_str()).collect();
+    let expected: Vec<_> = golden.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(names, expected, "{what}");
+    for (group, golden) in found.iter().zip(golden) {
+        let (name, channels, _) = golden;
+        assert_eq!(group.channels, *channels, "{what}: {name}");
+        assert_eq!(slices(group), golden_slices(golden), "{what}: {name}");
+        assert_eq!(
+            group.slices.len(),
+            slices(group).len(),
+            "{what}: {name}: none twice"
+        );
+        // The outputs of the layers that the name lists, and of no others.
+        let ranked_by: BTreeSet<_> = (group.ranked_by.iter())
+            .map(|slice| (slice.path.clone(), slice.dim))
+            .collect();
+        let producers = name.split(" + ").map(|producer| {
+            let linear = producer.starts_with("hidden");
+            (format!("{producer}.weight"), usize::from(linear))
+        });
+        assert_eq!(ranked_by, producers.collect(), "{what}: {name}");
     }
-    let rest = found
-        .iter()
-        .filter(|found| declared.iter().all(|group| slices(found) != slices(group)));
-    assert_eq!(
-        rest.map(|group| group.name.as_str()).collect::<Vec<_>>(),
-        others,
-        "{found}"
-    );
+    let of_network = groups_of(&network).unwrap();
+    assert_eq!(of_network.groups(), found.groups(), "{what}");
 
     // And pruned alike.
-    let widths: Vec<usize> = config.widths().iter().map(|width| width - 1).collect();
-    let expected = prune(&network, config, &widths, Ranking::L1).unwrap().network;
-    let found_widths: Vec<usize> = (found.iter())
-        .map(
-            |found| match declared.iter().position(|group| slices(found) == slices(group)) {
-                Some(group) => widths[group],
-                None => found.channels,
-            },
-        )
-        .collect();
-    let small = found
-        .prune(&network, &found_widths, Ranking::L1, forward)
-        .unwrap();
-    let (small, expected) = (Parameters::of(&small), Parameters::of(&expected));
-    for ((path, found), (_, expected)) in small.iter().zip(expected.iter()) {
-        assert_eq!(found, expected, "{}: {path}", C::NAME);
+    let widths: Vec<usize> = golden.iter().map(|(_, channels, _)| channels - 1).collect();
+    let pruned = prune(&network, &widths, Ranking::L1).unwrap();
+    let (small, kept) =
+        (found.prune_with(&network, &widths, Ranking::L1, forward, C::Network::refit)).unwrap();
+    assert_eq!(kept, pruned.kept, "{what}");
+    let (found, expected) = (Parameters::of(&small), Parameters::of(&pruned.network));
+    for ((path, found), (_, expected)) in found.iter().zip(expected.iter()) {
+        assert_eq!(found, expected, "{what}: {path}");
+    }
+    // The structure says all of it: a network made of it has the same shapes.
+    let structure = pruned.network.structure();
+    assert_eq!(
+        shapes(&pruned.network),
+        shapes(&structure.init(&device())),
+        "{what}"
+    );
+}
+
+#[test]
+fn our_own_networks_have_these_groups() {
+    for quantized in [true, false] {
+        let cnn8 = Cnn8Config::new().with_widths([4, 5, 6, 7, 5, 6, 8]);
+        has_groups(&cnn8.with_quantized(quantized), CNN8);
+        let resnet20 = (ResNet20Config::new())
+            .with_widths([3, 4, 5])
+            .with_quantized(quantized);
+        has_groups(&resnet20, RESNET20);
+        has_groups(
+            &resnet20.with_order(BlockOrder::PreActivation),
+            RESNET20_PRE_ACTIVATION,
+        );
+        let vgg13 = Vgg13Config::new()
+            .with_widths([3, 4, 4, 5, 5, 6, 6, 7, 7, 8])
+            .with_hidden([6, 7]);
+        has_groups(&vgg13.with_quantized(quantized), VGG13);
     }
 }
 
 #[test]
-fn our_own_networks_have_the_groups_that_they_declare() {
-    for quantized in [true, false] {
-        let cnn8 = Cnn8Config::new().with_widths([4, 5, 6, 7, 5, 6, 8]);
-        declared_are_found(&cnn8.with_quantized(quantized), &[]);
-        for order in [BlockOrder::Original, BlockOrder::PreActivation] {
-            let resnet20 = ResNet20Config::new().with_widths([3, 4, 5]).with_order(order);
-            declared_are_found(&resnet20.with_quantized(quantized), &[]);
-        }
-        let vgg13 = Vgg13Config::new()
-            .with_widths([3, 4, 4, 5, 5, 6, 6, 7, 7, 8])
-            .with_hidden([6, 7]);
-        declared_are_found(&vgg13.with_quantized(quantized), &["hidden.0", "hidden.1"]);
-    }
+fn those_of_the_networks_published_in_full_precision_are_these() {
+    let published = FullPrecision::Published;
+    let resnet20 = ResNet20Config::new().with_widths([3, 4, 5]).with_quantized(false);
+    has_groups(&resnet20.with_full_precision(published), RESNET20_PUBLISHED);
+    let vgg13 = Vgg13Config::new()
+        .with_widths([3, 4, 4, 5, 5, 6, 6, 7, 7, 8])
+        .with_hidden([6, 7])
+        .with_quantized(false);
+    has_groups(&vgg13.with_full_precision(published), VGG13_PUBLISHED);
 }
 
-/// One round of the channel search finds the same for a network of ours, whether it names its groups or not.
-fn filled_alike<C: NetworkConfig>(config: &C) {
+/// The free widths that one round of the search leaves of these layers.
+fn searched(
+    layers: Vec<ConvLayer>,
+    ties: Vec<Tie>,
+    mapping: &MappingConfig,
+) -> Result<Vec<usize>, MappingError> {
+    let network = mapping::Network::tied("written down", layers, ties);
+    let mut rounds = network_rounds(&network, mapping, &WidthLimits::default(), 1)?;
+    rounds.networks.pop().unwrap_or(network).widths()
+}
+
+/// One round of the channel search finds for a network of ours what it finds for its layers and ties as they are written down
+/// here: `tied` gives for each layer the groups that it reads and writes.
+fn filled_alike<C: NetworkConfig>(
+    config: &C,
+    layers: &[ConvLayer],
+    tied: impl Fn(usize) -> (Option<usize>, Option<usize>),
+    by_ratio: &[usize],
+) {
     let network = config.init(&device());
-    let [height, width] = C::INPUT;
-    let forward = |network: &C::Network, x: Tensor<4>| network.forward(x);
-    let found = find_groups(&network, [1, 3, height, width], forward).unwrap();
+    let found = groups_of(&network).unwrap().with_layers_left_out(["*.shortcut"]);
+    let ties: Vec<Tie> = (0..layers.len())
+        .map(|layer| {
+            let (input, output) = tied(layer);
+            Tie { input, output }
+        })
+        .collect();
     let mut changed = false;
     for array in [[256, 512], [512, 256]] {
         let mapping = MappingConfig::new(PimArray::new(array[0], array[1]).unwrap()).with_weight_bits(2);
         let limits = WidthLimits::default();
-        let Ok(declared) = next_widths(&network, &mapping, &limits) else {
+        let Ok(expected) = searched(layers.to_vec(), ties.clone(), &mapping) else {
             assert!(found.next_widths(&mapping, &limits).is_err(), "{}", C::NAME);
             continue;
         };
-        changed |= declared.widths.is_some();
-        let declared = declared.widths.unwrap_or_else(|| config.widths());
         let widths = found.next_widths(&mapping, &limits).unwrap().widths;
-        let widths = widths.unwrap_or_else(|| found.iter().map(|group| group.channels).collect());
-        for (group, &expected) in network.channel_groups().iter().zip(&declared) {
-            let n = found.iter().position(|found| slices(found) == slices(group));
-            assert_eq!(widths[n.unwrap()], expected, "{}: {}", C::NAME, group.name);
-        }
+        changed |= widths.is_some();
+        let widths = widths.unwrap_or_else(|| found.channels());
+        // The groups that no convolution reads stay as they are.
+        let (read, rest) = widths.split_at(expected.len());
+        assert_eq!(read, expected, "{} {array:?}", C::NAME);
+        assert_eq!(rest, &found.channels()[expected.len()..], "{}", C::NAME);
     }
     assert!(changed, "{}", C::NAME);
     let ratio = Ratio::new(0.3).with_limits(WidthLimits::default().with_multiple(2));
-    let expected = ratio.widths(&network, Ranking::L1).unwrap();
     let widths = found.widths(&network, &ratio, Ranking::L1).unwrap();
-    for (group, &expected) in network.channel_groups().iter().zip(&expected) {
-        let n = found.iter().position(|found| slices(found) == slices(group));
-        assert_eq!(widths[n.unwrap()], expected, "{}: {}", C::NAME, group.name);
-    }
+    assert_eq!(widths, by_ratio, "{}", C::NAME);
 }
 
 #[test]
 fn widths_that_fill_an_array_are_found_for_any_module() {
-    filled_alike(&Cnn8Config::new());
-    filled_alike(&ResNet20Config::new().with_widths([20, 40, 70]));
-    filled_alike(&Vgg13Config::new().with_widths([10, 20, 30, 40, 50, 60, 70, 80, 90, 100]));
+    // A chain, whose last width a linear layer reads.
+    let chain = |layers: usize| move |n: usize| (n.checked_sub(1), (n + 1 < layers).then_some(n));
+    let kept = [18, 24, 24, 46, 46, 46, 180];
+    filled_alike(&Cnn8Config::new(), &presets::cnn8(), chain(7), &kept);
+
+    const STAGES: [usize; 3] = [0, 5, 9];
+    const INNER: [usize; 9] = [1, 2, 3, 4, 6, 7, 8, 10, 11];
+    let residual = |layer: usize| {
+        let Some(place) = layer.checked_sub(1) else {
+            return (None, Some(STAGES[0]));
+        };
+        let block = place / 2;
+        let inner = Some(INNER[block]);
+        if place % 2 == 0 {
+            (Some(STAGES[block.saturating_sub(1) / 3]), inner)
+        } else {
+            (inner, Some(STAGES[block / 3]))
+        }
+    };
+    let widths = [20, 40, 70];
+    let resnet20 = ResNet20Config::new().with_widths(widths);
+    let kept = [14, 14, 14, 14, 28, 28, 28, 28, 50, 50, 50, 50];
+    filled_alike(&resnet20, &presets::resnet20(widths), residual, &kept);
+
+    let widths = [10, 20, 30, 40, 50, 60, 70, 80, 90, 100];
+    let inputs = std::iter::once(3).chain(widths);
+    let layers: Vec<ConvLayer> = (inputs.zip(widths).enumerate())
+        .map(|(n, (from, to))| {
+            ConvLayer::square(format!("conv{n}"), 32 >> (n / 2), 3, from, to).with_padding(1)
+        })
+        .collect();
+    let kept = [8, 14, 22, 28, 36, 42, 50, 56, 64, 70, 360, 360];
+    filled_alike(&Vgg13Config::new().with_widths(widths), &layers, chain(10), &kept);
 
     // Concatenated channels are no single group's, grouped convolutions are not searched, and one group is left to choose.
     let mapping = MappingConfig::new(PimArray::new(64, 64).unwrap());
@@ -1311,7 +1662,7 @@ fn widths_that_fill_an_array_are_found_for_any_module() {
 fn convolutions_are_found_for_the_mapper() {
     let net = Cnn8Config::new().init(&device());
     let found = conv_layers(&net, [1, 3, 40, 40], |net: &Cnn8, x: Tensor<4>| net.forward(x)).unwrap();
-    for ((found, expected), n) in found.layers.iter().zip(net.conv_layers()).zip(0..) {
+    for ((found, expected), n) in found.layers.iter().zip(presets::cnn8()).zip(0..) {
         assert_eq!(found.name, format!("convs.{n}"));
         let named = ConvLayer {
             name: expected.name.clone(),

@@ -8,9 +8,13 @@ use burn::nn::conv::{Conv2d, Conv2dConfig, Conv3dConfig};
 use burn::nn::{BatchNormConfig, LinearConfig, LstmConfig};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use common::{noise, values};
-use vwc_sdk::graph::{Constant, Conv, Function, Graph, NodeSpec, Op, WeightCodes};
-use vwc_sdk::models::{BlockOrder, Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
+use vwc_sdk::graph::{Constant, Conv, Function, Graph, Node, NodeSpec, Op, WeightCodes};
+use vwc_sdk::models::{
+    BlockOrder, Cnn8, Cnn8Config, Network, NetworkConfig, ResNet20, ResNet20Config, Vgg13, Vgg13Config,
+    Widths,
+};
 use vwc_sdk::module::Parameters;
+use vwc_sdk::prune::groups_of;
 use vwc_sdk::quant::{Bits, PactConfig, WeightQuantizer};
 
 /// A network whose batch norms have seen something.
@@ -34,7 +38,49 @@ fn network<C: NetworkConfig>(config: &C) -> C::Network {
     parameters.put_into(network).unwrap()
 }
 
-fn check<C: NetworkConfig>(config: &C) {
+/// The weights that a network computes with, of every convolution and linear layer that quantises its own, by the paths of the
+/// layers.
+trait QuantizedWeights: Network {
+    fn quantized_weights(&self) -> Vec<(String, Vec<f64>)>;
+}
+
+impl QuantizedWeights for Cnn8 {
+    fn quantized_weights(&self) -> Vec<(String, Vec<f64>)> {
+        (self.convs.iter().enumerate())
+            .map(|(n, conv)| (format!("convs.{n}"), values(&conv.quantized_weight())))
+            .collect()
+    }
+}
+
+impl QuantizedWeights for ResNet20 {
+    fn quantized_weights(&self) -> Vec<(String, Vec<f64>)> {
+        let blocks = self.blocks.iter().enumerate().flat_map(|(n, block)| {
+            let shortcut = block
+                .shortcut
+                .as_ref()
+                .map(|shortcut| ("shortcut.conv", &shortcut.conv));
+            ([("conv0", &block.conv0), ("conv1", &block.conv1)].into_iter())
+                .chain(shortcut)
+                .map(move |(part, conv)| (format!("blocks.{n}.{part}"), conv))
+        });
+        std::iter::once(("conv".to_owned(), &self.conv))
+            .chain(blocks)
+            .map(|(path, conv)| (path, values(&conv.quantized_weight())))
+            .collect()
+    }
+}
+
+impl QuantizedWeights for Vgg13 {
+    fn quantized_weights(&self) -> Vec<(String, Vec<f64>)> {
+        let convs = (self.convs.iter().enumerate())
+            .map(|(n, conv)| (format!("convs.{n}"), values(&conv.quantized_weight())));
+        let hidden = (self.hidden.iter().enumerate())
+            .map(|(n, layer)| (format!("hidden.{n}"), values(&layer.quantized_weight())));
+        convs.chain(hidden).collect()
+    }
+}
+
+fn check<C: NetworkConfig<Network: QuantizedWeights>>(config: &C) {
     let device = Device::flex();
     let network = network(config).valid();
     let [height, width] = C::INPUT;
@@ -47,18 +93,21 @@ fn check<C: NetworkConfig>(config: &C) {
     let found: Tensor<2> = graph.on(&device).forward(x).unwrap();
     assert_eq!(values(&found), expected, "{graph}");
     // The weights are those that the network computes with, to the bit.
-    for (path, weight) in network.quantized_weights() {
-        let layer = path.trim_end_matches(".weight");
-        let node = graph.node(graph.find(layer).unwrap_or_else(|| panic!("{layer}: {graph}")));
-        let constant = match node.op() {
-            Op::Conv(conv) => &conv.weight,
-            Op::Linear(linear) => &linear.weight,
-            op => panic!("{op:?}"),
-        };
-        assert_eq!(constant.values(), weight.as_slice::<f32>().unwrap(), "{path}");
+    let weights = network.quantized_weights();
+    // The classifier is the one layer that never quantises.
+    let layers = graph.nodes().iter().filter_map(Node::weight).count();
+    assert_eq!(layers, weights.len() + 1, "{graph}");
+    for (path, weight) in weights {
+        let node = graph.node(graph.find(&path).unwrap_or_else(|| panic!("{path}: {graph}")));
+        let constant = node.weight().unwrap_or_else(|| panic!("{path}: {:?}", node.op()));
+        assert_eq!(constant.name(), Some(format!("{path}.weight").as_str()));
+        let found: Vec<f64> = constant.values().iter().map(|&value| value.into()).collect();
+        assert_eq!(found, weight, "{path}");
+        // The first convolution and those of shortcuts stay in full precision.
         if let Some([bits, _]) = config.bits()
-            && path != "convs.0.weight"
-            && path != "conv.weight"
+            && path != "convs.0"
+            && path != "conv"
+            && !path.contains("shortcut")
         {
             let codes = WeightCodes::of(constant, 0).unwrap_or_else(|| panic!("{path}"));
             assert!(
@@ -428,46 +477,47 @@ reshape  reshape to 3                                     mean     3
     assert_eq!(graph.to_string(), expected);
 }
 
-/// The free widths read off the graph are those that were written down for this crate's networks, but for the convolutions of
-/// shortcuts, which the published tables leave out.
+/// The layers and free widths read off the graph are those of the groups of channels, which are found in another way.
 #[test]
 fn ties_are_read_off_the_graph() {
-    fn same<C: NetworkConfig>(config: &C) {
+    fn same<C: NetworkConfig>(config: &C, layers: usize, widths: usize) {
         let network = config.init(&Device::flex());
         let [height, width] = C::INPUT;
         let graph = Graph::of(&network, [1, 3, height, width], |network: &C::Network, x| {
             network.forward(x)
         })
         .unwrap();
-        let (mut written, _) = network.mapped();
-        let mut found = graph.mapped(C::NAME);
-        let keep: Vec<bool> = found
-            .layers
-            .iter()
-            .map(|layer| !layer.name.contains("shortcut"))
-            .collect();
-        let (mut layers, mut ties) = (keep.iter(), keep.iter());
-        found.layers.retain(|_| *layers.next().unwrap());
-        found.ties.retain(|_| *ties.next().unwrap());
-        for (layer, path) in written.layers.iter_mut().zip(network.convolutions()) {
-            layer.name = path.0;
-        }
-        assert_eq!(found.layers, written.layers);
-        // The same widths, whatever their numbers.
-        let mut numbers = std::collections::BTreeMap::new();
-        for (found, written) in found.ties.iter().zip(&written.ties) {
-            for (found, written) in [(found.input, written.input), (found.output, written.output)] {
-                assert_eq!(found.is_some(), written.is_some(), "{graph}");
-                if let (Some(found), Some(written)) = (found, written) {
-                    assert_eq!(*numbers.entry(found).or_insert(written), written, "{graph}");
-                }
+        let (of_groups, free) = groups_of(&network).unwrap().mapped(C::NAME);
+        let found = graph.mapped(C::NAME);
+        assert_eq!(found.name, of_groups.name);
+        assert_eq!(found.layers, of_groups.layers);
+        assert_eq!(found.layers.len(), layers, "{graph}");
+        assert_eq!(found.ties.len(), of_groups.ties.len());
+        // The same widths, whatever their numbers: one for one.
+        let mut pairs = std::collections::BTreeSet::new();
+        for (found, group) in found.ties.iter().zip(&of_groups.ties) {
+            for (found, group) in [(found.input, group.input), (found.output, group.output)] {
+                assert_eq!(found.is_some(), group.is_some(), "{graph}");
+                pairs.extend(found.zip(group));
             }
         }
+        let of = |side: fn(&(usize, usize)) -> usize| -> std::collections::BTreeSet<usize> {
+            pairs.iter().map(side).collect()
+        };
+        assert_eq!(pairs.len(), widths, "{pairs:?} {graph}");
+        assert_eq!(of(|pair| pair.0).len(), widths, "{pairs:?} {graph}");
+        assert_eq!(of(|pair| pair.1).len(), widths, "{pairs:?} {graph}");
+        assert_eq!(free.len(), widths, "{graph}");
     }
-    same(&Cnn8Config::new());
-    same(&ResNet20Config::new());
-    same(&ResNet20Config::new().with_quantized(false));
-    same(&Vgg13Config::new());
+    for quantized in [true, false] {
+        same(&Cnn8Config::new().with_quantized(quantized), 7, 6);
+        // The nineteen, and those of two shortcuts; three stages, and nine blocks.
+        for order in [BlockOrder::Original, BlockOrder::PreActivation] {
+            let resnet20 = ResNet20Config::new().with_quantized(quantized);
+            same(&resnet20.with_order(order), 21, 12);
+        }
+        same(&Vgg13Config::new().with_quantized(quantized), 10, 9);
+    }
 }
 
 /// What two layers share is as wide in both: their widths are one.

@@ -7,9 +7,37 @@ use burn::tensor::Device;
 use common::{assert_close, devices, noise, tensor, values};
 use proptest::prelude::*;
 use vwc_sdk::Error;
-use vwc_sdk::mapping::presets;
-use vwc_sdk::models::{BlockOrder, Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
+use vwc_sdk::mapping::{ConvLayer, presets};
+use vwc_sdk::models::{
+    BlockOrder, Cnn8Config, Network, NetworkConfig, ResNet20, ResNet20Config, Vgg13Config, Widths,
+};
+use vwc_sdk::prune::groups_of;
+use vwc_sdk::pytorch::TorchNames;
 use vwc_sdk::quant::Bits;
+
+/// The convolutions that published tables count: not those on shortcuts.
+fn layers<N: Network>(network: &N) -> Vec<ConvLayer> {
+    let groups = groups_of(network).unwrap().with_layers_left_out(["*.shortcut"]);
+    groups.mapped(N::Config::NAME).0.layers
+}
+
+/// Layers of a preset, called by the paths of their weights in a network.
+fn called(layers: Vec<ConvLayer>, paths: impl IntoIterator<Item = String>) -> Vec<ConvLayer> {
+    let mut paths = paths.into_iter();
+    let called = layers.into_iter().map(|layer| ConvLayer {
+        name: paths.next().expect("a path for each layer"),
+        ..layer
+    });
+    let called = called.collect();
+    assert_eq!(paths.next(), None, "a layer for each path");
+    called
+}
+
+/// The paths of the nineteen 3x3 convolutions of ResNet-20.
+fn resnet20_paths() -> impl Iterator<Item = String> {
+    let blocks = (0..9).flat_map(|n| [0, 1].map(|place| format!("blocks.{n}.conv{place}")));
+    std::iter::once("conv".to_owned()).chain(blocks)
+}
 
 #[test]
 fn cnn8_has_the_published_number_of_parameters() {
@@ -29,7 +57,8 @@ fn cnn8_has_the_published_number_of_parameters() {
 #[test]
 fn the_live_network_lists_the_layers_of_the_preset() {
     let network = Cnn8Config::new().init(&Device::default());
-    assert_eq!(network.conv_layers(), presets::cnn8());
+    let paths = (0..7).map(|n| format!("convs.{n}"));
+    assert_eq!(layers(&network), called(presets::cnn8(), paths));
 }
 
 #[test]
@@ -107,8 +136,19 @@ fn resnet20_is_the_preset_and_counts_the_published_parameters() {
     let device = Device::default();
     for widths in [[64, 128, 256], [16, 32, 64], [5, 4, 6]] {
         let network = ResNet20Config::new().with_widths(widths).init(&device);
-        assert_eq!(network.conv_layers(), presets::resnet20(widths));
-        assert_eq!(network.convolutions().len(), 19);
+        let expected = called(presets::resnet20(widths), resnet20_paths());
+        assert_eq!(expected.len(), 19);
+        assert_eq!(layers(&network), expected);
+        // With those on the shortcuts, which no preset has.
+        let [a, b, c] = widths;
+        let all = groups_of(&network).unwrap().mapped(ResNet20Config::NAME).0.layers;
+        let shortcuts: Vec<_> = (all.into_iter())
+            .filter(|layer| !expected.contains(layer))
+            .collect();
+        let shortcut = |block: usize, side, from, to| {
+            ConvLayer::square(format!("blocks.{block}.shortcut.conv"), side, 1, from, to).with_stride(2)
+        };
+        assert_eq!(shortcuts, [shortcut(3, 32, a, b), shortcut(6, 16, b, c)]);
     }
     // Per layer, the published table of 64, 128 and 256 channels and of what RCP1 leaves of them.
     for (widths, stages) in [
@@ -116,7 +156,7 @@ fn resnet20_is_the_preset_and_counts_the_published_parameters() {
         ([42, 112, 224], [15_876, 112_896, 451_584]),
     ] {
         let network = ResNet20Config::new().with_widths(widths).init(&device);
-        let layers = network.conv_layers();
+        let layers = layers(&network);
         assert_eq!(layers[0].params(), 27 * widths[0] as u64);
         for (stage, params) in stages.into_iter().enumerate() {
             for layer in &layers[2 + 6 * stage..7 + 6 * stage] {
@@ -148,7 +188,7 @@ fn resnet20_has_a_width_inside_each_block() {
     // Three widths, or twelve that say the same, are one structure.
     assert_eq!(config.resized(&[4, 5, 6]).unwrap(), config);
     assert_eq!(config.resized(&config.widths()).unwrap(), config);
-    let layers = narrow.init(&Device::default()).conv_layers();
+    let layers = layers(&narrow.init(&Device::default()));
     let shapes: Vec<_> = layers
         .iter()
         .map(|layer| (layer.in_channels, layer.out_channels))
@@ -180,7 +220,10 @@ fn vgg13_counts_its_parameters() {
     let convs: usize = widths.windows(2).map(|pair| 9 * pair[0] * pair[1]).sum();
     let linear = 2 * 512 * 512 + 512 * 10 + 10;
     assert_eq!(network.num_trainable_params(), convs + 64 + linear);
-    let sides: Vec<_> = network.conv_layers().iter().map(|layer| layer.input[0]).collect();
+    let layers = layers(&network);
+    let names: Vec<_> = layers.iter().map(|layer| layer.name.clone()).collect();
+    assert_eq!(names, (0..10).map(|n| format!("convs.{n}")).collect::<Vec<_>>());
+    let sides: Vec<_> = layers.iter().map(|layer| layer.input[0]).collect();
     assert_eq!(sides, [32, 32, 16, 16, 8, 8, 4, 4, 2, 2]);
 }
 
@@ -222,7 +265,11 @@ fn resnet20_starts_as_published() {
     device.seed(3);
     let network = ResNet20Config::new().init(&device);
     // Kaiming normal, fan-out: a variance of 2 / (kernel area * output channels).
-    for (path, conv) in network.convolutions() {
+    let ResNet20 { conv, blocks, .. } = &network;
+    let in_blocks = blocks.iter().flat_map(|block| [&block.conv0, &block.conv1]);
+    let convolutions: Vec<_> = std::iter::once(conv).chain(in_blocks).collect();
+    assert_eq!(convolutions.len(), 19);
+    for (path, conv) in resnet20_paths().zip(convolutions) {
         let [outputs, _, height, width] = conv.weight.dims();
         let weights = values(&conv.weight.val());
         let variance = weights.iter().map(|w| w * w).sum::<f64>() / weights.len() as f64;
@@ -236,7 +283,7 @@ fn resnet20_starts_as_published() {
 
 #[test]
 fn every_parameter_has_a_name_in_pytorch() {
-    fn check<C: NetworkConfig>(config: C) {
+    fn check<C: NetworkConfig<Network: TorchNames>>(config: C) {
         let network = config.init(&Device::default());
         let mut ours: Vec<_> = network.torch_names().into_iter().map(|name| name.path).collect();
         let mut theirs: Vec<_> = network.torch_names().into_iter().map(|name| name.torch).collect();
@@ -256,17 +303,22 @@ fn every_parameter_has_a_name_in_pytorch() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
-    /// Channels chain, groups cover what they say, for any widths.
+    /// Channels chain, groups cover what they say, for any widths. A channel that is alone has to stay, so it is in no group.
     #[test]
     fn groups_and_layers_agree(widths in prop::array::uniform7(1usize..9)) {
         let network = Cnn8Config::new().with_widths(widths).init(&Device::default());
-        let layers = network.conv_layers();
-        let groups = network.channel_groups();
-        prop_assert_eq!(groups.len(), 7);
+        let layers = layers(&network);
+        prop_assert_eq!(layers.len(), 7);
         for l in 0..7 {
             prop_assert_eq!(layers[l].out_channels, widths[l]);
             prop_assert_eq!(layers[l].in_channels, if l == 0 { 3 } else { widths[l - 1] });
-            prop_assert_eq!(groups[l].channels, widths[l]);
         }
+        let groups = groups_of(&network).unwrap();
+        let found: Vec<_> = groups.iter().map(|group| (group.name.clone(), group.channels)).collect();
+        let expected: Vec<_> = (widths.into_iter().enumerate())
+            .filter(|&(_, width)| width > 1)
+            .map(|(l, width)| (format!("convs.{l}"), width))
+            .collect();
+        prop_assert_eq!(found, expected);
     }
 }

@@ -7,6 +7,7 @@ mod common;
 use burn::tensor::{Device, Tensor, TensorData};
 use common::noise;
 use vwc_sdk::data::{Normalization, PictureBatcher, PictureItem, PictureSpec};
+use vwc_sdk::graph::Op;
 use vwc_sdk::models::{BlockOrder, Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
 use vwc_sdk::module::Parameters;
 use vwc_sdk::packed::{Machine, Session, freeze};
@@ -66,7 +67,10 @@ fn compare<C: NetworkConfig>(config: &C, seed: u64) {
     let input = PictureSpec::numbered(C::INPUT, config.classes()).with_normalization(normalization);
     let model = freeze(&network, &input).unwrap();
     let graph = network.graph().unwrap();
-    let paths: Vec<String> = network.convolutions().into_iter().map(|(path, _)| path).collect();
+    let paths: Vec<String> = (graph.nodes().iter())
+        .filter(|node| matches!(node.op(), Op::Conv(_)) && !node.name().contains("shortcut"))
+        .map(|node| node.name().to_owned())
+        .collect();
     let what = format!("{} {}", C::NAME, config.precision());
     for pixels in pictures(2, C::INPUT, seed) {
         let item = PictureItem {

@@ -88,7 +88,7 @@ fn trained(config: &Cnn8Config, name: &DeviceName) -> Result<Vec<EpochMetrics>, 
     let recipe = Recipe::new(2, Schedule::MultiStep(vec![2])).with_batch_size(32);
     let run = RunDir::new(dir.path().join("run"));
     let options = FitOptions::new(&splits, &recipe, run, std::slice::from_ref(&device));
-    fit(network, config, options)?;
+    fit(network, options)?;
     RunDir::new(dir.path().join("run")).metrics()
 }
 

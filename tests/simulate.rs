@@ -170,7 +170,7 @@ fn the_command_evaluates_what_a_training_left() {
     let recipe = Recipe::original(1).with_batch_size(24);
     let options = FitOptions::new(&splits, &recipe, RunDir::new(&run), std::slice::from_ref(&device))
         .with_label("test");
-    fit(structure.init(&device), &structure, options).unwrap();
+    fit(structure.init(&device), options).unwrap();
 
     let command = |args: &[&str]| {
         let mut command = Command::cargo_bin("vwc-sdk").unwrap();

@@ -15,10 +15,13 @@ use common::values;
 use tempfile::TempDir;
 use vwc_sdk::Error;
 use vwc_sdk::data::{
-    Augment, Normalization, PictureDataset, PictureItem, PictureLoader, Resize, Splits, cifar10, synthetic,
+    Augment, Normalization, PictureDataset, PictureItem, PictureLoader, PictureSpec, Resize, Splits, cifar10,
+    synthetic,
 };
 use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, Search};
-use vwc_sdk::models::{Cnn8, Cnn8Config, Network, NetworkConfig, ResNet20Config};
+use vwc_sdk::models::{
+    BlockOrder, Cnn8, Cnn8Config, FullPrecision, Network, NetworkConfig, ResNet20Config, Vgg13Config, Widths,
+};
 use vwc_sdk::module::Parameters;
 use vwc_sdk::prune::{Ranking, prune};
 use vwc_sdk::train::{
@@ -65,7 +68,7 @@ fn train_on(
         .with_label("test")
         .with_resume(resume)
         .with_interrupter(interrupter);
-    fit(config.init(&device), config, options)
+    fit(config.init(&device), options)
 }
 
 fn losses(dir: &Path) -> Vec<(usize, f64, f64, f64)> {
@@ -118,7 +121,7 @@ fn a_run_learns_and_leaves_its_folder() {
     let (network, saved) = RunDir::new(&run).load::<Cnn8Config>(&device).unwrap();
     assert_eq!(saved.structure, config);
     let splits = splits();
-    let found = evaluate::<Cnn8Config>(&network, &splits.valid, &device).unwrap();
+    let found = evaluate(&network, &splits.valid, &device).unwrap();
     assert_eq!(found.total, splits.valid.len());
     assert!(
         (found.accuracy() - best).abs() < 1e-9,
@@ -185,11 +188,12 @@ fn a_pruned_resnet20_on_varied_pictures_resumes_to_the_same_end() {
     device.seed(1);
     let pruned = prune(
         &config.init(&device),
-        &config,
-        &[3, 2, 4, 1, 5, 4, 5, 2, 6, 3, 6, 5],
+        &[3, 2, 4, 1, 4, 5, 5, 2, 3, 6, 6, 5],
         Ranking::L1,
     )
     .unwrap();
+    let structure = pruned.network.structure();
+    assert_eq!(structure.widths(), [3, 2, 4, 1, 5, 4, 5, 2, 6, 3, 6, 5]);
     let tune = |name: &str, resume, interrupter| {
         let recipe = recipe(4);
         let options = FitOptions::new(
@@ -201,7 +205,7 @@ fn a_pruned_resnet20_on_varied_pictures_resumes_to_the_same_end() {
         .with_label("test")
         .with_resume(resume)
         .with_interrupter(interrupter);
-        fit(pruned.network.clone(), &pruned.config, options)
+        fit(pruned.network.clone(), options)
     };
     tune("whole", false, Interrupter::new()).unwrap();
     let broken = dir.path().join("broken");
@@ -214,15 +218,54 @@ fn a_pruned_resnet20_on_varied_pictures_resumes_to_the_same_end() {
 
     // Read again with no other information, it is the network that it was.
     let (network, run) = RunDir::new(&broken).load::<ResNet20Config>(&device).unwrap();
-    assert_eq!(run.structure, pruned.config);
+    assert_eq!(run.structure, structure);
+    assert!(run.shapes.is_empty(), "the structure says all: {:?}", run.shapes);
     assert_eq!(run_network(&broken).unwrap(), "ResNet-20");
     let x = common::tensor(&common::noise(1, 2 * 3 * 32 * 32), [2, 3, 32, 32], &device);
     assert_eq!(
         values(&network.forward(x.clone())),
         values(&resumed.network.forward(x))
     );
-    let tested = |network| evaluate::<ResNet20Config>(network, &splits.test, &device).unwrap();
+    let tested = |network| evaluate(network, &splits.test, &device).unwrap();
     assert_eq!(tested(&network), tested(&resumed.network));
+}
+
+/// Where a network has layers that its forward pass leaves out, they are pruned too: the structure says the shapes of all.
+#[test]
+fn pruned_networks_of_every_form_are_read_back() {
+    fn check<C: NetworkConfig>(config: C, widths: &[usize]) {
+        let dir = TempDir::new().unwrap();
+        let (run, device) = (RunDir::new(dir.path().join("run")), Device::default());
+        let network = prune(&config.init(&device), widths, Ranking::L1).unwrap().network;
+        let input = PictureSpec::numbered(C::INPUT, config.classes());
+        run.import(&network, &input, "a program").unwrap();
+        let what = format!("{} {}", C::NAME, config.precision());
+        let (read, saved) = run
+            .load::<C>(&device)
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(saved.shapes.is_empty(), "{what}: {:?}", saved.shapes);
+        assert_eq!(saved.structure, network.structure(), "{what}");
+        let (found, expected) = (Parameters::of(&read), Parameters::of(&network));
+        assert!(found.iter().eq(expected.iter()), "{what}");
+    }
+    let _turn = turn();
+    let resnet20 = ResNet20Config::new().with_widths([4, 5, 6]);
+    let widths = [3, 2, 4, 1, 4, 5, 5, 2, 3, 6, 6, 5];
+    check(resnet20.clone(), &widths);
+    check(resnet20.clone().with_order(BlockOrder::PreActivation), &widths);
+    check(small(), &[3, 2, 4, 1, 6, 5, 9]);
+    let vgg13 = Vgg13Config::new().with_widths([4; 10]).with_hidden([6, 7]);
+    let narrow = [3, 2, 4, 1, 3, 4, 4, 3, 2, 1, 5, 6];
+    check(vgg13.clone(), &narrow);
+    check(
+        vgg13
+            .with_quantized(false)
+            .with_full_precision(FullPrecision::Published),
+        &narrow,
+    );
+    let resnet20 = resnet20.with_quantized(false);
+    check(resnet20.clone(), &widths);
+    check(resnet20.with_full_precision(FullPrecision::Published), &widths);
 }
 
 #[test]
@@ -297,7 +340,7 @@ fn resuming_another_run_is_refused_and_harms_nothing() {
     let path = run.join("config.json");
     let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let fields = config.as_object_mut().unwrap();
-    for since in ["augment", "input", "source", "checksums", "mapping"] {
+    for since in ["augment", "input", "source", "checksums", "mapping", "loss"] {
         assert!(fields.remove(since).is_some(), "{since}");
     }
     fs::remove_file(run.join("manifest.json")).unwrap();
@@ -641,14 +684,16 @@ fn rounds_with(
         .with_accounting(Accounting::AsPublished)
         .with_search(search);
     let config = Cnn8Config::new();
-    let start = Round::new("original", config.clone(), config.init(&device), 90.0, &mapping).unwrap();
+    let start = Round::new("original", config.init(&device), 90.0, &mapping, &[]).unwrap();
     let settings = RoundsConfig::new(mapping, 90.0).with_max_rounds(max_rounds);
-    let result = rounds(start, 0, &settings, |round, _, network| {
+    let result = rounds(start, 0, &settings, |round, network| {
         Ok((network, accuracies[round - 1]))
     })
     .unwrap();
     (
-        result.rounds.iter().map(|round| round.config.widths()).collect(),
+        (result.rounds.iter())
+            .map(|round| round.network.structure().widths())
+            .collect(),
         result.winner,
         result.stopped,
         result.rounds.iter().map(Round::cycles_after_first).collect(),

@@ -178,7 +178,7 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs) -> Result<(), EvaluateError> 
         .collect();
 
     let graph = network.graph()?;
-    let own = evaluate::<C>(&network, &pictures, &device)?;
+    let own = evaluate(&network, &pictures, &device)?;
     let mut rows = vec![Row {
         adc_bits: None,
         variation: None,

@@ -176,7 +176,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         }
         if pytorch {
             let weights = args.weights.unwrap_or(Weights::Latent);
-            save_safetensors(&network, &run.structure, &input, &args.file, weights)?;
+            save_safetensors(&network, &input, &args.file, weights)?;
             say!(
                 "{} {} in {}: {} parameters as floats under PyTorch's names",
                 C::NAME,

@@ -177,7 +177,7 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
     // Whole or not at all: half a folder would stand in the way of the next try.
     files::replace_folder(&args.directory, |folder| {
         RunDir::new(folder.join(ORIGINAL))
-            .import(&network, &config, &input, &source)
+            .import(&network, &input, &source)
             .map(drop)
     })?;
     say!(

@@ -7,8 +7,9 @@ use clap::{Args, ValueEnum};
 use super::choice::choice;
 use crate::graph::Graph;
 use crate::models::{
-    BlockOrder, Cnn8Config, FullPrecision, Network as _, NetworkConfig, ResNet20Config, Vgg13Config,
+    BlockOrder, Cnn8Config, FullPrecision, Network as _, NetworkConfig, ResNet20Config, Vgg13Config, Widths,
 };
+use crate::pytorch::TorchNames;
 use crate::quant::Bits;
 use crate::train::published::Published;
 use crate::train::{RunDir, run_network};
@@ -117,7 +118,7 @@ pub struct NetworkArgs {
 }
 
 /// A network that the main job can train.
-pub trait JobNetwork: Published {
+pub trait JobNetwork: Published + Widths + NetworkConfig<Network: TorchNames> {
     /// The structure that the flags ask for, told apart into `classes` classes; `embedded` where it is to be trained on
     /// the embedded digits.
     ///
@@ -159,7 +160,7 @@ fn no_order<C: NetworkConfig>(args: &NetworkArgs) -> Result<(), Error> {
 }
 
 /// `config`, with the widths asked for if any are, if there is such a network.
-fn resized<C: NetworkConfig>(config: C, args: &NetworkArgs) -> Result<C, Error> {
+fn resized<C: Widths>(config: C, args: &NetworkArgs) -> Result<C, Error> {
     match &args.widths {
         None => config.validate().map(|()| config),
         Some(widths) => config

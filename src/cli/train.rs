@@ -1,4 +1,4 @@
-//! `vwc-sdk train`, `prune` and `test`: the steps of the main job, for any network on any data.
+//! `vwc-sdk job`, `train`, `prune` and `test`: the main job and its steps, for any network on any data.
 
 use clap::Args;
 
@@ -30,6 +30,39 @@ Examples:
   vwc-sdk train --network vgg13 --data folder --data-dir my-pictures --wb 2 --ab 4
   vwc-sdk prune --directory runs/cifar10_resnet20
   vwc-sdk test --directory runs/cifar10_resnet20";
+
+/// Train a network and prune it, or one of the two: everything that a job may be told, in one command.
+///
+/// Without --mode it is trained, pruned round by round, and tested: on the data set that it was published on where its files are
+/// there (--download fetches them), else on digits that the program draws itself, in a few minutes on two cores.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = JOB)]
+pub struct JobCommand {
+    /// The network
+    #[arg(long, value_enum)]
+    pub network: NetworkKind,
+
+    /// How.
+    #[command(flatten)]
+    pub job: JobArgs,
+}
+
+const JOB: &str = "\
+Examples:
+  The published job, on all of SVHN, and on CIFAR-10:
+    vwc-sdk job --network cnn8 --download
+    vwc-sdk job --network resnet20 --download
+
+  Its two halves as VWC-SDK's scripts have them, and a test of what they left in runs/svhn_cnn8:
+    vwc-sdk job --network cnn8 --mode train --q 1 --ab 1 --wb 1 --total_epochs 100 --lr 0.001
+    vwc-sdk job --network cnn8 --mode prune --q 1 --ab 1 --wb 1 --total_epochs 40 --lr 0.001
+    vwc-sdk job --network cnn8 --mode test
+
+  1-bit weights with 2-bit activations, another array, results for another program:
+    vwc-sdk job --network cnn8 --ab 2 --array 512x512 --format json
+
+  A third of the channels fewer, in multiples of eight, by the scale of their batch norms:
+    vwc-sdk job --network resnet20 --mode prune --ratio 0.33 --multiple 8 --ranking bn-scale";
 
 /// Prune a trained network round by round, fine-tuning it after each, and keep every round in the folder.
 ///
@@ -71,6 +104,15 @@ pub struct KeptFlags {
     /// How it is pruned.
     #[command(flatten)]
     pub rounds: RoundFlags,
+}
+
+/// Runs `vwc-sdk job`.
+///
+/// # Errors
+///
+/// Those of [`job::run`].
+pub fn job(args: JobCommand) -> Result<(), Error> {
+    with_network!(args.network, C => job::run::<C>(args.job))
 }
 
 /// Runs `vwc-sdk train`.

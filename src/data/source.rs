@@ -152,7 +152,7 @@ impl DataSource {
 
     /// The data set of this kind in the folder `dir`, with nothing else said: no extra split, divided folders, and as many
     /// digits as are usual.
-    pub(crate) fn at(kind: DataKind, dir: PathBuf) -> Self {
+    pub fn at(kind: DataKind, dir: PathBuf) -> Self {
         match kind {
             DataKind::Svhn => Self::Svhn { dir, extra: false },
             DataKind::Cifar10 => Self::Cifar10 { dir },

@@ -135,6 +135,17 @@ impl Node {
         &self.op
     }
 
+    /// The weights that it multiplies by, of a convolution or a linear layer.
+    #[must_use]
+    pub fn weight(&self) -> Option<&Constant> {
+        match &self.op {
+            Op::Conv(conv) => Some(&conv.weight),
+            Op::ConvTranspose(conv) => Some(&conv.weight),
+            Op::Linear(linear) => Some(&linear.weight),
+            _ => None,
+        }
+    }
+
     /// The nodes whose results it reads.
     #[must_use]
     pub fn inputs(&self) -> &[NodeId] {

@@ -5,10 +5,8 @@ use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
-use super::{Network, NetworkConfig, TorchName, check_classes, check_dropout, check_widths, torch};
+use super::{Network, NetworkConfig, Widths, check_classes, check_dropout, check_widths, first_size};
 use crate::Error;
-use crate::mapping::ConvLayer;
-use crate::module::ChannelGroup;
 use crate::quant::{
     Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, conv_norm_pool_act, dropout,
 };
@@ -92,6 +90,8 @@ pub struct Cnn8 {
     dropout: Dropout,
     /// The classifier.
     pub linear: Linear,
+    #[module(skip)]
+    config: Cnn8Config,
 }
 
 impl NetworkConfig for Cnn8Config {
@@ -140,25 +140,8 @@ impl NetworkConfig for Cnn8Config {
             last_act,
             dropout: DropoutConfig::new(self.dropout).init(),
             linear: LinearConfig::new(self.widths[6], self.classes).init(device),
+            config: self.clone(),
         }
-    }
-
-    fn widths(&self) -> Vec<usize> {
-        self.widths.to_vec()
-    }
-
-    fn resized(&self, widths: &[usize]) -> Result<Self, Error> {
-        let widths: [usize; 7] = widths.try_into().map_err(|_| Error::Widths {
-            network: Self::NAME,
-            expected: STAGES.len(),
-            found: widths.to_vec(),
-        })?;
-        let config = Self {
-            widths,
-            ..self.clone()
-        };
-        config.validate()?;
-        Ok(config)
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -176,13 +159,39 @@ impl NetworkConfig for Cnn8Config {
     }
 
     fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self {
-        let classes = shape("linear.bias").and_then(|shape| shape.first().copied());
-        self.clone().with_classes(classes.unwrap_or(self.classes))
+        let width = |n: usize| first_size(shape, &format!("convs.{n}.weight"), self.widths[n]);
+        self.clone()
+            .with_widths(std::array::from_fn(width))
+            .with_classes(first_size(shape, "linear.bias", self.classes))
+    }
+}
+
+impl Widths for Cnn8Config {
+    fn widths(&self) -> Vec<usize> {
+        self.widths.to_vec()
+    }
+
+    fn resized(&self, widths: &[usize]) -> Result<Self, Error> {
+        let widths: [usize; 7] = widths.try_into().map_err(|_| Error::Widths {
+            network: Self::NAME,
+            expected: STAGES.len(),
+            found: widths.to_vec(),
+        })?;
+        let config = Self {
+            widths,
+            ..self.clone()
+        };
+        config.validate()?;
+        Ok(config)
     }
 }
 
 impl Network for Cnn8 {
     type Config = Cnn8Config;
+
+    fn config(&self) -> &Cnn8Config {
+        &self.config
+    }
 
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let last = STAGES.len() - 1;
@@ -197,81 +206,5 @@ impl Network for Cnn8 {
             x = conv_norm_pool_act(x, conv, norm, stage.pool, act);
         }
         self.linear.forward(x.flatten(1, 3))
-    }
-
-    fn conv_layers(&self) -> Vec<ConvLayer> {
-        let mut side = INPUT;
-        (STAGES.iter().zip(&self.convs).enumerate())
-            .map(|(n, (stage, conv))| {
-                let [out_channels, in_channels, kernel_h, kernel_w] = conv.weight.dims();
-                let input = side;
-                side = side + 2 * stage.padding - stage.kernel + 1;
-                if stage.pool {
-                    side /= 2;
-                }
-                ConvLayer {
-                    name: format!("conv{}", n + 1),
-                    input: [input, input],
-                    kernel: [kernel_h, kernel_w],
-                    stride: conv.stride,
-                    padding: conv.padding.into(),
-                    dilation: [1, 1],
-                    groups: 1,
-                    in_channels,
-                    out_channels,
-                }
-            })
-            .collect()
-    }
-
-    fn convolutions(&self) -> Vec<(String, &QuantConv2d)> {
-        (self.convs.iter().enumerate())
-            .map(|(n, conv)| (format!("convs.{n}"), conv))
-            .collect()
-    }
-
-    fn channel_groups(&self) -> Vec<ChannelGroup> {
-        let mut norm = 0;
-        (STAGES.iter().zip(&self.convs).enumerate())
-            .map(|(n, (stage, conv))| {
-                let mut group = ChannelGroup::new(format!("conv{}", n + 1), conv.weight.dims()[0])
-                    .with_producer(&format!("convs.{n}"));
-                if conv.bias.is_some() {
-                    group = group.with_slice(format!("convs.{n}.bias"), 0);
-                }
-                if stage.norm {
-                    group = group.with_batch_norm(&format!("norms.{norm}"));
-                    norm += 1;
-                }
-                // The last convolution leaves one output position, so a channel is one input feature of the classifier.
-                if n + 1 < STAGES.len() {
-                    group.with_reader(&format!("convs.{}", n + 1))
-                } else {
-                    group.with_slice("linear.weight", 0)
-                }
-            })
-            .collect()
-    }
-
-    fn torch_names(&self) -> Vec<TorchName> {
-        // Places in the original's `nn.Sequential`, in which pools, activations and the dropout count too.
-        const CONVS: [usize; 7] = [0, 3, 6, 10, 13, 16, 20];
-        let mut names = Vec::new();
-        for (n, (stage, place)) in STAGES.iter().zip(CONVS).enumerate() {
-            let conv = format!("convs.{n}");
-            names.extend(torch::convolution(
-                &conv,
-                &format!("layers.{place}"),
-                self.convs[n].bias.is_some(),
-            ));
-            if stage.norm {
-                names.extend(torch::batch_norm(
-                    &format!("norms.{}", n - 1),
-                    &format!("layers.{}", place + 1),
-                ));
-            }
-        }
-        names.extend(torch::linear("linear", "fc", true));
-        names
     }
 }

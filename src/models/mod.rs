@@ -1,58 +1,116 @@
 //! The networks: quantised, with a full-precision twin each, of any channel widths.
 //!
-//! A network says four things of itself, and everything else works from them: it computes logits, it lists its
-//! convolutions as `mapping` counts them, it names the tensors that belong to each of its channels, so that
-//! [`prune`](crate::prune) can cut them all at once, and it says what PyTorch calls its parameters, so that
-//! [`pytorch`](crate::pytorch) can read and write them.
+//! A [`Network`] is a Burn module that computes logits and carries the configuration that it was made of. Everything else works
+//! from its forward pass: what it computes ([`Graph`]), its convolutions as `mapping` counts them, and the tensors that belong to
+//! each of its channels, which [`prune`](crate::prune) cuts at once.
 
 mod cnn8;
 mod full_precision;
 mod resnet20;
-mod torch;
 mod vgg13;
 
 use std::fmt;
 
 use burn::config::Config;
 use burn::module::{Module, ModuleDisplay, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 pub use cnn8::{Cnn8, Cnn8Config};
 pub use full_precision::FullPrecision;
 pub use resnet20::{BlockOrder, ResNet20, ResNet20Config, ResidualBlock, Shortcut};
-pub use torch::{TorchLayout, TorchName};
 pub use vgg13::{Vgg13, Vgg13Config};
 
 use crate::Error;
 use crate::data::PictureSpec;
 use crate::graph::Graph;
-use crate::mapping::{self, ConvLayer};
-use crate::module::{ChannelGroup, ties};
-use crate::quant::{Bits, QuantConv2d};
+use crate::module::Parameters;
+use crate::quant::Bits;
 
-/// A classifier of pictures whose convolutions can be mapped and pruned.
+/// A classifier of pictures: what is trained, pruned, mapped, simulated and packed.
+///
+/// The networks of this crate are such modules, and so is any other: what else is known of a network is read off its forward
+/// pass and its parameters. [`Graph::of`] says what it computes, [`find_groups`](crate::prune::find_groups) which of its
+/// channels go together.
+///
+/// ```
+/// use burn::config::Config;
+/// use burn::module::Module;
+/// use burn::nn::conv::{Conv2d, Conv2dConfig};
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor, activation::relu};
+/// use vwc_sdk::models::{Network, NetworkConfig};
+///
+/// #[derive(Config, Debug, PartialEq)]
+/// struct TinyConfig {
+///     #[config(default = 10)]
+///     classes: usize,
+/// }
+///
+/// #[derive(Module, Debug)]
+/// struct Tiny {
+///     conv: Conv2d,
+///     head: Linear,
+///     #[module(skip)]
+///     config: TinyConfig,
+/// }
+///
+/// impl NetworkConfig for TinyConfig {
+///     type Network = Tiny;
+///     const NAME: &'static str = "Tiny";
+///     const INPUT: [usize; 2] = [32, 32];
+///
+///     fn init(&self, device: &Device) -> Tiny {
+///         Tiny {
+///             conv: Conv2dConfig::new([3, 8], [3, 3]).init(device),
+///             head: LinearConfig::new(8, self.classes).init(device),
+///             config: self.clone(),
+///         }
+///     }
+///
+///     fn classes(&self) -> usize {
+///         self.classes
+///     }
+/// }
+///
+/// impl Network for Tiny {
+///     type Config = TinyConfig;
+///
+///     fn config(&self) -> &TinyConfig {
+///         &self.config
+///     }
+///
+///     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+///         let features = relu(self.conv.forward(images));
+///         self.head.forward(features.mean_dim(3).mean_dim(2).flatten(1, 3))
+///     }
+/// }
+///
+/// # fn main() -> Result<(), vwc_sdk::Error> {
+/// let tiny = TinyConfig::new().init(&Device::default());
+/// assert_eq!(tiny.num_trainable_params(), 8 * 27 + 8 + 8 * 10 + 10);
+/// assert_eq!(tiny.graph()?.output(0).shape(), [10]);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Network: Module + ModuleDisplay + fmt::Debug + fmt::Display + 'static {
-    /// The configuration that describes its structure.
+    /// The configuration that it is made of.
     type Config: NetworkConfig<Network = Self>;
+
+    /// The configuration that it was made of. Where it was pruned since, its widths are others: see
+    /// [`structure`](Self::structure).
+    fn config(&self) -> &Self::Config;
 
     /// Logits, `[batch, classes]`, of normalised pictures, `[batch, 3, height, width]`.
     fn forward(&self, images: Tensor<4>) -> Tensor<2>;
 
-    /// The convolutions that are mapped onto arrays, in the order they are computed in, with the shapes that the
-    /// weights have now.
-    fn conv_layers(&self) -> Vec<ConvLayer>;
+    /// Sets the numbers that follow from widths and are no parameters, after parameters have got other shapes: the groups of a
+    /// depthwise convolution, as `self.depthwise.groups = self.depthwise.weight.dims()[0]`.
+    fn refit(&mut self) {}
 
-    /// The layers behind [`conv_layers`](Self::conv_layers), in the same order, each with its path in the module.
-    fn convolutions(&self) -> Vec<(String, &QuantConv2d)>;
-
-    /// One group per width of [`NetworkConfig::widths`]: all the tensor slices that belong to the same channels.
-    fn channel_groups(&self) -> Vec<ChannelGroup>;
-
-    /// The weights that are computed with, by the paths of the latent ones, of every layer that quantises its own.
-    fn quantized_weights(&self) -> Vec<(String, TensorData)> {
-        (self.convolutions().into_iter())
-            .map(|(path, conv)| (format!("{path}.weight"), conv.quantized_weight().into_data()))
-            .collect()
+    /// The configuration with the widths that the parameters have now, as far as it says them.
+    fn structure(&self) -> Self::Config {
+        let shapes = Parameters::shapes(self);
+        self.config().fitted(&|path| shapes.get(path).cloned())
     }
 
     /// What the network computes in evaluation, for everything that is made of a trained network.
@@ -65,19 +123,6 @@ pub trait Network: Module + ModuleDisplay + fmt::Debug + fmt::Display + 'static 
         Graph::of(self, [1, 3, height, width], |network: &Self, images| {
             network.forward(images)
         })
-    }
-
-    /// What every parameter, running statistics included, is called in the PyTorch networks of VWC-SDK.
-    fn torch_names(&self) -> Vec<TorchName>;
-
-    /// The network as the channel search wants it: its convolutions, and which widths may change, and together. With
-    /// it, for each of those widths, its place among [`channel_groups`](Self::channel_groups): the width of a group
-    /// that no mapped convolution reads is given.
-    fn mapped(&self) -> (mapping::Network, Vec<usize>) {
-        let paths: Vec<String> = self.convolutions().into_iter().map(|(path, _)| path).collect();
-        let (free, ties) = ties(&self.channel_groups(), &paths);
-        let network = mapping::Network::tied(Self::Config::NAME, self.conv_layers(), ties);
-        (network, free)
     }
 
     /// The number of weights an optimiser moves: running statistics of batch norms are not among them.
@@ -97,7 +142,7 @@ pub trait Network: Module + ModuleDisplay + fmt::Debug + fmt::Display + 'static 
     }
 }
 
-/// The structure of a [`Network`]: saved beside the weights, it is all that is needed to read them again.
+/// The configuration of a [`Network`]: saved beside the weights, it is all that is needed to read them again.
 pub trait NetworkConfig: Config + Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
     /// The network it describes.
     type Network: Network<Config = Self>;
@@ -111,33 +156,30 @@ pub trait NetworkConfig: Config + Clone + fmt::Debug + PartialEq + Send + Sync +
     /// Initialises the network on `device` with random weights.
     fn init(&self, device: &Device) -> Self::Network;
 
-    /// The widths that pruning can change, one for each of [`Network::channel_groups`]: output channels, in computing
-    /// order.
-    fn widths(&self) -> Vec<usize>;
-
-    /// The same structure with other widths.
-    ///
-    /// # Errors
-    ///
-    /// A wrong number of widths, or a width of zero.
-    fn resized(&self, widths: &[usize]) -> Result<Self, Error>;
+    /// Classes told apart.
+    fn classes(&self) -> usize;
 
     /// Whether there is such a network: widths, classes and shares in their ranges.
     ///
     /// # Errors
     ///
     /// What is out of its range.
-    fn validate(&self) -> Result<(), Error>;
+    fn validate(&self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Bits of weights and of activations; none in full precision.
-    fn bits(&self) -> Option<[Bits; 2]>;
+    fn bits(&self) -> Option<[Bits; 2]> {
+        None
+    }
 
-    /// Classes told apart.
-    fn classes(&self) -> usize;
-
-    /// The same structure with all that is no width of its channels, classes for instance, as wide as the parameters
-    /// whose shapes `shape` knows by their paths, in PyTorch's layout.
-    fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self;
+    /// The same configuration as wide as the parameters whose shapes, as Burn lays them out, `shape` knows by their paths: what it says of widths and
+    /// classes, and of parts that are there or not. A configuration without widths stays as it is; a pruned network's shapes are
+    /// saved beside it.
+    fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self {
+        let _ = shape;
+        self.clone()
+    }
 
     /// Which network in full precision it is, where it is one and there are two.
     fn full_precision(&self) -> Option<FullPrecision> {
@@ -153,6 +195,25 @@ pub trait NetworkConfig: Config + Clone + fmt::Debug + PartialEq + Send + Sync +
             Some(full) => format!("{precision}, {full}"),
         }
     }
+}
+
+/// The widths of a network of this crate as one list of numbers, in computing order.
+pub trait Widths: NetworkConfig {
+    /// The widths: output channels of convolutions.
+    fn widths(&self) -> Vec<usize>;
+
+    /// The same network with other widths.
+    ///
+    /// # Errors
+    ///
+    /// A wrong number of widths, or a width of zero.
+    fn resized(&self, widths: &[usize]) -> Result<Self, Error>;
+}
+
+/// The first size of the parameter at `path`: the outputs of a convolution, the inputs of a linear layer.
+fn first_size(shape: &dyn Fn(&str) -> Option<Vec<usize>>, path: &str, otherwise: usize) -> usize {
+    let size = shape(path).and_then(|shape| shape.first().copied());
+    size.unwrap_or(otherwise)
 }
 
 /// The most channels of a layer: no network comes near, and a slip of the keyboard is told before memory runs out.

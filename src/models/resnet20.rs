@@ -6,10 +6,8 @@ use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{FullPrecision, Network, NetworkConfig, TorchName, check_classes, check_widths, torch};
+use super::{FullPrecision, Network, NetworkConfig, Widths, check_classes, check_widths, first_size};
 use crate::Error;
-use crate::mapping::{ConvLayer, presets};
-use crate::module::ChannelGroup;
 use crate::quant::{Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, norm_pool_act};
 
 /// Side of the square pictures the network reads.
@@ -38,8 +36,8 @@ pub enum BlockOrder {
 /// use vwc_sdk::models::{Network, NetworkConfig, ResNet20Config};
 ///
 /// let network = ResNet20Config::new().with_widths([16, 32, 64]).init(&Device::default());
-/// assert_eq!(network.conv_layers().len(), 19);
-/// assert_eq!(network.channel_groups().len(), 12);
+/// assert_eq!(network.blocks.len(), 9);
+/// assert_eq!(network.num_trainable_params(), 272_474);
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct ResNet20Config {
@@ -87,7 +85,7 @@ pub struct ResNet20 {
     /// The classifier.
     pub linear: Linear,
     #[module(skip)]
-    form: Form,
+    config: ResNet20Config,
 }
 
 /// A residual block of a [`ResNet20`].
@@ -118,7 +116,7 @@ pub struct Shortcut {
 }
 
 /// The ways a block is put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Quantized,
     Twin,
@@ -140,14 +138,7 @@ impl NetworkConfig for ResNet20Config {
     const INPUT: [usize; 2] = [INPUT, INPUT];
 
     fn init(&self, device: &Device) -> ResNet20 {
-        let form = match (self.order, self.quantized) {
-            (BlockOrder::PreActivation, _) => Form::PreActivation,
-            (BlockOrder::Original, true) => Form::Quantized,
-            (BlockOrder::Original, false) => match self.full_precision {
-                FullPrecision::Twin => Form::Twin,
-                FullPrecision::Published => Form::Published,
-            },
-        };
+        let form = self.form();
         let norms_first = form.norms_first();
         let norm = |width| BatchNormConfig::new(width).init(device);
         let inner = self.inner_widths();
@@ -180,47 +171,8 @@ impl NetworkConfig for ResNet20Config {
             blocks: blocks.collect(),
             last_norm: (form == Form::PreActivation).then(|| norm(self.widths[2])),
             linear: LinearConfig::new(self.widths[2], self.classes).init(device),
-            form,
+            config: self.clone(),
         }
-    }
-
-    /// Of each stage first the width that the additions run over, then the inner ones of its blocks.
-    fn widths(&self) -> Vec<usize> {
-        let inner = self.inner_widths();
-        (0..STAGES)
-            .flat_map(|stage| {
-                let blocks = inner[stage * BLOCKS..][..BLOCKS].iter().copied();
-                std::iter::once(self.widths[stage]).chain(blocks)
-            })
-            .collect()
-    }
-
-    /// Of three widths, the blocks are as wide inside as their stage.
-    fn resized(&self, widths: &[usize]) -> Result<Self, Error> {
-        let all: Vec<usize> = match widths.len() {
-            STAGES => widths.iter().flat_map(|&width| [width; 1 + BLOCKS]).collect(),
-            _ => widths.to_vec(),
-        };
-        if all.len() != STAGES * (1 + BLOCKS) {
-            return Err(Error::Structure {
-                network: Self::NAME,
-                reason: format!(
-                    "{} widths, {widths:?}: expected {STAGES}, of its stages, or {}, of each stage and then of its blocks",
-                    widths.len(),
-                    STAGES * (1 + BLOCKS)
-                ),
-            });
-        }
-        let stages = [0, 1, 2].map(|stage| all[stage * (1 + BLOCKS)]);
-        let inner = std::array::from_fn(|block| all[block + block / BLOCKS + 1]);
-        let as_wide = |(block, &inner): (usize, &usize)| inner == stages[block / BLOCKS];
-        let config = Self {
-            widths: stages,
-            inner: (!inner.iter().enumerate().all(as_wide)).then_some(inner),
-            ..self.clone()
-        };
-        config.validate()?;
-        Ok(config)
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -251,8 +203,15 @@ impl NetworkConfig for ResNet20Config {
     }
 
     fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self {
-        let classes = shape("linear.bias").and_then(|shape| shape.first().copied());
-        let mut fitted = self.clone().with_classes(classes.unwrap_or(self.classes));
+        let width = |block: usize, conv: &str, otherwise| {
+            first_size(shape, &format!("blocks.{block}.{conv}.weight"), otherwise)
+        };
+        let inner = self.inner_widths();
+        let stages = std::array::from_fn(|stage| width(stage * BLOCKS, "conv1", self.widths[stage]));
+        let inner = std::array::from_fn(|block| width(block, "conv0", inner[block]));
+        let mut fitted = (self.clone())
+            .with_all_widths(stages, inner)
+            .with_classes(first_size(shape, "linear.bias", self.classes));
         // The twin has a batch norm behind its first convolution; of one of which something is missing, that is told later.
         let vectors = ["gamma", "beta", "running_mean", "running_var"];
         let normalized = vectors
@@ -265,7 +224,64 @@ impl NetworkConfig for ResNet20Config {
     }
 }
 
+impl Widths for ResNet20Config {
+    /// Of each stage first the width that the additions run over, then the inner ones of its blocks.
+    fn widths(&self) -> Vec<usize> {
+        let inner = self.inner_widths();
+        (0..STAGES)
+            .flat_map(|stage| {
+                let blocks = inner[stage * BLOCKS..][..BLOCKS].iter().copied();
+                std::iter::once(self.widths[stage]).chain(blocks)
+            })
+            .collect()
+    }
+
+    /// Of three widths, the blocks are as wide inside as their stage.
+    fn resized(&self, widths: &[usize]) -> Result<Self, Error> {
+        let all: Vec<usize> = match widths.len() {
+            STAGES => widths.iter().flat_map(|&width| [width; 1 + BLOCKS]).collect(),
+            _ => widths.to_vec(),
+        };
+        if all.len() != STAGES * (1 + BLOCKS) {
+            return Err(Error::Structure {
+                network: Self::NAME,
+                reason: format!(
+                    "{} widths, {widths:?}: expected {STAGES}, of its stages, or {}, of each stage and then of its blocks",
+                    widths.len(),
+                    STAGES * (1 + BLOCKS)
+                ),
+            });
+        }
+        let stages = [0, 1, 2].map(|stage| all[stage * (1 + BLOCKS)]);
+        let inner = std::array::from_fn(|block| all[block + block / BLOCKS + 1]);
+        let config = self.clone().with_all_widths(stages, inner);
+        config.validate()?;
+        Ok(config)
+    }
+}
+
 impl ResNet20Config {
+    fn form(&self) -> Form {
+        match (self.order, self.quantized) {
+            (BlockOrder::PreActivation, _) => Form::PreActivation,
+            (BlockOrder::Original, true) => Form::Quantized,
+            (BlockOrder::Original, false) => match self.full_precision {
+                FullPrecision::Twin => Form::Twin,
+                FullPrecision::Published => Form::Published,
+            },
+        }
+    }
+
+    /// With blocks of these widths inside stages of these.
+    fn with_all_widths(self, widths: [usize; STAGES], inner: [usize; STAGES * BLOCKS]) -> Self {
+        let as_wide = |(block, &inner): (usize, &usize)| inner == widths[block / BLOCKS];
+        Self {
+            widths,
+            inner: (!inner.iter().enumerate().all(as_wide)).then_some(inner),
+            ..self
+        }
+    }
+
     fn inner_widths(&self) -> [usize; 9] {
         self.inner
             .unwrap_or_else(|| std::array::from_fn(|block| self.widths[block / BLOCKS]))
@@ -338,8 +354,26 @@ impl ResidualBlock {
 impl Network for ResNet20 {
     type Config = ResNet20Config;
 
+    fn config(&self) -> &ResNet20Config {
+        &self.config
+    }
+
+    /// As published in full precision nothing passes the first batch norm of a block, so pruning does not know whose channels it
+    /// has: those that its block reads.
+    fn refit(&mut self) {
+        if self.config.form() == Form::Published {
+            for block in &mut self.blocks {
+                let inputs = block.conv0.weight.dims()[1];
+                if block.norm0.gamma.dims() != [inputs] {
+                    block.norm0 = BatchNormConfig::new(inputs).init(&block.conv0.weight.device());
+                }
+            }
+        }
+    }
+
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let first_act = match self.form {
+        let form = self.config.form();
+        let first_act = match form {
             Form::Twin => Activation::relu(),
             Form::Quantized | Form::Published | Form::PreActivation => Activation::identity(),
         };
@@ -348,125 +382,12 @@ impl Network for ResNet20 {
             x = norm_pool_act(x, Some(norm), false, &first_act);
         }
         for block in &self.blocks {
-            x = block.forward(x, self.form);
+            x = block.forward(x, form);
         }
         if let Some(norm) = &self.last_norm {
             x = norm_pool_act(x, Some(norm), false, &Activation::relu());
         }
         let features = x.mean_dim(3).mean_dim(2).flatten(1, 3);
         self.linear.forward(features)
-    }
-
-    /// The nineteen 3x3 convolutions; those on shortcuts are no part of the published tables.
-    fn conv_layers(&self) -> Vec<ConvLayer> {
-        let widths = [0, 1, 2].map(|stage| self.blocks[stage * BLOCKS].conv1.weight.dims()[0]);
-        let mut layers = presets::resnet20(widths);
-        for (layer, (_, conv)) in layers.iter_mut().zip(self.convolutions()) {
-            let [outputs, inputs, ..] = conv.weight.dims();
-            (layer.in_channels, layer.out_channels) = (inputs, outputs);
-        }
-        layers
-    }
-
-    fn convolutions(&self) -> Vec<(String, &QuantConv2d)> {
-        let blocks = self.blocks.iter().enumerate().flat_map(|(n, block)| {
-            [
-                (format!("blocks.{n}.conv0"), &block.conv0),
-                (format!("blocks.{n}.conv1"), &block.conv1),
-            ]
-        });
-        std::iter::once(("conv".to_owned(), &self.conv))
-            .chain(blocks)
-            .collect()
-    }
-
-    /// For each stage the channels that its additions run over, which all their summands share, and those inside each
-    /// of its blocks.
-    fn channel_groups(&self) -> Vec<ChannelGroup> {
-        let norms_first = self.form.norms_first();
-        let mut groups = Vec::new();
-        for stage in 0..STAGES {
-            let blocks = stage * BLOCKS..(stage + 1) * BLOCKS;
-            let width = self.blocks[blocks.start].conv1.weight.dims()[0];
-            let mut group = ChannelGroup::new(format!("stage{}", stage + 1), width);
-            if stage == 0 {
-                group = group.with_producer("conv");
-                if self.norm.is_some() {
-                    group = group.with_batch_norm("norm");
-                }
-            }
-            let mut inner = Vec::new();
-            for (n, block) in blocks.clone().map(|n| (n, &self.blocks[n])) {
-                let path = |part: &str| format!("blocks.{n}.{part}");
-                group = group.with_producer(&path("conv1"));
-                if !norms_first {
-                    group = group.with_batch_norm(&path("norm1"));
-                }
-                if block.shortcut.is_some() {
-                    group = group
-                        .with_producer(&path("shortcut.conv"))
-                        .with_batch_norm(&path("shortcut.norm"));
-                }
-                let between = if norms_first { "norm1" } else { "norm0" };
-                let name = format!("stage{}.block{}", stage + 1, n - blocks.start + 1);
-                inner.push(
-                    ChannelGroup::new(name, block.conv0.weight.dims()[0])
-                        .with_producer(&path("conv0"))
-                        .with_batch_norm(&path(between))
-                        .with_reader(&path("conv1")),
-                );
-            }
-            // A block reads what the block before it wrote, be it of the stage before.
-            let first = if stage == 0 { 0 } else { blocks.start + 1 };
-            let readers = first..(blocks.end + 1).min(self.blocks.len());
-            for n in readers {
-                let path = |part: &str| format!("blocks.{n}.{part}");
-                group = group.with_reader(&path("conv0"));
-                if norms_first {
-                    group = group.with_batch_norm(&path("norm0"));
-                }
-                if self.blocks[n].shortcut.is_some() {
-                    group = group.with_reader(&path("shortcut.conv"));
-                }
-            }
-            if stage == STAGES - 1 {
-                if self.last_norm.is_some() {
-                    group = group.with_batch_norm("last_norm");
-                }
-                group = group.with_slice("linear.weight", 0);
-            }
-            groups.push(group);
-            groups.extend(inner);
-        }
-        groups
-    }
-
-    fn torch_names(&self) -> Vec<TorchName> {
-        let mut names = torch::convolution("conv", "conv1", false);
-        if self.norm.is_some() {
-            names.extend(torch::batch_norm("norm", "bn1"));
-        }
-        for (n, block) in self.blocks.iter().enumerate() {
-            let ours = |part: &str| format!("blocks.{n}.{part}");
-            let theirs = |part: &str| format!("layer{}.{}.{part}", n / BLOCKS + 1, n % BLOCKS);
-            for place in 0..2 {
-                let (conv, norm) = (format!("conv{place}"), format!("norm{place}"));
-                names.extend(torch::convolution(&ours(&conv), &theirs(&conv), false));
-                names.extend(torch::batch_norm(&ours(&norm), &theirs(&format!("bn{place}"))));
-            }
-            if block.shortcut.is_some() {
-                names.extend(torch::convolution(
-                    &ours("shortcut.conv"),
-                    &theirs("shortcut.0"),
-                    false,
-                ));
-                names.extend(torch::batch_norm(&ours("shortcut.norm"), &theirs("shortcut.1")));
-            }
-        }
-        if self.last_norm.is_some() {
-            names.extend(torch::batch_norm("last_norm", "bn"));
-        }
-        names.extend(torch::linear("linear", "linear", true));
-        names
     }
 }

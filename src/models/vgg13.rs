@@ -3,14 +3,12 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::{
-    FullPrecision, Network, NetworkConfig, TorchName, check_classes, check_dropout, check_widths, torch,
+    FullPrecision, Network, NetworkConfig, Widths, check_classes, check_dropout, check_widths, first_size,
 };
 use crate::Error;
-use crate::mapping::ConvLayer;
-use crate::module::ChannelGroup;
 use crate::quant::{
     Activation, Bits, QuantConv2d, QuantConv2dConfig, QuantLinear, QuantLinearConfig, WeightQuantizer,
     norm_pool_act,
@@ -24,11 +22,11 @@ const CONVS: usize = 10;
 ///
 /// ```
 /// use burn::tensor::Device;
-/// use vwc_sdk::models::{Network, NetworkConfig, Vgg13Config};
+/// use vwc_sdk::models::{NetworkConfig, Vgg13Config};
 ///
 /// let widths = [8, 8, 16, 16, 32, 32, 64, 64, 64, 64];
 /// let network = Vgg13Config::new().with_widths(widths).with_hidden([64, 64]).init(&Device::default());
-/// assert_eq!(network.conv_layers().len(), 10);
+/// assert_eq!(network.convs.len(), 10);
 /// ```
 #[derive(Config, Debug, PartialEq)]
 pub struct Vgg13Config {
@@ -75,9 +73,8 @@ pub struct Vgg13 {
     dropout: Dropout,
     /// The classifier.
     pub linear: Linear,
-    /// Whether it is the one that is published in full precision.
     #[module(skip)]
-    published: bool,
+    config: Vgg13Config,
 }
 
 impl NetworkConfig for Vgg13Config {
@@ -96,7 +93,7 @@ impl NetworkConfig for Vgg13Config {
         } else {
             (WeightQuantizer::Identity, Activation::relu(), None)
         };
-        let published = !self.quantized && self.full_precision == FullPrecision::Published;
+        let published = self.published();
         let inputs = std::iter::once(3).chain(self.widths);
         let convs = inputs.zip(self.widths).enumerate().map(|(n, (inputs, outputs))| {
             let conv = QuantConv2dConfig::new([inputs, outputs], [3, 3]).with_padding([1, 1]);
@@ -121,26 +118,8 @@ impl NetworkConfig for Vgg13Config {
             linear: LinearConfig::new(second, self.classes)
                 .with_bias(!published)
                 .init(device),
-            published,
+            config: self.clone(),
         }
-    }
-
-    fn widths(&self) -> Vec<usize> {
-        self.widths.to_vec()
-    }
-
-    fn resized(&self, widths: &[usize]) -> Result<Self, Error> {
-        let widths: [usize; CONVS] = widths.try_into().map_err(|_| Error::Widths {
-            network: Self::NAME,
-            expected: CONVS,
-            found: widths.to_vec(),
-        })?;
-        let config = Self {
-            widths,
-            ..self.clone()
-        };
-        config.validate()?;
-        Ok(config)
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -163,20 +142,51 @@ impl NetworkConfig for Vgg13Config {
     }
 
     fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self {
-        let rows = |path: &str, otherwise| {
-            shape(path)
-                .and_then(|shape| shape.first().copied())
-                .unwrap_or(otherwise)
-        };
         let [first, second] = self.hidden;
+        let width = |n: usize| first_size(shape, &format!("convs.{n}.weight"), self.widths[n]);
+        let outputs = |path: &str, otherwise| {
+            let size = shape(path).and_then(|shape| shape.last().copied());
+            size.unwrap_or(otherwise)
+        };
         let mut fitted = (self.clone())
-            .with_hidden([rows("hidden.0.weight", first), rows("hidden.1.weight", second)])
-            .with_classes(rows("linear.weight", self.classes));
+            .with_widths(std::array::from_fn(width))
+            .with_hidden([
+                outputs("hidden.0.weight", first),
+                outputs("hidden.1.weight", second),
+            ])
+            .with_classes(outputs("linear.weight", self.classes));
         // The twin has a bias in its first convolution.
         if !self.quantized && shape("convs.0.bias").is_none() {
             fitted.full_precision = FullPrecision::Published;
         }
         fitted
+    }
+}
+
+impl Widths for Vgg13Config {
+    fn widths(&self) -> Vec<usize> {
+        self.widths.to_vec()
+    }
+
+    fn resized(&self, widths: &[usize]) -> Result<Self, Error> {
+        let widths: [usize; CONVS] = widths.try_into().map_err(|_| Error::Widths {
+            network: Self::NAME,
+            expected: CONVS,
+            found: widths.to_vec(),
+        })?;
+        let config = Self {
+            widths,
+            ..self.clone()
+        };
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+impl Vgg13Config {
+    /// Whether it is the one that is published in full precision.
+    fn published(&self) -> bool {
+        !self.quantized && self.full_precision == FullPrecision::Published
     }
 }
 
@@ -188,6 +198,10 @@ fn pooled(n: usize) -> bool {
 impl Network for Vgg13 {
     type Config = Vgg13Config;
 
+    fn config(&self) -> &Vgg13Config {
+        &self.config
+    }
+
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let mut x = images;
         for (n, conv) in self.convs.iter().enumerate() {
@@ -198,7 +212,7 @@ impl Network for Vgg13 {
             }
         }
         let mut x = x.flatten::<2>(1, 3);
-        if self.published {
+        if self.config.published() {
             x = self.hidden[0].forward(self.dropout.forward(x));
             x = self.dropout.forward(self.act.forward(x));
             x = self.hidden[1].forward(x);
@@ -208,65 +222,5 @@ impl Network for Vgg13 {
             }
         }
         self.linear.forward(x)
-    }
-
-    fn conv_layers(&self) -> Vec<ConvLayer> {
-        (self.convs.iter().enumerate())
-            .map(|(n, conv)| {
-                let [outputs, inputs, ..] = conv.weight.dims();
-                let side = INPUT >> (n / 2);
-                ConvLayer::square(format!("conv{}", n + 1), side, 3, inputs, outputs).with_padding(1)
-            })
-            .collect()
-    }
-
-    fn convolutions(&self) -> Vec<(String, &QuantConv2d)> {
-        (self.convs.iter().enumerate())
-            .map(|(n, conv)| (format!("convs.{n}"), conv))
-            .collect()
-    }
-
-    fn quantized_weights(&self) -> Vec<(String, TensorData)> {
-        let convs = (self.convs.iter().enumerate())
-            .map(|(n, conv)| (format!("convs.{n}.weight"), conv.quantized_weight().into_data()));
-        let hidden = (self.hidden.iter().enumerate())
-            .map(|(n, layer)| (format!("hidden.{n}.weight"), layer.quantized_weight().into_data()));
-        convs.chain(hidden).collect()
-    }
-
-    fn channel_groups(&self) -> Vec<ChannelGroup> {
-        (self.convs.iter().enumerate())
-            .map(|(n, conv)| {
-                let mut group = ChannelGroup::new(format!("conv{}", n + 1), conv.weight.dims()[0])
-                    .with_producer(&format!("convs.{n}"));
-                if conv.bias.is_some() {
-                    group = group.with_slice(format!("convs.{n}.bias"), 0);
-                }
-                // The last pool leaves one position, so a channel is one input feature of the first linear layer.
-                if n + 1 < CONVS {
-                    group.with_reader(&format!("convs.{}", n + 1))
-                } else {
-                    group.with_slice("hidden.0.weight", 0)
-                }
-            })
-            .collect()
-    }
-
-    fn torch_names(&self) -> Vec<TorchName> {
-        let mut names = Vec::new();
-        for (n, conv) in self.convs.iter().enumerate() {
-            let (ours, theirs) = (format!("convs.{n}"), format!("conv{}", n + 1));
-            names.extend(torch::convolution(&ours, &theirs, conv.bias.is_some()));
-        }
-        for n in 0..self.hidden.len() {
-            names.extend(torch::linear(
-                &format!("hidden.{n}"),
-                &format!("fc{}", n + 1),
-                false,
-            ));
-        }
-        let bias = self.linear.bias.is_some();
-        names.extend(torch::linear("linear", "classifier", bias));
-        names
     }
 }

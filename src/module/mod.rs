@@ -12,7 +12,6 @@ pub(crate) mod recorded;
 mod trace;
 mod values;
 
-pub(crate) use channels::ties;
 pub use channels::{ChannelGroup, ChannelSlice};
 pub(crate) use conv_layers::traced_layers;
 pub use conv_layers::{ModuleLayers, conv_layers};

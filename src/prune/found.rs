@@ -12,8 +12,9 @@ use super::labels::Labels;
 use super::rewrite::{cut, kept_channels};
 use super::{NextWidths, Ranking, Ratio, channels};
 use crate::Error;
-use crate::mapping::{MappingConfig, Network, Tie, WidthLimits};
+use crate::mapping::{ConvLayer, MappingConfig, Network, Tie, WidthLimits, depthwise};
 use crate::module::{ChannelGroup, ChannelSlice, Convolution, Parameters, Trace, traced_layers};
+use crate::pattern::fits;
 
 /// The channel groups of a module that nobody annotated: what [`find_groups`] makes. Displayed, as a list to read.
 #[derive(Clone, Debug)]
@@ -25,6 +26,10 @@ pub struct FoundGroups {
     input: Vec<usize>,
     trace: Trace,
     labels: Labels,
+    /// The widths before anything was pruned, where it was.
+    original: Option<Vec<usize>>,
+    /// Patterns for convolutions that are not mapped.
+    left_out: Vec<String>,
 }
 
 /// Channels that have to stay.
@@ -99,6 +104,21 @@ pub fn find_groups<M: Module, const D: usize, const E: usize>(
     input: [usize; D],
     forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
 ) -> Result<FoundGroups, Error> {
+    find_groups_with(module, input, forward, |_| {})
+}
+
+/// As [`find_groups`], with `refit` called on every trial module that has fewer channels: see
+/// [`prune_with`](FoundGroups::prune_with).
+///
+/// # Errors
+///
+/// As [`find_groups`].
+pub fn find_groups_with<M: Module, const D: usize, const E: usize>(
+    module: &M,
+    input: [usize; D],
+    forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
+    refit: impl Fn(&mut M),
+) -> Result<FoundGroups, Error> {
     let trace = Trace::record(module, input, &forward)?;
     let mut found = FoundGroups::read(trace, &input, HashMap::new())?;
     let splits = found.labels.splits().to_vec();
@@ -110,11 +130,13 @@ pub fn find_groups<M: Module, const D: usize, const E: usize>(
         let mut choices = found.labels.choices().clone();
         choices.extend(splits.iter().map(|&split| (split, choice)));
         let other = FoundGroups::read(found.trace.clone(), &input, choices).ok()?;
-        other.fits(module, &parameters, splits, &forward).then_some(other)
+        other
+            .fits(module, &parameters, splits, &forward, &refit)
+            .then_some(other)
     };
     let mut unfit = Vec::new();
     for (split, ways) in splits {
-        if found.fits(module, &parameters, &[split], &forward) {
+        if found.fits(module, &parameters, &[split], &forward, &refit) {
             continue;
         }
         match (0..ways - 1).find_map(|choice| read_with(&found, &[split], choice)) {
@@ -276,6 +298,8 @@ impl FoundGroups {
             input: input.to_vec(),
             trace,
             labels,
+            original: None,
+            left_out: Vec::new(),
         })
     }
 
@@ -310,13 +334,14 @@ impl FoundGroups {
         parameters: &Parameters,
         splits: &[TensorId],
         forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
+        refit: impl Fn(&mut M),
     ) -> bool {
         let here: BTreeSet<usize> = splits.iter().flat_map(|&split| self.channels_in(split)).collect();
         let mut groups = (0..self.groups.len()).filter(|&group| here.contains(&self.channels[group][0]));
         let mut met = false;
         let can = groups.all(|group| {
             met = true;
-            self.can_lose_one(module, parameters, group, &forward)
+            self.can_lose_one(module, parameters, group, &forward, &refit)
         });
         can && met
     }
@@ -328,6 +353,7 @@ impl FoundGroups {
         parameters: &Parameters,
         group: usize,
         forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
+        refit: impl Fn(&mut M),
     ) -> bool {
         let kept: Vec<Vec<usize>> = (self.groups.iter().enumerate())
             .map(|(n, of)| (0..of.channels - usize::from(n == group)).collect())
@@ -335,7 +361,10 @@ impl FoundGroups {
         let mut parameters = parameters.clone();
         cut(&mut parameters, &self.groups, &kept)
             .and_then(|()| parameters.put_resized(module.valid()))
-            .and_then(|smaller| self.check(&smaller, &kept, false, forward))
+            .and_then(|mut smaller| {
+                refit(&mut smaller);
+                self.check(&smaller, &kept, false, forward)
+            })
             .is_ok()
     }
 
@@ -347,6 +376,35 @@ impl FoundGroups {
     /// As [`groups`](Self::groups), one by one.
     pub fn iter(&self) -> impl Iterator<Item = &ChannelGroup> {
         self.groups.iter()
+    }
+
+    /// The channels of each group, in their order.
+    pub fn channels(&self) -> Vec<usize> {
+        channels(&self.groups)
+    }
+
+    /// The groups of a module that was pruned before, which had these widths then: those are what ratios and limits keep a
+    /// share of.
+    #[must_use]
+    pub fn with_original_widths(self, widths: Vec<usize>) -> Self {
+        Self {
+            original: Some(widths),
+            ..self
+        }
+    }
+
+    /// Leaves the convolutions whose paths these patterns fit out of what is mapped: `*.shortcut`, or the beginning of a path up
+    /// to a dot.
+    #[must_use]
+    pub fn with_layers_left_out<P: Into<String>>(self, patterns: impl IntoIterator<Item = P>) -> Self {
+        Self {
+            left_out: patterns.into_iter().map(Into::into).collect(),
+            ..self
+        }
+    }
+
+    fn original_widths(&self) -> Vec<usize> {
+        self.original.clone().unwrap_or_else(|| self.channels())
     }
 
     /// The channels that are made, or read, by some weight and that have to stay.
@@ -368,54 +426,81 @@ impl FoundGroups {
     ///
     /// # Errors
     ///
-    /// As [`Ratio::widths`], and [`Error::Parameter`] where the groups are another module's.
+    /// A ratio or limits outside their range, those of [`Ranking::scores`], which the scope of the whole network needs,
+    /// [`MappingError::WidthCount`](crate::mapping::MappingError::WidthCount) where the original widths are not one for each
+    /// group, and [`Error::Parameter`] where the groups are another module's.
     pub fn widths<M: Module>(
         &self,
         module: &M,
         ratio: &Ratio,
         ranking: Ranking,
     ) -> Result<Vec<usize>, Error> {
-        let original = channels(&self.groups);
-        ratio.of_groups(&self.groups, &[], &original, &self.parameters(module)?, ranking)
+        let parameters = self.parameters(module)?;
+        ratio.of_groups(&self.groups, &self.original_widths(), &parameters, ranking)
     }
 
-    /// The widths that one round of the channel search leaves, one for each group, by the rule of [`network_rounds`](crate::mapping::channels::network_rounds). Layers
-    /// are called by the paths of their weights; the shares of `limits` are those of the groups as they are.
+    /// The 2-D convolutions for the mapper, called by the paths of their weights, and for each of the widths that a search
+    /// may choose the group whose width it is.
     ///
-    /// It chooses the widths of the groups that make up all that some 2-D convolution without groups reads; the others, of
-    /// concatenated channels for instance, stay as they are.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`network_rounds`](crate::mapping::channels::network_rounds).
-    pub fn next_widths(&self, mapping: &MappingConfig, limits: &WidthLimits) -> Result<NextWidths, Error> {
-        let layers = traced_layers(&self.trace);
-        let all_of = |n: usize, dim: usize| {
-            let (parameter, layer) = &layers[n];
-            let path = (*parameter).filter(|_| layer.groups == 1);
-            let path = &self.trace.parameters[path?].path;
+    /// Those are the groups that make up all that some convolution without groups reads; the widths of others, of concatenated
+    /// channels for instance, are given. A depthwise convolution is as wide as what it reads.
+    pub fn mapped(&self, name: impl Into<String>) -> (Network, Vec<usize>) {
+        let path = |parameter: Option<usize>| Some(self.trace.parameters[parameter?].path.as_str());
+        let mapped = traced_layers(&self.trace).into_iter().filter(|(parameter, _)| {
+            let layer = path(*parameter).map(|path| path.trim_end_matches(".weight"));
+            !layer.is_some_and(|layer| self.left_out.iter().any(|pattern| fits(pattern, layer)))
+        });
+        let layers: Vec<(Option<&str>, ConvLayer)> = mapped
+            .map(|(parameter, layer)| (path(parameter), layer))
+            .collect();
+        let all_of = |(path, layer): &(Option<&str>, ConvLayer), dim: usize| {
+            let (path, apart) = ((*path)?, depthwise(layer));
+            // The weights of a depthwise convolution run over its channels once.
+            let along = if apart { 0 } else { dim };
             let channels = [layer.out_channels, layer.in_channels][dim];
             self.groups.iter().position(|group| {
                 let mut slices = group.slices.iter();
-                group.channels == channels && slices.any(|slice| slice.path == *path && slice.dim == dim)
+                (apart || layer.groups == 1)
+                    && group.channels == channels
+                    && slices.any(|slice| slice.path == *path && slice.dim == along)
             })
         };
-        let free: BTreeSet<usize> = (0..layers.len()).filter_map(|n| all_of(n, 1)).collect();
+        let read = layers.iter().filter(|(_, layer)| layer.groups == 1);
+        let free: BTreeSet<usize> = read.filter_map(|layer| all_of(layer, 1)).collect();
         let free: Vec<usize> = free.into_iter().collect();
-        if free.is_empty() {
-            return Ok(NextWidths::default());
-        }
         let number = |group: Option<usize>| free.binary_search(&group?).ok();
-        let ties = (0..layers.len()).map(|n| Tie {
-            input: number(all_of(n, 1)),
-            output: number(all_of(n, 0)),
+        let ties = layers.iter().map(|layer| Tie {
+            input: number(all_of(layer, 1)),
+            output: number(all_of(layer, 0)),
         });
         let ties = ties.collect();
         let layers = layers.iter().map(|(_, layer)| layer.clone()).collect();
-        let network = Network::tied("the module", layers, ties);
-        let widths = channels(&self.groups);
+        (Network::tied(name, layers, ties), free)
+    }
+
+    /// The widths that one round of the channel search leaves, one for each group, by the rule of [`network_rounds`](crate::mapping::channels::network_rounds). Layers
+    /// are called by the paths of their weights; the shares of `limits` are those of the
+    /// [original widths](Self::with_original_widths).
+    ///
+    /// It chooses the widths of [`mapped`](Self::mapped); the others stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`network_rounds`](crate::mapping::channels::network_rounds), and
+    /// [`MappingError::WidthCount`](crate::mapping::MappingError::WidthCount) where the original widths are not one for each
+    /// group.
+    pub fn next_widths(&self, mapping: &MappingConfig, limits: &WidthLimits) -> Result<NextWidths, Error> {
+        let (network, free) = self.mapped("the module");
+        if free.is_empty() {
+            return Ok(NextWidths::default());
+        }
         Ok(NextWidths::of(
-            &network, &free, &widths, &widths, mapping, limits,
+            &network,
+            &free,
+            &self.channels(),
+            &self.original_widths(),
+            mapping,
+            limits,
         )?)
     }
 
@@ -434,7 +519,8 @@ impl FoundGroups {
     ///
     /// Those of [`prune`](super::prune), and [`Error::Graph`] where the module does otherwise with fewer channels: where it
     /// keeps a number that it was made with, as a depthwise convolution its groups, or makes one of its channels, as an attention
-    /// that divides by the root of them. Make a smaller module then, and fill it with [`prune_into`](Self::prune_into).
+    /// that divides by the root of them. Set those with [`prune_with`](Self::prune_with), or make a smaller module and fill it with
+    /// [`prune_into`](Self::prune_into).
     pub fn prune<M: Module, const D: usize, const E: usize>(
         &self,
         module: &M,
@@ -442,6 +528,25 @@ impl FoundGroups {
         ranking: Ranking,
         forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
     ) -> Result<M, Error> {
+        self.prune_with(module, widths, ranking, forward, |_| {})
+            .map(|(smaller, _)| smaller)
+    }
+
+    /// As [`prune`](Self::prune), with `refit` called on the smaller module before it is checked, to set what it keeps of its
+    /// channels beside its parameters: `net.depthwise.groups = net.depthwise.weight.dims()[0]`. Beside the module the channels of
+    /// each group that stayed are returned, ascending.
+    ///
+    /// # Errors
+    ///
+    /// As [`prune`](Self::prune).
+    pub fn prune_with<M: Module, const D: usize, const E: usize>(
+        &self,
+        module: &M,
+        widths: &[usize],
+        ranking: Ranking,
+        forward: impl Fn(&M, Tensor<D>) -> Tensor<E>,
+        refit: impl FnOnce(&mut M),
+    ) -> Result<(M, Vec<Vec<usize>>), Error> {
         let (parameters, kept) = self.cut(module, widths, ranking)?;
         // A clone would share the running statistics of batch norms with `module`.
         let training = module.devices().iter().any(Device::is_autodiff);
@@ -450,9 +555,10 @@ impl FoundGroups {
         } else {
             module.valid()
         };
-        let smaller = parameters.put_resized(copy)?;
+        let mut smaller = parameters.put_resized(copy)?;
+        refit(&mut smaller);
         self.check(&smaller, &kept, false, forward)?;
-        Ok(smaller)
+        Ok((smaller, kept))
     }
 
     /// `smaller`, a module of the same structure made for these widths, with the parameters of `module` that stay.
@@ -549,8 +655,8 @@ impl FoundGroups {
         let advice = if its_own {
             "give one that is made as the first was, for these widths, and the same `forward`"
         } else {
-            "make a smaller module and fill it with `prune_into`, leave the group as it is, or give the `forward` that the \
-             groups were found with"
+            "set what the module keeps of its channels with `prune_with` or `Network::refit`, make a smaller module and fill it \
+             with `prune_into`, leave the group as it is, or give the `forward` that the groups were found with"
         };
         Err(refuse(format!("with widths {widths:?} {difference}: {advice}")))
     }

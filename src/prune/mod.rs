@@ -1,12 +1,10 @@
 //! Structured pruning: whole channels go, and the network that is left is an ordinary, smaller one.
 //!
-//! A network names its [channel groups](crate::module::ChannelGroup): all tensor slices that share one set of
-//! channel indices. [`prune`] ranks a group's channels by a [`Ranking`], keeps the first, and cuts every slice of the
+//! A [channel group](crate::module::ChannelGroup) is all tensor slices that share one set of channel indices. The groups of a
+//! network are [found](find_groups) by following its forward pass. [`prune`] ranks a group's channels by a [`Ranking`], keeps the first, and cuts every slice of the
 //! group with the same indices: the producing convolutions and their bias, the batch norms with their running
 //! statistics, and the inputs of whatever reads the channels. One mechanism serves every network, residual ones
 //! included: all that a stage's additions tie together is one group.
-//!
-//! A module that names no groups has them [found](find_groups), by following its forward pass.
 //!
 //! The widths come from the search that fills an array ([`channels`](crate::mapping::channels), by way of
 //! [`rounds`](crate::train::rounds)), from a [`Ratio`], or from the caller.
@@ -17,12 +15,11 @@
 //! use vwc_sdk::prune::{Ranking, prune};
 //!
 //! # fn main() -> Result<(), vwc_sdk::Error> {
-//! let config = Cnn8Config::new();
-//! let network = config.init(&Device::default());
-//! let pruned = prune(&network, &config, &[18, 21, 27, 60, 60, 60, 256], Ranking::L1)?;
-//! assert_eq!(pruned.config.widths, [18, 21, 27, 60, 60, 60, 256]);
+//! let network = Cnn8Config::new().init(&Device::default());
+//! let pruned = prune(&network, &[18, 21, 27, 60, 60, 60, 256], Ranking::L1)?;
+//! assert_eq!(pruned.network.structure().widths, [18, 21, 27, 60, 60, 60, 256]);
 //! assert_eq!(pruned.kept[0].len(), 18);
-//! assert_eq!(pruned.network.conv_layers()[1].in_channels, 18);
+//! assert_eq!(pruned.network.convs[1].weight.dims(), [21, 18, 3, 3]);
 //! # Ok(())
 //! # }
 //! ```
@@ -35,10 +32,9 @@ mod rank;
 mod ratio;
 mod rewrite;
 
-pub use found::{FixedChannels, FoundGroups, find_groups};
+pub use found::{FixedChannels, FoundGroups, find_groups, find_groups_with};
 pub use next::NextWidths;
 pub use rank::{Ranking, keep_largest};
-#[cfg(feature = "train")]
-pub(crate) use ratio::channels;
+use ratio::channels;
 pub use ratio::{Ratio, Scope};
-pub use rewrite::{Pruned, prune};
+pub use rewrite::{Pruned, groups_of, prune};

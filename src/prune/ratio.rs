@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use super::Ranking;
 use crate::Error;
 use crate::mapping::WidthLimits;
-use crate::models::Network;
 use crate::module::{ChannelGroup, Parameters};
 
 /// Where a [`Ratio`] is counted.
@@ -27,12 +26,12 @@ pub enum Scope {
 /// use burn::tensor::Device;
 /// use vwc_sdk::mapping::WidthLimits;
 /// use vwc_sdk::models::{NetworkConfig, ResNet20Config};
-/// use vwc_sdk::prune::{Ranking, Ratio};
+/// use vwc_sdk::prune::{Ranking, Ratio, groups_of};
 ///
 /// # fn main() -> Result<(), vwc_sdk::Error> {
 /// let network = ResNet20Config::new().with_widths([16, 32, 64]).init(&Device::default());
 /// let ratio = Ratio::new(0.4).with_limits(WidthLimits::default().with_multiple(8));
-/// let widths = ratio.widths(&network, Ranking::L1)?;
+/// let widths = groups_of(&network)?.widths(&network, &ratio, Ranking::L1)?;
 /// assert_eq!(widths, [16, 16, 16, 16, 24, 24, 24, 24, 40, 40, 40, 40]);
 /// # Ok(())
 /// # }
@@ -44,51 +43,19 @@ pub struct Ratio {
     /// Whether it is counted layer by layer or over the whole network. Default: layer by layer.
     #[config(default = "Scope::Layer")]
     pub scope: Scope,
-    /// What stays of every group, whatever the ratio. A group is held by its name, by the path of one of its parameters, and
-    /// in a network of ours by the names of the layers that read or make it.
+    /// What stays of every group, whatever the ratio. A group is held by its name or by the path of one of
+    /// its parameters, those of the layers that read or make it.
     /// Multiples are rounded up, so that never more goes than was asked for. Default: one channel of each.
     #[config(default = "WidthLimits::default()")]
     pub limits: WidthLimits,
 }
 
 impl Ratio {
-    /// The widths it leaves of `network`, one for each of its channel groups.
-    ///
-    /// # Errors
-    ///
-    /// A ratio outside its range, limits that are, and those of [`Ranking::scores`], which the scope of the whole network
-    /// asks for.
-    pub fn widths<N: Network>(&self, network: &N, ranking: Ranking) -> Result<Vec<usize>, Error> {
-        let original = channels(&network.channel_groups());
-        self.widths_from(network, &original, ranking)
-    }
-
-    /// As [`widths`](Self::widths), of a network that was pruned before: the share that stays is one of `original`, the
-    /// widths before that.
-    ///
-    /// # Errors
-    ///
-    /// As [`widths`](Self::widths), and [`MappingError::WidthCount`](crate::mapping::MappingError::WidthCount) where
-    /// `original` has not one number for each group.
-    pub fn widths_from<N: Network>(
-        &self,
-        network: &N,
-        original: &[usize],
-        ranking: Ranking,
-    ) -> Result<Vec<usize>, Error> {
-        let paths = network.convolutions().into_iter().map(|(path, _)| path);
-        let names = network.conv_layers().into_iter().map(|layer| layer.name);
-        let layers: Vec<(String, String)> = paths.zip(names).collect();
-        let parameters = Parameters::of(network);
-        self.of_groups(&network.channel_groups(), &layers, original, &parameters, ranking)
-    }
-
-    /// As [`widths`](Self::widths), of these groups of a module of these parameters. `layers` are paths of layers, and what
-    /// tables call them.
+    /// The widths it leaves of these groups of a module of these parameters, which had `original` channels before anything was
+    /// pruned.
     pub(super) fn of_groups(
         &self,
         groups: &[ChannelGroup],
-        layers: &[(String, String)],
         original: &[usize],
         parameters: &Parameters,
         ranking: Ranking,
@@ -103,15 +70,7 @@ impl Ratio {
         let names: Vec<Vec<&str>> = (groups.iter())
             .map(|group| {
                 let paths = group.slices.iter().map(|slice| slice.path.as_str());
-                let named = paths.clone().filter_map(|path| {
-                    let path = path.strip_suffix(".weight")?;
-                    let layer = layers.iter().find(|(layer, _)| layer == path);
-                    layer.map(|(_, name)| name.as_str())
-                });
-                std::iter::once(group.name.as_str())
-                    .chain(named)
-                    .chain(paths.clone())
-                    .collect()
+                std::iter::once(group.name.as_str()).chain(paths).collect()
             })
             .collect();
         let multiples = vec![self.limits.multiple; groups.len()];
@@ -149,7 +108,7 @@ impl Ratio {
     }
 }
 
-pub(crate) fn channels(groups: &[ChannelGroup]) -> Vec<usize> {
+pub(super) fn channels(groups: &[ChannelGroup]) -> Vec<usize> {
     groups.iter().map(|group| group.channels).collect()
 }
 

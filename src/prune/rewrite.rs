@@ -2,53 +2,47 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burn::module::Module;
 use burn::tensor::TensorData;
 
-use super::{Ranking, keep_largest};
+use super::{FoundGroups, Ranking, find_groups_with, keep_largest};
 use crate::Error;
-use crate::models::{Network, NetworkConfig};
+use crate::models::{Network, NetworkConfig as _};
 use crate::module::{ChannelGroup, Parameters};
 
 /// What [`prune`] returns.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Pruned<C: NetworkConfig> {
-    /// The smaller structure.
-    pub config: C,
+pub struct Pruned<N> {
     /// The network with the weights that were kept, on the device of the original.
-    pub network: C::Network,
-    /// Per width of the network, the indices of the channels that stayed, ascending.
+    pub network: N,
+    /// Of each group of channels those that stayed, ascending.
     pub kept: Vec<Vec<usize>>,
 }
 
-/// Rewrites `network` to `widths`, one for each of its channel groups, keeping the channels that `ranking` puts first.
-///
-/// `config` describes `network`; weights, biases, batch norms and their running statistics go over unchanged in the
-/// channels that stay. Widths equal to those there are change nothing.
+/// The channel groups of `network`.
 ///
 /// # Errors
 ///
-/// A width of 0, more channels than there are, a wrong number of widths, or a ranking that the network gives no grounds
-/// for. The network is not touched then.
-pub fn prune<C: NetworkConfig>(
-    network: &C::Network,
-    config: &C,
-    widths: &[usize],
-    ranking: Ranking,
-) -> Result<Pruned<C>, Error> {
-    let groups = network.channel_groups();
-    let mut parameters = Parameters::of(network);
-    let kept = kept_channels(C::NAME, &groups, &parameters, widths, ranking)?;
-    let smaller = config.resized(widths)?;
-    cut(&mut parameters, &groups, &kept)?;
-    let device = network.devices().into_iter().next().unwrap_or_default();
-    Ok(Pruned {
-        // A shape that does not fit by now is one that the channel groups leave out.
-        network: parameters.put_into(smaller.init(&device))?,
-        config: smaller,
-        kept,
-    })
+/// Those of [`find_groups`](super::find_groups).
+pub fn groups_of<N: Network>(network: &N) -> Result<FoundGroups, Error> {
+    let [height, width] = N::Config::INPUT;
+    find_groups_with(network, [1, 3, height, width], N::forward, N::refit)
+}
+
+/// Rewrites `network` to `widths`, one for each of its [channel groups](groups_of), keeping the channels that `ranking` puts
+/// first.
+///
+/// Weights, biases, batch norms and their running statistics go over unchanged in the channels that stay. Widths equal to those
+/// there are change nothing.
+///
+/// # Errors
+///
+/// A width of 0, more channels than there are, a wrong number of widths, a ranking that the network gives no grounds for, and
+/// those of [`FoundGroups::prune`]. The network is not touched then.
+pub fn prune<N: Network>(network: &N, widths: &[usize], ranking: Ranking) -> Result<Pruned<N>, Error> {
+    let groups = groups_of(network)?;
+    let (network, kept) = groups.prune_with(network, widths, ranking, N::forward, N::refit)?;
+    Ok(Pruned { network, kept })
 }
 
 /// The channels of each group that stay at these widths, one for each, ascending.

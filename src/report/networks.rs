@@ -45,7 +45,7 @@ const HEADER: [&str; 7] = [
     "network",
     "params",
     "cycles",
-    "cycles w/o conv1",
+    "cycles w/o first",
     "speed-up",
     "valid %",
     "test %",

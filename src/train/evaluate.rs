@@ -1,10 +1,12 @@
+//! How many pictures a network gets right.
+
 use burn::data::dataloader::DataLoader;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::data::{PictureDataset, PictureLoader, Resize};
-use crate::models::{Network, NetworkConfig};
+use crate::models::{Network, NetworkConfig as _};
 
 /// Pictures per forward pass; the result does not depend on it.
 const BATCH: usize = 256;
@@ -48,12 +50,14 @@ impl Evaluation {
 /// # Errors
 ///
 /// A picture that cannot be read.
-pub fn evaluate<C: NetworkConfig>(
-    network: &C::Network,
+pub fn evaluate<N: Network>(
+    network: &N,
     dataset: &PictureDataset,
     device: &Device,
 ) -> Result<Evaluation, Error> {
-    evaluate_with(dataset, C::INPUT, device, |images| Ok(network.forward(images)))
+    evaluate_with(dataset, N::Config::INPUT, device, |images| {
+        Ok(network.forward(images))
+    })
 }
 
 /// As [`evaluate`], of any way to compute the logits of pictures of this height and width.

@@ -18,11 +18,11 @@ use super::classifier::Classifier;
 use super::epoch::{EpochMetrics, best};
 use super::metrics::{accuracy, loss};
 use super::renderer::BarRenderer;
-use super::run_dir::{apply, exists, load_record};
-use super::{Recipe, RunConfig, RunDir};
+use super::run_dir::{apply, exists, load_record, other_shapes};
+use super::{Loss, Recipe, RunConfig, RunDir};
 use crate::data::{PictureLoader, Resize, Splits};
 use crate::mapping::MappingConfig;
-use crate::models::NetworkConfig;
+use crate::models::{Network, NetworkConfig};
 use crate::module::Parameters;
 use crate::panics::one_line;
 use crate::{DeviceName, Error};
@@ -51,6 +51,8 @@ pub struct FitOptions<'a> {
     /// The array, accounting and search that the network is trained for, if for any. The training does not depend on them:
     /// they are kept for whoever prunes or maps the network later.
     pub mapping: Option<MappingConfig>,
+    /// What training makes small.
+    pub loss: Loss,
 }
 
 impl<'a> FitOptions<'a> {
@@ -66,7 +68,14 @@ impl<'a> FitOptions<'a> {
             devices,
             pruning: None,
             mapping: None,
+            loss: Loss::default(),
         }
+    }
+
+    /// Makes another loss small than cross-entropy.
+    #[must_use]
+    pub fn with_loss(self, loss: Loss) -> Self {
+        Self { loss, ..self }
     }
 
     /// Calls the training `label` in its output.
@@ -123,7 +132,7 @@ pub fn initial<C: NetworkConfig>(config: &C, seed: u64, device: &Device) -> Resu
     Parameters::of(&config.init(&cpu)).put_into(config.init(device))
 }
 
-/// Trains `network`, which `config` describes, and returns it as it was after its best validation epoch.
+/// Trains `network` and returns it as it was after its best validation epoch.
 ///
 /// The same seed gives the same result, and so does a run that was stopped and resumed. A run that is complete
 /// already is read back where `resume` is set.
@@ -132,11 +141,7 @@ pub fn initial<C: NetworkConfig>(config: &C, seed: u64, device: &Device) -> Resu
 ///
 /// A recipe that does not fit the pictures, a folder that cannot be written, a checkpoint of another network or
 /// recipe, and [`Error::Interrupted`].
-pub fn fit<C: NetworkConfig>(
-    network: C::Network,
-    config: &C,
-    options: FitOptions<'_>,
-) -> Result<Fit<C::Network>, Error> {
+pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Error> {
     let FitOptions {
         label,
         splits,
@@ -147,18 +152,22 @@ pub fn fit<C: NetworkConfig>(
         devices,
         pruning,
         mapping,
+        loss: objective,
     } = options;
     let device = devices
         .first()
         .ok_or_else(|| Error::Recipe("no device to train on".into()))?;
     recipe.validate(splits.train.len())?;
-    let input = splits.train.spec(C::INPUT);
+    let structure = network.structure();
+    let input = splits.train.spec(N::Config::INPUT);
     input
-        .validate(C::INPUT, config.classes())
+        .validate(N::Config::INPUT, structure.classes())
         .map_err(|reason| Error::Recipe(format!("the pictures do not fit the network: {reason}")))?;
     let run = RunConfig {
-        network: C::NAME.into(),
-        structure: config.clone(),
+        network: N::Config::NAME.into(),
+        shapes: other_shapes(&network, &structure, device),
+        structure,
+        loss: objective.name().into(),
         input,
         recipe: recipe.clone(),
         data: splits.source.clone(),
@@ -179,7 +188,7 @@ pub fn fit<C: NetworkConfig>(
         dir.adopt()?;
         metrics = dir.metrics()?;
         if dir.is_complete() {
-            let (network, _) = dir.load::<C>(device)?;
+            let (network, _) = dir.load::<N::Config>(device)?;
             let best = dir.best()?;
             return Ok(Fit { network, best });
         }
@@ -253,7 +262,12 @@ pub fn fit<C: NetworkConfig>(
                 .collect(),
         };
         let loader = |dataset: &crate::data::PictureDataset| {
-            PictureLoader::new(dataset.clone(), Resize::new(C::INPUT), recipe.batch_size, device)
+            PictureLoader::new(
+                dataset.clone(),
+                Resize::new(N::Config::INPUT),
+                recipe.batch_size,
+                device,
+            )
         };
         let train = loader(&splits.train)
             .with_shuffle(recipe.seed, first)
@@ -280,7 +294,10 @@ pub fn fit<C: NetworkConfig>(
         if dashboard {
             super::signals::outlive_terminal();
         }
-        let mut classifier = Classifier { network };
+        let mut classifier = Classifier {
+            network,
+            loss: objective.clone(),
+        };
         if let Some(epoch) = last {
             training = training.checkpoint(epoch);
             // Burn applies the checkpoint without a way to refuse, so whether it fits is tried first.
@@ -324,12 +341,13 @@ pub fn fit<C: NetworkConfig>(
     dir.check(&name)?;
     let path = dir.path().join(name);
     let classifier = Classifier {
-        network: config.init(device),
+        network: run.made(device).map_err(Error::Recipe)?,
+        loss: objective,
     };
     let network = apply(classifier, load_record(&path)?, &path)?.network;
     dir.save_model(network.clone().into_record())?;
     // What somebody removed or changed in the meantime is known now, and not when the run is read.
-    dir.config::<C>()?;
+    dir.config::<N::Config>()?;
     dir.best()?;
     Ok(Fit { network, best })
 }
@@ -372,7 +390,7 @@ fn difference(name: &str, saved: &Value, asked: &Value) -> Option<(String, Strin
 /// Refuses to resume another run than the one that was started.
 fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>, splits: &Splits) -> Result<(), Error> {
     let saved = dir.config::<C>()?;
-    let widths = |run: &RunConfig<C>| format!("{:?}", run.structure.widths());
+    let shapes = |run: &RunConfig<C>| format!("{:?}", run.shapes);
     let pruning = |run: &RunConfig<C>| run.pruning.clone().unwrap_or_else(|| "none".into());
     let other_data = !saved.is_trained_on(splits);
     let data = || match (saved.data(), run.data()) {
@@ -385,7 +403,8 @@ fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>, splits: &S
             saved.structure.precision(),
             run.structure.precision(),
         ),
-        ("widths", widths(&saved), widths(run)),
+        ("pruned shapes", shapes(&saved), shapes(run)),
+        ("loss", saved.loss.clone(), run.loss.clone()),
         ("pruning", pruning(&saved), pruning(run)),
         ("augmentation", saved.augment.to_string(), run.augment.to_string()),
         (

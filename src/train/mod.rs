@@ -17,18 +17,21 @@ pub(crate) mod project;
 pub(crate) mod published;
 mod recipe;
 mod renderer;
+mod results;
 mod rounds;
 mod run_dir;
 #[cfg(unix)]
 mod signals;
 
 pub use adam::Adam;
+pub use classifier::Loss;
 pub use epoch::EpochMetrics;
 pub use evaluate::{Evaluation, evaluate, evaluate_with};
 pub(crate) use fit::another_run;
 pub use fit::{Fit, FitOptions, fit, initial};
 pub use recipe::{OptimizerKind, Recipe, Schedule};
-pub use rounds::{Round, Rounds, RoundsConfig, StopReason, WidthChoice, next_widths, rounds};
+pub use results::{NetworkResult, Results};
+pub use rounds::{Round, Rounds, RoundsConfig, StopReason, WidthChoice, rounds};
 pub use run_dir::{RunConfig, RunDir, run_network};
 
 pub use burn::train::Interrupter;

@@ -41,6 +41,8 @@ pub trait Published: NetworkConfig {
     const ARRAY: [usize; 2];
     /// How its feature maps are counted unless a flag says otherwise: as the published tables do where there are any.
     const ACCOUNTING: Accounting;
+    /// Patterns for the convolutions that the published tables do not count.
+    const NOT_COUNTED: &[&str] = &[];
     /// Folder that its runs are kept in.
     const DIRECTORY: &'static str;
     /// The published recipe.
@@ -73,6 +75,7 @@ impl Published for ResNet20Config {
     const DATA: DataKind = DataKind::Cifar10;
     const ARRAY: [usize; 2] = [512, 256];
     const ACCOUNTING: Accounting = Accounting::AsPublished;
+    const NOT_COUNTED: &[&str] = &["*.shortcut"];
     const DIRECTORY: &'static str = "runs/cifar10_resnet20";
     const PUBLISHED: Defaults = Defaults {
         epochs: 200,

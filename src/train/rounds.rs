@@ -1,3 +1,5 @@
+//! The prune-and-fine-tune rounds.
+
 use std::fmt;
 
 use serde::Serialize;
@@ -5,8 +7,8 @@ use serde::Serialize;
 use crate::Error;
 use crate::mapping::channels::KeptWidth;
 use crate::mapping::{ConvLayer, Mapping, MappingConfig, Method, WidthLimits, map_network};
-use crate::models::{Network, NetworkConfig};
-use crate::prune::{NextWidths, Ranking, Ratio, channels, prune};
+use crate::models::{Network, NetworkConfig as _};
+use crate::prune::{FoundGroups, Ranking, Ratio, Scope, groups_of, prune};
 
 /// How the prune-and-fine-tune rounds are run.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub struct RoundsConfig {
     /// The widths of the original network, one for each of its groups of channels, of which limits keep a share; none where
     /// the rounds start from the original.
     pub original_widths: Option<Vec<usize>>,
+    /// Patterns for convolutions that are not mapped: by their paths.
+    pub left_out: Vec<String>,
 }
 
 /// What chooses the widths of a round.
@@ -47,18 +51,37 @@ impl WidthChoice {
             Self::Ratio(_) => format!("ratio{number}"),
         }
     }
+
+    /// How a round is pruned by `ranking` for the array of `mapping`, in words.
+    pub fn in_words(&self, mapping: &MappingConfig, ranking: Ranking) -> String {
+        match self {
+            Self::Array(limits) => format!("to {} by {ranking}{}", mapping.array, limits.in_words()),
+            Self::Ratio(ratio) => format!(
+                "{} of the {}, in multiples of {}, at least {}, by {ranking}{}",
+                ratio.ratio,
+                match ratio.scope {
+                    Scope::Layer => "layer",
+                    Scope::Network => "network",
+                },
+                ratio.limits.multiple,
+                ratio.limits.minimum,
+                // The two that are said already are left out.
+                (ratio.limits.clone().with_multiple(1).with_minimum(1)).in_words()
+            ),
+        }
+    }
 }
 
 /// A network, pruned or not, with its place on the array.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Round<C: NetworkConfig> {
+pub struct Round<N> {
     /// `original`, `RCP1`, `RCP2`, ..., or `ratio1`, ...
     pub name: String,
-    /// Its structure.
-    pub config: C,
-    /// Its weights, fine-tuned.
-    pub network: C::Network,
+    /// The network, fine-tuned.
+    pub network: N,
+    /// Its groups of channels.
+    pub groups: FoundGroups,
     /// Its convolutions.
     pub layers: Vec<ConvLayer>,
     /// How each is laid out.
@@ -67,25 +90,26 @@ pub struct Round<C: NetworkConfig> {
     pub valid_accuracy: f64,
 }
 
-impl<C: NetworkConfig> Round<C> {
-    /// Maps `network` and calls it `name`.
+impl<N: Network> Round<N> {
+    /// Maps `network` and calls it `name`; of its convolutions all but those that the patterns of `left_out` fit.
     ///
     /// # Errors
     ///
-    /// Those of [`map_network`].
+    /// Those of [`groups_of`] and [`map_network`].
     pub fn new(
         name: impl Into<String>,
-        config: C,
-        network: C::Network,
+        network: N,
         valid_accuracy: f64,
         mapping: &MappingConfig,
+        left_out: &[String],
     ) -> Result<Self, Error> {
-        let layers = network.conv_layers();
+        let groups = groups_of(&network)?.with_layers_left_out(left_out);
+        let layers = groups.mapped(N::Config::NAME).0.layers;
         Ok(Self {
             name: name.into(),
             mappings: map_network(&layers, Method::VwSdk, mapping)?,
             layers,
-            config,
+            groups,
             network,
             valid_accuracy,
         })
@@ -129,9 +153,9 @@ impl fmt::Display for StopReason {
 /// All rounds of a network.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Rounds<C: NetworkConfig> {
+pub struct Rounds<N> {
     /// The network that was started from first, then every round that was run.
-    pub rounds: Vec<Round<C>>,
+    pub rounds: Vec<Round<N>>,
     /// Index of the winner: the last round inside the budget, or 0, the network that was started from.
     pub winner: usize,
     /// Why it ended.
@@ -140,16 +164,16 @@ pub struct Rounds<C: NetworkConfig> {
     pub kept: Vec<KeptWidth>,
 }
 
-impl<C: NetworkConfig> Rounds<C> {
+impl<N> Rounds<N> {
     /// `rounds` and the winner among them.
     pub(crate) fn new(
-        rounds: Vec<Round<C>>,
+        rounds: Vec<Round<N>>,
         stopped: StopReason,
         kept: Vec<KeptWidth>,
         config: &RoundsConfig,
     ) -> Self {
         let least = config.least_accuracy();
-        let inside = |round: &Round<C>| round.valid_accuracy >= least;
+        let inside = |round: &Round<N>| round.valid_accuracy >= least;
         Self {
             winner: rounds.iter().rposition(inside).unwrap_or(0),
             rounds,
@@ -171,6 +195,17 @@ impl RoundsConfig {
             widths: WidthChoice::Array(WidthLimits::default()),
             ranking: Ranking::L1,
             original_widths: None,
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Leaves the convolutions whose paths these patterns fit out of what is mapped: `*.shortcut`, or the beginning of a path up
+    /// to a dot.
+    #[must_use]
+    pub fn with_layers_left_out<P: Into<String>>(self, patterns: impl IntoIterator<Item = P>) -> Self {
+        Self {
+            left_out: patterns.into_iter().map(Into::into).collect(),
+            ..self
         }
     }
 
@@ -216,7 +251,7 @@ impl RoundsConfig {
 /// network's convolutions, rewriting, fine-tuning.
 ///
 /// `fine_tune` trains the pruned network of a round and returns it with its validation accuracy in per cent; it is
-/// given the round's number, from 1, the structure and the network.
+/// given the round's number, from 1, and the network.
 ///
 /// VWC-SDK (Rhe, Moon, Ko; JETCAS 2022), the loop around its channel search. The published loop watches test
 /// accuracy; here the validation pictures decide.
@@ -224,17 +259,17 @@ impl RoundsConfig {
 /// # Errors
 ///
 /// Those of the search, of [`prune`] and of `fine_tune`.
-pub fn rounds<C: NetworkConfig>(
-    start: Round<C>,
+pub fn rounds<N: Network>(
+    start: Round<N>,
     before: usize,
     config: &RoundsConfig,
-    mut fine_tune: impl FnMut(usize, &C, C::Network) -> Result<(C::Network, f64), Error>,
-) -> Result<Rounds<C>, Error> {
+    mut fine_tune: impl FnMut(usize, N) -> Result<(N, f64), Error>,
+) -> Result<Rounds<N>, Error> {
     let least = config.least_accuracy();
     let original = config
         .original_widths
         .clone()
-        .unwrap_or_else(|| start.config.widths());
+        .unwrap_or_else(|| start.groups.channels());
     let mut rounds = vec![start];
     let mut kept = Vec::new();
     let stopped = loop {
@@ -243,16 +278,15 @@ pub fn rounds<C: NetworkConfig>(
         if current.valid_accuracy < least {
             break StopReason::OverBudget;
         }
+        let groups = current.groups.clone().with_original_widths(original.clone());
         let widths = match &config.widths {
             WidthChoice::Array(limits) => {
-                let next = next_widths_from(&current.network, &original, &config.mapping, limits)?;
+                let next = groups.next_widths(&config.mapping, limits)?;
                 kept = next.kept;
                 next.widths
             }
-            WidthChoice::Ratio(ratio) => {
-                Some(ratio.widths_from(&current.network, &original, config.ranking)?)
-                    .filter(|widths| *widths != current.config.widths())
-            }
+            WidthChoice::Ratio(ratio) => Some(groups.widths(&current.network, ratio, config.ranking)?)
+                .filter(|widths| *widths != groups.channels()),
         };
         let Some(widths) = widths else {
             break StopReason::FixedPoint;
@@ -261,43 +295,15 @@ pub fn rounds<C: NetworkConfig>(
             break StopReason::MaxRounds;
         }
         let number = before + done + 1;
-        let pruned = prune(&current.network, &current.config, &widths, config.ranking)?;
-        let (network, valid_accuracy) = fine_tune(number, &pruned.config, pruned.network)?;
+        let pruned = prune(&current.network, &widths, config.ranking)?;
+        let (network, valid_accuracy) = fine_tune(number, pruned.network)?;
         rounds.push(Round::new(
             config.widths.name(number),
-            pruned.config,
             network,
             valid_accuracy,
             &config.mapping,
+            &config.left_out,
         )?);
     };
     Ok(Rounds::new(rounds, stopped, kept, config))
-}
-
-/// The widths that one round of the channel search leaves of a live network, one for each of its channel groups. Widths that no
-/// mapped convolution reads stay as they are. The shares of `limits` are those of the network as it is.
-///
-/// # Errors
-///
-/// Those of [`network_rounds`](crate::mapping::channels::network_rounds).
-pub fn next_widths<N: Network>(
-    network: &N,
-    mapping: &MappingConfig,
-    limits: &WidthLimits,
-) -> Result<NextWidths, Error> {
-    next_widths_from(network, &channels(&network.channel_groups()), mapping, limits)
-}
-
-/// As [`next_widths`], of a network that had `original` channels before it was pruned.
-fn next_widths_from<N: Network>(
-    network: &N,
-    original: &[usize],
-    mapping: &MappingConfig,
-    limits: &WidthLimits,
-) -> Result<NextWidths, Error> {
-    let (mapped, free) = network.mapped();
-    let widths = channels(&network.channel_groups());
-    Ok(NextWidths::of(
-        &mapped, &free, &widths, original, mapping, limits,
-    )?)
 }

@@ -1,5 +1,6 @@
 //! The folder that a training leaves behind, written and read.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,17 +8,18 @@ use std::path::{Path, PathBuf};
 use burn::data::dataset::Dataset;
 use burn::module::Module;
 use burn::store::ModuleRecord;
-use burn::tensor::Device;
+use burn::tensor::{Device, TensorData};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
+use super::classifier::CROSS_ENTROPY;
 use super::epoch::{self, EpochMetrics};
 use super::manifest::{self, CHECKPOINT};
 use super::{Recipe, Schedule};
 use crate::Error;
 use crate::data::{Augment, DataSource, Normalization, PictureSpec, Splits};
 use crate::mapping::MappingConfig;
-use crate::models::{NetworkConfig, check_input};
+use crate::models::{Network, NetworkConfig, check_input};
 use crate::module::Parameters;
 use crate::panics::attempt;
 use crate::{files, text};
@@ -45,11 +47,17 @@ pub struct RunConfig<C> {
     pub network: String,
     /// The network's structure.
     pub structure: C,
+    /// The parameters that pruning left with other shapes than the structure gives them, by their paths. There are some where the
+    /// structure says no widths.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub shapes: BTreeMap<String, Vec<usize>>,
     /// What the network reads and tells apart: size, normalisation and channels of the pictures, names of the classes. Every
     /// reader of the run keeps to it, whatever pictures it is given.
     pub input: PictureSpec,
     /// How it was trained.
     pub recipe: Recipe,
+    /// What training made small: the name of a [`Loss`](super::Loss).
+    pub loss: String,
     /// Where the pictures came from, in words.
     pub data: String,
     /// Where they can be read from again; `None` where a program put them together, and for a network that was not trained
@@ -78,6 +86,8 @@ pub struct RunConfig<C> {
 struct Saved<C> {
     network: String,
     structure: C,
+    #[serde(default)]
+    shapes: BTreeMap<String, Vec<usize>>,
     /// Since 0.4.
     input: Option<PictureSpec>,
     /// Until 0.3, instead.
@@ -87,6 +97,8 @@ struct Saved<C> {
     #[serde(default)]
     normalization: Normalization,
     recipe: Recipe,
+    #[serde(default = "cross_entropy")]
+    loss: String,
     data: String,
     source: Option<DataSource>,
     pictures: [usize; 3],
@@ -98,6 +110,11 @@ struct Saved<C> {
     mapping: Option<MappingConfig>,
     pruning: Option<String>,
     version: String,
+}
+
+/// The loss of runs of version 0.6 and earlier.
+fn cross_entropy() -> String {
+    CROSS_ENTROPY.into()
 }
 
 impl<C: NetworkConfig> Saved<C> {
@@ -134,8 +151,10 @@ impl<C: NetworkConfig> Saved<C> {
         Ok(RunConfig {
             network: self.network,
             structure: self.structure,
+            shapes: self.shapes,
             input,
             recipe: self.recipe,
+            loss: self.loss,
             data: self.data,
             source,
             pictures: self.pictures,
@@ -148,6 +167,55 @@ impl<C: NetworkConfig> Saved<C> {
             version: self.version,
         })
     }
+}
+
+impl<C: NetworkConfig> RunConfig<C> {
+    /// A network of this structure and of these shapes, with random weights.
+    pub(super) fn made(&self, device: &Device) -> Result<C::Network, String> {
+        let network = self.structure.init(device);
+        if self.shapes.is_empty() {
+            return Ok(network);
+        }
+        let mut parameters = Parameters::default();
+        let mut shapes = Parameters::shapes(&network);
+        for (path, shape) in &self.shapes {
+            let refuse =
+                |reason: String| format!("its `shapes` say of {path} {shape:?}, {reason}: restore the file");
+            let whole = shapes
+                .get_mut(path)
+                .ok_or_else(|| refuse("and the network has no such parameter".into()))?;
+            let fits = shape.len() == whole.len()
+                && shape
+                    .iter()
+                    .zip(&*whole)
+                    .all(|(size, most)| (1..=*most).contains(size));
+            if !fits {
+                return Err(refuse(format!("expected at most {whole:?}")));
+            }
+            whole.clone_from(shape);
+        }
+        for (path, shape) in shapes {
+            let zeros = vec![0.0f32; shape.iter().product()];
+            parameters.insert(path, TensorData::new(zeros, shape));
+        }
+        let mut network = parameters
+            .put_resized(network)
+            .map_err(|error| error.to_string())?;
+        network.refit();
+        Ok(network)
+    }
+}
+
+/// The parameters of `network` that have other shapes than `structure` gives them.
+pub(super) fn other_shapes<N: Network>(
+    network: &N,
+    structure: &N::Config,
+    device: &Device,
+) -> BTreeMap<String, Vec<usize>> {
+    let whole = Parameters::shapes(&structure.init(device));
+    let mut shapes = Parameters::shapes(network);
+    shapes.retain(|path, shape| whole.get(path) != Some(shape));
+    shapes
 }
 
 impl<C> RunConfig<C> {
@@ -278,7 +346,10 @@ impl RunDir {
         }
         self.check(MODEL)?;
         let record = load_record(&path)?;
-        let network = config.structure.init(device);
+        let network = config.made(device).map_err(|reason| Error::Checkpoint {
+            path: self.path.join("config.json"),
+            reason,
+        })?;
         let network = apply(network, record, &path)?;
         if let Some(parameter) = Parameters::of(&network).not_finite() {
             return Err(Error::Checkpoint {
@@ -332,18 +403,21 @@ impl RunDir {
     /// # Errors
     ///
     /// Those of [`RunDir::create`], an `input` that does not fit the network, and a file that cannot be written.
-    pub fn import<C: NetworkConfig>(
+    pub fn import<N: Network>(
         &self,
-        network: &C::Network,
-        config: &C,
+        network: &N,
         input: &PictureSpec,
         source: &str,
     ) -> Result<Option<PathBuf>, Error> {
-        check_input(config, input)?;
+        let structure = network.structure();
+        check_input(&structure, input)?;
         let moved = self.create()?;
+        let device = network.devices().into_iter().next().unwrap_or_default();
         self.save_config(&RunConfig {
-            network: C::NAME.into(),
-            structure: config.clone(),
+            network: N::Config::NAME.into(),
+            shapes: other_shapes(network, &structure, &device),
+            structure,
+            loss: CROSS_ENTROPY.into(),
             input: input.clone(),
             recipe: Recipe::new(0, Schedule::MultiStep(Vec::new())),
             data: source.into(),

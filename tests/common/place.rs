@@ -7,21 +7,6 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// An example, which `cargo test` builds beside the tests.
-pub fn example(name: &str) -> PathBuf {
-    let deps = std::env::current_exe().unwrap();
-    let profile = deps.ancestors().nth(2).expect("target/<profile>/deps/<test>");
-    let example = profile
-        .join("examples")
-        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    assert!(
-        example.is_file(),
-        "{} is missing: run `cargo test` without a target filter",
-        example.display()
-    );
-    example
-}
-
 /// Has `command` start as a person starts it, with no signal ignored: whoever runs the tests may ignore some, as a shell does for
 /// its jobs in the background.
 #[cfg(unix)]
@@ -47,6 +32,8 @@ const NOBODY: u32 = 65534;
 pub struct Place {
     dir: TempDir,
     program: PathBuf,
+    /// What stands in front of the arguments of every run.
+    first: &'static str,
     /// Who runs the program, where that is not who runs the tests.
     user: Option<u32>,
 }
@@ -57,8 +44,14 @@ impl Place {
         Self {
             dir: TempDir::new().unwrap(),
             program,
+            first: "",
             user: None,
         }
+    }
+
+    /// The same place, where every run begins with these arguments.
+    pub fn beginning_with(self, first: &'static str) -> Self {
+        Self { first, ..self }
     }
 
     /// A place to run `program` in as somebody to whom permission can be denied, as it cannot to root.
@@ -93,6 +86,7 @@ impl Place {
         let mut command = Command::new(&self.program);
         command
             .current_dir(self.dir())
+            .args(self.first.split_whitespace())
             .args(args.split_whitespace())
             .stdin(Stdio::null());
         #[cfg(unix)]

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use vwc_sdk::Error;
 use vwc_sdk::data::{PictureSpec, Pictures, cifar10, folder, svhn};
 use vwc_sdk::models::{Cnn8Config, NetworkConfig, ResNet20Config, Vgg13Config};
-use vwc_sdk::pytorch::StateDict;
+use vwc_sdk::pytorch::{StateDict, TorchNames};
 use vwc_sdk::train::RunDir;
 
 use super::{printed, refused};
@@ -178,7 +178,7 @@ static TINY: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
     let input = PictureSpec::numbered(Cnn8Config::INPUT, tiny().classes());
     let network = tiny().init(&Device::default());
     let run = RunDir::new(dir.path());
-    run.import(&network, &tiny(), &input, "a file").unwrap();
+    run.import(&network, &input, "a file").unwrap();
     ["config.json", "model.bpk"].map(|name| fs::read(run.path().join(name)).unwrap())
 });
 static CONFIG: LazyLock<&[u8]> = LazyLock::new(|| &TINY[0]);
@@ -238,7 +238,7 @@ fn state_dict(bytes: &[u8]) {
     weights(&file, Vgg13Config::new());
 }
 
-fn weights<C: NetworkConfig>(file: &StateDict, config: C) {
+fn weights<C: NetworkConfig<Network: TorchNames>>(file: &StateDict, config: C) {
     let load = |config: C| -> Result<(), Error> { file.load_into(config.init(&Device::default())).map(drop) };
     let read = || -> Result<(), Error> {
         if let Some(config) = file.structure()? {

@@ -9,8 +9,8 @@ use vwc_sdk::data::{PictureDataset, synthetic};
 use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, WidthLimits};
 use vwc_sdk::models::Cnn8Config;
 use vwc_sdk::packed::{Session, freeze};
+use vwc_sdk::prune::groups_of;
 use vwc_sdk::quant::Bits;
-use vwc_sdk::train::next_widths;
 
 fn main() -> Result<(), Error> {
     let device = Device::default().autodiff();
@@ -33,7 +33,7 @@ fn main() -> Result<(), Error> {
 
     // Channel counts that fill the tiles of an array of 256 rows and 512 columns.
     let mapping = MappingConfig::new(PimArray::new(256, 512)?).with_accounting(Accounting::AsPublished);
-    let widths = next_widths(&model.reader, &mapping, &WidthLimits::default())?;
+    let widths = groups_of(&model.reader)?.next_widths(&mapping, &WidthLimits::default())?;
     let widths = widths.widths.expect("some channels are to spare");
     let before = model.num_params();
     let (model, _) = model.with_pruned_reader(&config, &widths)?;

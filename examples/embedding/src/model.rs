@@ -63,9 +63,9 @@ impl Meter {
         config: &MeterConfig,
         widths: &[usize],
     ) -> Result<(Self, MeterConfig), Error> {
-        let pruned = prune(&self.reader, &config.reader, widths, Ranking::L1)?;
+        let pruned = prune(&self.reader, widths, Ranking::L1)?;
         let config = MeterConfig {
-            reader: pruned.config,
+            reader: pruned.network.structure(),
             ..config.clone()
         };
         Ok((

@@ -1,0 +1,84 @@
+//! A network of plain Burn layers goes the whole way: trained in full precision on digits that the program draws itself,
+//! quantised to 2-bit weights and activations, pruned in rounds to what an array computes fastest, mapped, run on simulated
+//! arrays, packed and exported. Two to three minutes on two cores.
+
+use burn::tensor::Device;
+use vwc_sdk::data::{DataSource, Splits};
+use vwc_sdk::mapping::{MappingConfig, Method, PimArray};
+use vwc_sdk::models::{Network, NetworkConfig};
+use vwc_sdk::module::Parameters;
+use vwc_sdk::packed::Model;
+use vwc_sdk::quant::Bits;
+use vwc_sdk::report::layer_table;
+use vwc_sdk::simulate::SimulatedNetwork;
+use vwc_sdk::train::{
+    FitOptions, Recipe, Round, RoundsConfig, RunDir, evaluate, evaluate_with, fit, initial, rounds,
+};
+use vwc_sdk::{Error, crossbar};
+
+#[path = "your_network/network.rs"]
+mod network;
+
+use network::{Mobile, MobileConfig};
+
+fn main() -> Result<(), Error> {
+    let device = Device::default();
+    let devices = [device.clone()];
+    let source = DataSource::Synthetic { pictures: 4000 };
+    let pictures = source.load(MobileConfig::INPUT)?;
+    let splits = Splits::carve(source.to_string(), pictures.train, pictures.test, 0.15, 0)?;
+    let train = |network: Mobile, name: &str, epochs| {
+        let recipe = Recipe::original(epochs)
+            .with_batch_size(32)
+            .with_learning_rate(0.01);
+        let run = RunDir::new(format!("runs/your_network/{name}"));
+        fit(
+            network,
+            FitOptions::new(&splits, &recipe, run, &devices).with_label(name),
+        )
+    };
+    let test = |what: &str, network: &Mobile| {
+        let accuracy = evaluate(network, &splits.test, &device)?.accuracy();
+        println!("{what}: {accuracy:.1} % of the test pictures");
+        Ok::<_, Error>(())
+    };
+
+    let float = train(initial(&MobileConfig::new(), 0, &device)?, "float", 6)?.network;
+    test("full precision", &float)?;
+    let quantized =
+        Parameters::of(&float).put_into(MobileConfig::new().with_bits(Some(Bits::TWO)).init(&device))?;
+    let quantized = train(quantized, "W2A2", 6)?;
+
+    let mapping = MappingConfig::new(PimArray::new(64, 64)?).with_weight_bits(2);
+    let start = Round::new(
+        "W2A2",
+        quantized.network,
+        quantized.best.valid_accuracy,
+        &mapping,
+        &[],
+    )?;
+    let budget = RoundsConfig::new(mapping, start.valid_accuracy)
+        .with_budget(2.0)
+        .with_max_rounds(2);
+    let pruned = rounds(start, 0, &budget, |round, network| {
+        let fit = train(network, &format!("RCP{round}"), 3)?;
+        Ok((fit.network, fit.best.valid_accuracy))
+    })?;
+    for Round { name, network, .. } in &pruned.rounds {
+        test(name, network)?;
+    }
+    let winner = &pruned.rounds[pruned.winner];
+    println!("{}", layer_table(&winner.layers, &winner.mappings));
+
+    // From here on its graph: on arrays, packed, and as a file for others.
+    let (graph, input) = (winner.network.graph()?, splits.test.spec(MobileConfig::INPUT));
+    let ideal = crossbar::Device::ideal(2);
+    let mut arrays = SimulatedNetwork::new(&graph, &device, Method::VwSdk, &mapping, &ideal)?;
+    let few = splits.test.sample(100, 0);
+    let on_arrays = evaluate_with(&few, MobileConfig::INPUT, &device, |images| {
+        arrays.forward(images)
+    })?;
+    println!("on arrays: {} of {} right", on_arrays.correct, on_arrays.total);
+    let model = Model::of(&graph, "Mobile", &input)?;
+    Ok(())
+}

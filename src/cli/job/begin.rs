@@ -1,0 +1,131 @@
+//! What a job needs before anything is trained: devices, pictures, structure, array. Whatever can be known to fail later fails
+//! here.
+
+use burn::data::dataset::Dataset;
+
+use super::Job;
+use super::flags::{JobArgs, Mode};
+use super::kept::{agrees, mapping, rounds_to_load, width_choice};
+use super::recipe::RecipeBase;
+#[cfg(feature = "remote")]
+use super::with_advice;
+use crate::Error;
+#[cfg(feature = "remote")]
+use crate::cli::fail;
+use crate::cli::map::note_shared_cells;
+use crate::cli::networks::JobNetwork;
+use crate::cli::{accept_changes, said, signals};
+use crate::data::DataSource;
+use crate::train::project::Project;
+
+impl<C: JobNetwork> Job<C> {
+    /// Reads or draws the pictures, and has Ctrl-C stop the training after the step at hand. Whatever can be known to
+    /// fail later fails here, before anything is trained or moved.
+    ///
+    /// # Errors
+    ///
+    /// A device that is not compiled in, data that cannot be read, flags that do not fit the pictures or the network.
+    pub fn new(args: JobArgs) -> Result<Self, Error> {
+        let JobArgs {
+            mode,
+            flags: args,
+            rounds,
+        } = args;
+        let name = args.device.found()?;
+        let devices = name.init_many(args.devices as usize)?;
+        #[cfg(feature = "remote")]
+        name.watch(move |error| fail(with_advice(error, mode)));
+        if name != args.device {
+            say!("device {}: {name} ({})", args.device, name.describe(&devices[0]));
+        }
+        let project = Project::new(args.directory.clone().unwrap_or_else(|| C::DIRECTORY.into()));
+        if args.accept_changes {
+            for dir in project.runs() {
+                accept_changes(&dir)?;
+            }
+        }
+        let kept = match mode {
+            Mode::All | Mode::Train => None,
+            Mode::Prune | Mode::Test => Some(project.original().config::<C>()?),
+        };
+        // A split is drawn once: later seeds are those of the training alone.
+        let trained = kept.as_ref().filter(|run| !run.is_imported());
+        let split_seed = trained.map(|run| run.split_seed).or(args.seed).unwrap_or(0);
+        let splits = args.data.splits(C::DATA, C::INPUT, kept.as_ref(), split_seed)?;
+        say!(
+            "{}: {} training, {} validation, {} test pictures",
+            splits.source,
+            splits.train.len(),
+            splits.valid.len(),
+            splits.test.len()
+        );
+        let embedded = matches!(splits.origin, Some(DataSource::Synthetic { .. }));
+        let mut defaults = if embedded { C::EMBEDDED } else { C::PUBLISHED };
+        if mode != Mode::Test {
+            defaults.batch_size = said(
+                "--batch-size",
+                args.batch_size,
+                trained.map(|run| run.recipe.batch_size),
+                defaults.batch_size,
+            );
+        }
+        let recipe = RecipeBase::new(&args, trained.map(|run| &run.recipe), defaults.batch_size);
+        let config = match &kept {
+            None => C::from_args(&args.network, splits.train.classes(), embedded)?,
+            Some(run) => {
+                agrees(&run.structure, &args.network, project.path())?;
+                if mode == Mode::Test && (run.is_imported() || !run.is_trained_on(&splits)) {
+                    let origin = if run.is_imported() { "" } else { "trained on " };
+                    say!("{origin}{}, tested on {}", run.data(), splits.source);
+                }
+                run.structure.clone()
+            }
+        };
+        let (mut to_load, mut kept_mapping) = (Vec::new(), None);
+        if let Some(run) = &kept {
+            to_load = rounds_to_load(&project, mode, &rounds);
+            let choice = width_choice(&project, mode, &rounds);
+            let last = project.round(&choice, to_load.last().copied().unwrap_or(0));
+            kept_mapping = last.config::<C>()?.mapping.or(run.mapping);
+        }
+        let mapping = mapping::<C>(&args, kept_mapping, &config)?;
+        note_shared_cells([mapping]);
+        let job = Self {
+            mode,
+            config,
+            name,
+            devices,
+            input: splits.train.spec(C::INPUT),
+            splits,
+            defaults,
+            recipe,
+            mapping,
+            project,
+            to_load,
+            interrupter: signals::interrupter(),
+            args,
+            rounds,
+        };
+        let batch_size = job.training().batch_size;
+        if job.devices.len() > batch_size {
+            return Err(Error::Recipe(format!(
+                "--devices {}: a batch of {batch_size} pictures leaves some without any",
+                job.devices.len()
+            )));
+        }
+        if matches!(mode, Mode::All | Mode::Train) {
+            job.training().validate(job.splits.train.len())?;
+        }
+        if matches!(mode, Mode::All | Mode::Prune) {
+            job.fine_tuning().validate(job.splits.train.len())?;
+        }
+        job.name.guard(|| {
+            let start = job.round_of("", job.config.init(job.device()), 0.0)?;
+            match mode {
+                Mode::All | Mode::Prune => job.can_prune(&start),
+                Mode::Train | Mode::Test => Ok(()),
+            }
+        })?;
+        Ok(job)
+    }
+}

@@ -1,0 +1,234 @@
+//! The flags of the main job.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, ValueEnum};
+
+use crate::DeviceName;
+use crate::cli::choice::choice;
+use crate::cli::networks::NetworkArgs;
+use crate::cli::options::{LimitArgs, at_least_one, part, positive, up_to_max_rounds, zero_or_more};
+use crate::cli::pictures::DataArgs;
+use crate::mapping::{Accounting, PimArray, Search};
+use crate::prune::{Ranking, Scope};
+use crate::train::OptimizerKind;
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Train the original, then prune it
+    All,
+    /// Train the original network and keep it in --directory
+    Train,
+    /// Prune the network kept in --directory, round by round
+    Prune,
+    /// Test what is kept in --directory
+    Test,
+}
+
+/// When the learning rate falls to a tenth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchedulerKind {
+    /// At milestones, as published: 50, 75 and 90 % of the epochs for CNN-8, in fine-tuning 25, 50 and 75 %; 37.5, 62.5 and
+    /// 87.5 % for the others
+    #[value(name = "multi-step", alias = "Multi_StepLR")]
+    MultiStep,
+    /// Every --step-size epochs
+    #[value(name = "step", alias = "StepLR")]
+    Step,
+}
+
+/// How results are written on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Tables to read
+    Table,
+    /// One JSON object
+    Json,
+}
+
+/// The flags of an example: what to do, and those of the main job.
+#[derive(Args, Clone, Debug)]
+pub struct JobArgs {
+    /// What to do
+    #[arg(long, value_enum, default_value = "all")]
+    pub mode: Mode,
+
+    /// How.
+    #[command(flatten)]
+    pub flags: JobFlags,
+
+    /// How it is pruned.
+    #[command(flatten)]
+    pub rounds: RoundFlags,
+}
+
+/// The flags of the main job. Names with underscores work too.
+#[derive(Args, Clone, Debug)]
+pub struct JobFlags {
+    /// The network.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+
+    /// Epochs of training, or, where only pruning is asked for, of fine-tuning a round [default: as published, 100 and 40
+    /// for CNN-8, 200 and 80 for ResNet-20, 400 and 80 for VGG-13; on the embedded digits 12 and 5, or 8 and 4]
+    #[arg(long, alias = "total_epochs", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
+    pub total_epochs: Option<usize>,
+
+    /// Learning rate at the start [default: 0.001; in pruning, as it was trained]
+    #[arg(long, value_parser = positive, allow_negative_numbers = true, help_heading = "Recipe")]
+    pub lr: Option<f64>,
+
+    /// Pictures per step [default: 512, 128 for VGG-13; on the embedded digits 32; in pruning, as it was trained]
+    #[arg(long, alias = "batch_size", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
+    pub batch_size: Option<usize>,
+
+    /// What moves the weights [default: adam; in pruning, as it was trained]
+    #[arg(long, value_parser = choice::<OptimizerKind>(), ignore_case = true, help_heading = "Recipe")]
+    pub optim: Option<OptimizerKind>,
+
+    /// When the learning rate falls to a tenth [default: multi-step; in pruning, as it was trained]
+    #[arg(long, value_enum, ignore_case = true, help_heading = "Recipe")]
+    pub scheduler: Option<SchedulerKind>,
+
+    /// Epochs between two falls with --scheduler step [default: 40; in pruning, as it was trained]
+    #[arg(
+        long,
+        alias = "step_size",
+        value_name = "N",
+        value_parser = at_least_one,
+        help_heading = "Recipe"
+    )]
+    pub step_size: Option<usize>,
+
+    /// Seed of initial weights, order of pictures and dropout; of a new network also of the validation split [default: 0; of
+    /// a network that is there already, what it was trained with]
+    #[arg(long, help_heading = "Recipe")]
+    pub seed: Option<u64>,
+
+    /// The pictures.
+    #[command(flatten)]
+    pub data: DataArgs,
+
+    /// PIM array that channels are searched for, rows x columns [default: as published, 256x512 for CNN-8, 512x256 for the
+    /// others; of a network that is there already, what it was trained or pruned for]
+    #[arg(long, help_heading = "Mapping")]
+    pub array: Option<PimArray>,
+
+    /// Bits that a cell of the array holds; a weight of more bits takes several columns [default: 1; of a network that is
+    /// there already, as with --array]
+    #[arg(
+        long,
+        alias = "cell_bits",
+        value_name = "BITS",
+        value_parser = clap::value_parser!(u32).range(1..=32),
+        help_heading = "Mapping"
+    )]
+    pub cell_bits: Option<u32>,
+
+    /// Window search: `exact` takes the true optimum, `published` repeats the original's scan, which misses some [default:
+    /// exact; of a network that is there already, as with --array]
+    #[arg(long, value_parser = choice::<Search>(), help_heading = "Mapping")]
+    pub search: Option<Search>,
+
+    /// Feature map sizes: as the published tables count them, without padding, or as the network computes them
+    /// [default: as-published; exact-geometry for VGG-13, for which there is no table; of a network that is there already,
+    /// as with --array]
+    #[arg(long, value_parser = choice::<Accounting>(), help_heading = "Mapping")]
+    pub accounting: Option<Accounting>,
+
+    /// Folder that networks, metrics and logs are kept in. A run that is there already is moved aside, not overwritten
+    /// [default: runs/svhn_cnn8, runs/cifar10_resnet20 or runs/cifar10_vgg13]
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub directory: Option<PathBuf>,
+
+    /// Go on where an earlier run of the same flags was stopped
+    #[arg(long, help_heading = "Output")]
+    pub resume: bool,
+
+    /// Take files of the folder as they are, though they have changed since they were written: after an edit by hand
+    #[arg(long, help_heading = "Output")]
+    pub accept_changes: bool,
+
+    /// How the results are written
+    #[arg(long, value_enum, default_value = "table", help_heading = "Output")]
+    pub format: Format,
+
+    /// Device to compute on: flex or ndarray (the CPU), wgpu, vulkan, metal or cuda (a GPU, cuda:1 the second),
+    /// remote:HOST:PORT (see `vwc-sdk serve`), or auto, the best that is found. `vwc-sdk devices` lists them
+    #[arg(long, value_name = "DEVICE", default_value_t, help_heading = "Device")]
+    pub device: DeviceName,
+
+    /// Train on so many devices of that kind at once: each takes its share of every batch, normalises it by itself, and
+    /// their gradients are added up
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Device")]
+    pub devices: u32,
+}
+
+/// The flags of pruning, round by round.
+#[derive(Args, Clone, Debug)]
+pub struct RoundFlags {
+    /// Epochs of fine-tuning a round where training and pruning are asked for at once [default: as above]
+    #[arg(long, alias = "prune_epochs", value_name = "N", value_parser = at_least_one, help_heading = "Rounds")]
+    pub prune_epochs: Option<usize>,
+
+    /// In pruning, the first round to run, from the network of the round before it [default: 1]; in testing, the round to
+    /// test, 0 for the original [default: all there are]
+    #[arg(long, value_name = "N", value_parser = up_to_max_rounds, help_heading = "Rounds")]
+    pub round: Option<usize>,
+
+    /// Rounds to run at the most [default: 20; 1 with --ratio]
+    #[arg(long, value_name = "N", value_parser = up_to_max_rounds, help_heading = "Rounds")]
+    pub f: Option<usize>,
+
+    /// Prune this part of the channels in a round, instead of to the widths that fill the array
+    #[arg(
+        long,
+        value_name = "PART",
+        value_parser = part,
+        allow_negative_numbers = true,
+        help_heading = "Rounds"
+    )]
+    pub ratio: Option<f64>,
+
+    /// With --ratio, whether every layer loses that part or the network as a whole
+    #[arg(
+        long,
+        value_parser = choice::<Scope>(),
+        default_value = "layer",
+        requires = "ratio",
+        help_heading = "Rounds"
+    )]
+    pub scope: Scope,
+
+    /// What each width keeps, whatever chooses it.
+    #[command(flatten, next_help_heading = "Rounds")]
+    pub limits: LimitArgs,
+
+    /// Which channels stay: l1, l2, bn-scale, geometric-median, random, or random:SEED
+    #[arg(long, value_name = "RANKING", default_value = "l1", help_heading = "Rounds")]
+    pub ranking: Ranking,
+
+    /// Points of validation accuracy that a pruned network may lose to the original
+    #[arg(
+        long,
+        value_name = "POINTS",
+        default_value_t = 1.0,
+        value_parser = zero_or_more,
+        allow_negative_numbers = true,
+        help_heading = "Rounds"
+    )]
+    pub budget: f64,
+}
+
+impl Default for RoundFlags {
+    /// What stands there where no flag is given.
+    fn default() -> Self {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            rounds: RoundFlags,
+        }
+        Alone::parse_from([""]).rounds
+    }
+}
