@@ -27,9 +27,11 @@
 //! text     a graph as lines of text
 //! mapped   its convolutions for the mapper
 //! front    graphs from recorded forward passes
+//! back     a graph in the formats of others: ONNX
 //! run      computing a graph on a device
 //! ```
 
+mod back;
 mod check;
 mod codes;
 #[cfg(feature = "train")]
@@ -43,6 +45,7 @@ mod text;
 
 pub(crate) use text::by;
 
+pub use back::OnnxExport;
 pub use check::GraphError;
 pub use codes::{Codes, WeightCodes};
 pub use ir::{
