@@ -7,8 +7,8 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig, Conv3dConfig};
 use burn::nn::{BatchNormConfig, LinearConfig, LstmConfig};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
-use common::onnx::{File, runtimes};
-use common::{assert_close, noise, values};
+use common::onnx::{File, check_and_keep};
+use common::{noise, values};
 use vwc_sdk::graph::{Constant, Conv, Function, Graph, NodeSpec, OnnxExport, Op, WeightCodes};
 use vwc_sdk::models::{BlockOrder, Cnn8Config, Network, NetworkConfig, ResNet20Config, Vgg13Config};
 use vwc_sdk::module::Parameters;
@@ -107,9 +107,9 @@ fn vgg13_is_described_to_the_bit() {
     check(&config.with_weight_bits(weight).with_activation_bits(activation));
 }
 
-/// Holds other runtimes, with the ONNX file of a network, against the network. A sum of other rounding may fall on the other side
-/// of the edge between two codes, and then the outputs differ by more: with these pictures none does.
-fn check_onnx<C: NetworkConfig>(config: &C) {
+/// A network's ONNX file. Where a sum that is rounded otherwise falls on the other side of the edge between two codes, outputs
+/// differ by more than the tolerance: with these pictures none does.
+fn onnx_file<C: NetworkConfig>(name: &str, config: &C) -> File {
     let network = network(config).valid();
     let graph = network.graph().unwrap();
     let [height, width] = C::INPUT;
@@ -119,17 +119,13 @@ fn check_onnx<C: NetworkConfig>(config: &C) {
         .map(|x| *x as f32)
         .collect();
     let pictures = Tensor::<4>::from_data(TensorData::new(x.clone(), shape), &Device::flex());
-    let expected = values(&network.forward(pictures));
     let export = OnnxExport::new(C::NAME).with_outputs(["logits"]);
-    let file = File {
-        name: format!("{}-{}", C::NAME, config.precision()),
+    File {
+        name: format!("{name}-{}", config.precision()),
         bytes: graph.to_onnx(&export).unwrap(),
         inputs: vec![(shape.to_vec(), x)],
-    };
-    for (runtime, found) in runtimes(&[file]) {
-        let found: Vec<f64> = found[0][0].iter().map(|&x| x.into()).collect();
-        let what = format!("{} {} in {runtime}", C::NAME, config.precision());
-        assert_close(&found, &expected, 1e-4, &what);
+        expected: vec![values(&network.forward(pictures))],
+        tolerance: 1e-4,
     }
 }
 
@@ -137,30 +133,24 @@ fn check_onnx<C: NetworkConfig>(config: &C) {
 fn other_runtimes_compute_the_same_with_onnx_files() {
     let cnn8 = Cnn8Config::new().with_widths([8, 6, 7, 9, 10, 5, 12]);
     let resnet20 = ResNet20Config::new().with_widths([4, 6, 8]);
+    let activated = resnet20.clone().with_order(BlockOrder::PreActivation);
     let vgg13 = Vgg13Config::new();
     let vgg13 = vgg13.resized(&vec![8; vgg13.widths().len()]).unwrap();
+    let mut files = Vec::new();
     for (weight, activation) in [(1, 1), (2, 2)] {
         let [weight, activation] = bits(weight, activation);
-        check_onnx(
-            &cnn8
-                .clone()
-                .with_weight_bits(weight)
-                .with_activation_bits(activation),
-        );
-        check_onnx(
-            &vgg13
-                .clone()
-                .with_weight_bits(weight)
-                .with_activation_bits(activation),
-        );
-        for order in [BlockOrder::Original, BlockOrder::PreActivation] {
-            let resnet20 = resnet20.clone().with_order(order);
-            check_onnx(&resnet20.with_weight_bits(weight).with_activation_bits(activation));
+        macro_rules! quantised {
+            ($($network:ident)*) => {
+                $(let config = $network.clone().with_weight_bits(weight).with_activation_bits(activation);
+                files.push(onnx_file(stringify!($network), &config));)*
+            };
         }
+        quantised!(cnn8 resnet20 activated vgg13);
     }
-    check_onnx(&cnn8.with_quantized(false));
-    check_onnx(&vgg13.with_quantized(false));
-    check_onnx(&resnet20.with_quantized(false));
+    files.push(onnx_file("cnn8", &cnn8.with_quantized(false)));
+    files.push(onnx_file("resnet20", &resnet20.with_quantized(false)));
+    files.push(onnx_file("vgg13", &vgg13.with_quantized(false)));
+    check_and_keep(&files);
 }
 
 #[derive(Module, Debug)]

@@ -1,8 +1,8 @@
 //! What a convolutional network computes in evaluation, described once: nodes, the numbers they hold, and who reads what.
 //!
 //! A [`Graph`] is made from a Burn module by [`Graph::of`](Graph::of) or of nodes by [`Graph::new`], and everything that is done
-//! with a network that is trained reads it: the mapper, packed inference, simulated arrays, a picture. [`Graph::new`] checks it,
-//! so a graph is sound: every shape fits, nothing is computed in a circle, nothing is computed in vain.
+//! with a network that is trained reads it: the mapper, packed inference, simulated arrays, a picture, an ONNX file.
+//! [`Graph::new`] checks it, so a graph is sound: every shape fits, nothing is computed in a circle, nothing is computed in vain.
 //!
 //! ```
 //! use vwc_sdk::graph::{Constant, Conv, Function, Graph, NodeSpec};

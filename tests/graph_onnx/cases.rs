@@ -9,6 +9,10 @@ use vwc_sdk::graph::{
 use vwc_sdk::mapping::Padding;
 
 use crate::onnx::File;
+use crate::plain;
+
+/// How far 32-bit floats may be from 64-bit ones.
+const TOLERANCE: f64 = 1e-5;
 
 /// A graph and its inputs for [`PICTURES`] pictures.
 pub struct Case {
@@ -76,7 +80,7 @@ impl Case {
         Self::new(name, nodes, &["y"])
     }
 
-    /// Its ONNX file.
+    /// Its ONNX file, and what plain loops compute.
     pub fn file(&self) -> File {
         let bytes = self.graph.to_onnx(&OnnxExport::new(&self.name));
         let inputs = self.inputs.iter().zip(self.graph.inputs()).map(|(numbers, &id)| {
@@ -87,6 +91,8 @@ impl Case {
             name: self.name.clone(),
             bytes: bytes.unwrap_or_else(|error| panic!("{}: {error}", self.name)),
             inputs: inputs.collect(),
+            expected: plain::outputs(&self.graph, &self.inputs, PICTURES),
+            tolerance: TOLERANCE,
         }
     }
 

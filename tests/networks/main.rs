@@ -22,7 +22,7 @@ use assorted::{Assorted, AssortedConfig, Pair, PairConfig};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor, TensorData};
-use common::onnx::{File, runtimes};
+use common::onnx::{File, check_and_keep};
 use common::{assert_close, noise, tensor, values};
 use densenet::{DenseNet, DenseNetConfig};
 use efficientnet_b0::{EfficientNetB0, EfficientNetB0Config};
@@ -617,12 +617,11 @@ fn written_as_onnx<M: Module, const E: usize>(case: &Case<M, E>, name: &str) {
     let file = File {
         name: name.into(),
         bytes: graph.to_onnx(&OnnxExport::new(name)).unwrap(),
-        inputs: vec![(x.dims().to_vec(), x.into_data().to_vec().unwrap())],
+        inputs: vec![(x.dims().to_vec(), x.into_data().try_to_vec().unwrap())],
+        expected: vec![expected],
+        tolerance: 1e-4,
     };
-    for (runtime, found) in runtimes(&[file]) {
-        let found: Vec<f64> = found[0][0].iter().map(|&x| x.into()).collect();
-        assert_close(&found, &expected, 1e-4, runtime);
-    }
+    check_and_keep(&[file]);
 }
 
 fn weights_quantised<M: Module, const E: usize>(case: &Case<M, E>) {

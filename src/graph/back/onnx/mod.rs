@@ -75,8 +75,8 @@ impl Graph {
     /// packed, [`Model::to_onnx`](crate::packed::Model::to_onnx), has no such edges.
     ///
     /// The operator set is 17, which ONNX Runtime reads since version 1.12. No operator is of another domain than ONNX's own.
-    /// GELU is written as its formula with `Erf`. Pools that round up have their last windows' padding written out, because
-    /// runtimes differ in what they make of `ceil_mode`. An adaptive mean with windows of several sizes is two products with
+    /// GELU is written as its formula with `Erf`. Pools that round up have the padding of their last windows written out: set 17
+    /// does not say which windows `ceil_mode` counts. An adaptive mean with windows of several sizes is two products with
     /// matrices of weights.
     ///
     /// ```
