@@ -3,7 +3,6 @@
 //! written by it.
 //!
 //! The numbers in the code are those of the fields in ONNX's schema, `onnx.proto`.
-#![cfg_attr(not(feature = "packed"), allow(rustdoc::broken_intra_doc_links))]
 
 mod protobuf;
 

@@ -5,7 +5,7 @@ mod operators;
 
 use std::collections::BTreeMap;
 
-use crate::graph::ir::{Constant, Op};
+use crate::graph::ir::{Constant, Node, Op};
 use crate::graph::{Graph, GraphError, NodeId};
 use crate::onnx_file::{Attribute, OnnxGraph, Side, Type, Value};
 use crate::text;
@@ -92,11 +92,10 @@ impl Graph {
     ///     ["relu"],
     /// )?;
     /// let export = OnnxExport::new("mine").with_outputs(["features"]);
-    /// let bytes = graph.to_onnx(&export)?;
-    /// # let file = tempfile::NamedTempFile::new().unwrap();
-    /// # let path = file.path();
-    /// std::fs::write(path, bytes).unwrap();
-    /// # Ok::<(), vwc_sdk::graph::GraphError>(())
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("mine.onnx");
+    /// std::fs::write(&path, graph.to_onnx(&export)?)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -111,25 +110,32 @@ impl Graph {
         for (id, node) in self.iter() {
             writer.operators(id);
             if !matches!(node.op, Op::Input { .. }) && !writer.outputs.contains(&writer.values[id.0]) {
-                let value = writer.value(id, &writer.values[id.0]);
-                writer.file.describe(value);
+                let batch = if writer.fixed[id.0] {
+                    Side::Fixed(1)
+                } else {
+                    Side::Open(BATCH)
+                };
+                writer.file.describe(value(node, &writer.values[id.0], batch));
             }
         }
         for n in 0..self.outputs.len() {
             writer.output(n);
         }
-        let value = |(&id, name): (&NodeId, &String)| {
-            let sides = self.node(id).shape.iter().map(|&size| Side::Fixed(size));
-            Value::new(name, Type::F32, std::iter::once(Side::Open(BATCH)).chain(sides))
-        };
+        let public = |(&id, name): (&NodeId, &String)| value(self.node(id), name, Side::Open(BATCH));
         let metadata = (export.metadata.iter()).map(|(key, value)| (key.as_str(), value.as_str()));
         Ok(writer.file.into_file(
             &export.network,
-            self.inputs.iter().zip(&inputs).map(value),
-            self.outputs.iter().zip(&writer.outputs).map(value),
+            self.inputs.iter().zip(&inputs).map(public),
+            self.outputs.iter().zip(&writer.outputs).map(public),
             metadata,
         ))
     }
+}
+
+/// Name and shape of what a node computes.
+fn value(node: &Node, name: &str, batch: Side<'_>) -> Value {
+    let sides = node.shape.iter().map(|&size| Side::Fixed(size));
+    Value::new(name, Type::F32, std::iter::once(batch).chain(sides))
 }
 
 /// Whether a file holds the constants of a graph in `most` bytes. The node is named whose constants are too much.
@@ -252,17 +258,6 @@ impl<'a> Writer<'a> {
             outputs,
             batch: None,
         })
-    }
-
-    /// Name and shape of what a node computes.
-    fn value(&self, id: NodeId, name: &str) -> Value {
-        let batch = if self.fixed[id.0] {
-            Side::Fixed(1)
-        } else {
-            Side::Open(BATCH)
-        };
-        let sides = self.graph.node(id).shape.iter().map(|&size| Side::Fixed(size));
-        Value::new(name, Type::F32, std::iter::once(batch).chain(sides))
     }
 
     /// Writes what is left to do for an output: where it is an input, or the same for every picture.

@@ -374,7 +374,7 @@ impl Place<'_, '_, '_> {
         if output == [1, 1] {
             return self.last("GlobalAveragePool", inputs, &[]);
         }
-        if (0..2).all(|axis| size[axis] % output[axis] == 0) {
+        if (0..2).all(|axis| size[axis].is_multiple_of(output[axis])) {
             let kernel = [size[0] / output[0], size[1] / output[1]];
             return self.average(inputs, kernel, kernel, [[0; 2]; 2], false);
         }
