@@ -17,6 +17,7 @@ pub mod guide;
 pub mod mapping;
 #[cfg(feature = "onnx")]
 pub mod onnx;
+mod onnx_file;
 #[cfg(feature = "packed")]
 pub mod packed;
 #[cfg(any(feature = "train", feature = "onnx"))]

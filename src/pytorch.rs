@@ -100,7 +100,7 @@ const WEIGHTS: &str = "vwc-sdk.weights";
 /// The most tensors that an error names.
 const MOST_NAMED: usize = 20;
 /// Where it keeps what the network reads and tells apart.
-const INPUT: &str = "vwc-sdk.input";
+pub(crate) const INPUT: &str = "vwc-sdk.input";
 
 /// Which weights [`save_safetensors`] writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

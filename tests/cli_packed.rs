@@ -288,6 +288,15 @@ fn a_trained_network_is_shown_drawn_and_listed_for_the_mapper() {
         svg.len()
     );
 
+    let output = command(&["graph", "original", "--onnx", "graph.onnx"], dir.path());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("graph.onnx"), "{said}");
+    let onnx = std::fs::read(dir.path().join("graph.onnx")).unwrap();
+    let has = |text: &str| onnx.windows(text.len()).any(|part| part == text.as_bytes());
+    for text in ["convs.1.weight", "Round", "logits", "W1A1", "vwc-sdk.input"] {
+        assert!(has(text), "{text}");
+    }
+
     let list = command(&["graph", "original", "--format", "layers"], dir.path());
     assert!(list.status.success());
     std::fs::write(dir.path().join("list.json"), &list.stdout).unwrap();
@@ -322,4 +331,6 @@ fn a_trained_network_is_shown_drawn_and_listed_for_the_mapper() {
         "{missing}"
     );
     refused(&["graph", "original", "--plot", "graph.pdf"], dir.path(), 2);
+    let name = refused(&["graph", "original", "--onnx", "graph.pb"], dir.path(), 2);
+    assert!(name.contains("must end in .onnx"), "{name}");
 }

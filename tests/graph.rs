@@ -7,8 +7,9 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig, Conv3dConfig};
 use burn::nn::{BatchNormConfig, LinearConfig, LstmConfig};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use common::onnx::{File, check_and_keep};
 use common::{noise, values};
-use vwc_sdk::graph::{Constant, Conv, Function, Graph, Node, NodeSpec, Op, WeightCodes};
+use vwc_sdk::graph::{Constant, Conv, Function, Graph, Node, NodeSpec, OnnxExport, Op, WeightCodes};
 use vwc_sdk::models::{
     BlockOrder, Cnn8, Cnn8Config, Network, NetworkConfig, ResNet20, ResNet20Config, Vgg13, Vgg13Config,
     Widths,
@@ -153,6 +154,52 @@ fn vgg13_is_described_to_the_bit() {
     let config = Vgg13Config::new();
     let config = config.resized(&vec![8; config.widths().len()]).unwrap();
     check(&config.with_weight_bits(weight).with_activation_bits(activation));
+}
+
+/// A network's ONNX file. Where a sum that is rounded otherwise falls on the other side of the edge between two codes, outputs
+/// differ by more than the tolerance: with these pictures none does.
+fn onnx_file<C: NetworkConfig>(name: &str, config: &C) -> File {
+    let network = network(config).valid();
+    let graph = network.graph().unwrap();
+    let [height, width] = C::INPUT;
+    let shape = [2, 3, height, width];
+    let x: Vec<f32> = noise(7, shape.iter().product())
+        .iter()
+        .map(|x| *x as f32)
+        .collect();
+    let pictures = Tensor::<4>::from_data(TensorData::new(x.clone(), shape), &Device::flex());
+    let export = OnnxExport::new(C::NAME).with_outputs(["logits"]);
+    File {
+        name: format!("{name}-{}", config.precision()),
+        bytes: graph.to_onnx(&export).unwrap(),
+        inputs: vec![(shape.to_vec(), x)],
+        expected: vec![values(&network.forward(pictures))],
+        tolerance: 1e-4,
+    }
+}
+
+#[test]
+fn other_runtimes_compute_the_same_with_onnx_files() {
+    let cnn8 = Cnn8Config::new().with_widths([8, 6, 7, 9, 10, 5, 12]);
+    let resnet20 = ResNet20Config::new().with_widths([4, 6, 8]);
+    let activated = resnet20.clone().with_order(BlockOrder::PreActivation);
+    let vgg13 = Vgg13Config::new();
+    let vgg13 = vgg13.resized(&vec![8; vgg13.widths().len()]).unwrap();
+    let mut files = Vec::new();
+    for (weight, activation) in [(1, 1), (2, 2)] {
+        let [weight, activation] = bits(weight, activation);
+        macro_rules! quantised {
+            ($($network:ident)*) => {
+                $(let config = $network.clone().with_weight_bits(weight).with_activation_bits(activation);
+                files.push(onnx_file(stringify!($network), &config));)*
+            };
+        }
+        quantised!(cnn8 resnet20 activated vgg13);
+    }
+    files.push(onnx_file("cnn8", &cnn8.with_quantized(false)));
+    files.push(onnx_file("resnet20", &resnet20.with_quantized(false)));
+    files.push(onnx_file("vgg13", &vgg13.with_quantized(false)));
+    check_and_keep(&files);
 }
 
 #[derive(Module, Debug)]

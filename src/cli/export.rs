@@ -57,7 +57,7 @@ pub struct ExportArgs {
 pub enum ExportFormat {
     /// Bits and thresholds, which `vwc-sdk run` reads
     Packed,
-    /// The same in integer operations of ONNX
+    /// The same in integer operations of ONNX; `vwc-sdk graph --onnx` writes any network in floats
     Onnx,
     /// The same integers and scales alone, as safetensors
     Integers,

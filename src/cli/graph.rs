@@ -1,16 +1,17 @@
-//! `vwc-sdk graph`: what a trained network computes, as text, as a picture, or as a layer list.
+//! `vwc-sdk graph`: what a trained network computes, as text, as a picture, as a layer list, or as an ONNX file of floats.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::networks::graph_of_run;
-use super::options::plot_path;
+use super::networks::{RunGraph, graph_of_run};
+use super::options::{onnx_path, plot_path};
 use super::print;
-use crate::Error;
 use crate::formats::layer_list;
+use crate::graph::OnnxExport;
 use crate::report::plot;
 use crate::train::RunDir;
+use crate::{Error, files, pytorch};
 
 /// Show what a trained network computes: every operation from its input to its output, with shapes, and which values are
 /// codes of few bits.
@@ -27,6 +28,11 @@ pub struct GraphArgs {
     /// Draw it from top to bottom, too: a file whose name ends in .svg or .png
     #[arg(long, value_name = "FILE", value_parser = plot_path)]
     pub plot: Option<PathBuf>,
+
+    /// Write it as ONNX in floats, too, each operation as it is here: a file whose name ends in .onnx. Full precision or
+    /// quantised, for any runtime, viewer or compiler. `export` writes quantised networks of few bits in integers
+    #[arg(long, value_name = "FILE", value_parser = onnx_path)]
+    pub onnx: Option<PathBuf>,
 
     /// Take the files of the run as they are, though they have changed since it wrote them: after an edit by hand
     #[arg(long)]
@@ -48,9 +54,15 @@ const EXAMPLES: &str = "\
 A line names an operation, says what it computes, whose results it reads, and the shape of its own, without the batch.
 `W2` are weights of 2 bits. `u2: 0 to 3` are values that were clamped and rounded to 2 bits without a sign, `s4` with one.
 
+Two ONNX files can be made of a network. `graph --onnx` writes 32-bit floats: normalised pictures go in, weights are the
+quantised values, and activations are clamped and rounded, so codes may differ where a sum lies on the edge between two. It
+takes every network, and tools for floats read it. `export RUN FILE.onnx` writes integers: bytes go in, and the codes are those
+of packed inference. It takes networks of 1 to 4 bits.
+
 Examples:
   vwc-sdk graph runs/cifar10_resnet20/rcp1
   vwc-sdk graph runs/cifar10_resnet20/rcp1 --plot rcp1.svg
+  vwc-sdk graph runs/cifar10_resnet20/rcp1 --onnx rcp1.onnx
   vwc-sdk graph runs/cifar10_resnet20/rcp1 --format layers > rcp1.json
   vwc-sdk front runs/cifar10_resnet20/rcp1 --array 256x256";
 
@@ -58,15 +70,30 @@ Examples:
 ///
 /// # Errors
 ///
-/// A folder without a network, and a picture that cannot be written.
+/// A folder without a network, and a picture or an ONNX file that cannot be written.
 pub fn run(args: &GraphArgs) -> Result<(), Error> {
     if args.accept_changes {
         super::accept_changes(&RunDir::new(&args.run))?;
     }
-    let (graph, name, precision) = graph_of_run(&args.run)?;
+    let RunGraph {
+        graph,
+        name,
+        precision,
+        input,
+    } = graph_of_run(&args.run)?;
     if let Some(path) = &args.plot {
         plot::graph(path, &format!("{name} {precision}"), &graph)?;
         say!("the picture is in {}", path.display());
+    }
+    if let Some(path) = &args.onnx {
+        let export = OnnxExport::new(name)
+            .with_inputs(["input"])
+            .with_outputs(["logits"])
+            .with_metadata("precision", &precision)
+            .with_metadata(pytorch::INPUT, serde_json::to_string(&input).expect("plain data"));
+        let bytes = graph.to_onnx(&export)?;
+        files::write(path, &bytes).map_err(Error::io(path, "write"))?;
+        say!("{name} {precision} in {}: ONNX in floats", path.display());
     }
     let text = match args.format {
         GraphFormat::Text => graph.to_string(),

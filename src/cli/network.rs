@@ -169,9 +169,10 @@ fn from_run(path: &Path) -> Result<Network, NetworkError> {
 
 #[cfg(feature = "train")]
 fn from_run(path: &Path) -> Result<Network, NetworkError> {
+    use super::networks::{RunGraph, graph_of_run};
     use crate::graph::Op;
 
-    let (graph, name, _) = super::networks::graph_of_run(path).map_err(NetworkError::Run)?;
+    let RunGraph { graph, name, .. } = graph_of_run(path).map_err(NetworkError::Run)?;
     let left_out = graph.nodes().iter().filter_map(|node| {
         let what = match node.op() {
             Op::Linear(_) => "linear layer",

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 
 use super::choice::choice;
+use crate::data::PictureSpec;
 use crate::graph::Graph;
 use crate::models::{
     BlockOrder, Cnn8Config, FullPrecision, Network as _, NetworkConfig, ResNet20Config, Vgg13Config, Widths,
@@ -78,11 +79,26 @@ macro_rules! with_network {
 }
 pub(crate) use with_network;
 
-/// What the trained network in `dir` computes, its name, and its bits.
-pub(crate) fn graph_of_run(dir: &Path) -> Result<(Graph, &'static str, String), Error> {
+/// What a trained network computes, and what is known of it besides.
+pub(crate) struct RunGraph {
+    pub graph: Graph,
+    pub name: &'static str,
+    /// Its bits.
+    pub precision: String,
+    /// What it reads.
+    pub input: PictureSpec,
+}
+
+/// The trained network in `dir`.
+pub(crate) fn graph_of_run(dir: &Path) -> Result<RunGraph, Error> {
     with_network!(NetworkKind::of_run(dir)?, C => {
         let (network, run) = RunDir::new(dir).load::<C>(&DeviceName::default().init()?)?;
-        Ok((network.graph()?, C::NAME, run.structure.precision()))
+        Ok(RunGraph {
+            graph: network.graph()?,
+            name: C::NAME,
+            precision: run.structure.precision(),
+            input: run.input,
+        })
     })
 }
 

@@ -95,10 +95,22 @@ fn size(text: &str) -> Result<[usize; 2], String> {
 
 /// The name of a picture to draw: checked before any work is done, so that none is lost.
 pub(crate) fn plot_path(name: &str) -> Result<PathBuf, String> {
+    output_path(name, &["svg", "png"])
+}
+
+/// As [`plot_path`], of an ONNX file.
+#[cfg(feature = "train")]
+pub(crate) fn onnx_path(name: &str) -> Result<PathBuf, String> {
+    output_path(name, &["onnx"])
+}
+
+/// The name of a file to write, with one of these endings, in a folder that is there.
+fn output_path(name: &str, endings: &[&str]) -> Result<PathBuf, String> {
     let path = PathBuf::from(name);
     let ending = path.extension().and_then(|ending| ending.to_str());
-    if !ending.is_some_and(|ending| ["svg", "png"].contains(&ending.to_ascii_lowercase().as_str())) {
-        return Err("its name must end in .svg or .png".to_owned());
+    if !ending.is_some_and(|ending| endings.contains(&ending.to_ascii_lowercase().as_str())) {
+        let endings: Vec<String> = endings.iter().map(|ending| format!(".{ending}")).collect();
+        return Err(format!("its name must end in {}", endings.join(" or ")));
     }
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => match std::fs::metadata(folder) {

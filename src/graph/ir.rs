@@ -258,6 +258,22 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// The constants that it computes with.
+    pub(crate) fn constants(&self) -> impl Iterator<Item = &Constant> {
+        let (weighted, affine) = match self {
+            Self::Constant(constant) => ([Some(constant), None], None),
+            Self::Conv(conv) => ([Some(&conv.weight), conv.bias.as_ref()], None),
+            Self::ConvTranspose(conv) => ([Some(&conv.weight), conv.bias.as_ref()], None),
+            Self::Linear(linear) => ([Some(&linear.weight), linear.bias.as_ref()], None),
+            Self::Affine(affine) => ([None; 2], Some(affine)),
+            _ => ([None; 2], None),
+        };
+        let parts = affine.into_iter().flat_map(Affine::parts);
+        weighted.into_iter().flatten().chain(parts)
+    }
+}
+
 /// A 2-D convolution of `[channels, height, width]`, zero-padded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv {

@@ -1,8 +1,8 @@
 //! What a convolutional network computes in evaluation, described once: nodes, the numbers they hold, and who reads what.
 //!
 //! A [`Graph`] is made from a Burn module by [`Graph::of`](Graph::of) or of nodes by [`Graph::new`], and everything that is done
-//! with a network that is trained reads it: the mapper, packed inference, simulated arrays, a picture. [`Graph::new`] checks it,
-//! so a graph is sound: every shape fits, nothing is computed in a circle, nothing is computed in vain.
+//! with a network that is trained reads it: the mapper, packed inference, simulated arrays, a picture, an ONNX file.
+//! [`Graph::new`] checks it, so a graph is sound: every shape fits, nothing is computed in a circle, nothing is computed in vain.
 //!
 //! ```
 //! use vwc_sdk::graph::{Constant, Conv, Function, Graph, NodeSpec};
@@ -27,9 +27,11 @@
 //! text     a graph as lines of text
 //! mapped   its convolutions for the mapper
 //! front    graphs from recorded forward passes
+//! back     a graph in the formats of others: ONNX
 //! run      computing a graph on a device
 //! ```
 
+mod back;
 mod check;
 mod codes;
 #[cfg(feature = "train")]
@@ -43,6 +45,7 @@ mod text;
 
 pub(crate) use text::by;
 
+pub use back::OnnxExport;
 pub use check::GraphError;
 pub use codes::{Codes, WeightCodes};
 pub use ir::{

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod onnx;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use vwc_sdk::DeviceName;
 use vwc_sdk::device::DeviceKind;

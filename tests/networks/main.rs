@@ -1,5 +1,5 @@
 //! Published networks as a user of Burn writes them, small, and what this crate makes of them: groups of channels,
-//! convolutions for the mapper, and quantised weights.
+//! convolutions for the mapper, quantised weights, and ONNX files.
 #![cfg(feature = "train")]
 
 mod assorted;
@@ -22,6 +22,7 @@ use assorted::{Assorted, AssortedConfig, Pair, PairConfig};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor, TensorData};
+use common::onnx::{File, check_and_keep};
 use common::{assert_close, noise, tensor, values};
 use densenet::{DenseNet, DenseNetConfig};
 use efficientnet_b0::{EfficientNetB0, EfficientNetB0Config};
@@ -32,7 +33,7 @@ use resnet18::{ResNet18, ResNet18Config};
 use shufflenet_v2::{ShuffleNetV2, ShuffleNetV2Config};
 use squeezenet::{SqueezeNet, SqueezeNetConfig};
 use unet::{UNet, UNetConfig};
-use vwc_sdk::graph::{Graph, Op};
+use vwc_sdk::graph::{Graph, OnnxExport, Op};
 use vwc_sdk::mapping::{Accounting, ConvLayer};
 use vwc_sdk::module::{ChannelGroup, Parameters, conv_layers};
 use vwc_sdk::prune::{FoundGroups, Ranking, find_groups, keep_largest};
@@ -97,6 +98,11 @@ macro_rules! checked {
                 #[test]
                 fn weights_quantised() {
                     crate::weights_quantised(&crate::$network());
+                }
+
+                #[test]
+                fn written_as_onnx() {
+                    crate::written_as_onnx(&crate::$network(), stringify!($network));
                 }
             })*
         }
@@ -600,6 +606,22 @@ fn described_as_a_graph<M: Module, const E: usize>(case: &Case<M, E>) {
             .iter()
             .for_each(|layer| layer.validate(Accounting::ExactGeometry).unwrap());
     }
+}
+
+/// Other runtimes compute the same with the graph's ONNX file, of any number of pictures.
+fn written_as_onnx<M: Module, const E: usize>(case: &Case<M, E>, name: &str) {
+    let module = case.network().valid();
+    let graph = Graph::of(&module, case.input, case.forward).unwrap();
+    let x = case.batch(3, 11, &Device::default());
+    let expected = values(&(case.forward)(&module, x.clone()));
+    let file = File {
+        name: name.into(),
+        bytes: graph.to_onnx(&OnnxExport::new(name)).unwrap(),
+        inputs: vec![(x.dims().to_vec(), x.into_data().try_to_vec().unwrap())],
+        expected: vec![expected],
+        tolerance: 1e-4,
+    };
+    check_and_keep(&[file]);
 }
 
 fn weights_quantised<M: Module, const E: usize>(case: &Case<M, E>) {

@@ -4,33 +4,12 @@
 //! kernels, and comparisons with the thresholds make the same codes of them. Only where floats are added up, in the
 //! first convolution and the classifier, does another runtime's order of summation show.
 
-use super::protobuf::Message;
+use crate::onnx_file::{Attribute, OnnxGraph, Side, Type, Value};
 use crate::packed::Model;
 use crate::packed::buffers::Kind;
 use crate::packed::layout::unpack_weights;
 use crate::packed::spec::{Act, AffineIds, Op, PackedThen, Then, Window, is_rgb};
 use crate::packed::tensor::Tensor;
-
-/// Of the operator set that the file is written in.
-const OPSET: u64 = 17;
-/// Of the format, as old as the operator set.
-const IR_VERSION: u64 = 8;
-
-/// Element types, as ONNX numbers them.
-#[derive(Clone, Copy)]
-enum Type {
-    F32 = 1,
-    U8 = 2,
-    I8 = 3,
-    I32 = 6,
-    I64 = 7,
-}
-
-/// What an attribute of a node may be.
-enum Attribute<'a> {
-    Int(i64),
-    Ints(&'a [i64]),
-}
 
 impl Model {
     /// The network as an ONNX file's bytes.
@@ -148,7 +127,7 @@ impl Model {
 
 #[derive(Default)]
 struct Graph {
-    message: Message,
+    file: OnnxGraph,
     /// The step that nodes are named after.
     step: String,
     names: usize,
@@ -187,14 +166,7 @@ impl Graph {
 
     fn tensor(&mut self, of: Type, shape: &[i64], bytes: Vec<u8>) -> String {
         let name = self.name();
-        let mut tensor = Message::default();
-        for &side in shape {
-            tensor.number(1, side as u64);
-        }
-        tensor.number(2, of as u64);
-        tensor.text(8, &name);
-        tensor.bytes(9, &bytes);
-        self.message.message(5, tensor);
+        self.file.tensor(&name, of, shape, &bytes);
         name
     }
 
@@ -208,31 +180,7 @@ impl Graph {
 
     fn node(&mut self, op: &str, inputs: &[String], attributes: &[(&str, Attribute<'_>)]) -> String {
         let name = self.name();
-        let mut node = Message::default();
-        for input in inputs {
-            node.text(1, input);
-        }
-        node.text(2, &name);
-        node.text(3, &name);
-        node.text(4, op);
-        for (name, value) in attributes {
-            let mut attribute = Message::default();
-            attribute.text(1, name);
-            match value {
-                Attribute::Int(number) => {
-                    attribute.number(3, *number as u64);
-                    attribute.number(20, 2);
-                }
-                Attribute::Ints(numbers) => {
-                    for &number in *numbers {
-                        attribute.number(8, number as u64);
-                    }
-                    attribute.number(20, 7);
-                }
-            }
-            node.message(5, attribute);
-        }
-        self.message.message(1, node);
+        self.file.node(op, &name, inputs, &name, attributes);
         name
     }
 
@@ -311,57 +259,15 @@ impl Graph {
 
     fn file(mut self, model: &Model, last: String) -> Vec<u8> {
         let plan = &model.spec.plan;
-        let mut flat = Message::default();
-        flat.text(1, &last);
-        flat.text(2, "logits");
-        flat.text(3, "logits");
-        flat.text(4, "Flatten");
-        self.message.message(1, flat);
-        self.message.text(2, &plan.network);
+        self.file.node("Flatten", "logits", &[last], "logits", &[]);
         let [height, width] = plan.input;
-        let input = value("pictures", Type::U8, &[height, width, 3]);
-        let output = value("logits", Type::F32, &[plan.classes.len()]);
-        self.message.message(11, input);
-        self.message.message(12, output);
-
-        let mut opset = Message::default();
-        opset.text(1, "");
-        opset.number(2, OPSET);
-        let mut file = Message::default();
-        file.number(1, IR_VERSION);
-        file.text(2, "vwc-sdk");
-        file.text(3, env!("CARGO_PKG_VERSION"));
-        file.message(7, self.message);
-        file.message(8, opset);
-        let classes = serde_json::to_string(&plan.classes).expect("plain data");
-        for (key, text) in [("classes", classes.as_str()), ("precision", &plan.precision)] {
-            let mut entry = Message::default();
-            entry.text(1, key);
-            entry.text(2, text);
-            file.message(14, entry);
-        }
-        file.into_bytes()
+        let pictures = Side::Open("pictures");
+        let sides = [height, width, 3].map(Side::Fixed);
+        let input = Value::new("pictures", Type::U8, [&[pictures][..], &sides].concat());
+        let classes = Side::Fixed(plan.classes.len());
+        let output = Value::new("logits", Type::F32, [pictures, classes]);
+        let names = serde_json::to_string(&plan.classes).expect("plain data");
+        let metadata = [("classes", names.as_str()), ("precision", &plan.precision)];
+        self.file.into_file(&plan.network, [input], [output], metadata)
     }
-}
-
-/// Name, type and shape of an input or output, for any number of pictures.
-fn value(name: &str, of: Type, shape: &[usize]) -> Message {
-    let mut sides = Message::default();
-    let mut pictures = Message::default();
-    pictures.text(2, "pictures");
-    sides.message(1, pictures);
-    for &side in shape {
-        let mut dimension = Message::default();
-        dimension.number(1, side as u64);
-        sides.message(1, dimension);
-    }
-    let mut tensor = Message::default();
-    tensor.number(1, of as u64);
-    tensor.message(2, sides);
-    let mut kind = Message::default();
-    kind.message(1, tensor);
-    let mut value = Message::default();
-    value.text(1, name);
-    value.message(2, kind);
-    value
 }

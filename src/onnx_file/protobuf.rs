@@ -1,6 +1,6 @@
 //! The little of protobuf that an ONNX file needs.
 
-/// A protobuf message as its bytes: the three kinds of fields that ONNX files of this crate are made of. A library for
+/// A protobuf message as its bytes: the four kinds of fields that ONNX files of this crate are made of. A library for
 /// them would be generated from a schema of some hundred messages, of which nine are written here.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Message(Vec<u8>);
@@ -18,6 +18,11 @@ impl Message {
     pub fn number(&mut self, field: u64, number: u64) {
         self.varint(field << 3);
         self.varint(number);
+    }
+
+    pub fn float(&mut self, field: u64, number: f32) {
+        self.varint(field << 3 | 5);
+        self.0.extend_from_slice(&number.to_le_bytes());
     }
 
     pub fn bytes(&mut self, field: u64, bytes: &[u8]) {

@@ -1,0 +1,5 @@
+//! What a graph is written as for others.
+
+mod onnx;
+
+pub use onnx::OnnxExport;
