@@ -408,7 +408,8 @@ fn ratios_keep_multiples_and_minima() {
     let groups = groups_of(&network).unwrap();
     let widths = |ratio: Ratio| groups.widths(&network, &ratio, Ranking::L1).unwrap();
     let of_original = |ratio: Ratio, original: [usize; 7]| {
-        let groups = groups.clone().with_original_widths(original.into());
+        let names = groups.iter().map(|group| group.name.clone());
+        let groups = groups.clone().with_original_widths(names.zip(original).collect());
         groups.widths(&network, &ratio, Ranking::L1).unwrap()
     };
     assert_eq!(widths(Ratio::new(0.0)), [24, 32, 32, 64, 64, 64, 256]);

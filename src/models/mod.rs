@@ -97,7 +97,7 @@ pub trait Network: Module + ModuleDisplay + fmt::Debug + fmt::Display + 'static 
     type Config: NetworkConfig<Network = Self>;
 
     /// The configuration that it was made of. Where it was pruned since, its widths are others: see
-    /// [`structure`](Self::structure).
+    /// [`structure`](Self::structure), which is also what a run is loaded with.
     fn config(&self) -> &Self::Config;
 
     /// Logits, `[batch, classes]`, of normalised pictures, `[batch, 3, height, width]`.

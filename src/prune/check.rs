@@ -1,6 +1,6 @@
 //! Whether a smaller module does what the one did that was followed, each operation on the channels that are left.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use burn::tensor::Slice;
 use burn_ir::{
@@ -22,9 +22,17 @@ pub(super) fn difference(before: &Trace, left: Left<'_>, after: &Trace, its_own:
         ));
     }
     let (mut old, mut new) = (Numbers::of(before), Numbers::of(after));
+    let read: HashSet<TensorId> = (before.operations.iter())
+        .flat_map(OperationIr::inputs)
+        .map(|tensor| tensor.id)
+        .collect();
     // The layer that is nearest, to name it.
     let mut near = "the input";
     for (was, is) in before.operations.iter().zip(&after.operations) {
+        // A parameter that nothing reads may have any shape.
+        if matches!(was, OperationIr::Init(_)) && was.outputs().all(|made| !read.contains(&made.id)) {
+            continue;
+        }
         if let Some(n) = was.inputs().find_map(|input| before.number(input.id)) {
             near = &before.parameters[n].path;
         }

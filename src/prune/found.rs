@@ -26,8 +26,8 @@ pub struct FoundGroups {
     input: Vec<usize>,
     trace: Trace,
     labels: Labels,
-    /// The widths before anything was pruned, where it was.
-    original: Option<Vec<usize>>,
+    /// The widths before anything was pruned, where it was, by the names of the groups.
+    original: Option<BTreeMap<String, usize>>,
     /// Patterns for convolutions that are not mapped.
     left_out: Vec<String>,
 }
@@ -383,10 +383,19 @@ impl FoundGroups {
         channels(&self.groups)
     }
 
-    /// The groups of a module that was pruned before, which had these widths then: those are what ratios and limits keep a
-    /// share of.
+    /// The channels of each group by its name, which it keeps when it is pruned. A group of one channel is none any more.
+    pub fn by_name(&self) -> BTreeMap<String, usize> {
+        let named = self
+            .groups
+            .iter()
+            .map(|group| (group.name.clone(), group.channels));
+        named.collect()
+    }
+
+    /// The groups of a module that was pruned before, which had these [widths](Self::by_name) then: those are what ratios and
+    /// limits keep a share of.
     #[must_use]
-    pub fn with_original_widths(self, widths: Vec<usize>) -> Self {
+    pub fn with_original_widths(self, widths: BTreeMap<String, usize>) -> Self {
         Self {
             original: Some(widths),
             ..self
@@ -403,8 +412,21 @@ impl FoundGroups {
         }
     }
 
-    fn original_widths(&self) -> Vec<usize> {
-        self.original.clone().unwrap_or_else(|| self.channels())
+    fn original_widths(&self) -> Result<Vec<usize>, Error> {
+        let Some(original) = &self.original else {
+            return Ok(self.channels());
+        };
+        let width = |group: &ChannelGroup| {
+            let width = original.get(&group.name).copied();
+            width.ok_or_else(|| {
+                Error::Recipe(format!(
+                    "no original width is given for the channels of {}: give the widths of this module's groups before it was \
+                     pruned, by their names",
+                    group.name
+                ))
+            })
+        };
+        self.groups.iter().map(width).collect()
     }
 
     /// The channels that are made, or read, by some weight and that have to stay.
@@ -426,9 +448,8 @@ impl FoundGroups {
     ///
     /// # Errors
     ///
-    /// A ratio or limits outside their range, those of [`Ranking::scores`], which the scope of the whole network needs,
-    /// [`MappingError::WidthCount`](crate::mapping::MappingError::WidthCount) where the original widths are not one for each
-    /// group, and [`Error::Parameter`] where the groups are another module's.
+    /// A ratio or limits outside their range, those of [`Ranking::scores`], which the scope of the whole network needs, a group
+    /// whose original width is not given, and [`Error::Parameter`] where the groups are another module's.
     pub fn widths<M: Module>(
         &self,
         module: &M,
@@ -436,7 +457,7 @@ impl FoundGroups {
         ranking: Ranking,
     ) -> Result<Vec<usize>, Error> {
         let parameters = self.parameters(module)?;
-        ratio.of_groups(&self.groups, &self.original_widths(), &parameters, ranking)
+        ratio.of_groups(&self.groups, &self.original_widths()?, &parameters, ranking)
     }
 
     /// The 2-D convolutions for the mapper, called by the paths of their weights, and for each of the widths that a search
@@ -486,9 +507,7 @@ impl FoundGroups {
     ///
     /// # Errors
     ///
-    /// Those of [`network_rounds`](crate::mapping::channels::network_rounds), and
-    /// [`MappingError::WidthCount`](crate::mapping::MappingError::WidthCount) where the original widths are not one for each
-    /// group.
+    /// Those of [`network_rounds`](crate::mapping::channels::network_rounds), and a group whose original width is not given.
     pub fn next_widths(&self, mapping: &MappingConfig, limits: &WidthLimits) -> Result<NextWidths, Error> {
         let (network, free) = self.mapped("the module");
         if free.is_empty() {
@@ -498,7 +517,7 @@ impl FoundGroups {
             &network,
             &free,
             &self.channels(),
-            &self.original_widths(),
+            &self.original_widths()?,
             mapping,
             limits,
         )?)

@@ -18,7 +18,7 @@ use super::classifier::Classifier;
 use super::epoch::{EpochMetrics, best};
 use super::metrics::{accuracy, loss};
 use super::renderer::BarRenderer;
-use super::run_dir::{apply, exists, load_record, other_shapes};
+use super::run_dir::{Shapes, apply, exists, load_record, other_shapes};
 use super::{Loss, Recipe, RunConfig, RunDir};
 use crate::data::{PictureLoader, Resize, Splits};
 use crate::mapping::MappingConfig;
@@ -387,10 +387,19 @@ fn difference(name: &str, saved: &Value, asked: &Value) -> Option<(String, Strin
     }
 }
 
+/// The first parameter that pruning left with another shape, and the two shapes.
+fn shape_difference(saved: &Shapes, asked: &Shapes) -> Option<(String, String, String)> {
+    let shown = |shapes: &Shapes, path: &String| match shapes.get(path) {
+        Some(shape) => format!("{shape:?}"),
+        None => "as its configuration has it".into(),
+    };
+    let path = (saved.keys().chain(asked.keys())).find(|path| saved.get(*path) != asked.get(*path))?;
+    Some((format!("shape of {path}"), shown(saved, path), shown(asked, path)))
+}
+
 /// Refuses to resume another run than the one that was started.
 fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>, splits: &Splits) -> Result<(), Error> {
     let saved = dir.config::<C>()?;
-    let shapes = |run: &RunConfig<C>| format!("{:?}", run.shapes);
     let pruning = |run: &RunConfig<C>| run.pruning.clone().unwrap_or_else(|| "none".into());
     let other_data = !saved.is_trained_on(splits);
     let data = || match (saved.data(), run.data()) {
@@ -403,7 +412,6 @@ fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>, splits: &S
             saved.structure.precision(),
             run.structure.precision(),
         ),
-        ("pruned shapes", shapes(&saved), shapes(run)),
         ("loss", saved.loss.clone(), run.loss.clone()),
         ("pruning", pruning(&saved), pruning(run)),
         ("augmentation", saved.augment.to_string(), run.augment.to_string()),
@@ -415,11 +423,12 @@ fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>, splits: &S
     ];
     let in_words = in_words.into_iter().find(|(_, saved, asked)| saved != asked);
     let in_words = in_words
+        .map(|(what, saved, asked)| (what.to_owned(), saved, asked))
+        .or_else(|| shape_difference(&saved.shapes, &run.shapes))
         .or_else(|| {
             let (saved, asked) = other_data.then(data)?;
-            Some(("data", saved, asked))
-        })
-        .map(|(what, saved, asked)| (what.to_owned(), saved, asked));
+            Some(("data".to_owned(), saved, asked))
+        });
     // A run of before the array was kept may be gone on with for any.
     let mapping = saved.mapping.and(run.mapping);
     let part = |run: &RunConfig<C>, mapping| json!([run.structure, run.recipe, run.input, mapping]);

@@ -1,5 +1,6 @@
 //! The prune-and-fine-tune rounds.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -26,9 +27,9 @@ pub struct RoundsConfig {
     pub widths: WidthChoice,
     /// Which channels stay.
     pub ranking: Ranking,
-    /// The widths of the original network, one for each of its groups of channels, of which limits keep a share; none where
-    /// the rounds start from the original.
-    pub original_widths: Option<Vec<usize>>,
+    /// The widths of the original network, by the names of its groups of channels ([`FoundGroups::by_name`]), of which limits
+    /// keep a share; none where the rounds start from the original.
+    pub original_widths: Option<BTreeMap<String, usize>>,
     /// Patterns for convolutions that are not mapped: by their paths.
     pub left_out: Vec<String>,
 }
@@ -211,7 +212,7 @@ impl RoundsConfig {
 
     /// Keeps shares of these widths, those of the original network.
     #[must_use]
-    pub fn with_original_widths(self, widths: Vec<usize>) -> Self {
+    pub fn with_original_widths(self, widths: BTreeMap<String, usize>) -> Self {
         Self {
             original_widths: Some(widths),
             ..self
@@ -269,7 +270,7 @@ pub fn rounds<N: Network>(
     let original = config
         .original_widths
         .clone()
-        .unwrap_or_else(|| start.groups.channels());
+        .unwrap_or_else(|| start.groups.by_name());
     let mut rounds = vec![start];
     let mut kept = Vec::new();
     let stopped = loop {

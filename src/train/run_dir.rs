@@ -24,6 +24,9 @@ use crate::module::Parameters;
 use crate::panics::attempt;
 use crate::{files, text};
 
+/// Shapes of parameters by their paths.
+pub(super) type Shapes = BTreeMap<String, Vec<usize>>;
+
 /// The network of the best epoch.
 const MODEL: &str = "model.bpk";
 
@@ -87,7 +90,7 @@ struct Saved<C> {
     network: String,
     structure: C,
     #[serde(default)]
-    shapes: BTreeMap<String, Vec<usize>>,
+    shapes: Shapes,
     /// Since 0.4.
     input: Option<PictureSpec>,
     /// Until 0.3, instead.
@@ -207,11 +210,7 @@ impl<C: NetworkConfig> RunConfig<C> {
 }
 
 /// The parameters of `network` that have other shapes than `structure` gives them.
-pub(super) fn other_shapes<N: Network>(
-    network: &N,
-    structure: &N::Config,
-    device: &Device,
-) -> BTreeMap<String, Vec<usize>> {
+pub(super) fn other_shapes<N: Network>(network: &N, structure: &N::Config, device: &Device) -> Shapes {
     let whole = Parameters::shapes(&structure.init(device));
     let mut shapes = Parameters::shapes(network);
     shapes.retain(|path, shape| whole.get(path) != Some(shape));
@@ -348,7 +347,7 @@ impl RunDir {
         let record = load_record(&path)?;
         let network = config.made(device).map_err(|reason| Error::Checkpoint {
             path: self.path.join("config.json"),
-            reason,
+            reason: text::line(&reason),
         })?;
         let network = apply(network, record, &path)?;
         if let Some(parameter) = Parameters::of(&network).not_finite() {

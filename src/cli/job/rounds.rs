@@ -1,5 +1,7 @@
 //! The rounds of a job: those that are there are loaded, others are run.
 
+use std::collections::BTreeMap;
+
 use super::Job;
 use super::flags::Mode;
 use super::kept::in_words;
@@ -123,7 +125,7 @@ impl<C: JobNetwork> Job<C> {
             .with_budget(self.rounds.budget)
             .with_widths(self.width_choice())
             .with_ranking(self.rounds.ranking)
-            .with_original_widths(networks[0].groups.channels())
+            .with_original_widths(networks[0].groups.by_name())
             .with_layers_left_out(C::NOT_COUNTED.iter().copied());
         let start = networks.pop().expect("at least the original");
         let before = networks.len();
@@ -131,7 +133,7 @@ impl<C: JobNetwork> Job<C> {
         let _lock = self.project.lock()?;
         self.retire(before + 1)?;
         self.can_resume(before + 1)?;
-        let mut widths = start.groups.channels();
+        let mut widths = start.groups.by_name();
         let label_of_start = self.label(before);
         let pruned = rounds(start, before, &config, |round, network| {
             let label = self.label(round);
@@ -144,7 +146,7 @@ impl<C: JobNetwork> Job<C> {
         if pruned.rounds.len() == 1 && pruned.stopped == StopReason::FixedPoint {
             // No round was run, so none has said it.
             let groups = &pruned.rounds[0].groups;
-            self.say_kept(&label_of_start, groups, &mut groups.channels());
+            self.say_kept(&label_of_start, groups, &mut groups.by_name());
         }
         say_kept(&pruned.kept);
         networks.extend(pruned.rounds);
@@ -165,11 +167,12 @@ impl<C: JobNetwork> Job<C> {
     }
 
     /// Says which groups a round by ratio left as they were, `widths` being those before it.
-    fn say_kept(&self, label: &str, groups: &FoundGroups, widths: &mut Vec<usize>) {
+    fn say_kept(&self, label: &str, groups: &FoundGroups, widths: &mut BTreeMap<String, usize>) {
         if let WidthChoice::Ratio(ratio) = self.width_choice() {
-            let kept: Vec<String> = (groups.iter().zip(&*widths))
-                .filter(|(group, before)| group.channels == **before)
-                .map(|(group, before)| format!("{} ({before} channels)", group.name))
+            let kept: Vec<String> = groups
+                .iter()
+                .filter(|group| widths.get(&group.name) == Some(&group.channels))
+                .map(|group| format!("{} ({} channels)", group.name, group.channels))
                 .collect();
             if !kept.is_empty() {
                 say!(
@@ -180,6 +183,6 @@ impl<C: JobNetwork> Job<C> {
                 );
             }
         }
-        *widths = groups.channels();
+        *widths = groups.by_name();
     }
 }
