@@ -172,7 +172,7 @@ impl Draw {
         let [inputs, height, width] = x.shape;
         let groups = match self.below(4) {
             0 if outputs.is_multiple_of(inputs) => inputs,
-            1 if inputs % 2 == 0 && outputs % 2 == 0 => 2,
+            1 if inputs.is_multiple_of(2) && outputs.is_multiple_of(2) => 2,
             _ => 1,
         };
         let (mut kernel, mut stride, mut dilation) = ([1 + 2 * self.below(2); 2], [1; 2], [1; 2]);
@@ -279,7 +279,9 @@ impl Draw {
 
     fn shuffle(&mut self, x: &Value) -> Value {
         let [channels, height, width] = x.shape;
-        let groups = (2..=channels).find(|groups| channels % groups == 0).unwrap_or(1);
+        let groups = (2..=channels)
+            .find(|groups| channels.is_multiple_of(*groups))
+            .unwrap_or(1);
         let inner = channels / groups;
         let shape = vec![groups, inner, height, width];
         let y = self.push(Op::Reshape { shape }, &[x], x.shape);
@@ -354,7 +356,7 @@ impl Draw {
     fn transposed(&mut self, x: &Value) -> Value {
         self.rounded = true;
         let [inputs, height, width] = x.shape;
-        let groups = if inputs % 2 == 0 && self.below(2) == 0 {
+        let groups = if inputs.is_multiple_of(2) && self.below(2) == 0 {
             2
         } else {
             1
