@@ -192,7 +192,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         }
         let bytes = match format {
             ExportFormat::Packed => model.to_bytes(),
-            ExportFormat::Onnx => model.to_onnx(),
+            ExportFormat::Onnx => model.to_onnx()?,
             ExportFormat::Integers | ExportFormat::Pytorch => model.to_safetensors(),
         };
         files::write(&args.file, &bytes).map_err(PackedError::io(&args.file, "write"))?;

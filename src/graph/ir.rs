@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::mapping::Padding;
 
 /// A node's place in [`Graph::nodes`](super::Graph::nodes). What a node computes is named by it, too.
@@ -469,7 +471,7 @@ impl Function {
 }
 
 /// Windows of a pool over `[channels, height, width]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pool {
     /// Height and width.
     pub kernel: [usize; 2],
@@ -498,7 +500,8 @@ impl Pool {
 }
 
 /// One number of many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Reduction {
     /// The mean.
@@ -510,7 +513,8 @@ pub enum Reduction {
 }
 
 /// An operation on two values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Binary {
     /// `a + b`.

@@ -43,6 +43,8 @@ mod run;
 mod shape;
 mod text;
 
+#[cfg(feature = "packed")]
+pub(crate) use shape::{extent, places, pool_shape};
 pub(crate) use text::by;
 
 pub use back::OnnxExport;

@@ -210,12 +210,12 @@ fn bias(bias: Option<&Constant>, outputs: usize) -> Result<(), String> {
 }
 
 /// How many windows of `extent` cells fit `size` cells, a `stride` apart.
-fn places(size: Option<usize>, extent: Option<usize>, stride: usize) -> Option<usize> {
+pub(crate) fn places(size: Option<usize>, extent: Option<usize>, stride: usize) -> Option<usize> {
     Some((size?.checked_sub(extent?)?).checked_div(stride)? + 1)
 }
 
 /// Cells that a kernel spans.
-fn extent(kernel: usize, dilation: usize) -> Option<usize> {
+pub(crate) fn extent(kernel: usize, dilation: usize) -> Option<usize> {
     dilation.checked_mul(kernel.checked_sub(1)?)?.checked_add(1)
 }
 
@@ -301,7 +301,7 @@ fn linear_shape(linear: &Linear, x: &[usize]) -> Result<Shape, String> {
     Ok([rest, &[outputs]].concat())
 }
 
-fn pool_shape(pool: &Pool, x: &[usize]) -> Result<Shape, String> {
+pub(crate) fn pool_shape(pool: &Pool, x: &[usize]) -> Result<Shape, String> {
     let [channels, height, width] = picture(x)?;
     let size = |size: usize, axis: usize| {
         let (stride, padding) = (pool.stride[axis], pool.padding[axis]);

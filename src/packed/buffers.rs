@@ -3,13 +3,14 @@
 
 use super::kernel::CodeRow;
 use super::layout::WORD;
-use super::spec::{Op, PackedThen, Plan};
+use super::spec::Plan;
 
-/// Sizes of the buffers, in words and floats.
+/// Sizes of the buffers, in words, floats and integers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Buffers {
     pub words: Vec<usize>,
     pub floats: Vec<usize>,
+    pub integers: Vec<usize>,
     /// Words of runs that are put together.
     pub windows: usize,
 }
@@ -32,12 +33,17 @@ pub(super) enum Kind {
         bits: u32,
         frame: [usize; 2],
     },
+    /// Integers from one to another.
+    Integers {
+        low: i16,
+        high: i16,
+    },
 }
 
 impl Value {
     pub fn code_row(&self) -> Option<CodeRow> {
         match self.kind {
-            Kind::Floats => None,
+            Kind::Floats | Kind::Integers { .. } => None,
             Kind::Codes { bits, frame } => Some(CodeRow {
                 bits: bits as usize,
                 words: self.channels.div_ceil(WORD),
@@ -61,21 +67,15 @@ pub(super) fn share_buffers(plan: &Plan, values: &mut [Value], picture_frame: [u
     let mut last_use = vec![0; values.len()];
     for (n, step) in plan.steps.iter().enumerate() {
         last_use[step.input] = n;
-        if let Op::Packed {
-            then: PackedThen::Floats {
-                added: Some(added), ..
-            },
-            ..
-        } = step.op
-        {
-            last_use[added] = n;
+        for other in step.op.others() {
+            last_use[other] = n;
         }
     }
     // The logits are read after the last step.
     last_use[values.len() - 1] = plan.steps.len();
     let mut buffers = Buffers::default();
     // For each kind, until which step each buffer is taken.
-    let (mut words_until, mut floats_until) = (Vec::new(), Vec::new());
+    let (mut words_until, mut floats_until, mut integers_until) = (Vec::new(), Vec::new(), Vec::new());
     for (id, value) in values.iter_mut().enumerate() {
         let mut len = value.len();
         if id == 0 {
@@ -84,6 +84,7 @@ pub(super) fn share_buffers(plan: &Plan, values: &mut [Value], picture_frame: [u
         let (until, lens): (&mut Vec<usize>, &mut Vec<usize>) = match value.kind {
             Kind::Floats => (&mut floats_until, &mut buffers.floats),
             Kind::Codes { .. } => (&mut words_until, &mut buffers.words),
+            Kind::Integers { .. } => (&mut integers_until, &mut buffers.integers),
         };
         // Value `id` is written by step `id - 1`; the picture keeps its buffer, whose frame is written once.
         let free = (0..until.len()).find(|&buffer| id > 0 && until[buffer] + 1 < id);

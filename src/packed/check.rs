@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::PackedError;
 use super::buffers::{Kind, Value};
+use super::general::Checked;
 use super::kernel::{
     Affine, FloatConv, FloatEnd, FloatGroup, FloatPanel, FloatReads, Gather, Kernel, PackedConv, PackedEnd,
     Quantize, Reads, even_parts,
@@ -16,15 +17,15 @@ use crate::text;
 
 /// The most bits of a packed weight or activation.
 pub(super) const MAX_BITS: u32 = 4;
-const MAX_SIDE: usize = 1 << 12;
+pub(super) const MAX_SIDE: usize = 1 << 12;
 const MAX_CHANNELS: usize = 1 << 16;
 /// Sides of kernels and strides.
-const MAX_KERNEL: usize = 64;
+pub(super) const MAX_KERNEL: usize = 64;
 const MAX_STEPS: usize = 1 << 12;
 /// What a model and a session of one thread may take, in bytes, beside the file: 1 GiB.
-const MAX_BYTES: usize = 1 << 30;
+pub(super) const MAX_BYTES: usize = 1 << 30;
 /// Sums stay under it, so that twice a sum fits 32 bits.
-const MAX_SUM: usize = 1 << 29;
+pub(super) const MAX_SUM: usize = 1 << 29;
 
 /// Checks all that is said of the network as a whole. Returns the means and the deviations that pictures are normalised by.
 pub(super) fn check_plan(spec: &Spec) -> Result<[[f32; 3]; 2], PackedError> {
@@ -217,6 +218,15 @@ impl<'a> Build<'a> {
                     Kind::Floats,
                 )
             }
+            _ => {
+                let Checked {
+                    kernel,
+                    size,
+                    channels,
+                    kind,
+                } = self.general(step).map_err(refuse)?;
+                (Kernel::General(kernel), Ok(size), channels, kind)
+            }
         };
         let channels = match &kernel {
             Kernel::Float(conv) => conv.outputs,
@@ -244,7 +254,7 @@ impl<'a> Build<'a> {
                 )));
             }
         }
-        if matches!(value.kind, Kind::Floats) && frame != [0, 0] {
+        if !matches!(value.kind, Kind::Codes { .. }) && frame != [0, 0] {
             return Err(refuse(
                 "a step pads its floats; only pictures and codes are padded".into(),
             ));
@@ -261,14 +271,14 @@ impl<'a> Build<'a> {
         Ok((kernel, value))
     }
 
-    fn value(&self, id: ValueId) -> Result<Value, String> {
+    pub(super) fn value(&self, id: ValueId) -> Result<Value, String> {
         self.values
             .get(id)
             .copied()
             .ok_or_else(|| format!("it reads value {id}, which is not computed before it"))
     }
 
-    fn numbers(&self, id: TensorId) -> Result<&'a [f32], String> {
+    pub(super) fn numbers(&self, id: TensorId) -> Result<&'a [f32], String> {
         match self.spec.tensors.get(id) {
             Some(Tensor::F32(x)) if x.iter().all(|x| x.is_finite()) => Ok(x),
             Some(Tensor::F32(_)) => Err(format!("tensor {id} holds something other than finite numbers")),
@@ -276,7 +286,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn floats(&self, id: TensorId, len: usize) -> Result<&'a [f32], String> {
+    pub(super) fn floats(&self, id: TensorId, len: usize) -> Result<&'a [f32], String> {
         let numbers = self.numbers(id)?;
         if numbers.len() == len {
             Ok(numbers)
@@ -518,7 +528,7 @@ fn check_bits(bits: u32) -> Result<u32, String> {
     }
 }
 
-fn check_channels(channels: usize) -> Result<(), String> {
+pub(super) fn check_channels(channels: usize) -> Result<(), String> {
     if (1..=MAX_CHANNELS).contains(&channels) {
         Ok(())
     } else {

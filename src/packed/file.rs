@@ -14,9 +14,11 @@ use crate::files;
 
 const MAGIC: [u8; 8] = *b"VWCPACK\n";
 /// Of the layout: the latest that is read.
-const VERSION: u32 = 2;
-/// Of the layout without another order of channels than red, green, blue. A file that needs no more says so, and is read by
-/// every version of this crate.
+const VERSION: u32 = 3;
+/// Of the layout without the general steps. A file says the earliest version that has all it needs, so that older versions of this
+/// crate read it where they can.
+const VERSION_FUSED: u32 = 2;
+/// Of the layout without another order of channels than red, green, blue.
 const VERSION_RGB: u32 = 1;
 /// Bytes of the header: magic, version, checksum, length of the file, length of the plan.
 const HEADER: usize = 32;
@@ -47,12 +49,14 @@ struct Entry {
 enum Kind {
     F32,
     I32,
+    U8,
     U64,
 }
 
 impl Kind {
     fn size(self) -> usize {
         match self {
+            Self::U8 => 1,
             Self::F32 | Self::I32 => 4,
             Self::U64 => 8,
         }
@@ -115,6 +119,10 @@ impl Model {
                         numbers.extend(x.iter().flat_map(|x| x.to_le_bytes()));
                         (Kind::I32, x.len())
                     }
+                    Tensor::Bytes(x) => {
+                        numbers.extend(x);
+                        (Kind::U8, x.len())
+                    }
                     Tensor::Words(x) => {
                         numbers.extend(x.iter().flat_map(|x| x.to_le_bytes()));
                         (Kind::U64, x.len())
@@ -127,21 +135,24 @@ impl Model {
             plan: self.spec.plan.clone(),
             tensors,
         };
-        let plan = serde_json::to_vec(&manifest).expect("a plan is plain data");
-        let begin = (HEADER + plan.len()).next_multiple_of(ALIGN);
+        let text = serde_json::to_vec(&manifest).expect("a plan is plain data");
+        let begin = (HEADER + text.len()).next_multiple_of(ALIGN);
         let mut bytes = vec![0; begin];
-        bytes[HEADER..][..plan.len()].copy_from_slice(&plan);
+        bytes[HEADER..][..text.len()].copy_from_slice(&text);
         bytes.extend(numbers);
         let length = bytes.len() as u64;
         bytes[..8].copy_from_slice(&MAGIC);
-        let version = if is_rgb(&self.spec.plan.channels) {
+        let plan = &self.spec.plan;
+        let version = if plan.steps.iter().any(|step| step.op.is_general()) {
+            VERSION
+        } else if is_rgb(&plan.channels) {
             VERSION_RGB
         } else {
-            VERSION
+            VERSION_FUSED
         };
         bytes[8..12].copy_from_slice(&version.to_le_bytes());
         bytes[16..24].copy_from_slice(&length.to_le_bytes());
-        bytes[24..32].copy_from_slice(&(plan.len() as u64).to_le_bytes());
+        bytes[24..32].copy_from_slice(&(text.len() as u64).to_le_bytes());
         let sum = crc32fast::hash(&bytes[CHECKED..]);
         bytes[12..16].copy_from_slice(&sum.to_le_bytes());
         bytes
@@ -242,6 +253,7 @@ fn read(bytes: &[u8], mapped: Option<&Arc<Mmap>>) -> Result<Model, PackedError> 
         tensors.push(match (kind, mapped) {
             (Kind::F32, _) => Tensor::F32(elements(numbers, f32::from_le_bytes)),
             (Kind::I32, _) => Tensor::I32(elements(numbers, i32::from_le_bytes)),
+            (Kind::U8, _) => Tensor::Bytes(numbers.to_vec()),
             (Kind::U64, Some(file)) if cfg!(target_endian = "little") => Tensor::Words(Words::Mapped {
                 file: file.clone(),
                 start: begin + start,

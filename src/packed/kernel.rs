@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::general;
 use super::layout::Run;
 use super::machine::PANEL;
 use super::spec::{Act, ValueId};
@@ -20,6 +21,7 @@ pub(super) enum Kernel {
         affine: Option<Affine>,
         act: Act,
     },
+    General(general::Kernel),
 }
 
 #[derive(Debug)]
@@ -162,11 +164,12 @@ impl Kernel {
         match self {
             Self::Float(conv) => conv.lines().pow(2) * conv.output[1] * conv.padded,
             Self::Packed(conv) => conv.sums(),
+            Self::General(kernel) => kernel.sums(),
             _ => 0,
         }
     }
 
-    /// Numbers that are kept beside those of the file.
+    /// Numbers of four bytes that are kept beside those of the file.
     pub fn laid_out(&self) -> usize {
         match self {
             Self::Float(conv) => {
@@ -188,6 +191,7 @@ impl Kernel {
                 Affine::len(affine.as_ref())
             }
             Self::Unpack(floats) => floats.len(),
+            Self::General(kernel) => kernel.laid_out().div_ceil(4),
         }
     }
 }

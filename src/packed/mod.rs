@@ -13,6 +13,7 @@
 //! buffers    the values between them, and the memory they share
 //! check      whether a network can be computed with, and its steps laid out
 //! model      a network checked and laid out
+//! general    steps for everything that those do not compute, one operation each
 //! rows       rows of a step's output: sums, and what follows them
 //! session    computing with it
 //! file       one file
@@ -29,6 +30,7 @@ mod compare;
 mod error;
 mod export;
 mod file;
+mod general;
 #[cfg(feature = "train")]
 mod integer;
 mod kernel;

@@ -14,7 +14,7 @@ pub struct Model {
     pub(super) kernels: Vec<Kernel>,
     /// The picture, then what each step computes.
     pub(super) values: Vec<Value>,
-    /// Sizes of the buffers that the values share, in words and floats.
+    /// Sizes of the buffers that the values share, in words, floats and integers.
     pub(super) buffers: Buffers,
     /// Pixels of zeros around the picture.
     pub(super) picture_frame: [usize; 2],
@@ -56,6 +56,7 @@ impl Model {
             .map(|tensor| match tensor {
                 Tensor::F32(x) => 4 * x.len(),
                 Tensor::I32(x) => 4 * x.len(),
+                Tensor::Bytes(x) => x.len(),
                 Tensor::Words(x) => 8 * x.len(),
             })
             .sum()
@@ -65,10 +66,14 @@ impl Model {
     #[must_use]
     pub fn float_size(&self) -> usize {
         let weights = |step: &Step, input: &Value| match &step.op {
-            Op::Float { weight, bias, .. } => {
+            Op::Float { weight, bias, .. }
+            | Op::Conv { weight, bias, .. }
+            | Op::ConvTranspose { weight, bias, .. }
+            | Op::Integers { weight, bias, .. } => {
                 let ids = std::iter::once(weight).chain(bias);
                 ids.map(|&id| match &self.spec.tensors[id] {
                     Tensor::F32(numbers) => numbers.len(),
+                    Tensor::Bytes(numbers) => numbers.len(),
                     _ => 0,
                 })
                 .sum()
@@ -88,7 +93,11 @@ impl Model {
     #[must_use]
     pub fn multiplications(&self) -> [usize; 2] {
         let mut products = [0; 2];
-        for (step, value) in self.spec.plan.steps.iter().zip(&self.values[1..]) {
+        for (n, (step, value)) in self.spec.plan.steps.iter().zip(&self.values[1..]).enumerate() {
+            if let Kernel::General(kernel) = &self.kernels[n] {
+                let [floats, integers] = kernel.multiplications();
+                products = [products[0] + floats, products[1] + integers];
+            }
             if let Op::Float { window, .. } | Op::Packed { window, .. } = &step.op {
                 let input = self.values[step.input];
                 let [height, width] =
@@ -143,7 +152,9 @@ impl Model {
         let mut buffers = share_buffers(plan, &mut values, picture_frame);
         buffers.windows = windows;
         let words = buffers.words.iter().sum::<usize>() + buffers.windows;
-        check_memory(8 * words + 4 * buffers.floats.iter().sum::<usize>() + beside).map_err(general)?;
+        let integers = 2 * buffers.integers.iter().sum::<usize>();
+        check_memory(8 * words + 4 * buffers.floats.iter().sum::<usize>() + integers + beside)
+            .map_err(general)?;
         let mut bytes = Box::new([[0.0; 256]; 3]);
         for ((values, mean), std) in bytes.iter_mut().zip(means).zip(stds) {
             for (byte, value) in values.iter_mut().enumerate() {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::Model;
 use super::buffers::{Kind, Value};
+use super::general::{self, Inputs, Output};
 use super::kernel::{CodeRow, FloatConv, Gather, Kernel, PackedConv, PackedEnd};
 use super::layout::gather;
 use super::machine::Machine;
@@ -11,6 +12,7 @@ use super::rows::{
     FloatRows, MeanRows, Out, PackedRows, QuantizeRows, Scratch, Sums, run_end, run_float, run_mean,
     run_packed, run_quantize, run_sums,
 };
+use super::spec::ValueId;
 
 /// A thread takes part in a step only where its share is so much work, in words that are counted or numbers that are
 /// multiplied: below it, to hand it over takes longer.
@@ -55,6 +57,7 @@ pub struct Session<'m> {
 struct Workspace {
     words: Vec<Vec<u64>>,
     floats: Vec<Vec<f32>>,
+    integers: Vec<Vec<i16>>,
     windows: Vec<u64>,
     /// One for each thread that shares in the rows of a step.
     scratch: Vec<Scratch>,
@@ -77,6 +80,7 @@ pub struct Feature<'a> {
 enum Numbers<'a> {
     Codes(&'a [u64], CodeRow, [usize; 2]),
     Floats(&'a [f32]),
+    Integers(&'a [i16], [i16; 2]),
 }
 
 impl Feature<'_> {
@@ -86,10 +90,16 @@ impl Feature<'_> {
         match self.numbers {
             Numbers::Codes(_, row, _) => Some(row.bits as u32),
             Numbers::Floats(_) => None,
+            Numbers::Integers(_, [low, high]) => {
+                let width = |number: i16| u16::BITS - number.leading_zeros();
+                let sign = u32::from(low < 0);
+                Some((sign + width(high.max(0)).max(width(-(low.min(0) + i16::from(low < 0))))).max(1))
+            }
         }
     }
 
-    /// The number at a place: a code, from 0 to `2^bits - 1`, or a float.
+    /// The number at a place: a code, from 0 to `2^bits - 1` or, of codes with a sign, from `-2^(bits - 1)` to `2^(bits - 1) - 1`, or a
+    /// float.
     ///
     /// # Panics
     ///
@@ -99,6 +109,9 @@ impl Feature<'_> {
         assert!(y < self.size[0] && x < self.size[1] && channel < self.channels);
         match self.numbers {
             Numbers::Floats(floats) => floats[(y * self.size[1] + x) * self.channels + channel],
+            Numbers::Integers(integers, _) => {
+                f32::from(integers[(y * self.size[1] + x) * self.channels + channel])
+            }
             Numbers::Codes(words, row, frame) => {
                 let line = &words[(frame[0] + y) * row.len()..][..row.len()];
                 let at = (frame[1] + x) * row.words + channel / 64;
@@ -354,6 +367,7 @@ impl Workspace {
         Self {
             words: buffers.words.iter().map(|&len| vec![0; len]).collect(),
             floats: buffers.floats.iter().map(|&len| vec![0.0; len]).collect(),
+            integers: buffers.integers.iter().map(|&len| vec![0; len]).collect(),
             windows: vec![0; buffers.windows],
             scratch: (0..threads).map(|_| Scratch::default()).collect(),
         }
@@ -373,9 +387,18 @@ impl Workspace {
         for (n, (step, kernel)) in model.spec.plan.steps.iter().zip(&model.kernels).enumerate() {
             let (input, value) = (model.values[step.input], model.values[n + 1]);
             let threads = (work(model, n) / worth_it).clamp(1, self.scratch.len());
-            self.step(model, machine, threads, kernel, input, value);
+            match kernel {
+                Kernel::General(kernel) => self.general(model, machine, threads, kernel, step.input, value),
+                kernel => self.step(model, machine, threads, kernel, input, value),
+            }
             if let Some(see) = &mut see {
-                see(feature(&step.name, value, &self.words, &self.floats));
+                see(feature(
+                    &step.name,
+                    value,
+                    &self.words,
+                    &self.floats,
+                    &self.integers,
+                ));
             }
         }
         let last = model.values[model.values.len() - 1];
@@ -404,6 +427,49 @@ impl Workspace {
         }
     }
 
+    /// A general step.
+    fn general(
+        &mut self,
+        model: &Model,
+        machine: Machine,
+        threads: usize,
+        kernel: &general::Kernel,
+        input: ValueId,
+        value: Value,
+    ) {
+        let scratch = &mut self.scratch[..threads];
+        let (rows, line) = (0..value.size[0], value.size[1] * value.channels);
+        // The output's buffer is no other value's while this step runs.
+        if let Kind::Integers { .. } = value.kind {
+            let mut buffer = std::mem::take(&mut self.integers[value.buffer]);
+            let inputs = Inputs {
+                values: &model.values,
+                floats: &self.floats,
+                integers: &self.integers,
+            };
+            let out = Output::Integers(&mut buffer[..value.len()]);
+            general::run(machine, kernel, input, inputs, rows, out, &mut scratch[0].sums);
+            self.integers[value.buffer] = buffer;
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.floats[value.buffer]);
+        let out = &mut buffer[..value.len()];
+        if let general::Kernel::Picture = kernel {
+            picture(model, &self.floats[model.values[0].buffer], out);
+        } else {
+            let inputs = Inputs {
+                values: &model.values,
+                floats: &self.floats,
+                integers: &self.integers,
+            };
+            share_rows(scratch, rows, out, line, &|rows, out, scratch| {
+                let out = Output::Floats(out);
+                general::run(machine, kernel, input, inputs, rows, out, &mut scratch[0].sums);
+            });
+        }
+        self.floats[value.buffer] = buffer;
+    }
+
     fn step(
         &mut self,
         model: &Model,
@@ -418,6 +484,7 @@ impl Workspace {
             floats,
             windows,
             scratch,
+            ..
         } = self;
         let scratch = &mut scratch[..threads];
         match (value.kind, value.code_row()) {
@@ -457,7 +524,9 @@ impl Workspace {
                             );
                         });
                     }
-                    Kernel::Unpack(_) | Kernel::Mean { .. } => unreachable!("these are floats"),
+                    Kernel::Unpack(_) | Kernel::Mean { .. } | Kernel::General(_) => {
+                        unreachable!("these are floats, or computed elsewhere")
+                    }
                 }
                 words[value.buffer] = buffer;
             }
@@ -487,7 +556,7 @@ impl Workspace {
                         });
                     }
                     Kernel::Unpack(codes) => {
-                        let feature = feature("", input, words, floats);
+                        let feature = feature("", input, words, floats, &[]);
                         unpack(feature, codes, out);
                     }
                     Kernel::Mean { affine, act } => {
@@ -502,7 +571,9 @@ impl Workspace {
                             },
                         );
                     }
-                    Kernel::Quantize(_) => unreachable!("codes are no floats"),
+                    Kernel::Quantize(_) | Kernel::General(_) => {
+                        unreachable!("codes are no floats, and general steps are computed elsewhere")
+                    }
                 }
                 floats[value.buffer] = buffer;
             }
@@ -510,8 +581,28 @@ impl Workspace {
     }
 }
 
-fn feature<'a>(layer: &'a str, value: Value, words: &'a [Vec<u64>], floats: &'a [Vec<f32>]) -> Feature<'a> {
+/// The picture without its frame, as pixels.
+fn picture(model: &Model, framed: &[f32], out: &mut [f32]) {
+    let ([_, width], [top, left]) = (model.input(), model.picture_frame);
+    let plane = width + 2 * left;
+    let [channel_step, step] = if model.planar { [plane, 1] } else { [1, 3] };
+    let rows = framed[top * 3 * plane..].chunks_exact(3 * plane);
+    for (from, out) in rows.zip(out.chunks_exact_mut(width * 3)) {
+        for (x, pixel) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+            *pixel = [0, 1, 2].map(|channel| from[channel * channel_step + (left + x) * step]);
+        }
+    }
+}
+
+fn feature<'a>(
+    layer: &'a str,
+    value: Value,
+    words: &'a [Vec<u64>],
+    floats: &'a [Vec<f32>],
+    integers: &'a [Vec<i16>],
+) -> Feature<'a> {
     let numbers = match (value.kind, value.code_row()) {
+        (Kind::Integers { low, high }, _) => Numbers::Integers(&integers[value.buffer], [low, high]),
         (Kind::Codes { frame, .. }, Some(row)) => Numbers::Codes(&words[value.buffer], row, frame),
         _ => Numbers::Floats(&floats[value.buffer]),
     };
@@ -580,6 +671,7 @@ fn work(model: &Model, step: usize) -> usize {
         }
         Kernel::Quantize(quantize) => quantize.channels / 8,
         Kernel::Unpack(_) | Kernel::Mean { .. } => 0,
+        Kernel::General(kernel) => kernel.work() / 8,
     };
     of_position * height * width
 }

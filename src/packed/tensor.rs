@@ -8,6 +8,7 @@ use memmap2::Mmap;
 pub(crate) enum Tensor {
     F32(Vec<f32>),
     I32(Vec<i32>),
+    Bytes(Vec<u8>),
     Words(Words),
 }
 

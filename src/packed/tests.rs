@@ -434,8 +434,8 @@ fn damaged_files_are_refused_each_with_its_reason() {
     other[0] = b'X';
     says(&other, "does not begin as one");
     let mut later = bytes.clone();
-    later[8] = 3;
-    says(&later, "version 3 of the layout, and this build reads version 2");
+    later[8] = 4;
+    says(&later, "version 4 of the layout, and this build reads version 3");
     let mut long = bytes.clone();
     long[24..32].copy_from_slice(&u64::MAX.to_le_bytes());
     says(&sealed(long), "more than the file");

@@ -19,6 +19,7 @@ mod unet;
 use std::collections::{BTreeMap, BTreeSet};
 
 use assorted::{Assorted, AssortedConfig, Pair, PairConfig};
+use burn::data::dataloader::batcher::Batcher;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -33,9 +34,11 @@ use resnet18::{ResNet18, ResNet18Config};
 use shufflenet_v2::{ShuffleNetV2, ShuffleNetV2Config};
 use squeezenet::{SqueezeNet, SqueezeNetConfig};
 use unet::{UNet, UNetConfig};
+use vwc_sdk::data::{PictureBatcher, PictureItem, PictureSpec};
 use vwc_sdk::graph::{Graph, OnnxExport, Op};
 use vwc_sdk::mapping::{Accounting, ConvLayer};
 use vwc_sdk::module::{ChannelGroup, Parameters, conv_layers};
+use vwc_sdk::packed::{Model, Session};
 use vwc_sdk::prune::{FoundGroups, Ranking, find_groups, keep_largest};
 use vwc_sdk::quant::{Bits, WeightQuantizer};
 
@@ -103,6 +106,11 @@ macro_rules! checked {
                 #[test]
                 fn written_as_onnx() {
                     crate::written_as_onnx(&crate::$network(), stringify!($network));
+                }
+
+                #[test]
+                fn packed_as_trained() {
+                    crate::packed_as_trained(&crate::$network());
                 }
             })*
         }
@@ -660,6 +668,46 @@ fn weights_quantised<M: Module, const E: usize>(case: &Case<M, E>) {
         assert!(different.len() <= most, "{path}: {}", different.len());
     }
     assert_close(&case.outputs(&materialized), &found, 1e-5, "materialised");
+}
+
+/// Packed, the network with quantised weights gives what it does as a module: every output, of maps number by number.
+fn packed_as_trained<M: Module, const E: usize>(case: &Case<M, E>) {
+    let plan = WeightQuantizer::new(Bits::TWO).on(&case.network());
+    let module = plan.apply(case.network()).unwrap();
+    let graph = Graph::of(&module, case.input, case.forward).unwrap();
+    let [_, channels, height, width] = case.input;
+    let classes = case.output.iter().product();
+    let input = PictureSpec::numbered([height, width], classes);
+    let packed = Model::of(&graph, "network", &input);
+    if channels != 3 {
+        let error = packed.unwrap_err().to_string();
+        assert!(error.contains("expected pictures of 3 channels"), "{error}");
+        return;
+    }
+    let packed = packed.unwrap_or_else(|error| panic!("{error}\n{graph}"));
+    let packed = Model::from_bytes(&packed.to_bytes()).unwrap();
+    let pixels: Vec<u8> = (noise(13, 2 * height * width * 3).iter())
+        .map(|x| ((x + 1.0) * 127.9) as u8)
+        .collect();
+    let items = pixels.chunks_exact(height * width * 3).map(|pixels| PictureItem {
+        size: [height, width],
+        pixels: pixels.to_vec(),
+        label: 0,
+    });
+    let device = Device::default();
+    let images = PictureBatcher::new(input.normalization)
+        .batch(items.collect(), &device)
+        .images;
+    let expected = values(&(case.forward)(&module, images));
+    let largest = expected.iter().fold(0f64, |most, x| most.max(x.abs()));
+    let found = Session::new(&packed).logits(&pixels).to_vec();
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!(
+            (f64::from(*found) - expected).abs() <= 1e-4 * largest,
+            "{found}, expected {expected}"
+        );
+    }
 }
 
 /// The indices along dimensions of parameters that belong to channels which go.

@@ -5,19 +5,22 @@
 //! first convolution and the classifier, does another runtime's order of summation show.
 
 use crate::onnx_file::{Attribute, OnnxGraph, Side, Type, Value};
-use crate::packed::Model;
 use crate::packed::buffers::Kind;
 use crate::packed::layout::unpack_weights;
 use crate::packed::spec::{Act, AffineIds, Op, PackedThen, Then, Window, is_rgb};
 use crate::packed::tensor::Tensor;
+use crate::packed::{Model, PackedError};
 
 impl Model {
     /// The network as an ONNX file's bytes.
     ///
     /// Its input, `pictures`, is what [`Session::logits`](crate::packed::Session::logits) takes: bytes, `[pictures, height,
     /// width, 3]`; its output, `logits`, `[pictures, classes]`. The names of the classes are in the metadata.
-    #[must_use]
-    pub fn to_onnx(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    ///
+    /// [`PackedError::Step`] where a step is one of the general ones: networks of fused layers alone are written.
+    pub fn to_onnx(&self) -> Result<Vec<u8>, PackedError> {
         let mut graph = Graph::default();
         let plan = &self.spec.plan;
         let mut values = vec![graph.picture(self)];
@@ -110,11 +113,18 @@ impl Model {
                     let x = graph.act(x, *act);
                     graph.node("GlobalAveragePool", &[x], &[])
                 }
+                _ => {
+                    return Err(PackedError::step(
+                        &step.name,
+                        "ONNX files are written of fused layers of packed bits alone, and this is another step: save the packed file, or \
+                         the integers",
+                    ));
+                }
             };
             values.push(value);
         }
         let last = values.pop().expect("a network has steps");
-        graph.file(self, last)
+        Ok(graph.file(self, last))
     }
 
     fn numbers(&self, id: usize) -> &[f32] {

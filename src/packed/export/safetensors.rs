@@ -7,7 +7,7 @@ use ::safetensors::{Dtype, serialize, tensor::TensorView};
 use crate::files;
 use crate::packed::Model;
 use crate::packed::layout::unpack_weights;
-use crate::packed::spec::{AffineIds, Op, PackedThen};
+use crate::packed::spec::{AffineIds, Each, Op, PackedThen};
 use crate::packed::tensor::Tensor;
 
 /// A tensor before it is written.
@@ -28,6 +28,8 @@ impl Model {
     /// | `LAYER.unit` | where the output is floats: what a one of the sum is worth |
     /// | `LAYER.weight`, `LAYER.bias` | of a layer in full precision: floats |
     /// | `LAYER.mean`, `LAYER.scale`, `LAYER.shift` | of a batch norm that is computed on floats: `(x - mean) * scale + shift` |
+    /// | `LAYER.weight`, `LAYER.bias`, `LAYER.unit` | of a general layer: floats in one row in the layout of the packed file, or 16-bit integers, a filter in each row, and what a one of their sums is worth |
+    /// | `LAYER.numbers.N`, `LAYER.values` | what operation `N` of a chain on every number computes with, and what is constant |
     /// | `normalization` | three means and three deviations of the picture's channels |
     ///
     /// The metadata hold network, precision, the order in which the picture's channels enter (`rgb` or `bgr`) and, as JSON, the
@@ -97,7 +99,48 @@ impl Model {
                 Op::Quantize { affine: ids, .. } | Op::Mean { affine: ids, .. } => {
                     affine(ids, input.channels);
                 }
-                Op::Unpack => {}
+                Op::Conv { weight, bias, .. } | Op::ConvTranspose { weight, bias, .. } => {
+                    entries.push(self.flat_entry(&name("weight"), *weight));
+                    entries.extend(bias.map(|bias| self.flat_entry(&name("bias"), bias)));
+                }
+                Op::Integers {
+                    weight,
+                    low,
+                    step,
+                    units,
+                    bias,
+                    ..
+                } => {
+                    let Tensor::Bytes(bytes) = &self.spec.tensors[*weight] else {
+                        unreachable!("checked when the model was made");
+                    };
+                    let integers = bytes.iter().map(|&byte| (low + step * i32::from(byte)) as i16);
+                    entries.push(Entry {
+                        name: name("weight"),
+                        dtype: Dtype::I16,
+                        shape: vec![output.channels, bytes.len() / output.channels],
+                        bytes: integers.flat_map(i16::to_le_bytes).collect(),
+                    });
+                    entries.push(self.flat_entry(&name("unit"), *units));
+                    entries.extend(bias.map(|bias| self.flat_entry(&name("bias"), bias)));
+                }
+                Op::Encode { unit, .. } => entries.push(self.flat_entry(&name("unit"), *unit)),
+                Op::Constant { values, .. } => entries.push(self.flat_entry(&name("values"), *values)),
+                Op::Map { with } => {
+                    for (n, each) in with.iter().enumerate() {
+                        if let Each::With { numbers, .. } = each {
+                            entries.push(self.flat_entry(&name(&format!("numbers.{n}")), *numbers));
+                        }
+                    }
+                }
+                Op::Unpack
+                | Op::Picture
+                | Op::Pool { .. }
+                | Op::Adaptive { .. }
+                | Op::Reduce { .. }
+                | Op::Softmax { .. }
+                | Op::Binary { .. }
+                | Op::Copy { .. } => {}
             }
         }
         let classes = serde_json::to_string(&plan.classes).expect("plain data");
@@ -123,10 +166,22 @@ impl Model {
         files::with_sorted_header(bytes)
     }
 
+    /// A tensor in one row.
+    fn flat_entry(&self, name: &str, id: usize) -> Entry {
+        let len = match &self.spec.tensors[id] {
+            Tensor::F32(x) => x.len(),
+            Tensor::I32(x) => x.len(),
+            Tensor::Bytes(x) => x.len(),
+            Tensor::Words(x) => x.len(),
+        };
+        self.entry(name, id, vec![len])
+    }
+
     fn entry(&self, name: &str, id: usize, shape: Vec<usize>) -> Entry {
         let (dtype, bytes) = match &self.spec.tensors[id] {
             Tensor::F32(x) => (Dtype::F32, x.iter().flat_map(|x| x.to_le_bytes()).collect()),
             Tensor::I32(x) => (Dtype::I32, x.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            Tensor::Bytes(x) => (Dtype::U8, x.clone()),
             Tensor::Words(_) => unreachable!("checked when the model was made"),
         };
         Entry {

@@ -3,26 +3,32 @@
 //! What decides a code in training is a chain of float operations on an integer: the sum of products of codes, times the
 //! layer's unit, batch norm, clamp, rounding. At packing time exactly these operations, which the graph has node by node, are
 //! evaluated for the possible sums of each channel. The smallest sum that yields a code is its threshold, and the chain is not
-//! needed any more.
+//! needed any more. That is a [fused](fused) layer. What no fused layer covers is [computed node by node](general), in the operations
+//! and in the order of the network.
+//!
+//! ```text
+//! fused       layers of packed bits with what follows them, and what else one fast step computes
+//! general     every other node, by the general steps
+//! integers    layers of codes that bit planes do not cover
+//! places      where the numbers of a value lie
+//! functions   batch norms, activations and quantisers on one number
+//! ```
 
 use std::collections::{HashMap, HashSet};
 
 mod functions;
+mod fused;
+mod general;
+mod integers;
+mod places;
 
-use self::functions::{Vectors, apply, direction, dorefa, vectors};
+use self::places::{Places, layout};
 use super::check::MAX_BITS;
-use super::integer::IntegerWeights;
-use super::layout::pack_weights;
-use super::spec::{
-    Act, AffineIds, Op as Packed, PackedThen, Plan, Spec, Step, TensorId, Then, ValueId, Window,
-};
-use super::tensor::{Tensor, Words};
-use super::threshold::thresholds;
+use super::spec::{Op as Packed, Part, Plan, Spec, Step, Strides, TensorId, ValueId};
+use super::tensor::Tensor;
 use super::{Model, PackedError};
 use crate::data::{Normalization, PictureSpec};
-use crate::graph::{
-    Binary, Codes, Constant, Conv, Function, Graph, Linear, Node, NodeId, Op, Pool, Reduction, WeightCodes,
-};
+use crate::graph::{Codes, Constant, Function, Graph, Node, NodeId, Op, WeightCodes};
 use crate::models::Network;
 
 /// Packs `network` as it computes in evaluation. `input`: what it reads, as it was trained; of a run
@@ -30,82 +36,52 @@ use crate::models::Network;
 ///
 /// # Errors
 ///
-/// Those of [`Model::of`].
+/// Those of [`Model::of`], and [`PackedError::Network`] where no layer has both weights and inputs of few bits.
 pub fn freeze<N: Network>(network: &N, input: &PictureSpec) -> Result<Model, PackedError> {
     use crate::models::NetworkConfig as _;
     let refuse = |reason: String| PackedError::Network {
         network: N::Config::NAME.into(),
         reason,
     };
-    let graph = network.graph();
-    Model::of(
-        &graph.map_err(|error| refuse(error.to_string()))?,
-        N::Config::NAME,
-        input,
-    )
+    let graph = network.graph().map_err(|error| refuse(error.to_string()))?;
+    let lowering = Lowering::new(&graph, N::Config::NAME, input)?;
+    if !lowering.has_layer_of_codes() {
+        return Err(refuse(format!(
+            "it is full precision, or no layer has both weights and inputs of few bits: expected 1 to 8 bits for weights and for \
+             activations, of which 1 to {MAX_BITS} bits are computed fastest; train it so"
+        )));
+    }
+    lowering.model()
 }
 
 impl Model {
-    /// Packs what a graph computes, called `name`. `input`: what its pictures are.
+    /// Packs what a graph computes, called `name`. `input`: what its pictures are, and a class for each number of its output.
     ///
     /// Convolutions and linear layers that read DoReFa-Net's codes of 1 to 4 bits, with DoReFa-Net's weights of 1 to 4 bits, are
-    /// packed: their products are sums of bits. Others are computed in full precision, where they pad nothing but pictures.
-    /// Burn's batch norm divides where packed inference multiplies, and its convolutions sum floats where packed inference sums
-    /// integers: on the edge between two codes such a module may decide otherwise.
+    /// sums of bits. Other layers of codes, of up to 8 bits and with a sign, with groups and gaps, are sums of integers, and what is no
+    /// code is computed in full precision. `docs/packed.md` says what is equal to the bit.
     ///
     /// # Errors
     ///
-    /// [`PackedError::Network`] where `input` does not fit the graph, where nothing in it is codes, and where the graph has an
-    /// operation that packed inference has none for: the node is named.
+    /// [`PackedError::Network`] where `input` does not fit the graph, where the graph does not read one picture of 3 channels or has
+    /// several outputs, and where it has an operation that packed inference does not know: the node is named.
+    /// [`PackedError::Step`] where a step is too large to compute.
     pub fn of(graph: &Graph, name: &str, input: &PictureSpec) -> Result<Self, PackedError> {
         Lowering::new(graph, name, input)?.model()
     }
 }
 
-/// What is known of a value that has a place among the packed ones.
-#[derive(Clone)]
+/// What is known of a node's result.
+#[derive(Clone, Default)]
 struct Value {
-    id: ValueId,
-    /// Codes from 0 to so many, each standing for itself divided by it; floats where there are none.
-    levels: Option<u32>,
-    /// Channels, height and width.
-    shape: [usize; 3],
-    /// Whether it is floats that the network sums up in another order.
-    reordered: bool,
-}
-
-/// An operation on each number, and its node.
-type Operation<'a> = (NodeId, &'a Op);
-
-/// What follows a layer up to where somebody else reads it.
-#[derive(Default)]
-struct Chain<'a> {
-    /// The operations on each number, and how many of them are in front of the pool.
-    functions: Vec<Operation<'a>>,
-    pool: Option<usize>,
-    /// Another value that is added in front of everything else.
-    added: Option<NodeId>,
-    /// The nodes that follow. The last of them is what others read.
-    nodes: Vec<NodeId>,
-}
-
-/// A convolution or a linear layer.
-struct Layer<'a> {
-    id: NodeId,
-    node: &'a Node,
-    x: Value,
-    window: Window,
-    /// `[outputs, inputs, kernel height, kernel width]`.
-    weight: Vec<f32>,
-    outputs: usize,
-    bias: Option<&'a Constant>,
-}
-
-impl Chain<'_> {
-    /// What others read: the last node that follows `start`.
-    fn end(&self, start: NodeId) -> NodeId {
-        self.nodes.last().copied().unwrap_or(start)
-    }
+    /// Where its floats lie, where there are some.
+    floats: Option<Places>,
+    /// It as codes in bit planes, one for each padding that they are read with.
+    planes: Vec<ValueId>,
+    /// It as integers.
+    integers: Option<ValueId>,
+    /// The feature maps that it is in one row.
+    maps: Option<NodeId>,
 }
 
 struct Lowering<'a> {
@@ -119,15 +95,20 @@ struct Lowering<'a> {
     /// Nodes that are part of a step.
     inside: HashSet<NodeId>,
     values: HashMap<NodeId, Value>,
+    /// The padding that values are read with by fused layers.
+    frames: HashMap<ValueId, [usize; 2]>,
     tensors: Vec<Tensor>,
     steps: Vec<Step>,
-    /// Bits of weights, and of codes that are read, of layers that are packed.
+    names: HashSet<String>,
+    /// Of each packed value size and channels.
+    sizes: Vec<([usize; 2], usize)>,
+    /// Bits of weights, and of codes that are read, of layers of codes.
     bits: Vec<[u32; 2]>,
 }
 
 impl<'a> Lowering<'a> {
     fn new(graph: &'a Graph, name: &str, input: &'a PictureSpec) -> Result<Self, PackedError> {
-        let lowering = Self {
+        let mut lowering = Self {
             graph,
             name: name.into(),
             input,
@@ -136,8 +117,11 @@ impl<'a> Lowering<'a> {
             weights: graph.nodes().iter().map(Node::weight_codes).collect(),
             inside: HashSet::new(),
             values: HashMap::new(),
+            frames: HashMap::new(),
             tensors: Vec::new(),
             steps: Vec::new(),
+            names: HashSet::new(),
+            sizes: Vec::new(),
             bits: Vec::new(),
         };
         let ([picture], [result]) = (graph.inputs(), graph.outputs()) else {
@@ -154,6 +138,12 @@ impl<'a> Lowering<'a> {
         if let Err(reason) = input.validate([height, width], result.iter().product()) {
             return Err(lowering.refuse(format!("what it reads does not fit: {reason}")));
         }
+        lowering.sizes.push(([height, width], 3));
+        let value = Value {
+            floats: Some(Places::whole(0, shape)),
+            ..Value::default()
+        };
+        lowering.values.insert(*picture, value);
         Ok(lowering)
     }
 
@@ -165,23 +155,12 @@ impl<'a> Lowering<'a> {
     }
 
     fn refuse_node(&self, id: NodeId, what: &str) -> PackedError {
-        let node = self.graph.node(id);
-        let name = crate::text::line(node.name());
+        let name = self.graph.node(id).name();
         self.refuse(format!("`{name}` ({}): {what}", self.graph.describe(id)))
     }
 
     fn model(mut self) -> Result<Model, PackedError> {
         let graph = self.graph;
-        self.check_bits()?;
-        let picture = graph.inputs()[0];
-        let shape = self.picture_shape(picture)?;
-        let input = Value {
-            id: 0,
-            levels: None,
-            shape,
-            reordered: false,
-        };
-        self.values.insert(picture, input);
         for (id, node) in graph.iter() {
             if self.inside.contains(&id) {
                 continue;
@@ -190,24 +169,19 @@ impl<'a> Lowering<'a> {
                 Op::Input { .. } => {}
                 Op::Conv(conv) => self.conv(id, node, conv)?,
                 Op::Linear(linear) => self.linear(id, node, linear)?,
-                Op::Reduce { kind, axes } => self.mean(id, node, *kind, axes)?,
-                Op::Reshape { .. } => self.reshape(id, node)?,
-                Op::Affine(_) | Op::Function(_) => self.quantize(id, node)?,
-                _ => return Err(self.refuse_node(id, "packed inference does not compute this yet")),
+                Op::Reduce { kind, axes } if self.mean(id, node, *kind, axes) => {}
+                Op::Affine(_) | Op::Function(_) if self.quantize(id, node) => {}
+                _ => self.general(id, node)?,
             }
         }
-        let result = self.values.get(&graph.outputs()[0]);
-        if result.is_none_or(|result| result.id != self.steps.len()) {
-            return Err(self.refuse("its output is not what it computes last"));
-        }
+        self.finish(graph.outputs()[0]);
         let Normalization { mean, std } = self.input.normalization;
-        let normalization = store(&mut self.tensors, Tensor::F32([mean, std].concat()));
-        let precision = precision(&self.bits);
+        let normalization = self.store(Tensor::F32([mean, std].concat()));
         let plan = Plan {
             network: self.name.clone(),
-            precision,
+            precision: precision(&self.bits),
             classes: self.input.classes.clone(),
-            input: [shape[1], shape[2]],
+            input: self.sizes[0].0,
             channels: self.input.channels.places(),
             normalization,
             steps: self.steps,
@@ -218,78 +192,238 @@ impl<'a> Lowering<'a> {
         })
     }
 
-    /// Whether anything is codes, and nothing has too many.
-    fn check_bits(&self) -> Result<(), PackedError> {
-        let mut any = false;
-        for (id, node) in self.graph.iter() {
-            if let (Op::Function(Function::Round), Some(codes)) = (node.op(), &self.codes[id.index()])
-                && codes.bits() > MAX_BITS
-            {
-                return Err(self.refuse_node(
-                    id,
-                    &format!(
-                        "it makes codes of {} bits: expected 1 to {MAX_BITS}; train it so",
-                        codes.bits()
-                    ),
-                ));
-            }
-            let weights = self.weights[id.index()].as_ref();
-            if let (Some(weights), Some(_)) = (weights, node.inputs().first().and_then(|&x| self.levels(x))) {
-                if weights.bits() > MAX_BITS {
-                    return Err(self.refuse_node(
-                        id,
-                        &format!(
-                            "its weights have {} bits: expected 1 to {MAX_BITS}; train it so",
-                            weights.bits()
-                        ),
-                    ));
-                }
-                any = true;
-            }
-        }
-        if any {
-            return Ok(());
-        }
-        Err(self.refuse(format!(
-            "it is full precision, or no layer has both weights and inputs of few bits: expected 1 to {MAX_BITS} bits for weights and \
-             for activations; train it so"
-        )))
-    }
-
-    fn picture_shape(&self, id: NodeId) -> Result<[usize; 3], PackedError> {
-        match *self.graph.node(id).shape() {
-            [channels] => Ok([channels, 1, 1]),
-            [channels, height, width] => Ok([channels, height, width]),
-            _ => Err(self.refuse_node(id, "expected a vector, or channels, height and width")),
+    /// Sees to it that the last step computes the output, in one row.
+    fn finish(&mut self, output: NodeId) {
+        let node = self.graph.node(output);
+        let len = node.shape().iter().product();
+        let places = self.floats(output, node.name());
+        let flat = self.reshape(output, places, &[len]);
+        let last = flat.value == self.steps.len() && flat.is_laid_out();
+        if flat.value == 0 || !last || self.sizes[flat.value] != ([1, 1], len) {
+            self.copied(&format!("{}.output", node.name()), &flat);
         }
     }
 
-    fn push(&mut self, name: &str, input: ValueId, op: Packed) -> ValueId {
+    /// Whether a layer reads codes and has codes for weights.
+    fn has_layer_of_codes(&self) -> bool {
+        self.graph.iter().any(|(id, node)| {
+            let codes = |id: &NodeId| self.levels(*id).is_some() || self.integers(*id).is_some();
+            self.weights[id.index()].is_some() && node.inputs().first().is_some_and(codes)
+        })
+    }
+
+    /// A step, and what it results in. A name that is taken is numbered.
+    fn push(&mut self, name: &str, input: ValueId, op: Packed, size: ([usize; 2], usize)) -> ValueId {
+        let mut unlike = name.to_owned();
+        let mut number = 1;
+        while !self.names.insert(unlike.clone()) {
+            number += 1;
+            unlike = format!("{name}.{number}");
+        }
         self.steps.push(Step {
-            name: name.into(),
+            name: unlike,
             input,
             op,
         });
+        self.sizes.push(size);
         self.steps.len()
     }
 
-    /// What `end` results in from now on: the last step.
-    fn computed(&mut self, end: NodeId, levels: Option<u32>) -> Result<(), PackedError> {
-        let value = Value {
-            id: self.steps.len(),
-            levels,
-            shape: self.picture_shape(end)?,
-            reordered: false,
-        };
-        self.values.insert(end, value);
-        Ok(())
+    fn store(&mut self, tensor: Tensor) -> TensorId {
+        self.tensors.push(tensor);
+        self.tensors.len() - 1
     }
 
-    fn value(&self, reader: NodeId, id: NodeId) -> Result<Value, PackedError> {
+    /// `end` is what the last step results in, as floats.
+    fn computed(&mut self, end: NodeId) {
+        let places = Places::whole(self.steps.len(), self.graph.node(end).shape());
+        self.lies(end, places);
+    }
+
+    fn lies(&mut self, id: NodeId, places: Places) {
+        let value = Value {
+            floats: Some(places),
+            ..Value::default()
+        };
+        self.values.insert(id, value);
+    }
+
+    /// `end` is what the last step results in, as codes in bit planes.
+    fn computed_codes(&mut self, end: NodeId) {
+        let value = Value {
+            planes: vec![self.steps.len()],
+            ..Value::default()
+        };
+        self.values.insert(end, value);
+    }
+
+    fn known(&mut self, id: NodeId) -> &mut Value {
         self.values
-            .get(&id)
-            .cloned()
-            .ok_or_else(|| self.refuse_node(reader, "what it reads is not kept"))
+            .get_mut(&id)
+            .expect("nodes are in an order in which each is computed behind those that it reads")
+    }
+
+    /// Where the floats of a node lie, which codes are unpacked to. `reader` names that step.
+    fn floats(&mut self, id: NodeId, reader: &str) -> Places {
+        let shape = self.graph.node(id).shape();
+        let Value {
+            floats, planes, maps, ..
+        } = self.known(id).clone();
+        if let Some(places) = floats {
+            return places;
+        }
+        let places = match (maps, planes.first()) {
+            (Some(maps), _) => {
+                let places = self.floats(maps, reader);
+                self.reshape(id, places, shape)
+            }
+            (None, Some(&planes)) => {
+                let size = self.sizes[planes];
+                let value = self.push(&format!("{reader}.unpack"), planes, Packed::Unpack, size);
+                Places::whole(value, shape)
+            }
+            (None, None) => unreachable!("a value is floats or codes"),
+        };
+        self.known(id).floats = Some(places.clone());
+        places
+    }
+
+    /// A node's floats as the layout of its shape has them: the packed value.
+    fn laid_out(&mut self, id: NodeId, reader: &str) -> ValueId {
+        let places = self.floats(id, reader);
+        let (size, channels, _) = layout(&places.shape);
+        let value = if places.value == 0 && places.is_laid_out() {
+            let name = format!("{}.floats", self.graph.node(id).name());
+            self.push(&name, 0, Packed::Picture, (size, channels))
+        } else if places.is_laid_out() && self.sizes[places.value] == (size, channels) {
+            return places.value;
+        } else {
+            self.copied(&format!("{}.moved", self.graph.node(id).name()), &places)
+        };
+        self.known(id).floats = Some(Places::whole(value, self.graph.node(id).shape()));
+        value
+    }
+
+    /// The picture without its frame, in the place of the picture.
+    fn unframed(&mut self, places: &Places) -> Places {
+        if places.value != 0 {
+            return places.clone();
+        }
+        let picture = self.graph.inputs()[0];
+        let value = self.laid_out(picture, "");
+        Places {
+            value,
+            ..places.clone()
+        }
+    }
+
+    /// Numbers as the layout of their shape has them.
+    fn copied(&mut self, name: &str, places: &Places) -> ValueId {
+        let (.., steps) = layout(&places.shape);
+        self.moved(name, places, &steps)
+    }
+
+    /// Numbers with other steps between them, of a value of the layout of their shape.
+    fn moved(&mut self, name: &str, places: &Places, steps: &[usize]) -> ValueId {
+        let places = self.unframed(places);
+        let (size, channels, _) = layout(&places.shape);
+        let part = Part {
+            input: places.value,
+            sizes: places.shape.clone(),
+            from: places.strides.clone(),
+            to: Strides {
+                start: 0,
+                steps: steps.to_vec(),
+            },
+        };
+        self.push_copy(name, (size, channels), None, vec![part])
+    }
+
+    fn push_copy(
+        &mut self,
+        name: &str,
+        size: ([usize; 2], usize),
+        fill: Option<f32>,
+        mut parts: Vec<Part>,
+    ) -> ValueId {
+        // What lies side by side in the result is moved together.
+        for part in &mut parts {
+            let mut order: Vec<usize> = (0..part.sizes.len()).collect();
+            order.sort_by_key(|&axis| std::cmp::Reverse(part.to.steps[axis]));
+            let sorted = |numbers: &[usize]| order.iter().map(|&axis| numbers[axis]).collect();
+            (part.sizes, part.from.steps, part.to.steps) = (
+                sorted(&part.sizes),
+                sorted(&part.from.steps),
+                sorted(&part.to.steps),
+            );
+        }
+        let fill = fill.map(|fill| self.store(Tensor::F32(vec![fill])));
+        let op = Packed::Copy {
+            size: size.0,
+            channels: size.1,
+            fill,
+            parts: parts.clone(),
+        };
+        self.push(name, parts[0].input, op, size)
+    }
+
+    /// The same numbers as another shape. They are moved where steps through the memory cannot tell.
+    fn reshape(&mut self, id: NodeId, places: Places, shape: &[usize]) -> Places {
+        if let Some(places) = places.reshaped(shape) {
+            return places;
+        }
+        let name = format!("{}.moved", self.graph.node(id).name());
+        let places = self.unframed(&places);
+        // To where the layout of the new shape has them, where that can be told in the old one; else in rows.
+        let (size, channels, steps) = layout(shape);
+        let to = places::reshaped(shape, &steps, &places.shape);
+        let (size, places_steps) = match &to {
+            Some(to) => ((size, channels), to.clone()),
+            None => (
+                ([1, 1], places.shape.iter().product()),
+                places::rows(&places.shape),
+            ),
+        };
+        let part = Part {
+            input: places.value,
+            sizes: places.shape.clone(),
+            from: places.strides.clone(),
+            to: Strides {
+                start: 0,
+                steps: places_steps,
+            },
+        };
+        let value = self.push_copy(&name, size, None, vec![part]);
+        match to {
+            Some(_) => Places::whole(value, shape),
+            None => Places {
+                value,
+                shape: shape.to_vec(),
+                strides: Strides {
+                    start: 0,
+                    steps: places::rows(shape),
+                },
+            },
+        }
+    }
+
+    /// A node's codes in bit planes, to be read with this padding.
+    fn planes(&mut self, id: NodeId, reader: &str, padding: [usize; 2], levels: u32) -> ValueId {
+        for planes in self.known(id).planes.clone() {
+            if *self.frames.entry(planes).or_insert(padding) == padding {
+                return planes;
+            }
+        }
+        let floats = self.laid_out(id, reader);
+        let op = Packed::Quantize {
+            affine: None,
+            bits: levels.ilog2() + 1,
+        };
+        let name = format!("{}.codes", self.graph.node(id).name());
+        let planes = self.push(&name, floats, op, self.sizes[floats]);
+        self.frames.insert(planes, padding);
+        self.known(id).planes.push(planes);
+        planes
     }
 
     /// What a value's only reader is, where it has one and is no output.
@@ -298,71 +432,6 @@ impl<'a> Lowering<'a> {
             [reader] if !self.graph.outputs().contains(&id) => Some(reader),
             _ => None,
         }
-    }
-
-    /// What follows node `start` up to where several read it, or something that is no chain does.
-    ///
-    /// It ends where codes have been made.
-    fn chain(&self, start: NodeId) -> Chain<'a> {
-        let mut chain = Chain::default();
-        let mut at = start;
-        while let Some(next) = self.only_reader(at) {
-            let node = self.graph.node(next);
-            if chain.added.is_some() && !self.follows_sum(&chain, next) {
-                break;
-            }
-            match node.op() {
-                op @ (Op::Affine(_) | Op::Function(_)) if by_channel(node) => {
-                    chain.functions.push((next, op))
-                }
-                Op::MaxPool(pool) if *pool == Pool::square(2) && chain.pool.is_none() => {
-                    chain.pool = Some(chain.functions.len());
-                }
-                Op::Binary(Binary::Add) if at == start && chain.added.is_none() => {
-                    let other = node.inputs().iter().find(|input| **input != at);
-                    let floats = |other: &NodeId| {
-                        let shape = self.graph.node(*other).shape();
-                        let value = self.values.get(other);
-                        shape == node.shape() && value.is_some_and(|value| value.levels.is_none())
-                    };
-                    let Some(&other) = other.filter(|other| floats(other)) else {
-                        break;
-                    };
-                    chain.added = Some(other);
-                }
-                _ => break,
-            }
-            at = next;
-            chain.nodes.push(at);
-            // Beyond codes that a layer can read, nothing is part of what made them.
-            if self.levels(at).is_some() && !self.goes_on(at) {
-                break;
-            }
-        }
-        chain
-    }
-
-    /// Whether `next` is computed with a sum that something was added to: a batch norm, then an activation. What makes codes of it is
-    /// a step of its own.
-    fn follows_sum(&self, chain: &Chain<'a>, next: NodeId) -> bool {
-        let norms = matches!(chain.functions[..], [] | [(_, Op::Affine(_))]);
-        match self.graph.node(next).op() {
-            Op::Affine(_) => chain.functions.is_empty(),
-            Op::Function(Function::Relu) => norms,
-            Op::Function(Function::Clamp { .. }) => {
-                let reader = self.only_reader(next).map(|reader| self.graph.node(reader).op());
-                norms && !matches!(reader, Some(Op::Affine(_) | Op::Function(_)))
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether codes are only scaled or pooled after this.
-    fn goes_on(&self, id: NodeId) -> bool {
-        self.only_reader(id).is_some_and(|next| {
-            let known = self.levels(next).is_some();
-            known && matches!(self.graph.node(next).op(), Op::Affine(_) | Op::MaxPool(_))
-        })
     }
 
     /// How many steps DoReFa-Net's quantiser cuts the unit interval into, of whose codes a value is some: those that occur may be
@@ -388,380 +457,23 @@ impl<'a> Lowering<'a> {
             .or_else(|| all().next())
     }
 
-    fn conv(&mut self, id: NodeId, node: &'a Node, conv: &'a Conv) -> Result<(), PackedError> {
-        let x = self.value(id, node.inputs()[0])?;
-        let padding = conv.padding;
-        if conv.groups != 1
-            || conv.dilation != [1; 2]
-            || padding.top != padding.bottom
-            || padding.left != padding.right
-        {
-            return Err(self.refuse_node(
-                id,
-                "packed inference has no groups, dilation and uneven padding yet",
-            ));
-        }
-        let window = Window {
-            kernel: [conv.weight.shape()[2], conv.weight.shape()[3]],
-            stride: conv.stride,
-            padding: [padding.top, padding.left],
+    /// Whether anything in the network is rounded: then every float in front of it counts.
+    fn rounds(&self) -> bool {
+        let rounds = |node: &Node| {
+            matches!(
+                node.op(),
+                Op::Function(Function::Round | Function::Floor | Function::Sign)
+            )
         };
-        self.layer(Layer {
-            id,
-            node,
-            x,
-            window,
-            weight: conv.weight.values().to_vec(),
-            outputs: conv.weight.shape()[0],
-            bias: conv.bias.as_ref(),
-        })
+        self.graph.nodes().iter().any(rounds)
     }
-
-    fn linear(&mut self, id: NodeId, node: &'a Node, linear: &'a Linear) -> Result<(), PackedError> {
-        let x = self.value(id, node.inputs()[0])?;
-        if node.shape().len() != 1 {
-            return Err(self.refuse_node(id, "expected a vector for each picture"));
-        }
-        // A linear layer is a convolution of a single position, as large as what it reads.
-        let window = Window {
-            kernel: [x.shape[1], x.shape[2]],
-            stride: [1, 1],
-            padding: [0, 0],
-        };
-        let outputs = linear.weight.shape()[1];
-        self.layer(Layer {
-            id,
-            node,
-            x,
-            window,
-            weight: transposed(linear.weight.values(), outputs),
-            outputs,
-            bias: linear.bias.as_ref(),
-        })
-    }
-
-    /// A layer and what follows it.
-    fn layer(&mut self, layer: Layer<'a>) -> Result<(), PackedError> {
-        let chain = self.chain(layer.id);
-        self.inside.extend(&chain.nodes);
-        let bits = self.weights[layer.id.index()].as_ref().and_then(dorefa_bits);
-        match (bits, layer.x.levels) {
-            (Some(bits), Some(levels)) => {
-                let weights = IntegerWeights::new(&layer.weight, bits)
-                    .map_err(|reason| self.refuse_node(layer.id, &format!("its weights {reason}")))?;
-                self.bits.push([bits, levels.ilog2() + 1]);
-                self.packed_layer(&layer, weights, levels, &chain)
-            }
-            _ => self.float_layer(layer, &chain),
-        }
-    }
-
-    /// A layer in full precision.
-    fn float_layer(&mut self, layer: Layer<'a>, chain: &Chain<'a>) -> Result<(), PackedError> {
-        let Layer {
-            id,
-            node,
-            x,
-            window,
-            weight,
-            bias,
-            ..
-        } = layer;
-        if x.id != 0 && window.padding != [0, 0] {
-            return Err(self.refuse_node(
-                id,
-                "it is computed in full precision, as its weights or its inputs are not DoReFa-Net's codes of 1 to 4 bits, and packed \
-                 inference pads pictures and codes alone",
-            ));
-        }
-        let x = self.floats(node, x);
-        if chain.added.is_some() {
-            return Err(self.refuse_node(
-                id,
-                "packed inference adds nothing to a layer in full precision yet",
-            ));
-        }
-        let (affine, rest) = Self::affine(&chain.functions, node.shape()[0]);
-        // The largest of a pool is taken of what the batch norm gives, and may as well be taken behind what nowhere falls.
-        let pool = match chain.pool {
-            Some(place) if place + rest.len() < chain.functions.len() => {
-                return Err(self.refuse_node(id, "packed inference pools behind a batch norm alone"));
-            }
-            pool => pool.is_some(),
-        };
-        let end = chain.end(id);
-        let (then, levels) = match self.levels(end) {
-            Some(levels) if dorefa(rest, levels) => {
-                let bits = levels.ilog2() + 1;
-                (Then::Codes { bits }, Some(levels))
-            }
-            _ => (Then::Floats { act: self.act(rest)? }, None),
-        };
-        let weight = store(&mut self.tensors, Tensor::F32(weight));
-        let bias = bias.map(|bias| store(&mut self.tensors, Tensor::F32(bias.values().to_vec())));
-        let affine = affine.map(|affine| self.store_affine(affine));
-        let op = Packed::Float {
-            window,
-            weight,
-            bias,
-            affine,
-            pool,
-            then,
-        };
-        self.push(node.name(), x.id, op);
-        self.computed(end, levels)
-    }
-
-    /// The floats of a value, which codes are unpacked to.
-    fn floats(&mut self, node: &Node, x: Value) -> Value {
-        if x.levels.is_none() {
-            return x;
-        }
-        let id = self.push(&format!("{}.unpack", node.name()), x.id, Packed::Unpack);
-        Value {
-            id,
-            levels: None,
-            ..x
-        }
-    }
-
-    /// A layer of codes.
-    fn packed_layer(
-        &mut self,
-        layer: &Layer<'a>,
-        mut weights: IntegerWeights,
-        input_levels: u32,
-        chain: &Chain<'a>,
-    ) -> Result<(), PackedError> {
-        let &Layer {
-            id,
-            node,
-            window,
-            outputs,
-            bias,
-            ..
-        } = layer;
-        let unit = weights.unit(input_levels);
-        let weight_bits = weights.levels.ilog2() + 1;
-        let end = chain.end(id);
-        // What is made of a sum that something was added to is a step of its own.
-        let levels = self.levels(end).filter(|_| chain.added.is_none());
-        let then = match levels {
-            Some(levels) => {
-                let thresholds = self.thresholds(layer, chain, &mut weights, [input_levels, levels])?;
-                PackedThen::Codes {
-                    bits: levels.ilog2() + 1,
-                    pool: chain.pool.is_some(),
-                    thresholds: store(&mut self.tensors, Tensor::I32(thresholds)),
-                }
-            }
-            None => {
-                if chain.pool.is_some() {
-                    return Err(self.refuse_node(id, "packed inference pools codes alone"));
-                }
-                let (mut affine, rest) = Self::affine(&chain.functions, node.shape()[0]);
-                if let Some(bias) = bias {
-                    let same = || [0.0, 1.0, 0.0].map(|number| vec![number; outputs]);
-                    let [mean, ..] = affine.get_or_insert_with(same);
-                    mean.iter_mut()
-                        .zip(bias.values())
-                        .for_each(|(mean, bias)| *mean -= bias);
-                }
-                let act = self.act(rest)?;
-                PackedThen::Floats {
-                    unit: store(&mut self.tensors, Tensor::F32(vec![unit])),
-                    added: chain.added.map(|added| self.values[&added].id),
-                    affine: affine.map(|affine| self.store_affine(affine)),
-                    act,
-                }
-            }
-        };
-        let words = pack_weights(&window, layer.x.shape[0], outputs, weight_bits, &weights.codes);
-        let op = Packed::Packed {
-            window,
-            outputs,
-            weight_bits,
-            weight: store(&mut self.tensors, Tensor::Words(Words::Owned(words))),
-            then,
-        };
-        self.push(node.name(), layer.x.id, op);
-        self.computed(end, levels)
-    }
-
-    /// For each code and output the smallest sum that yields it.
-    fn thresholds(
-        &self,
-        layer: &Layer<'_>,
-        chain: &Chain<'a>,
-        weights: &mut IntegerWeights,
-        [input_levels, levels]: [u32; 2],
-    ) -> Result<Vec<i32>, PackedError> {
-        let &Layer {
-            id, outputs, bias, ..
-        } = layer;
-        let unit = weights.unit(input_levels);
-        let filter = weights.codes.len() / outputs;
-        let largest = (weights.levels * input_levels) as i32 * filter as i32;
-        let mut all = vec![0; levels as usize * outputs];
-        for (output, filter) in weights.codes.chunks_exact_mut(filter).enumerate() {
-            // What lies in front of the pool decides which sum is the one that counts.
-            let before = chain.pool.unwrap_or(chain.functions.len());
-            let falls = |functions: &[Operation<'_>]| {
-                let signs = functions.iter().map(|(id, op)| direction(op, output).ok_or(*id));
-                signs
-                    .collect::<Result<Vec<bool>, NodeId>>()
-                    .map(|falls| falls.into_iter().fold(false, |all, one| all ^ one))
-            };
-            let bent = |id| {
-                self.refuse_node(
-                    id,
-                    "packed inference takes functions that rise or fall, but not both",
-                )
-            };
-            let turned = falls(&chain.functions).map_err(bent)?;
-            if chain.pool.is_some() && falls(&chain.functions[..before]).map_err(bent)? != turned {
-                return Err(self.refuse_node(
-                    id,
-                    "packed inference pools nothing that a factor below zero turns around later",
-                ));
-            }
-            // Where codes fall with the sum, so do the weights with the other sign, after which the code rises with the sum in
-            // every channel, and the largest sum of a pool is the one that counts.
-            if turned {
-                for code in filter {
-                    *code = weights.levels as u8 - *code;
-                }
-            }
-            let start = |sum: i32| {
-                let sum = sum as f32 * unit;
-                bias.map_or(sum, |bias| sum + bias.values()[output])
-            };
-            let code = |sum: i32| {
-                let sum = if turned { -sum } else { sum };
-                let float = chain
-                    .functions
-                    .iter()
-                    .fold(start(sum), |x, (_, op)| apply(op, x, output));
-                (float * levels as f32).round() as u32
-            };
-            for (level, threshold) in thresholds(levels, largest, code).enumerate() {
-                all[level * outputs + output] = threshold;
-            }
-        }
-        Ok(all)
-    }
-
-    fn mean(&mut self, id: NodeId, node: &Node, kind: Reduction, axes: &[usize]) -> Result<(), PackedError> {
-        let mut sorted = axes.to_vec();
-        sorted.sort_unstable();
-        if kind != Reduction::Mean || sorted != [1, 2] || node.shape().len() != 3 {
-            return Err(self.refuse_node(id, "packed inference takes the mean of each channel alone"));
-        }
-        let x = self.value(id, node.inputs()[0])?;
-        let x = self.floats(node, x);
-        let op = Packed::Mean {
-            affine: None,
-            act: Act::Identity,
-        };
-        self.push(node.name(), x.id, op);
-        self.computed(id, None)?;
-        // Rows first, as packed inference sums them up.
-        if let Some(value) = self.values.get_mut(&id) {
-            value.reordered = axes != [2, 1];
-        }
-        Ok(())
-    }
-
-    /// Feature maps in one row. A linear layer reads them as they lie.
-    fn reshape(&mut self, id: NodeId, node: &Node) -> Result<(), PackedError> {
-        let x = self.value(id, node.inputs()[0])?;
-        let linear = self.readers[id.index()]
-            .iter()
-            .all(|reader| matches!(self.graph.node(*reader).op(), Op::Linear(_)));
-        if node.shape().len() != 1 || !linear {
-            return Err(self.refuse_node(id, "expected feature maps in one row, for a linear layer"));
-        }
-        self.values.insert(id, x);
-        Ok(())
-    }
-
-    /// Floats that become codes.
-    fn quantize(&mut self, id: NodeId, node: &'a Node) -> Result<(), PackedError> {
-        let x = self.value(id, node.inputs()[0])?;
-        if x.reordered {
-            return Err(self.refuse_node(
-                id,
-                "it makes codes of a mean that is taken down the columns first: expected the mean along the last dimension first, as \
-                 packed inference takes it",
-            ));
-        }
-        if !by_channel(node) {
-            return Err(self.refuse_node(id, "expected one number for each channel, or one for all"));
-        }
-        let mut chain = self.chain(id);
-        chain.functions.insert(0, (id, node.op()));
-        self.inside.extend(&chain.nodes);
-        let end = chain.end(id);
-        let (affine, rest) = Self::affine(&chain.functions, node.shape()[0]);
-        let levels = self.levels(end).filter(|&levels| dorefa(rest, levels));
-        let (Some(levels), None, None, None) = (levels, chain.pool, chain.added, x.levels) else {
-            return Err(self.refuse_node(
-                id,
-                "expected floats that are clamped to 0 to 1 and rounded to 1 to 4 bits, or a layer in front of it",
-            ));
-        };
-        let affine = affine.map(|affine| self.store_affine(affine));
-        let bits = levels.ilog2() + 1;
-        self.push(node.name(), x.id, Packed::Quantize { affine, bits });
-        self.computed(end, Some(levels))
-    }
-
-    /// The batch norm that functions start with, as mean, scale and shift of each channel, and the rest.
-    fn affine<'f>(functions: &'f [Operation<'a>], channels: usize) -> (Option<Vectors>, &'f [Operation<'a>]) {
-        match functions.split_first() {
-            Some(((_, Op::Affine(affine)), rest)) => (Some(vectors(affine, channels)), rest),
-            _ => (None, functions),
-        }
-    }
-
-    fn store_affine(&mut self, affine: [Vec<f32>; 3]) -> AffineIds {
-        affine.map(|numbers| store(&mut self.tensors, Tensor::F32(numbers)))
-    }
-
-    /// The activation that functions are.
-    fn act(&self, functions: &[Operation<'_>]) -> Result<Act, PackedError> {
-        match functions {
-            [] => Ok(Act::Identity),
-            [(_, Op::Function(Function::Relu))] => Ok(Act::Relu),
-            [(_, Op::Function(Function::Clamp { min, max }))] if (*min, *max) == (0.0, 1.0) => Ok(Act::Clamp),
-            [(id, _), ..] => Err(self.refuse_node(
-                *id,
-                "packed inference computes ReLUs and clamps to 0 to 1 behind a layer alone",
-            )),
-        }
-    }
-}
-
-/// Whether a node computes with one number for each channel, or one for all.
-fn by_channel(node: &Node) -> bool {
-    let Op::Affine(affine) = node.op() else {
-        return true;
-    };
-    affine.parts().all(|part| {
-        let inner = part.shape().get(1..).unwrap_or(&[]);
-        part.as_scalar().is_some()
-            || (part.shape()[0] == node.shape()[0] && inner.iter().all(|&size| size == 1))
-    })
-}
-
-/// The bits of weights that are those of DoReFa-Net.
-fn dorefa_bits(codes: &WeightCodes) -> Option<u32> {
-    let dorefa = codes.units().len() == 1 && codes.odd() && codes.bits() <= MAX_BITS;
-    dorefa.then(|| codes.bits())
 }
 
 /// `W1A2` of the bits of weights and codes, and a range where layers differ: `W1-2A2`.
 fn precision(bits: &[[u32; 2]]) -> String {
+    if bits.is_empty() {
+        return "full precision".into();
+    }
     let range = |side: usize| {
         let all = || bits.iter().map(|bits| bits[side]);
         match (all().min().unwrap_or(0), all().max().unwrap_or(0)) {
@@ -770,11 +482,6 @@ fn precision(bits: &[[u32; 2]]) -> String {
         }
     };
     format!("W{}A{}", range(0), range(1))
-}
-
-fn store(tensors: &mut Vec<Tensor>, tensor: Tensor) -> TensorId {
-    tensors.push(tensor);
-    tensors.len() - 1
 }
 
 /// `[rows, columns]` as `[columns, rows]`.
