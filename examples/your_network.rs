@@ -4,10 +4,11 @@
 
 use burn::tensor::Device;
 use vwc_sdk::data::{DataSource, Splits};
+use vwc_sdk::graph::OnnxExport;
 use vwc_sdk::mapping::{MappingConfig, Method, PimArray};
 use vwc_sdk::models::{Network, NetworkConfig};
 use vwc_sdk::module::Parameters;
-use vwc_sdk::packed::Model;
+use vwc_sdk::packed::{Model, compare};
 use vwc_sdk::quant::Bits;
 use vwc_sdk::report::layer_table;
 use vwc_sdk::simulate::SimulatedNetwork;
@@ -21,7 +22,7 @@ mod network;
 
 use network::{Mobile, MobileConfig};
 
-fn main() -> Result<(), Error> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::default();
     let devices = [device.clone()];
     let source = DataSource::Synthetic { pictures: 4000 };
@@ -80,5 +81,17 @@ fn main() -> Result<(), Error> {
     })?;
     println!("on arrays: {} of {} right", on_arrays.correct, on_arrays.total);
     let model = Model::of(&graph, "Mobile", &input)?;
+    let packed = compare(&winner.network, &model, &splits.test, &input, &device)?;
+    println!(
+        "packed: {} of {} right, {} of another class than trained, {} bytes, {} as floats",
+        packed.right,
+        packed.total,
+        packed.different,
+        model.to_bytes().len(),
+        model.float_size()
+    );
+    model.save("runs/your_network/mobile.vwcp".as_ref())?;
+    let onnx = graph.to_onnx(&OnnxExport::new("Mobile"))?;
+    std::fs::write("runs/your_network/mobile.onnx", onnx)?;
     Ok(())
 }
