@@ -28,10 +28,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let source = DataSource::Synthetic { pictures: 4000 };
     let pictures = source.load(MobileConfig::INPUT)?;
     let splits = Splits::carve(source.to_string(), pictures.train, pictures.test, 0.15, 0)?;
-    let train = |network: Mobile, name: &str, epochs| {
+    let train = |network: Mobile, name: &str, epochs, rate| {
         let recipe = Recipe::original(epochs)
             .with_batch_size(32)
-            .with_learning_rate(0.01);
+            .with_learning_rate(rate);
         let run = RunDir::new(format!("runs/your_network/{name}"));
         fit(
             network,
@@ -44,11 +44,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Ok::<_, Error>(())
     };
 
-    let float = train(initial(&MobileConfig::new(), 0, &device)?, "float", 6)?.network;
+    let float = train(initial(&MobileConfig::new(), 0, &device)?, "float", 6, 0.01)?.network;
     test("full precision", &float)?;
     let quantized =
         Parameters::of(&float).put_into(MobileConfig::new().with_bits(Some(Bits::TWO)).init(&device))?;
-    let quantized = train(quantized, "W2A2", 6)?;
+    let quantized = train(quantized, "W2A2", 6, 0.005)?;
 
     let mapping = MappingConfig::new(PimArray::new(64, 64)?).with_weight_bits(2);
     let start = Round::new(
@@ -59,10 +59,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         &[],
     )?;
     let budget = RoundsConfig::new(mapping, start.valid_accuracy)
-        .with_budget(2.0)
+        .with_budget(5.0)
         .with_max_rounds(2);
     let pruned = rounds(start, 0, &budget, |round, network| {
-        let fit = train(network, &format!("RCP{round}"), 3)?;
+        let fit = train(network, &format!("RCP{round}"), 4, 0.002)?;
         Ok((fit.network, fit.best.valid_accuracy))
     })?;
     for Round { name, network, .. } in &pruned.rounds {
@@ -79,13 +79,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let on_arrays = evaluate_with(&few, MobileConfig::INPUT, &device, |images| {
         arrays.forward(images)
     })?;
-    println!("on arrays: {} of {} right", on_arrays.correct, on_arrays.total);
+    println!(
+        "on arrays: {:.1} % of {} of them",
+        on_arrays.accuracy(),
+        on_arrays.total
+    );
     let model = Model::of(&graph, "Mobile", &input)?;
     let packed = compare(&winner.network, &model, &splits.test, &input, &device)?;
     println!(
-        "packed: {} of {} right, {} of another class than trained, {} bytes, {} as floats",
-        packed.right,
-        packed.total,
+        "packed: {:.1} % of them, {} of another class than trained; {} bytes, {} as floats",
+        100.0 * packed.right as f64 / packed.total as f64,
         packed.different,
         model.to_bytes().len(),
         model.float_size()
