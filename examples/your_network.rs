@@ -4,10 +4,11 @@
 
 use burn::tensor::Device;
 use vwc_sdk::data::{DataSource, Splits};
+use vwc_sdk::graph::OnnxExport;
 use vwc_sdk::mapping::{MappingConfig, Method, PimArray};
 use vwc_sdk::models::{Network, NetworkConfig};
 use vwc_sdk::module::Parameters;
-use vwc_sdk::packed::Model;
+use vwc_sdk::packed::{Model, compare};
 use vwc_sdk::quant::Bits;
 use vwc_sdk::report::layer_table;
 use vwc_sdk::simulate::SimulatedNetwork;
@@ -21,16 +22,16 @@ mod network;
 
 use network::{Mobile, MobileConfig};
 
-fn main() -> Result<(), Error> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::default();
     let devices = [device.clone()];
     let source = DataSource::Synthetic { pictures: 4000 };
     let pictures = source.load(MobileConfig::INPUT)?;
     let splits = Splits::carve(source.to_string(), pictures.train, pictures.test, 0.15, 0)?;
-    let train = |network: Mobile, name: &str, epochs| {
+    let train = |network: Mobile, name: &str, epochs, rate| {
         let recipe = Recipe::original(epochs)
             .with_batch_size(32)
-            .with_learning_rate(0.01);
+            .with_learning_rate(rate);
         let run = RunDir::new(format!("runs/your_network/{name}"));
         fit(
             network,
@@ -43,11 +44,11 @@ fn main() -> Result<(), Error> {
         Ok::<_, Error>(())
     };
 
-    let float = train(initial(&MobileConfig::new(), 0, &device)?, "float", 6)?.network;
+    let float = train(initial(&MobileConfig::new(), 0, &device)?, "float", 6, 0.01)?.network;
     test("full precision", &float)?;
     let quantized =
         Parameters::of(&float).put_into(MobileConfig::new().with_bits(Some(Bits::TWO)).init(&device))?;
-    let quantized = train(quantized, "W2A2", 6)?;
+    let quantized = train(quantized, "W2A2", 6, 0.005)?;
 
     let mapping = MappingConfig::new(PimArray::new(64, 64)?).with_weight_bits(2);
     let start = Round::new(
@@ -58,10 +59,10 @@ fn main() -> Result<(), Error> {
         &[],
     )?;
     let budget = RoundsConfig::new(mapping, start.valid_accuracy)
-        .with_budget(2.0)
+        .with_budget(5.0)
         .with_max_rounds(2);
     let pruned = rounds(start, 0, &budget, |round, network| {
-        let fit = train(network, &format!("RCP{round}"), 3)?;
+        let fit = train(network, &format!("RCP{round}"), 4, 0.002)?;
         Ok((fit.network, fit.best.valid_accuracy))
     })?;
     for Round { name, network, .. } in &pruned.rounds {
@@ -78,7 +79,22 @@ fn main() -> Result<(), Error> {
     let on_arrays = evaluate_with(&few, MobileConfig::INPUT, &device, |images| {
         arrays.forward(images)
     })?;
-    println!("on arrays: {} of {} right", on_arrays.correct, on_arrays.total);
+    println!(
+        "on arrays: {:.1} % of {} of them",
+        on_arrays.accuracy(),
+        on_arrays.total
+    );
     let model = Model::of(&graph, "Mobile", &input)?;
+    let packed = compare(&winner.network, &model, &splits.test, &input, &device)?;
+    println!(
+        "packed: {:.1} % of them, {} of another class than trained; {} bytes, {} as floats",
+        100.0 * packed.right as f64 / packed.total as f64,
+        packed.different,
+        model.to_bytes().len(),
+        model.float_size()
+    );
+    model.save("runs/your_network/mobile.vwcp".as_ref())?;
+    let onnx = graph.to_onnx(&OnnxExport::new("Mobile"))?;
+    std::fs::write("runs/your_network/mobile.onnx", onnx)?;
     Ok(())
 }

@@ -228,7 +228,7 @@ fn check<C: JobNetwork>(
     let test = args.data.draw(C::DATA, run, wanted)?;
     let described = test.describe(args.data.draw_seed);
     let device = DeviceName::default().init()?;
-    let compared = compare::<C>(network, model, &test.drawn, &run.input, &device)?;
+    let compared = compare(network, model, &test.drawn, &run.input, &device)?;
     if let Some([first, packed, trained]) = compared.first {
         return Err(ExportError::Different {
             different: compared.different,

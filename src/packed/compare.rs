@@ -7,13 +7,16 @@ use burn::tensor::Device;
 use super::{Model, Session};
 use crate::Error;
 use crate::data::{PictureBatcher, PictureDataset, PictureSpec, Resize};
-use crate::models::{Network, NetworkConfig};
+use crate::models::{Network, NetworkConfig as _};
 
 /// Pictures at a time.
 const BATCH: usize = 256;
 
 /// How many pictures are of the same class for both networks.
-pub(crate) struct Comparison {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Comparison {
+    /// Pictures.
     pub total: usize,
     /// Those that the packed network classifies rightly.
     pub right: usize,
@@ -24,13 +27,13 @@ pub(crate) struct Comparison {
 }
 
 /// Compares the classes that the packed `model` gives to `pictures` with those of the trained `network`, which reads them as `input`
-/// says.
+/// says, on `device`.
 ///
 /// # Errors
 ///
 /// A picture that cannot be read.
-pub(crate) fn compare<C: NetworkConfig>(
-    network: &C::Network,
+pub fn compare<N: Network>(
+    network: &N,
     model: &Model,
     pictures: &PictureDataset,
     input: &PictureSpec,
@@ -41,7 +44,7 @@ pub(crate) fn compare<C: NetworkConfig>(
         channels,
         ..
     } = *input;
-    let resize = Resize::new(C::INPUT);
+    let resize = Resize::new(N::Config::INPUT);
     let batcher = PictureBatcher::new(normalization).with_channels(channels);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut session = Session::new(model).with_threads(threads);

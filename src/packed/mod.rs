@@ -48,7 +48,7 @@ mod tensor;
 mod threshold;
 
 #[cfg(feature = "train")]
-pub(crate) use compare::compare;
+pub use compare::{Comparison, compare};
 pub use error::PackedError;
 #[cfg(feature = "train")]
 pub use lower::freeze;
