@@ -79,7 +79,9 @@ fn convolutions(graph: &Graph) -> impl Iterator<Item = &Node> {
 /// Those that are computed with codes: all but the first, and those that the network leaves in floats.
 fn of_codes<'a, M, const E: usize>(case: &Case<M, E>, graph: &'a Graph) -> Vec<&'a Node> {
     let behind = convolutions(graph).skip(1);
-    behind.filter(|node| !case.floats.contains(&node.name())).collect()
+    behind
+        .filter(|node| !case.floats.contains(&node.name()))
+        .collect()
 }
 
 /// Asserts that two pictures give other outputs: what they are shows in what is compared.
@@ -169,10 +171,7 @@ pub fn on_arrays<M: Module, const E: usize>(case: &Case<M, E>) {
     assert_close(&values(&found), &expected, TOLERANCE, "on ideal arrays");
     assert_eq!(simulated.clipped(), 0.0);
 
-    let mut coarse = on(&crossbar::Device {
-        adc_bits: 2,
-        ..ideal
-    });
+    let mut coarse = on(&crossbar::Device { adc_bits: 2, ..ideal });
     let found: Tensor<E> = coarse.forward(images).unwrap();
     let largest = expected.iter().fold(0f64, |most, x| most.max(x.abs()));
     let apart = values(&found).into_iter().zip(&expected);
@@ -204,6 +203,10 @@ pub fn packed_in_codes<M: Module, const E: usize>(case: &Case<M, E>) {
     let hidden = graph.nodes().iter().filter(|node| {
         case.quantised.is_some() && matches!(node.op(), Op::Linear(_)) && node.name().starts_with("hidden")
     });
-    let integers: usize = of_codes(case, &graph).into_iter().chain(hidden).map(products).sum();
+    let integers: usize = of_codes(case, &graph)
+        .into_iter()
+        .chain(hidden)
+        .map(products)
+        .sum();
     assert_eq!(packed.multiplications()[1], integers);
 }

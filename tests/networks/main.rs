@@ -830,7 +830,10 @@ fn weights_quantised<M: Module, const E: usize>(case: &Case<M, E>) {
     let outputs = case.outputs(&module);
     if case.quantised.is_some() {
         // Its layers quantise their weights, and no other quantiser is put in front of them.
-        let error = WeightQuantizer::new(Bits::TWO).on(&module).only(case.some).unwrap_err();
+        let error = WeightQuantizer::new(Bits::TWO)
+            .on(&module)
+            .only(case.some)
+            .unwrap_err();
         assert!(error.to_string().contains("is left to its Quant"), "{error}");
         let quantised = case.in_two_bits();
         assert_ne!(case.outputs(&quantised), outputs);

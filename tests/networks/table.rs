@@ -19,7 +19,11 @@ const COLUMNS: [(&str, &str); 7] = [
 
 /// Networks that are trained and pruned in rounds, with the file and the test that do it.
 const ROUNDS: [(&str, &str, &str); 3] = [
-    ("cnn8", "cli_svhn_cnn8.rs", "the_whole_job_trains_prunes_and_reports"),
+    (
+        "cnn8",
+        "cli_svhn_cnn8.rs",
+        "the_whole_job_trains_prunes_and_reports",
+    ),
     (
         "resnet20",
         "cli_cifar10_resnet20.rs",
@@ -54,7 +58,10 @@ impl Row {
         };
         let mut arrays = format!("{} of {}", case.convs - 1 - case.floats.len(), case.convs);
         if !case.floats.is_empty() {
-            assert!(case.floats.iter().all(|layer| layer.contains("shortcut")), "{name}");
+            assert!(
+                case.floats.iter().all(|layer| layer.contains("shortcut")),
+                "{name}"
+            );
             arrays += "; not those on shortcuts";
         }
         let mut groups = case.groups.len().to_string();
@@ -92,7 +99,9 @@ fn lines(rows: &[Row]) -> String {
     table += &format!("|{}\n", "---|".repeat(first.len() + titles.len() + 1));
     for row in rows {
         let rounds = ROUNDS.iter().find(|(name, ..)| *name == row.name);
-        let rounds = rounds.map_or(String::new(), |(_, file, _)| format!("`{}`", file.trim_end_matches(".rs")));
+        let rounds = rounds.map_or(String::new(), |(_, file, _)| {
+            format!("`{}`", file.trim_end_matches(".rs"))
+        });
         let first = [row.title.to_owned(), format!("`{}`", row.name)];
         table += &line([&first[..], &row.cells[..], &[rounds]].concat());
     }
@@ -102,18 +111,28 @@ fn lines(rows: &[Row]) -> String {
 /// The file has this table, and names the test of each column.
 pub fn is_in_the_docs(rows: &[Row]) {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/");
-    let read = |path: String| std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let read =
+        |path: String| std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let docs = read(format!("{folder}docs/networks.md"));
     let table = lines(rows);
-    assert!(docs.contains(&table), "docs/networks.md is to have this table:\n\n{table}");
+    assert!(
+        docs.contains(&table),
+        "docs/networks.md is to have this table:\n\n{table}"
+    );
     let main = read(format!("{folder}tests/networks/main.rs"));
     for (title, test) in COLUMNS {
         assert!(main.contains(&format!("fn {test}()")), "{test}");
         let named = (docs.lines()).any(|line| line.contains(title) && line.contains(&format!("`{test}`")));
-        assert!(named, "docs/networks.md is to say that `{test}` is the test of the column {title:?}");
+        assert!(
+            named,
+            "docs/networks.md is to say that `{test}` is the test of the column {title:?}"
+        );
     }
     for (_, file, test) in ROUNDS {
-        assert!(read(format!("{folder}tests/{file}")).contains(&format!("fn {test}()")), "{file} {test}");
+        assert!(
+            read(format!("{folder}tests/{file}")).contains(&format!("fn {test}()")),
+            "{file} {test}"
+        );
         assert!(docs.contains(&format!("`{test}`")), "{test}");
     }
 }

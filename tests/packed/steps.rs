@@ -7,8 +7,8 @@ use vwc_sdk::graph::{
 use vwc_sdk::packed::Model;
 
 use super::any::compare_graph;
-use crate::draw::{Numbers, network};
 use super::*;
+use crate::draw::{Numbers, network};
 
 /// Numbers of a shape.
 fn constant(shape: &[usize], seed: u64) -> Constant {
