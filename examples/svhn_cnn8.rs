@@ -86,7 +86,8 @@ fn run(args: &Args) -> Result<(), Error> {
         let run = RunDir::new(args.directory.join(name.to_lowercase()));
         let options = FitOptions::new(&splits, recipe, run, &devices)
             .with_label(name)
-            .with_resume(args.resume);
+            .with_resume(args.resume)
+            .with_mapping(Some(mapping));
         fit(network, options)
     };
     let original = train(initial(&config, 0, &device)?, "original", &training)?;

@@ -84,7 +84,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         on_arrays.accuracy(),
         on_arrays.total
     );
-    let model = Model::of(&graph, "Mobile", &input)?;
+    let model = Model::of(&graph, MobileConfig::NAME, &input)?;
     let packed = compare(&winner.network, &model, &splits.test, &input, &device)?;
     println!(
         "packed: {:.1} % of them, {} of another class than trained; {} bytes, {} as floats",
@@ -94,7 +94,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         model.float_size()
     );
     model.save("runs/your_network/mobile.vwcp".as_ref())?;
-    let onnx = graph.to_onnx(&OnnxExport::new("Mobile"))?;
+    let onnx = graph.to_onnx(&OnnxExport::new(MobileConfig::NAME))?;
     std::fs::write("runs/your_network/mobile.onnx", onnx)?;
     Ok(())
 }

@@ -22,10 +22,12 @@ use common::{noise, tensor, values};
 use tempfile::TempDir;
 use vwc_sdk::Error;
 use vwc_sdk::data::{PictureBatch, PictureLoader, PictureSpec, Resize, Splits, synthetic};
+use vwc_sdk::mapping::pareto::pareto_front;
 use vwc_sdk::mapping::{MappingConfig, PimArray, WidthLimits};
 use vwc_sdk::models::{Cnn8Config, Network, NetworkConfig, Widths};
 use vwc_sdk::module::Parameters;
 use vwc_sdk::prune::{Ranking, Ratio, groups_of, prune};
+use vwc_sdk::quant::{Bits, WeightQuantizer};
 use vwc_sdk::train::{
     Fit, FitOptions, Loss, Recipe, Round, Rounds, RoundsConfig, RunConfig, RunDir, Schedule, StopReason,
     WidthChoice, evaluate, fit, initial, rounds, run_network,
@@ -568,4 +570,100 @@ fn rounds_go_on_where_a_group_has_one_channel_left() {
     assert_eq!(widths(1), [1, 4, 4, 4, 4, 4, 4]);
     assert_eq!(widths(2), [1, 2, 2, 2, 2, 2, 2]);
     assert_eq!(result.stopped, StopReason::MaxRounds);
+}
+
+/// What a run would not keep, or could not tell apart, is refused before anything is trained or written.
+#[test]
+fn what_a_configuration_does_not_make_is_refused() {
+    let _turn = turn();
+    let dir = TempDir::new().unwrap();
+    let refused = |network: Mobile, expected: &str| {
+        let run = dir.path().join("run");
+        let spec = PictureSpec::numbered(MobileConfig::INPUT, 10);
+        let imported = RunDir::new(&run).import(&network, &spec, "a test").unwrap_err();
+        for error in [train(network, &run, 1, false).unwrap_err(), imported] {
+            let error = error.to_string();
+            assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+        }
+        assert!(!run.exists());
+    };
+    // A quantiser that was put on from outside, with and without parameters of its own.
+    for quantizer in [WeightQuantizer::new(Bits::TWO), WeightQuantizer::lsq(Bits::TWO)] {
+        let plan = quantizer.on(&network()).only("expand").unwrap();
+        refused(plan.apply(network()).unwrap(), "`NetworkConfig::init`");
+    }
+    let mut wide = network();
+    wide.head = LinearConfig::new(14, 12).init(&Device::default());
+    refused(wide, "each of the 10 classes");
+    let mut parameters = Parameters::of(&network());
+    let mut weight = parameters.values("expand.weight").unwrap().to_vec();
+    weight[3] = f32::NAN;
+    let shape = parameters.get("expand.weight").unwrap().shape().to_vec();
+    parameters.insert("expand.weight", burn::tensor::TensorData::new(weight, shape));
+    refused(parameters.put_into(network()).unwrap(), "expand.weight holds NaN");
+
+    // Pictures of other classes, and none.
+    let other = synthetic::digits(20, 1).read_by(
+        &PictureSpec::new([32, 32], (0..12).map(|n| n.to_string())),
+        vwc_sdk::data::ClassMatch::Name,
+    );
+    let other = vwc_sdk::data::PictureDataset::new(other.unwrap().into());
+    let error = evaluate(&network(), &other, &Device::default()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("tells 10 classes apart, and the pictures have 12"),
+        "{error}"
+    );
+    let none = splits().test.slice(0, 0);
+    assert!(evaluate(&network(), &none, &Device::default()).is_err());
+}
+
+/// Rounds to a point of the front, and rounds that make no sense.
+#[test]
+fn rounds_reach_a_point_of_the_front_and_refuse_nonsense() {
+    let _turn = turn();
+    let dir = TempDir::new().unwrap();
+    let whole = Round::new("original", network(), 20.0, &mapping(), &[]).unwrap();
+    let cycles = whole.cycles() * 9 / 10;
+    let front = |cycles| WidthChoice::Front {
+        cycles,
+        limits: WidthLimits::default(),
+    };
+    let result = one_round(network(), front(cycles), &dir.path().join("front"));
+    assert_eq!(result.rounds[1].name, "front1");
+    assert!(
+        result.rounds[1].cycles() <= cycles,
+        "{} > {cycles}",
+        result.rounds[1].cycles()
+    );
+    let best = pareto_front(&whole.groups.mapped("net").0, &mapping(), &WidthLimits::default()).unwrap();
+    let best = best.iter().find(|point| point.cycles <= cycles).unwrap();
+    assert_eq!(result.rounds[1].cycles(), best.cycles);
+
+    let nonsense = |config: RoundsConfig, fine_tuned: Option<(Mobile, f64)>, expected: &str| {
+        let start = Round::new("original", network(), 20.0, &mapping(), &[]).unwrap();
+        let error = rounds(start, 0, &config, |_, network| {
+            Ok(fine_tuned.clone().unwrap_or((network, 20.0)))
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    let config = || RoundsConfig::new(mapping(), 20.0).with_widths(WidthChoice::Ratio(Ratio::new(0.5)));
+    nonsense(config().with_budget(-1.0), None, "a budget from 0 up");
+    nonsense(RoundsConfig::new(mapping(), f64::NAN), None, "expected numbers");
+    nonsense(config(), Some((pruned(), f64::NAN)), "is no number");
+    nonsense(
+        config(),
+        Some((network(), 20.0)),
+        "fine-tuning returned a network of widths",
+    );
+    nonsense(config().with_widths(front(1)), None, "take at least");
+    let error = Round::new("original", network(), 20.0, &mapping(), &["*.shortcut".into()]);
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("*.shortcut: no convolution of Mobile")
+    );
 }

@@ -153,7 +153,8 @@ pub trait NetworkConfig: Config + Clone + fmt::Debug + PartialEq + Send + Sync +
     /// Height and width that pictures are resized to.
     const INPUT: [usize; 2];
 
-    /// Initialises the network on `device` with random weights.
+    /// Initialises the network on `device` with random weights, and with all that is no parameter: a run keeps the configuration and
+    /// the parameters alone, so that quantisers of weights belong here, too.
     fn init(&self, device: &Device) -> Self::Network;
 
     /// Classes told apart.

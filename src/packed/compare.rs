@@ -31,7 +31,7 @@ pub struct Comparison {
 ///
 /// # Errors
 ///
-/// A picture that cannot be read.
+/// A picture that cannot be read, and a model of other pictures or classes.
 pub fn compare<N: Network>(
     network: &N,
     model: &Model,
@@ -44,7 +44,18 @@ pub fn compare<N: Network>(
         channels,
         ..
     } = *input;
-    let resize = Resize::new(N::Config::INPUT);
+    let (size, classes) = (N::Config::INPUT, network.structure().classes());
+    if model.input() != size || model.classes().len() != classes {
+        return Err(Error::Recipe(format!(
+            "the packed network {} reads pictures of {:?} and tells {} classes apart, {} reads {size:?} and tells {classes} apart: \
+             compare it with the network that it was made of",
+            model.network(),
+            model.input(),
+            model.classes().len(),
+            N::Config::NAME
+        )));
+    }
+    let resize = Resize::new(size);
     let batcher = PictureBatcher::new(normalization).with_channels(channels);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut session = Session::new(model).with_threads(threads);

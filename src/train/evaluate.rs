@@ -49,7 +49,7 @@ impl Evaluation {
 ///
 /// # Errors
 ///
-/// A picture that cannot be read.
+/// A picture that cannot be read, no pictures, pictures of another number of classes, and logits that are no numbers.
 pub fn evaluate<N: Network>(
     network: &N,
     dataset: &PictureDataset,
@@ -64,7 +64,7 @@ pub fn evaluate<N: Network>(
 ///
 /// # Errors
 ///
-/// A picture that cannot be read, and those of `forward`.
+/// As [`evaluate`], and those of `forward`.
 pub fn evaluate_with(
     dataset: &PictureDataset,
     input: [usize; 2],
@@ -76,9 +76,25 @@ pub fn evaluate_with(
         correct: 0,
         total: loader.num_items(),
     };
+    if evaluation.total == 0 {
+        return Err(Error::Recipe("there are no pictures to evaluate with".into()));
+    }
     for batch in loader.iter() {
         let batch = batch.map_err(|error| Error::Recipe(format!("a picture cannot be read: {error}")))?;
-        let answers = forward(batch.images)?.argmax(1).flatten::<1>(0, 1);
+        let logits = forward(batch.images)?;
+        if logits.dims()[1] != dataset.classes() {
+            return Err(Error::Recipe(format!(
+                "the network tells {} classes apart, and the pictures have {}: give it pictures of its own classes",
+                logits.dims()[1],
+                dataset.classes()
+            )));
+        }
+        if !logits.clone().is_finite().all().into_scalar::<bool>() {
+            return Err(Error::Recipe(
+                "the network computes NaN or infinity for a picture: train it anew with a smaller learning rate".into(),
+            ));
+        }
+        let answers = logits.argmax(1).flatten::<1>(0, 1);
         let correct = answers.equal(batch.targets).int().sum().into_scalar::<i64>();
         evaluation.correct += correct as usize;
     }

@@ -18,7 +18,7 @@ use super::classifier::Classifier;
 use super::epoch::{EpochMetrics, best};
 use super::metrics::{accuracy, loss};
 use super::renderer::BarRenderer;
-use super::run_dir::{Shapes, apply, exists, load_record, other_shapes};
+use super::run_dir::{Shapes, apply, check_made, exists, load_record, other_shapes};
 use super::{Loss, Recipe, RunConfig, RunDir};
 use crate::data::{PictureLoader, Resize, Splits};
 use crate::mapping::MappingConfig;
@@ -181,6 +181,7 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
         pruning,
         version: env!("CARGO_PKG_VERSION").into(),
     };
+    check_made(&network, &run, device)?;
     let mut metrics = Vec::new();
     let mut last = None;
     if resume && exists(&dir.path().join("config.json"))? {

@@ -53,7 +53,7 @@ impl Results {
     ///
     /// # Panics
     ///
-    /// Where there is no network.
+    /// Where there is no network, or not one test for each.
     pub fn of<N: Network>(
         networks: &[Round<N>],
         tests: &[Evaluation],
@@ -61,6 +61,7 @@ impl Results {
         seed: u64,
         mapping: MappingConfig,
     ) -> Self {
+        assert_eq!(networks.len(), tests.len(), "one test for each network");
         let first = &networks[0];
         let result = |(round, test): (&Round<N>, &Evaluation)| NetworkResult {
             summary: NetworkRow {

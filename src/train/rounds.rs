@@ -9,6 +9,7 @@ use crate::Error;
 use crate::mapping::channels::KeptWidth;
 use crate::mapping::{ConvLayer, Mapping, MappingConfig, Method, WidthLimits, map_network};
 use crate::models::{Network, NetworkConfig as _};
+use crate::pattern::fits;
 use crate::prune::{FoundGroups, Ranking, Ratio, Scope, groups_of, prune};
 
 /// How the prune-and-fine-tune rounds are run.
@@ -108,7 +109,7 @@ impl<N: Network> Round<N> {
     ///
     /// # Errors
     ///
-    /// Those of [`groups_of`] and [`map_network`].
+    /// Those of [`groups_of`] and [`map_network`], and a pattern that fits no convolution.
     pub fn new(
         name: impl Into<String>,
         network: N,
@@ -116,7 +117,18 @@ impl<N: Network> Round<N> {
         mapping: &MappingConfig,
         left_out: &[String],
     ) -> Result<Self, Error> {
-        let groups = groups_of(&network)?.with_layers_left_out(left_out);
+        let groups = groups_of(&network)?;
+        let all = groups.mapped(N::Config::NAME).0.layers;
+        let unknown = |pattern: &&String| !all.iter().any(|layer| fits(pattern, &layer.name));
+        if let Some(pattern) = left_out.iter().find(unknown) {
+            let names: Vec<&str> = all.iter().map(|layer| layer.name.as_str()).collect();
+            return Err(Error::Recipe(format!(
+                "{pattern}: no convolution of {} is called so: leave out some of {}",
+                N::Config::NAME,
+                names.join(", ")
+            )));
+        }
+        let groups = groups.with_layers_left_out(left_out);
         let layers = groups.mapped(N::Config::NAME).0.layers;
         Ok(Self {
             name: name.into(),
@@ -279,6 +291,12 @@ pub fn rounds<N: Network>(
     mut fine_tune: impl FnMut(usize, N) -> Result<(N, f64), Error>,
 ) -> Result<Rounds<N>, Error> {
     let least = config.least_accuracy();
+    if !(config.budget >= 0.0 && least.is_finite() && start.valid_accuracy.is_finite()) {
+        return Err(Error::Recipe(format!(
+            "rounds from an accuracy of {} that may lose {} points of {}: expected numbers, and a budget from 0 up",
+            start.valid_accuracy, config.budget, config.original_accuracy
+        )));
+    }
     let original = config
         .original_widths
         .clone()
@@ -313,14 +331,23 @@ pub fn rounds<N: Network>(
         }
         let number = before + done + 1;
         let pruned = prune(&current.network, &widths, config.ranking)?;
+        let expected = groups_of(&pruned.network)?.channels();
         let (network, valid_accuracy) = fine_tune(number, pruned.network)?;
-        rounds.push(Round::new(
-            config.widths.name(number),
-            network,
-            valid_accuracy,
-            &config.mapping,
-            &config.left_out,
-        )?);
+        let name = config.widths.name(number);
+        if !valid_accuracy.is_finite() {
+            return Err(Error::Recipe(format!(
+                "{name}: an accuracy of {valid_accuracy} after fine-tuning is no number"
+            )));
+        }
+        let round = Round::new(name, network, valid_accuracy, &config.mapping, &config.left_out)?;
+        if round.groups.channels() != expected {
+            return Err(Error::Recipe(format!(
+                "{}: fine-tuning returned a network of widths {:?}, expected the one that it was given, of {expected:?}",
+                round.name,
+                round.groups.channels()
+            )));
+        }
+        rounds.push(round);
     };
     Ok(Rounds::new(rounds, stopped, kept, config))
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use burn::data::dataset::Dataset;
 use burn::module::Module;
 use burn::store::ModuleRecord;
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
@@ -182,8 +182,7 @@ impl<C: NetworkConfig> RunConfig<C> {
         let mut parameters = Parameters::default();
         let mut shapes = Parameters::shapes(&network);
         for (path, shape) in &self.shapes {
-            let refuse =
-                |reason: String| format!("its `shapes` say of {path} {shape:?}, {reason}: restore the file");
+            let refuse = |reason: String| format!("its `shapes` say of {path} {shape:?}, {reason}");
             let whole = shapes
                 .get_mut(path)
                 .ok_or_else(|| refuse("and the network has no such parameter".into()))?;
@@ -207,6 +206,71 @@ impl<C: NetworkConfig> RunConfig<C> {
         network.refit();
         Ok(network)
     }
+}
+
+/// Refuses a network that its configuration does not make: one that was changed since, whose changes a run would lose. And one that
+/// does not give a number for each class, or holds what is no number.
+pub(super) fn check_made<N: Network>(
+    network: &N,
+    run: &RunConfig<N::Config>,
+    device: &Device,
+) -> Result<(), Error> {
+    let refuse = |reason: String| Error::Structure {
+        network: N::Config::NAME,
+        reason: text::line(&reason),
+    };
+    // Dropout is at work on devices that compute gradients.
+    let device = &device.clone().inner();
+    let parameters = Parameters::of(network);
+    if let Some(parameter) = parameters.not_finite() {
+        return Err(refuse(format!(
+            "{parameter} holds NaN or infinity: train it anew"
+        )));
+    }
+    const ADVICE: &str = "a run keeps its configuration and its parameters alone: have `NetworkConfig::init` make all else, a \
+                          quantiser of its weights for instance";
+    let [height, width] = N::Config::INPUT;
+    let count = 2 * 3 * height * width;
+    let noise: Vec<f32> = (0..count)
+        .map(|n| ((n * 37 % 101) as f32 - 50.0) / 50.0)
+        .collect();
+    let logits = |network: &N| {
+        let images = Tensor::from_data(TensorData::new(noise.clone(), [2, 3, height, width]), device);
+        attempt(|| network.forward(images).into_data()).map_err(|reason| {
+            refuse(format!(
+                "its forward pass of a picture of {height}x{width} fails: {reason}"
+            ))
+        })
+    };
+    let own = logits(&network.valid())?;
+    let classes = run.structure.classes();
+    if own.shape()[..] != [2, classes] {
+        return Err(refuse(format!(
+            "it gives {:?} numbers for two pictures, expected one for each of the {classes} classes that `NetworkConfig::classes` says",
+            own.shape().to_vec()
+        )));
+    }
+    let made = run
+        .made(device)
+        .and_then(|made| parameters.put_into(made).map_err(|error| error.to_string()));
+    let made = made.map_err(|error| {
+        refuse(format!(
+            "its configuration makes another network ({error}); {ADVICE}"
+        ))
+    })?;
+    let other = logits(&made)?;
+    let (own, other): (Vec<f32>, Vec<f32>) = (own.iter::<f32>().collect(), other.iter::<f32>().collect());
+    let largest = own.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    if own
+        .iter()
+        .zip(&other)
+        .any(|(own, other)| (own - other).abs() > 1e-4 * largest)
+    {
+        return Err(refuse(format!(
+            "its configuration makes a network that computes otherwise with the same parameters; {ADVICE}"
+        )));
+    }
+    Ok(())
 }
 
 /// The parameters of `network` that have other shapes than `structure` gives them.
@@ -347,7 +411,7 @@ impl RunDir {
         let record = load_record(&path)?;
         let network = config.made(device).map_err(|reason| Error::Checkpoint {
             path: self.path.join("config.json"),
-            reason: text::line(&reason),
+            reason: text::line(&format!("{reason}: restore the file")),
         })?;
         let network = apply(network, record, &path)?;
         if let Some(parameter) = Parameters::of(&network).not_finite() {
@@ -410,9 +474,8 @@ impl RunDir {
     ) -> Result<Option<PathBuf>, Error> {
         let structure = network.structure();
         check_input(&structure, input)?;
-        let moved = self.create()?;
-        let device = network.devices().into_iter().next().unwrap_or_default();
-        self.save_config(&RunConfig {
+        let device = network.devices().into_iter().next().unwrap_or_default().inner();
+        let run = RunConfig {
             network: N::Config::NAME.into(),
             shapes: other_shapes(network, &structure, &device),
             structure,
@@ -429,7 +492,10 @@ impl RunDir {
             mapping: None,
             pruning: None,
             version: env!("CARGO_PKG_VERSION").into(),
-        })?;
+        };
+        check_made(network, &run, &device)?;
+        let moved = self.create()?;
+        self.save_config(&run)?;
         self.save_model(network.clone().into_record())?;
         Ok(moved)
     }

@@ -47,7 +47,7 @@ pub enum Format {
     Json,
 }
 
-/// The flags of an example: what to do, and those of the main job.
+/// What to do, and the flags of the main job.
 #[derive(Args, Clone, Debug)]
 pub struct JobArgs {
     /// What to do

@@ -1,7 +1,6 @@
 //! The main job: train a network, then prune it round by round to the channel counts an array wants.
 //!
-//! An example of ours is a `main` that says which network; flags, folders and tables are here, what is particular to a
-//! network in [`networks`](super::networks), what is to a data set in [`pictures`](super::pictures).
+//! What is particular to a network is in [`networks`](super::networks), what is to a data set in [`pictures`](super::pictures).
 
 use burn::tensor::Device;
 
