@@ -115,6 +115,12 @@ impl NodeSpec {
         &self.name
     }
 
+    /// What it computes.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn op(&self) -> &Op {
+        &self.op
+    }
+
     /// The names of the nodes whose results it reads.
     #[cfg(feature = "onnx")]
     pub(crate) fn inputs(&self) -> &[String] {

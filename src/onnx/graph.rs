@@ -133,7 +133,8 @@ fn nodes(model: &Prepared<'_>, sketch: bool) -> Result<(Vec<NodeSpec>, Vec<Strin
             })?;
         outputs.push(node);
     }
-    Ok((maker.read(&outputs), outputs))
+    let specs = maker.read(&outputs).map_err(|reason| whole(&reason))?;
+    Ok((specs, outputs))
 }
 
 fn stopped(node: &NodeProto, reason: String) -> OnnxError {

@@ -7,11 +7,16 @@ use super::{
     values::{Data, Tensor, Value},
 };
 use crate::graph::{Affine, Binary, Function};
+use crate::onnx::operators::attribute;
 
 impl Maker<'_> {
     pub(super) fn binary(&mut self, node: &NodeProto, op: Binary) -> Made<()> {
         if node.input.len() != 2 {
             return Err(format!("reads {} values: expected 2", node.input.len()));
+        }
+        // Before operator set 7 a constant stood beside any dimension.
+        if attribute(node, "axis").is_some() || attribute(node, "broadcast").is_some() {
+            return Err("says in an old way how it repeats its values".to_owned());
         }
         match (self.value(node, 0)?, self.value(node, 1)?) {
             (Value::Data(x), Value::Held(constant)) => self.with_constant(node, op, &x, &constant, false),
@@ -45,7 +50,7 @@ impl Maker<'_> {
             _ => None,
         });
         if fits && (turns || !first) {
-            let part = Some(constant.constant(if constant.len() == 1 {
+            let part = Some(constant.constant(if one.is_some() {
                 Vec::new()
             } else {
                 shape.clone()

@@ -11,8 +11,14 @@ use super::{
     MAX_MADE, Prepared, Shapes, opset,
     values::{Data, Sizes, Tensor, Value, decode},
 };
-use crate::graph::{NodeSpec, Op, shape};
-use crate::onnx::{called, printable};
+use crate::graph::{Constant, NodeSpec, Op, shape};
+use crate::onnx::{called, printable, tensors::constant};
+
+/// What is written behind the name of a weight that was turned round.
+const TURNED: &str = ".turned";
+
+/// The most bytes of names of nodes.
+const MAX_LETTERS: usize = 1 << 26;
 
 /// What an operator could not be read for, as the rest of a sentence that begins with the node.
 pub(super) type Made<T> = Result<T, String>;
@@ -33,9 +39,13 @@ pub(super) struct Maker<'a> {
     names: HashSet<String>,
     /// Constants that are nodes.
     nodes: HashMap<String, Data>,
-    /// Weights that were turned round.
-    turned: HashMap<String, Arc<[f32]>>,
+    /// Weights that were turned round, with the shape that they had.
+    turned: HashMap<String, (Vec<usize>, Arc<[f32]>)>,
     made: usize,
+    /// Bytes of the names of nodes, each time that they stand there.
+    letters: usize,
+    /// For each wanted name the last number behind it.
+    numbers: HashMap<String, usize>,
 }
 
 impl<'a> Maker<'a> {
@@ -46,10 +56,11 @@ impl<'a> Maker<'a> {
             opset: opset(model.model),
             sketch,
             batch: None,
-            constants: graph
-                .initializer
-                .iter()
-                .map(|tensor| (&*tensor.name, tensor))
+            constants: (graph.initializer.iter().map(|tensor| (&*tensor.name, tensor)))
+                .chain(graph.node.iter().filter_map(|node| {
+                    let name = node.output.first().filter(|name| !name.is_empty())?;
+                    Some((&**name, constant(node)?))
+                }))
                 .collect(),
             held,
             values: HashMap::new(),
@@ -58,6 +69,8 @@ impl<'a> Maker<'a> {
             nodes: HashMap::new(),
             turned: HashMap::new(),
             made: 0,
+            letters: 0,
+            numbers: HashMap::new(),
         }
     }
 
@@ -83,22 +96,36 @@ impl<'a> Maker<'a> {
     /// A name like this one that no node has.
     pub fn fresh(&mut self, name: &str) -> String {
         let stem = printable(name);
-        let mut name = stem.clone();
-        for number in 2.. {
-            if !name.is_empty() && self.names.insert(name.clone()) {
-                break;
-            }
-            name = format!("{stem}.{number}");
+        if !stem.is_empty() && self.names.insert(stem.clone()) {
+            return stem;
         }
-        name
+        let last = self.numbers.entry(stem.clone()).or_insert(1);
+        loop {
+            *last += 1;
+            let name = format!("{stem}.{last}");
+            if self.names.insert(name.clone()) {
+                return name;
+            }
+        }
     }
 
     fn push(&mut self, name: String, op: Op, reads: &[&Data]) -> Made<Data> {
+        let letters = name.len() + reads.iter().map(|data| data.node.len()).sum::<usize>();
+        self.write(letters)?;
         let shapes: Vec<&[usize]> = reads.iter().map(|data| &*data.shape).collect();
         let shape = shape(&op, &shapes)?;
         let reads = reads.iter().map(|data| data.node.clone());
         self.specs.push(NodeSpec::new(name.clone(), op, reads));
         Ok(Data { node: name, shape })
+    }
+
+    /// Counts the names that are written down.
+    fn write(&mut self, letters: usize) -> Made<()> {
+        self.letters = self.letters.saturating_add(letters);
+        if self.letters > MAX_LETTERS {
+            return Err(format!("makes more than {MAX_LETTERS} letters of names of nodes"));
+        }
+        Ok(())
     }
 
     /// A node of the graph that is not the last one of a node of the file.
@@ -120,6 +147,7 @@ impl<'a> Maker<'a> {
         };
         let value = value.into();
         if let Value::Data(data) = &value {
+            self.write(data.node.len())?;
             let inferred = self
                 .shapes
                 .find(name, |sizes| sizes.iter().copied().collect::<Option<Vec<_>>>());
@@ -182,7 +210,7 @@ impl<'a> Maker<'a> {
     }
 
     /// A node of the graph that holds a constant.
-    pub fn constant(&mut self, name: &str, constant: crate::graph::Constant) -> Made<Data> {
+    pub fn constant(&mut self, name: &str, constant: Constant) -> Made<Data> {
         if let Some(data) = self.nodes.get(name).filter(|data| data.shape == constant.shape()) {
             return Ok(data.clone());
         }
@@ -236,18 +264,32 @@ impl<'a> Maker<'a> {
                 tensor.dims.len()
             ));
         };
-        let values = tensor.values.as_ref().map(|values| {
-            let turned = self.turned.entry(tensor.name.clone()).or_insert_with(|| {
-                let columns_of = |n: usize| values.iter().skip(n).step_by(columns);
-                (0..columns).flat_map(columns_of).copied().collect()
-            });
-            turned.clone()
-        });
-        Ok(Tensor {
-            name: format!("{}.turned", tensor.name),
+        let two_shapes = || "reads one constant as matrices of two shapes".to_owned();
+        let mut turned = Tensor {
+            name: format!("{}{TURNED}", tensor.name),
             dims: vec![columns, rows],
-            values,
-        })
+            turned: true,
+            values: None,
+        };
+        // Turned twice it is the constant itself.
+        if let Some(stem) = tensor.name.strip_suffix(TURNED).filter(|_| tensor.turned) {
+            return match self.named(stem)? {
+                Value::Held(first) if first.dims == turned.dims => Ok(first),
+                _ => Err(two_shapes()),
+            };
+        }
+        if let Some(values) = &tensor.values {
+            let (dims, values) = self.turned.entry(tensor.name.clone()).or_insert_with(|| {
+                let columns_of = |n: usize| values.iter().skip(n).step_by(columns);
+                let values = (0..columns).flat_map(columns_of).copied().collect();
+                (tensor.dims.clone(), values)
+            });
+            if *dims != tensor.dims {
+                return Err(two_shapes());
+            }
+            turned.values = Some(values.clone());
+        }
+        Ok(turned)
     }
 
     /// The node that computes an output, another one than `others`.
@@ -268,8 +310,9 @@ impl<'a> Maker<'a> {
         Ok(self.push(called, op, &[&data])?.node)
     }
 
-    /// The nodes that outputs are computed of.
-    pub fn read(self, outputs: &[String]) -> Vec<NodeSpec> {
+    /// The nodes that outputs are computed of. A constant that is read turned and as it is would tie rows of one use to columns of
+    /// the other, which a graph cannot say.
+    pub fn read(self, outputs: &[String]) -> Made<Vec<NodeSpec>> {
         let mut wanted: HashSet<String> = outputs.iter().cloned().collect();
         let mut kept = Vec::new();
         for spec in self.specs.into_iter().rev() {
@@ -279,6 +322,12 @@ impl<'a> Maker<'a> {
             }
         }
         kept.reverse();
-        kept
+        let constants = || kept.iter().flat_map(|spec: &NodeSpec| spec.op().constants());
+        let names: HashSet<&str> = constants().filter_map(Constant::name).collect();
+        let both = |name: &&&str| name.strip_suffix(TURNED).is_some_and(|stem| names.contains(stem));
+        match names.iter().find(both) {
+            Some(name) => Err(format!("reads the constant `{name}` turned round and as it is")),
+            None => Ok(kept),
+        }
     }
 }

@@ -85,6 +85,9 @@ impl Maker<'_> {
             );
         }
         let mut x = self.data(node, 0)?;
+        if axes.len() > x.shape.len() + 1 {
+            return Err("names a dimension twice".to_owned());
+        }
         for (n, &named) in axes.iter().enumerate() {
             let all = x.shape.len() as i64 + 1;
             if named == 0 || named == -all {

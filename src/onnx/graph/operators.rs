@@ -72,10 +72,15 @@ impl Maker<'_> {
 
     /// In evaluation nothing is dropped.
     fn dropout(&mut self, node: &NodeProto) -> Made<()> {
-        if Self::has(node, 2) {
+        if Self::has(node, 2) || self.trains(node) {
             return Err("may drop values in evaluation".to_owned());
         }
         self.same(node)
+    }
+
+    /// Whether a node of an operator set before 7 is said to train, as it is where nothing is said.
+    pub(super) fn trains(&self, node: &NodeProto) -> bool {
+        self.opset < 7 && int(node, "is_test", 0) == 0
     }
 
     /// From floats to floats, and of sizes.

@@ -5,11 +5,11 @@ use tract_onnx::pb::NodeProto;
 use super::{
     maker::{Made, Maker},
     operators::int,
-    values::{Size, Sizes, Tensor, Value},
+    values::{MAX_SIZES, Size, Sizes, Tensor, Value},
 };
 
 impl Maker<'_> {
-    /// A `Constant` that is a list or a number in an attribute. One that is a tensor stands among the weights, or is small.
+    /// A `Constant` that is a list or a number in an attribute. One that is a tensor is looked at where it is read.
     pub(super) fn constant_list(&mut self, node: &NodeProto) -> Made<()> {
         let [attribute] = &node.attribute[..] else {
             return Err("has several values".to_owned());
@@ -21,21 +21,22 @@ impl Maker<'_> {
                 name: name.clone(),
                 dims,
                 values,
+                turned: false,
             })
         };
-        let row = |ints: &[i64]| ints.iter().map(|&size| Size::Whole(size)).collect();
         let value = match &*attribute.name {
-            "value" => {
-                let tensor = attribute.t.as_ref().ok_or("has no value")?;
-                super::values::decode(&name, tensor, false)?
-            }
+            "value" => return Ok(()),
             "value_float" => floats(Vec::new(), &[attribute.f]),
             "value_floats" => floats(vec![attribute.floats.len()], &attribute.floats),
             "value_int" => Value::Sizes(Sizes {
                 row: false,
                 sizes: vec![Size::Whole(attribute.i)],
             }),
-            "value_ints" => Value::Sizes(Sizes::row(row(&attribute.ints))),
+            "value_ints" if attribute.ints.len() <= MAX_SIZES => {
+                let sizes = attribute.ints.iter().map(|&size| Size::Whole(size));
+                Value::Sizes(Sizes::row(sizes.collect()))
+            }
+            "value_ints" => return Err("holds a long list of integers".to_owned()),
             _ => return Err("holds no numbers".to_owned()),
         };
         self.give(node, 0, value)
@@ -90,7 +91,7 @@ impl Maker<'_> {
             };
             all.extend(sizes);
             // No shape is so long.
-            if all.len() > 64 {
+            if all.len() > MAX_SIZES {
                 return Err("makes a long list of integers".to_owned());
             }
         }

@@ -16,7 +16,10 @@ use crate::graph::Constant;
 use crate::panics::attempt;
 
 /// The longest list of integers.
-const MAX_SIZES: usize = 64;
+pub(super) const MAX_SIZES: usize = 64;
+
+/// The longest name of a constant, in bytes. Each use of it has the name once more.
+const MAX_NAME: usize = 1000;
 
 /// What a node of the graph computes for each picture.
 #[derive(Clone)]
@@ -32,6 +35,8 @@ pub(super) struct Tensor {
     pub name: String,
     pub dims: Vec<usize>,
     pub values: Option<Arc<[f32]>>,
+    /// Whether it is a matrix of the file with rows and columns exchanged.
+    pub turned: bool,
 }
 
 impl Tensor {
@@ -115,13 +120,21 @@ pub(super) fn decode(name: &str, tensor: &TensorProto, sketch: bool) -> Made<Val
     let dims = dims.ok_or_else(|| refuse("which holds nothing"))?;
     let numbers = dims.iter().try_fold(1usize, |all, &dim| all.checked_mul(dim));
     let numbers = numbers.ok_or_else(|| refuse("which is too large"))?;
-    if is_float(tensor.data_type) && sketch {
-        let values = None;
-        return Ok(Value::Held(Tensor {
+    if name.len() > MAX_NAME {
+        return Err(format!(
+            "reads a constant with a name of more than {MAX_NAME} bytes"
+        ));
+    }
+    let held = |values| {
+        Value::Held(Tensor {
             name: name.to_owned(),
-            dims,
+            dims: dims.clone(),
             values,
-        }));
+            turned: false,
+        })
+    };
+    if is_float(tensor.data_type) && sketch {
+        return Ok(held(None));
     }
     if tensor.data_location == Some(DataLocation::External as i32) {
         return Err(refuse(
@@ -162,10 +175,6 @@ pub(super) fn decode(name: &str, tensor: &TensorProto, sketch: bool) -> Made<Val
     }
     let cast = loaded.cast_to::<f32>().map_err(|_| failed())?;
     let plain = cast.try_as_plain_ram().map_err(|_| failed())?;
-    let values = Some(plain.as_slice::<f32>().map_err(|_| failed())?.into());
-    Ok(Value::Held(Tensor {
-        name: name.to_owned(),
-        dims,
-        values,
-    }))
+    let values = plain.as_slice::<f32>().map_err(|_| failed())?;
+    Ok(held(Some(values.into())))
 }

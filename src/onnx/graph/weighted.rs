@@ -165,6 +165,7 @@ impl Maker<'_> {
     pub(super) fn batch_norm(&mut self, node: &NodeProto) -> Made<()> {
         if int(node, "training_mode", 0) != 0
             || int(node, "spatial", 1) == 0
+            || self.trains(node)
             || node.output.iter().skip(1).any(|name| !name.is_empty())
         {
             return Err("is no batch norm in evaluation for each channel".to_owned());

@@ -67,28 +67,55 @@ impl Windows {
 
     /// A pool with as much padding on both sides and the same windows, where there is one.
     fn pool(&self, x: &Data) -> Option<Pool> {
-        let pool = |ceil| Pool {
-            kernel: self.kernel,
-            stride: self.stride,
-            padding: self.before,
-            dilation: self.dilation,
-            ceil,
-        };
+        let pool = |ceil| self.over(self.before, ceil);
         if self.before == self.behind {
             return Some(pool(self.ceil)).filter(|pool| pool_shape(pool, &x.shape).is_ok());
         }
         if self.ceil {
             return None;
         }
+        let wanted = self.counts(x)?;
+        let fits = |pool: &Pool| pool_shape(pool, &x.shape).is_ok_and(|shape| shape[1..] == wanted);
+        [false, true].map(pool).into_iter().find(fits)
+    }
+
+    fn over(&self, padding: [usize; 2], ceil: bool) -> Pool {
+        Pool {
+            kernel: self.kernel,
+            stride: self.stride,
+            padding,
+            dilation: self.dilation,
+            ceil,
+        }
+    }
+
+    /// How many windows there are down and across, rounded down.
+    fn counts(&self, x: &Data) -> Option<[usize; 2]> {
         let count = |n: usize| {
             let size = x.shape[n + 1]
                 .checked_add(self.before[n])?
                 .checked_add(self.behind[n]);
             places(size, extent(self.kernel[n], self.dilation[n]), self.stride[n])
         };
-        let wanted = [count(0)?, count(1)?];
-        let fits = |pool: &Pool| pool_shape(pool, &x.shape).is_ok_and(|shape| shape[1..] == wanted);
-        [false, true].map(pool).into_iter().find(fits)
+        Some([count(0)?, count(1)?])
+    }
+
+    /// A pool with the same windows over a part of the feature map, and the height and width of that: the places behind the last
+    /// window are cut off, and where that reaches over the end the windows are rounded up.
+    fn cut(&self, x: &Data) -> Option<(Pool, [usize; 2])> {
+        if self.before != [0; 2] || self.ceil {
+            return None;
+        }
+        let wanted = self.counts(x)?;
+        let kept = |n: usize| {
+            let reach = (wanted[n] - 1).checked_mul(self.stride[n])?;
+            let reach = reach.checked_add(extent(self.kernel[n], self.dilation[n])?)?;
+            Some(reach.min(x.shape[n + 1]))
+        };
+        let kept = [kept(0)?, kept(1)?];
+        let pool = self.over([0; 2], true);
+        let shape = pool_shape(&pool, &[x.shape[0], kept[0], kept[1]]).ok()?;
+        (shape[1..] == wanted).then_some((pool, kept))
     }
 
     /// The places outside as numbers, and the windows over all.
@@ -98,20 +125,8 @@ impl Windows {
             [self.before[0], self.behind[0]],
             [self.before[1], self.behind[1]],
         ];
-        let pool = Pool {
-            kernel: self.kernel,
-            stride: self.stride,
-            padding: [0; 2],
-            dilation: self.dilation,
-            ceil: self.ceil,
-        };
-        (
-            Op::Pad {
-                sides: sides.to_vec(),
-                value,
-            },
-            pool,
-        )
+        let sides = sides.to_vec();
+        (Op::Pad { sides, value }, self.over([0; 2], self.ceil))
     }
 }
 
@@ -136,7 +151,22 @@ impl Maker<'_> {
             return self.last(node, Op::AvgPool { pool, count_padding }, &[&x]);
         }
         if !count_padding {
-            return Err("has a mean over windows that a graph does not have".to_owned());
+            let cut = windows.cut(&x);
+            let (pool, kept) = cut.ok_or("has a mean over windows that a graph does not have")?;
+            let mut part = x;
+            for (axis, end) in [1, 2].into_iter().zip(kept) {
+                if end < part.shape[axis] {
+                    let (start, step) = (0, 1);
+                    let cut = Op::Slice {
+                        axis,
+                        start,
+                        end,
+                        step,
+                    };
+                    part = self.step(node, "part", cut, &[&part])?;
+                }
+            }
+            return self.last(node, Op::AvgPool { pool, count_padding }, &[&part]);
         }
         let (pad, pool) = windows.padded(0.0);
         let padded = self.step(node, "pad", pad, &[&x])?;
