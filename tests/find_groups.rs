@@ -2,6 +2,10 @@
 #![cfg(feature = "train")]
 
 mod common;
+#[path = "common/draw.rs"]
+mod draw;
+#[path = "find_groups/drawn.rs"]
+mod drawn;
 
 use std::collections::BTreeSet;
 
@@ -71,14 +75,14 @@ fn filled<M: Module>(module: M) -> M {
     parameters.put_into(module).unwrap()
 }
 
-/// The module with zeros in all that belongs to channels which are pruned.
+/// The module with zeros in all that belongs to channels which are pruned, but for what is divided by.
 fn masked<M: Module>(module: &M, groups: &FoundGroups, widths: &[usize]) -> M {
     let parameters = Parameters::of(module);
     let mut zeroed = parameters.clone();
     for (group, &width) in groups.iter().zip(widths) {
         let scores = Ranking::L1.scores(group, &parameters).unwrap();
         let kept = vwc_sdk::prune::keep_largest(&scores, width);
-        for slice in &group.slices {
+        for slice in (group.slices.iter()).filter(|slice| !slice.path.ends_with("divisor")) {
             let mut data = zeroed.values(&slice.path).unwrap().to_vec();
             let shape = zeroed.get(&slice.path).unwrap().shape().to_vec();
             let inner: usize = shape[slice.dim + 1..].iter().product();

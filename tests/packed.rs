@@ -5,6 +5,8 @@
 #[path = "packed/any.rs"]
 mod any;
 mod common;
+#[path = "common/draw.rs"]
+mod draw;
 #[path = "packed/drawn.rs"]
 mod drawn;
 #[path = "packed/steps.rs"]

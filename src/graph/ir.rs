@@ -471,6 +471,7 @@ pub enum Function {
 
 impl Function {
     /// What it makes of a number, of a function that every device rounds alike. `None` of one that is approximated.
+    #[inline(always)]
     pub(crate) fn of(self, x: f32) -> Option<f32> {
         Some(match self {
             Self::Relu => x.max(0.0),
@@ -551,6 +552,7 @@ pub enum Binary {
 
 impl Binary {
     /// What it makes of two numbers.
+    #[inline(always)]
     pub(crate) fn of(self, a: f32, b: f32) -> f32 {
         match self {
             Self::Add => a + b,

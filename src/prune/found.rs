@@ -12,6 +12,7 @@ use super::labels::Labels;
 use super::rewrite::{cut, kept_channels};
 use super::{NextWidths, Ranking, Ratio, channels};
 use crate::Error;
+use crate::mapping::pareto::pareto_front;
 use crate::mapping::{ConvLayer, MappingConfig, Network, Tie, WidthLimits, depthwise};
 use crate::module::{ChannelGroup, ChannelSlice, Convolution, Parameters, Trace, traced_layers};
 use crate::pattern::fits;
@@ -521,6 +522,35 @@ impl FoundGroups {
             mapping,
             limits,
         )?)
+    }
+
+    /// The widths with the most channels, one for each group, with which the array of `mapping` computes the layers of
+    /// [`mapped`](Self::mapped) in at most so many cycles: a point of the exact front. The shares of `limits` are those of the
+    /// groups as they are.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`pareto_front`], and [`Error::Recipe`] where no widths within the limits take so few cycles.
+    pub fn widths_within(
+        &self,
+        cycles: u64,
+        mapping: &MappingConfig,
+        limits: &WidthLimits,
+    ) -> Result<Vec<usize>, Error> {
+        let (network, free) = self.mapped("the module");
+        let front = pareto_front(&network, mapping, limits)?;
+        let Some(point) = front.iter().find(|point| point.cycles <= cycles) else {
+            let least = front.last().map_or(0, |point| point.cycles);
+            return Err(Error::Recipe(format!(
+                "{cycles} cycles: widths within the limits take at least {least} on {}",
+                mapping.array
+            )));
+        };
+        let mut widths = self.channels();
+        for (&group, &width) in free.iter().zip(&point.widths) {
+            widths[group] = width;
+        }
+        Ok(widths)
     }
 
     /// `module` with `widths[n]` channels in the n-th group, those that `ranking` puts first, in the parameters it has.

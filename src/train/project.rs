@@ -19,8 +19,8 @@ const LOCK: &str = ".lock";
 /// Folder of the network that was trained first.
 pub(crate) const ORIGINAL: &str = "original";
 
-/// What the folders of rounds are called, by what chose their widths: the array, or a ratio.
-pub(crate) const ROUNDS: [&str; 2] = ["rcp", "ratio"];
+/// What the folders of rounds are called, by what chose their widths: the array, a ratio, or the front.
+pub(crate) const ROUNDS: [&str; 3] = ["rcp", "ratio", "front"];
 
 /// What round `round` is called, 0 being the network that was trained first.
 pub(crate) fn round_name(choice: &WidthChoice, round: usize) -> String {

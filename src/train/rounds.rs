@@ -42,6 +42,13 @@ pub enum WidthChoice {
     Array(WidthLimits),
     /// A ratio, whatever the array.
     Ratio(Ratio),
+    /// A point of the exact front of channels against cycles: the most channels that the array computes in so many cycles.
+    Front {
+        /// Cycles of all convolutions that are mapped.
+        cycles: u64,
+        /// What each width keeps.
+        limits: WidthLimits,
+    },
 }
 
 impl WidthChoice {
@@ -50,6 +57,7 @@ impl WidthChoice {
         match self {
             Self::Array(_) => format!("RCP{number}"),
             Self::Ratio(_) => format!("ratio{number}"),
+            Self::Front { .. } => format!("front{number}"),
         }
     }
 
@@ -57,6 +65,10 @@ impl WidthChoice {
     pub fn in_words(&self, mapping: &MappingConfig, ranking: Ranking) -> String {
         match self {
             Self::Array(limits) => format!("to {} by {ranking}{}", mapping.array, limits.in_words()),
+            Self::Front { cycles, limits } => {
+                let limits = limits.in_words();
+                format!("to {cycles} cycles on {} by {ranking}{limits}", mapping.array)
+            }
             Self::Ratio(ratio) => format!(
                 "{} of the {}, in multiples of {}, at least {}, by {ranking}{}",
                 ratio.ratio,
@@ -288,6 +300,10 @@ pub fn rounds<N: Network>(
             }
             WidthChoice::Ratio(ratio) => Some(groups.widths(&current.network, ratio, config.ranking)?)
                 .filter(|widths| *widths != groups.channels()),
+            WidthChoice::Front { cycles, limits } => {
+                let widths = groups.widths_within(*cycles, &config.mapping, limits)?;
+                Some(widths).filter(|widths| *widths != groups.channels())
+            }
         };
         let Some(widths) = widths else {
             break StopReason::FixedPoint;

@@ -3,6 +3,7 @@
 #![cfg(feature = "train")]
 
 mod assorted;
+mod codes;
 #[path = "../common/mod.rs"]
 mod common;
 mod densenet;
@@ -14,6 +15,7 @@ mod mobilenet_v3;
 mod resnet18;
 mod shufflenet_v2;
 mod squeezenet;
+mod table;
 mod unet;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +39,9 @@ use unet::{UNet, UNetConfig};
 use vwc_sdk::data::{PictureBatcher, PictureItem, PictureSpec};
 use vwc_sdk::graph::{Graph, OnnxExport, Op};
 use vwc_sdk::mapping::{Accounting, ConvLayer};
+use vwc_sdk::models::{
+    Cnn8, Cnn8Config, Network, NetworkConfig, ResNet20, ResNet20Config, Vgg13, Vgg13Config,
+};
 use vwc_sdk::module::{ChannelGroup, Parameters, conv_layers};
 use vwc_sdk::packed::{Model, Session};
 use vwc_sdk::prune::{FoundGroups, Ranking, find_groups, keep_largest};
@@ -44,7 +49,13 @@ use vwc_sdk::quant::{Bits, WeightQuantizer};
 
 /// A network, and what is true of it today.
 struct Case<M, const E: usize> {
+    /// What it is called in the table of networks; empty for one of no paper.
+    title: &'static str,
     make: fn(&Device) -> M,
+    /// With weights of two bits, of a network whose layers quantise their own.
+    quantised: Option<fn(&Device) -> M>,
+    /// The convolutions behind the first that it leaves in floats.
+    floats: &'static [&'static str],
     forward: fn(&M, Tensor<4>) -> Tensor<E>,
     /// The convolutions that keep their channels as a number of groups: `prune` leaves those to `prune_into`.
     depthwise: fn(&mut M) -> Vec<&mut Conv2d>,
@@ -112,19 +123,117 @@ macro_rules! checked {
                 fn packed_as_trained() {
                     crate::packed_as_trained(&crate::$network());
                 }
+
+                #[test]
+                fn on_arrays() {
+                    crate::codes::on_arrays(&crate::$network());
+                }
+
+                #[test]
+                fn packed_in_codes() {
+                    crate::codes::packed_in_codes(&crate::$network());
+                }
             })*
+        }
+
+        /// The rows of the table, in its order.
+        fn rows() -> Vec<table::Row> {
+            [$(table::Row::of(&$network(), stringify!($network))),*].into_iter().flatten().collect()
         }
     };
 }
 
 checked! {
+    cnn8 vgg13 resnet20
     resnet18 mobilenet_v2 mobilenet_v3 squeezenet densenet googlenet shufflenet_v2 efficientnet_b0
     unet unet_nearest assorted pair
 }
 
+fn cnn8_config() -> Cnn8Config {
+    Cnn8Config::new()
+        .with_widths([6, 8, 8, 10, 10, 12, 16])
+        .with_weight_bits(Bits::TWO)
+        .with_activation_bits(Bits::TWO)
+}
+
+fn cnn8() -> Case<Cnn8, 2> {
+    Case {
+        title: "CNN-8",
+        make: |device| cnn8_config().with_quantized(false).init(device),
+        quantised: Some(|device| cnn8_config().init(device)),
+        floats: &[],
+        forward: Cnn8::forward,
+        depthwise: none,
+        input: [1, 3, 40, 40],
+        output: [1, 10],
+        convs: 7,
+        free: 6,
+        left_out: &["linear"],
+        groups: &[6, 8, 8, 10, 10, 12, 16],
+        fixed: &[],
+        some: "convs.3",
+    }
+}
+
+fn vgg13_config() -> Vgg13Config {
+    Vgg13Config::new()
+        .with_widths([4, 4, 6, 6, 8, 8, 12, 12, 16, 16])
+        .with_hidden([20, 20])
+        .with_weight_bits(Bits::TWO)
+        .with_activation_bits(Bits::TWO)
+}
+
+fn vgg13() -> Case<Vgg13, 2> {
+    Case {
+        title: "VGG-13",
+        make: |device| vgg13_config().with_quantized(false).init(device),
+        quantised: Some(|device| vgg13_config().init(device)),
+        floats: &[],
+        forward: Vgg13::forward,
+        depthwise: none,
+        input: PICTURE,
+        output: [1, 10],
+        convs: 10,
+        free: 9,
+        left_out: &["hidden.0", "hidden.1", "linear"],
+        groups: &[4, 4, 6, 6, 8, 8, 12, 12, 16, 16, 20, 20],
+        fixed: &[],
+        some: "hidden",
+    }
+}
+
+fn resnet20_config() -> ResNet20Config {
+    ResNet20Config::new()
+        .with_widths([6, 8, 12])
+        .with_weight_bits(Bits::TWO)
+        .with_activation_bits(Bits::TWO)
+}
+
+fn resnet20() -> Case<ResNet20, 2> {
+    Case {
+        title: "ResNet-20",
+        make: |device| resnet20_config().with_quantized(false).init(device),
+        quantised: Some(|device| resnet20_config().init(device)),
+        floats: &["blocks.3.shortcut.conv", "blocks.6.shortcut.conv"],
+        forward: ResNet20::forward,
+        depthwise: none,
+        input: PICTURE,
+        output: [1, 10],
+        convs: 21,
+        free: 12,
+        left_out: &["linear"],
+        groups: &[6, 6, 6, 6, 8, 8, 8, 8, 12, 12, 12, 12],
+        fixed: &[],
+        some: "blocks.*.conv0",
+    }
+}
+
 fn resnet18() -> Case<ResNet18, 2> {
     Case {
+        title: "ResNet-18",
         make: |device| ResNet18Config::new().init(device),
+        quantised: None,
+        floats: &[],
         forward: ResNet18::forward,
         depthwise: none,
         input: PICTURE,
@@ -140,7 +249,10 @@ fn resnet18() -> Case<ResNet18, 2> {
 
 fn mobilenet_v2() -> Case<MobileNetV2, 2> {
     Case {
+        title: "MobileNet-V2",
         make: |device| MobileNetV2Config::new().init(device),
+        quantised: None,
+        floats: &[],
         forward: MobileNetV2::forward,
         depthwise: MobileNetV2::depthwise,
         input: PICTURE,
@@ -159,7 +271,10 @@ fn mobilenet_v2() -> Case<MobileNetV2, 2> {
 
 fn mobilenet_v3() -> Case<MobileNetV3, 2> {
     Case {
+        title: "MobileNet-V3",
         make: |device| MobileNetV3Config::new().init(device),
+        quantised: None,
+        floats: &[],
         forward: MobileNetV3::forward,
         depthwise: MobileNetV3::depthwise,
         input: PICTURE,
@@ -178,7 +293,10 @@ fn mobilenet_v3() -> Case<MobileNetV3, 2> {
 
 fn squeezenet() -> Case<SqueezeNet, 2> {
     Case {
+        title: "SqueezeNet",
         make: |device| SqueezeNetConfig::new().init(device),
+        quantised: None,
+        floats: &[],
         forward: SqueezeNet::forward,
         depthwise: none,
         input: PICTURE,
@@ -196,7 +314,10 @@ fn squeezenet() -> Case<SqueezeNet, 2> {
 
 fn densenet() -> Case<DenseNet, 2> {
     Case {
+        title: "DenseNet",
         make: |device| DenseNetConfig::new().init(device),
+        quantised: None,
+        floats: &[],
         forward: DenseNet::forward,
         depthwise: none,
         input: PICTURE,
@@ -214,7 +335,10 @@ fn densenet() -> Case<DenseNet, 2> {
 
 fn googlenet() -> Case<GoogLeNet, 2> {
     Case {
+        title: "GoogLeNet",
         make: |device| GoogLeNetConfig::new().init(device),
+        quantised: None,
+        floats: &[],
         forward: GoogLeNet::forward,
         depthwise: none,
         input: PICTURE,
@@ -233,7 +357,10 @@ fn googlenet() -> Case<GoogLeNet, 2> {
 
 fn shufflenet_v2() -> Case<ShuffleNetV2, 2> {
     Case {
+        title: "ShuffleNet-V2",
         make: |device| ShuffleNetV2Config::new().init(device),
+        quantised: None,
+        floats: &[],
         forward: ShuffleNetV2::forward,
         depthwise: ShuffleNetV2::depthwise,
         input: PICTURE,
@@ -269,7 +396,10 @@ fn shufflenet_v2() -> Case<ShuffleNetV2, 2> {
 
 fn efficientnet_b0() -> Case<EfficientNetB0, 2> {
     Case {
+        title: "EfficientNet-B0",
         make: |device| EfficientNetB0Config::new().init(device),
+        quantised: None,
+        floats: &[],
         forward: EfficientNetB0::forward,
         depthwise: EfficientNetB0::depthwise,
         input: PICTURE,
@@ -288,7 +418,10 @@ fn efficientnet_b0() -> Case<EfficientNetB0, 2> {
 
 fn unet() -> Case<UNet, 4> {
     Case {
+        title: "U-Net (transposed)",
         make: |device| UNetConfig::new().init(device),
+        quantised: None,
+        floats: &[],
         forward: UNet::forward,
         depthwise: none,
         input: PICTURE,
@@ -311,7 +444,10 @@ fn unet() -> Case<UNet, 4> {
 
 fn unet_nearest() -> Case<UNet, 4> {
     Case {
+        title: "U-Net (nearest)",
         make: |device| UNetConfig::new().with_nearest(true).init(device),
+        quantised: None,
+        floats: &[],
         forward: UNet::forward,
         depthwise: none,
         input: PICTURE,
@@ -327,7 +463,10 @@ fn unet_nearest() -> Case<UNet, 4> {
 
 fn assorted() -> Case<Assorted, 2> {
     Case {
+        title: "",
         make: |device| AssortedConfig::new().init(device),
+        quantised: None,
+        floats: &[],
         forward: Assorted::forward,
         depthwise: none,
         input: PICTURE,
@@ -343,7 +482,10 @@ fn assorted() -> Case<Assorted, 2> {
 
 fn pair() -> Case<Pair, 2> {
     Case {
+        title: "",
         make: |device| PairConfig::new().init(device),
+        quantised: None,
+        floats: &[],
         // Both pictures come as one.
         forward: |net, x| net.forward(x.clone().narrow(1, 0, 3), x.narrow(1, 3, 3)),
         depthwise: none,
@@ -356,6 +498,11 @@ fn pair() -> Case<Pair, 2> {
         fixed: &[],
         some: "shared",
     }
+}
+
+#[test]
+fn the_table_says_what_is_tested() {
+    table::is_in_the_docs(&rows());
 }
 
 impl<M: Module, const E: usize> Case<M, E> {
@@ -399,10 +546,55 @@ impl<M: Module, const E: usize> Case<M, E> {
         parameters.put_into((self.make)(&Device::default())).unwrap()
     }
 
+    /// The network with weights of two bits.
+    fn in_two_bits(&self) -> M {
+        let module = self.network();
+        match self.quantised {
+            None => WeightQuantizer::new(Bits::TWO).on(&module).apply(module).unwrap(),
+            Some(make) => {
+                // Quantised to their mean magnitude, weights of several layers would let what goes through them fade.
+                let mut parameters = Parameters::of(&module);
+                let weights: Vec<(String, TensorData)> = (parameters.iter())
+                    .filter(|(_, data)| data.shape().num_dims() > 1)
+                    .map(|(path, data)| (path.to_owned(), data.clone()))
+                    .collect();
+                for (path, data) in weights {
+                    let larger: Vec<f32> = data.as_slice::<f32>().unwrap().iter().map(|v| 1.6 * v).collect();
+                    parameters.insert(path, TensorData::new(larger, data.shape().clone()));
+                }
+                parameters.put_into(make(&Device::default())).unwrap()
+            }
+        }
+    }
+
     fn batch(&self, pictures: usize, seed: u64, device: &Device) -> Tensor<4> {
         let mut shape = self.input;
         shape[0] = pictures;
         tensor(&noise(seed, shape.iter().product()), shape, device)
+    }
+
+    /// Random pictures as bytes, and as the network reads them. `None` where it reads no pictures of three channels.
+    fn pictures(&self, count: usize, device: &Device) -> Option<(PictureSpec, Vec<u8>, Tensor<4>)> {
+        let [_, channels, height, width] = self.input;
+        if channels != 3 {
+            return None;
+        }
+        let input = PictureSpec::numbered([height, width], self.output.iter().product());
+        // Every second one is bright, with little contrast: no network takes it for the one before.
+        let numbers = noise(13, count * height * width * 3);
+        let bright = |n: usize| n / (height * width * 3) % 2 == 1;
+        let pixels: Vec<u8> = (numbers.iter().enumerate())
+            .map(|(n, x)| if bright(n) { 0.6 + 0.3 * x } else { *x })
+            .map(|x| ((x + 1.0) * 127.9) as u8)
+            .collect();
+        let items = pixels.chunks_exact(height * width * 3).map(|pixels| PictureItem {
+            size: [height, width],
+            pixels: pixels.to_vec(),
+            label: 0,
+        });
+        let batcher = PictureBatcher::new(input.normalization);
+        let images = batcher.batch(items.collect(), device).images;
+        Some((input, pixels, images))
     }
 
     fn outputs(&self, module: &M) -> Vec<f64> {
@@ -636,6 +828,18 @@ fn weights_quantised<M: Module, const E: usize>(case: &Case<M, E>) {
     let module = case.network();
     let before = conv_layers(&module, case.input, case.forward).unwrap();
     let outputs = case.outputs(&module);
+    if case.quantised.is_some() {
+        // Its layers quantise their weights, and no other quantiser is put in front of them.
+        let error = WeightQuantizer::new(Bits::TWO)
+            .on(&module)
+            .only(case.some)
+            .unwrap_err();
+        assert!(error.to_string().contains("is left to its Quant"), "{error}");
+        let quantised = case.in_two_bits();
+        assert_ne!(case.outputs(&quantised), outputs);
+        assert_eq!(conv_layers(&quantised, case.input, case.forward).unwrap(), before);
+        return;
+    }
     let four = WeightQuantizer::lsq(Bits::new(4).unwrap());
     let plan = WeightQuantizer::new(Bits::TWO).on(&module);
     let plan = plan.with(case.some, four).unwrap();
@@ -672,42 +876,24 @@ fn weights_quantised<M: Module, const E: usize>(case: &Case<M, E>) {
 
 /// Packed, the network with quantised weights gives what it does as a module: every output, of maps number by number.
 fn packed_as_trained<M: Module, const E: usize>(case: &Case<M, E>) {
-    let plan = WeightQuantizer::new(Bits::TWO).on(&case.network());
-    let module = plan.apply(case.network()).unwrap();
+    let module = case.in_two_bits();
     let graph = Graph::of(&module, case.input, case.forward).unwrap();
-    let [_, channels, height, width] = case.input;
-    let classes = case.output.iter().product();
-    let input = PictureSpec::numbered([height, width], classes);
-    let packed = Model::of(&graph, "network", &input);
-    if channels != 3 {
-        let error = packed.unwrap_err().to_string();
-        assert!(error.contains("expected pictures of 3 channels"), "{error}");
-        return;
-    }
-    let packed = packed.unwrap_or_else(|error| panic!("{error}\n{graph}"));
+    let Some((input, pixels, images)) = case.pictures(2, &Device::default()) else {
+        return refused_by_its_channels(&graph);
+    };
+    let packed = Model::of(&graph, "network", &input).unwrap_or_else(|error| panic!("{error}\n{graph}"));
     let packed = Model::from_bytes(&packed.to_bytes()).unwrap();
-    let pixels: Vec<u8> = (noise(13, 2 * height * width * 3).iter())
-        .map(|x| ((x + 1.0) * 127.9) as u8)
-        .collect();
-    let items = pixels.chunks_exact(height * width * 3).map(|pixels| PictureItem {
-        size: [height, width],
-        pixels: pixels.to_vec(),
-        label: 0,
-    });
-    let device = Device::default();
-    let images = PictureBatcher::new(input.normalization)
-        .batch(items.collect(), &device)
-        .images;
-    let expected = values(&(case.forward)(&module, images));
-    let largest = expected.iter().fold(0f64, |most, x| most.max(x.abs()));
     let found = Session::new(&packed).logits(&pixels).to_vec();
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(&expected) {
-        assert!(
-            (f64::from(*found) - expected).abs() <= 1e-4 * largest,
-            "{found}, expected {expected}"
-        );
-    }
+    let found: Vec<f64> = found.into_iter().map(f64::from).collect();
+    let expected = values(&(case.forward)(&module, images));
+    assert_close(&found, &expected, 1e-4, "packed");
+}
+
+/// A network that reads anything but pictures of three channels is not packed.
+fn refused_by_its_channels(graph: &Graph) {
+    let input = PictureSpec::numbered([16, 16], 10);
+    let error = Model::of(graph, "network", &input).unwrap_err().to_string();
+    assert!(error.contains("expected pictures of 3 channels"), "{error}");
 }
 
 /// The indices along dimensions of parameters that belong to channels which go.

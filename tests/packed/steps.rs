@@ -6,8 +6,9 @@ use vwc_sdk::graph::{
 };
 use vwc_sdk::packed::Model;
 
-use super::any::{compare_graph, network};
+use super::any::compare_graph;
 use super::*;
+use crate::draw::{Numbers, network};
 
 /// Numbers of a shape.
 fn constant(shape: &[usize], seed: u64) -> Constant {
@@ -396,7 +397,7 @@ proptest! {
     /// Files of general steps with numbers replaced are refused, or compute something.
     #[test]
     fn no_damaged_file_makes_a_reader_panic(seed in 0u64..60, changes in prop::collection::vec((any::<u32>(), any::<u32>()), 1..4)) {
-        let (graph, size) = network(seed);
+        let (graph, size) = network(seed, Numbers::Codes);
         let bytes = Model::of(&graph, "drawn", &PictureSpec::numbered(size, 4)).unwrap().to_bytes();
         let plan_len = u64::from_le_bytes(bytes[24..32].try_into().unwrap()) as usize;
         let begin = (32 + plan_len).next_multiple_of(64);

@@ -177,7 +177,12 @@ pub struct RoundFlags {
     #[arg(long, value_name = "N", value_parser = up_to_max_rounds, help_heading = "Rounds")]
     pub round: Option<usize>,
 
-    /// Rounds to run at the most [default: 20; 1 with --ratio]
+    /// Prune to the most channels that the array computes in so many cycles, a point of the exact front (see `vwc-sdk front`),
+    /// instead of to the widths that fill the array
+    #[arg(long, value_name = "N", conflicts_with = "ratio", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Rounds")]
+    pub cycles: Option<u64>,
+
+    /// Rounds to run at the most [default: 20; 1 with --ratio and --cycles]
     #[arg(long, value_name = "N", value_parser = up_to_max_rounds, help_heading = "Rounds")]
     pub f: Option<usize>,
 

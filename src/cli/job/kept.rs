@@ -10,18 +10,21 @@ use crate::mapping::{MappingConfig, PimArray, Search};
 use crate::prune::Ratio;
 use crate::quant::Bits;
 use crate::train::WidthChoice;
-use crate::train::project::{MAX_ROUNDS, Project, ROUNDS};
+use crate::train::project::{self, MAX_ROUNDS, Project, ROUNDS};
 
 /// What chooses the widths of the rounds. What is there is tested, whatever chose its widths.
 pub(super) fn width_choice(project: &Project, mode: Mode, rounds: &RoundFlags) -> WidthChoice {
-    let [array, ratio] = ROUNDS.map(|kind| project.holds(kind));
-    let ratio = rounds
-        .ratio
-        .or((mode == Mode::Test && ratio && !array).then_some(0.0));
     let limits = rounds.limits.limits();
-    match ratio {
-        Some(ratio) => WidthChoice::Ratio(Ratio::new(ratio).with_scope(rounds.scope).with_limits(limits)),
-        None => WidthChoice::Array(limits),
+    let by_ratio =
+        |ratio, limits| WidthChoice::Ratio(Ratio::new(ratio).with_scope(rounds.scope).with_limits(limits));
+    match (rounds.ratio, rounds.cycles) {
+        (Some(ratio), _) => by_ratio(ratio, limits),
+        (None, Some(cycles)) => WidthChoice::Front { cycles, limits },
+        (None, None) => match ROUNDS.map(|kind| mode == Mode::Test && project.holds(kind)) {
+            [false, true, _] => by_ratio(0.0, limits),
+            [false, false, true] => WidthChoice::Front { cycles: 1, limits },
+            _ => WidthChoice::Array(limits),
+        },
     }
 }
 
@@ -38,17 +41,19 @@ pub(super) fn rounds_to_load(project: &Project, mode: Mode, rounds: &RoundFlags)
             let there = |round: &usize| folder(*round).path().is_dir();
             let last = (1..=MAX_ROUNDS).rev().find(|&round| folder(round).is_complete());
             let last = last.unwrap_or(0);
-            let others = match choice {
-                WidthChoice::Array(_) => (ROUNDS[1], "add --ratio 0 to test those"),
-                _ => (ROUNDS[0], "leave out --ratio to test those"),
-            };
-            if project.holds(others.0) {
-                say!(
-                    "{} also holds {}1 and perhaps more rounds of that kind, which are left out: {}",
-                    project.path().display(),
-                    others.0,
-                    others.1
-                );
+            let advice = [
+                "leave out --ratio and --cycles to test those",
+                "add --ratio 0 to test those",
+                "add --cycles 1 to test those",
+            ];
+            let own = project::round_name(&choice, 1).to_lowercase();
+            for (kind, advice) in ROUNDS.into_iter().zip(advice) {
+                if project.holds(kind) && own != format!("{kind}1") {
+                    say!(
+                        "{} also holds {kind}1 and perhaps more rounds of that kind, which are left out: {advice}",
+                        project.path().display()
+                    );
+                }
             }
             for round in (last + 1..=MAX_ROUNDS).take_while(there) {
                 say!("{} is not complete: left out", folder(round).path().display());

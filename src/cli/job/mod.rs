@@ -105,7 +105,11 @@ impl<C: JobNetwork> Job<C> {
     fn max_rounds(&self) -> usize {
         self.rounds
             .f
-            .unwrap_or(if self.rounds.ratio.is_some() { 1 } else { 20 })
+            .unwrap_or(if self.rounds.ratio.is_some() || self.rounds.cycles.is_some() {
+                1
+            } else {
+                20
+            })
     }
 
     /// Trains the original network.

@@ -30,6 +30,10 @@ impl<C: JobNetwork> Job<C> {
                 let (network, _) = start.groups.mapped(C::NAME);
                 network_rounds(&network, &self.mapping, &limits, self.max_rounds()).map(drop)?
             }
+            WidthChoice::Front { cycles, limits } => {
+                let widths = start.groups.widths_within(cycles, &self.mapping, &limits);
+                widths.map(drop)?
+            }
             WidthChoice::Ratio(ratio) => {
                 let widths = start.groups.widths(&start.network, &ratio, self.rounds.ranking);
                 widths.map(drop)?

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::conv::{Conv, IntegerConv, run_conv, run_integers};
 use super::numbers::{
-    Copied, Each, Paired, Pool, Split, copy, map_numbers, pair, reduce, run_pool, softmax, spread_pool,
+    Copied, Each, Paired, Pool, Split, copy, encode, map_numbers, pair, reduce, run_pool, softmax,
+    spread_pool,
 };
 use crate::graph::Reduction;
 use crate::packed::buffers::Value;
@@ -113,10 +114,7 @@ pub(in crate::packed) fn run(
 ) {
     let out = match (kernel, out) {
         (&Kernel::Encode { unit, low, high }, Output::Integers(out)) => {
-            let (low, high) = (f32::from(low), f32::from(high));
-            for (out, x) in out.iter_mut().zip(inputs.floats(input)) {
-                *out = (x / unit).round_ties_even().clamp(low, high) as i16;
-            }
+            encode(machine, unit, [low, high], inputs.floats(input), out);
             return;
         }
         (_, Output::Floats(out)) => out,

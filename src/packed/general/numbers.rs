@@ -31,6 +31,7 @@ impl Each {
 }
 
 on_machine!(map_numbers = map_rows(with: &[Each], channels: usize, out: &mut [f32]));
+on_machine!(encode = encode_numbers(unit: f32, ends: [i16; 2], x: &[f32], out: &mut [i16]));
 on_machine!(run_pool = pool_rows(pool: &Pool, rows: Range<usize>, x: &[f32], out: &mut [f32]));
 
 #[inline(always)]
@@ -50,13 +51,40 @@ fn map_rows<M: Lanes>(with: &[Each], channels: usize, out: &mut [f32]) {
                         }
                     }
                 }
-                Each::Function(function) => {
-                    for x in &mut *out {
-                        *x = value(*function, *x);
-                    }
-                }
+                Each::Function(function) => map_function(*function, out),
             }
         }
+    }
+}
+
+/// A function of every number. Those of a few instructions are known where they are compiled, so that a vector is computed at once.
+#[inline(always)]
+fn map_function(function: Function, out: &mut [f32]) {
+    match function {
+        Function::Relu => map_all(out, |x| value(Function::Relu, x)),
+        Function::Clamp { min, max } => map_all(out, |x| value(Function::Clamp { min, max }, x)),
+        Function::LeakyRelu { slope } => map_all(out, |x| value(Function::LeakyRelu { slope }, x)),
+        Function::HardSwish { alpha, beta } => {
+            map_all(out, |x| value(Function::HardSwish { alpha, beta }, x));
+        }
+        Function::Round => map_all(out, |x| value(Function::Round, x)),
+        other => map_all(out, |x| value(other, x)),
+    }
+}
+
+#[inline(always)]
+fn map_all(out: &mut [f32], function: impl Fn(f32) -> f32) {
+    for x in out {
+        *x = function(*x);
+    }
+}
+
+/// Multiples of a unit as integers.
+#[inline(always)]
+fn encode_numbers<M: Lanes>(unit: f32, [low, high]: [i16; 2], x: &[f32], out: &mut [i16]) {
+    let (low, high) = (f32::from(low), f32::from(high));
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = (x / unit).round_ties_even().clamp(low, high) as i32 as i16;
     }
 }
 
