@@ -50,11 +50,7 @@ impl Maker<'_> {
             _ => None,
         });
         if fits && (turns || !first) {
-            let part = Some(constant.constant(if one.is_some() {
-                Vec::new()
-            } else {
-                shape.clone()
-            }));
+            let part = Some(constant.constant(if one.is_some() { Vec::new() } else { shape.clone() }));
             let none = Affine::default();
             let affine = match op {
                 Binary::Add => Some(Affine { plus: part, ..none }),
