@@ -1,7 +1,8 @@
-//! Networks from ONNX files: the shapes of their convolutions, and nothing else.
+//! Networks from ONNX files: the shapes of their convolutions and which widths are free ([`import`]), or all that they compute
+//! ([`import_graph`]).
 //!
-//! Weights are never looked at, so a file may name external data that is not there, and its constants may be of any
-//! type. Shapes are inferred by [tract](https://docs.rs/tract-onnx), with a batch of 1. What an operator computes that
+//! For the mapper weights are never looked at, so a file may name external data that is not there, and its constants may be of
+//! any type. Shapes are inferred by [tract](https://docs.rs/tract-onnx), with a batch of 1. What an operator computes that
 //! tract does not know is taken from the shapes that the file itself states, and inference goes on from there.
 //!
 //! Quantised networks are read in each form that they are exported in: `QuantizeLinear` and `DequantizeLinear` around
@@ -20,10 +21,13 @@
 //! let file = std::fs::File::open("tests/fixtures/onnx/resnet18.onnx")?;
 //! let import = import("resnet18", file, None)?;
 //! assert_eq!(import.network.layers.len(), 20);
+//! // One width for each stage, and one within each block.
+//! assert_eq!(import.network.widths()?[..3], [64, 64, 64]);
 //! assert_eq!(import.left_out, [("node_linear".to_owned(), "Gemm".to_owned())]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod graph;
 mod infer;
 mod left_out;
 mod operators;
@@ -42,19 +46,23 @@ use std::{
 use thiserror::Error;
 use tract_onnx::{
     pb::{
-        FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_shape_proto::Dimension,
-        type_proto,
+        FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+        tensor_shape_proto::Dimension, type_proto,
     },
     tract_hir::internal::Framework,
 };
 
+use crate::graph::{Graph, GraphError};
 use crate::mapping::{Accounting, ConvLayer, MappingError, Network, Padding};
+use graph::Prepared;
 use infer::{MAX_WORK, infer};
 use left_out::left_out;
 use operators::{attribute, is_convolution, refuse_unreadable, subgraphs};
 use parts::{MAX_WEIGHT, Whole, weight};
 use shapes::{Shapes, size};
-use tensors::{MAX_TENSOR_DIMENSION, dimension, leave_out_weights, make_dense, refuse_too_many_axes};
+use tensors::{
+    MAX_TENSOR_DIMENSION, dimension, leave_out_weights, make_dense, refuse_too_many_axes, without_data,
+};
 
 /// The largest file that is read, in bytes: the most that protobuf can hold.
 const MAX_BYTES: u64 = 2 << 30;
@@ -66,10 +74,12 @@ const MAX_PARTS: usize = 50_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Import {
-    /// The convolutions in the order of the file, which is one in which they can run. No width is free, as the
-    /// file does not say which may change. Each has a name of its own: that of its node or, where that is missing or
+    /// The convolutions in the order of the file, which is one in which they can run, with the widths between them that are
+    /// free, as [`Graph::mapped`] finds them. Each has a name of its own: that of its node or, where that is missing or
     /// another node has it, too, that of its output.
     pub network: Network,
+    /// Why it cannot be told which widths are free, where that is so; all are fixed then. The node is named.
+    pub widths_unknown: Option<String>,
     /// Nodes that multiply by weights but are not mapped, such as those of linear layers: name and operator.
     pub left_out: Vec<(String, String)>,
 }
@@ -175,6 +185,19 @@ pub enum OnnxError {
     /// A convolution that cannot be mapped.
     #[error(transparent)]
     Layer(#[from] MappingError),
+    /// What the network computes is no [`Graph`].
+    #[error("`{node}` ({operator}) {reason}")]
+    NoGraph {
+        /// The node that has no place in a graph, or an input or output of the network.
+        node: String,
+        /// Its operator and the domain of that.
+        operator: String,
+        /// Why.
+        reason: String,
+    },
+    /// The nodes make no [`Graph`].
+    #[error(transparent)]
+    Graph(#[from] GraphError),
     /// There is nothing to map.
     #[error("it has no convolutions: there is nothing to map")]
     Empty,
@@ -187,6 +210,54 @@ pub enum OnnxError {
 ///
 /// An [`OnnxError`] that names the node.
 pub fn import(name: &str, file: impl Read, input_size: Option<[usize; 2]>) -> Result<Import, OnnxError> {
+    from_model(name, read(file)?, input_size)
+}
+
+/// Imports what the network in `file` computes, with its weights: a graph that can be mapped, written, packed or run.
+/// `input_size` is as [`import`] takes it. The batch may be open or of any size.
+///
+/// Read are ONNX's own operators for convolutions, linear layers, batch norm in evaluation, pools, means, sums and maxima along
+/// dimensions, functions of single numbers, additions and products, and for what moves numbers: `Concat`, `Split`, `Slice`,
+/// `Reshape`, `Transpose`, `Pad`, `Expand`, `Resize` by whole factors. Weights stand in the file, as floats of 16 bits or more.
+/// Nodes have their names, and constants are called as the file calls them. Inputs that no output is computed of are left out.
+///
+/// ```
+/// use vwc_sdk::graph::{Constant, Conv, Function, Graph, NodeSpec, OnnxExport};
+/// use vwc_sdk::onnx::import_graph;
+///
+/// let weight = Constant::new([4, 3, 3, 3], vec![0.5; 108]);
+/// let graph = Graph::new(
+///     [
+///         NodeSpec::input("picture", [3, 8, 8]),
+///         NodeSpec::new("conv", Conv::new(weight), ["picture"]),
+///         NodeSpec::new("relu", Function::Relu, ["conv"]),
+///     ],
+///     ["relu"],
+/// )?;
+/// let file = graph.to_onnx(&OnnxExport::new("mine"))?;
+/// let read = import_graph(&file[..], None)?;
+/// assert_eq!(read.output(0).shape(), [4, 6, 6]);
+/// assert_eq!(read.nodes()[1].weight().unwrap().name(), Some("conv.weight"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// An [`OnnxError`] that names the node: [`OnnxError::NoGraph`] for an operator or a use of one that graphs do not have, for
+/// anything along the batch, and for weights in another file.
+pub fn import_graph(file: impl Read, input_size: Option<[usize; 2]>) -> Result<Graph, OnnxError> {
+    let (model, weights, _) = prepare(read(file)?, input_size)?;
+    let file = file_of(&model)?;
+    let shapes = Shapes::new(file, infer(&model, file)?);
+    graph::graph(&Prepared {
+        model: &model,
+        graph: file,
+        shapes: &shapes,
+        weights: &weights,
+    })
+}
+
+fn read(file: impl Read) -> Result<ModelProto, OnnxError> {
     let mut file = file.take(MAX_BYTES + 1);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(OnnxError::Read)?;
@@ -199,14 +270,17 @@ pub fn import(name: &str, file: impl Read, input_size: Option<[usize; 2]>) -> Re
         return Err(OnnxError::TooManyParts);
     }
     let model = tract_onnx::onnx().proto_model_for_read(&mut Whole(bytes));
-    from_model(name, model.map_err(|_| no_model())?, input_size)
+    model.map_err(|_| no_model())
 }
 
-fn from_model(
-    name: &str,
+/// The nodes that multiply and are not mapped.
+type LeftOut = Vec<(String, String)>;
+
+/// A model that was checked, the constants that were taken out of it, and what is not mapped.
+fn prepare(
     mut model: ModelProto,
     input_size: Option<[usize; 2]>,
-) -> Result<Import, OnnxError> {
+) -> Result<(ModelProto, Vec<TensorProto>, LeftOut), OnnxError> {
     let functions = mem::take(&mut model.functions);
     let Some(graph) = &mut model.graph else {
         return Err(malformed("it holds no graph"));
@@ -222,20 +296,40 @@ fn from_model(
     make_names_unique(&mut graph.node);
     let left_out = left_out(graph);
     say_sizes(graph, input_size)?;
-    leave_out_weights(graph)?;
+    let weights = leave_out_weights(graph)?;
+    Ok((model, weights, left_out))
+}
 
-    let graph = model.graph.as_ref().ok_or(OnnxError::Empty)?;
-    let inferred = infer(&model, graph)?;
-    let shapes = Shapes::new(graph, inferred);
-    let convolutions = graph.node.iter().filter(|node| is_convolution(node));
+fn file_of(model: &ModelProto) -> Result<&GraphProto, OnnxError> {
+    model.graph.as_ref().ok_or(OnnxError::Empty)
+}
+
+fn from_model(name: &str, model: ModelProto, input_size: Option<[usize; 2]>) -> Result<Import, OnnxError> {
+    let (model, mut weights, left_out) = prepare(model, input_size)?;
+    // Shapes are all that is needed.
+    weights.iter_mut().for_each(without_data);
+    let file = file_of(&model)?;
+    let shapes = Shapes::new(file, infer(&model, file)?);
+    let convolutions = file.node.iter().filter(|node| is_convolution(node));
     let layers = convolutions
         .map(|node| convolution(node, &shapes))
         .collect::<Result<Vec<_>, _>>()?;
     if layers.is_empty() {
         return Err(OnnxError::Empty);
     }
+    let prepared = Prepared {
+        model: &model,
+        graph: file,
+        shapes: &shapes,
+        weights: &weights,
+    };
+    let (network, widths_unknown) = match graph::ties(&prepared, name, &layers) {
+        Ok(network) => (network, None),
+        Err(error) => (Network::fixed(name, layers), Some(error.to_string())),
+    };
     Ok(Import {
-        network: Network::fixed(name, layers),
+        network,
+        widths_unknown,
         left_out,
     })
 }

@@ -63,7 +63,7 @@ fn layers_are_those_that_pytorch_computes() {
         let layers: Vec<Conv> = found.network.layers.iter().map(Conv::from).collect();
         assert_eq!(layers, said, "{fixture}");
         assert_eq!(found.network.name, fixture);
-        assert!(found.network.ties.is_empty());
+        assert_eq!(found.widths_unknown, None, "{fixture}");
         assert_eq!(found.left_out.len(), 1, "the head of {fixture}");
         assert_eq!(found.left_out[0].1, "Gemm", "{fixture}");
     }

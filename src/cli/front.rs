@@ -73,7 +73,7 @@ Example:
 /// [`MapError::Mapping`] where the network does not say which widths are free; the others as they say.
 pub fn run(args: &FrontArgs) -> Result<(), MapError> {
     let config = args.mapping.config(args.array).with_search(Search::Exact);
-    let network = &args.network.load(args.input)?;
+    let network = &args.network.load_free(args.input)?;
     note_shared_cells([config]);
     let limits = args.limits.limits();
     let points = pareto_front(network, &config, &limits)?;

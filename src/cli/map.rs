@@ -282,11 +282,10 @@ fn plan(args: &MapArgs) -> Result<(Plan, Vec<KeptWidth>), MapError> {
         return Err(MapError::Budget);
     };
     let config = args.mapping.config(array);
-    Ok(Plan::within(
-        &network.load(args.input)?,
-        args.method,
-        &config,
-        widths,
-        &limits,
-    )?)
+    let network = if widths == Widths::Keep {
+        network.load(args.input)?
+    } else {
+        network.load_free(args.input)?
+    };
+    Ok(Plan::within(&network, args.method, &config, widths, &limits)?)
 }

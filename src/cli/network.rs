@@ -40,6 +40,18 @@ pub enum NetworkError {
         /// Why.
         error: crate::onnx::OnnxError,
     },
+    /// The free widths of the ONNX file cannot be told.
+    #[cfg(feature = "onnx")]
+    #[error(
+        "{path}: its widths cannot be told: {reason}: give a layer list that says which are free, or map it as it is \
+         (map --channels keep)"
+    )]
+    Widths {
+        /// The file.
+        path: String,
+        /// Why, and of which node.
+        reason: String,
+    },
     /// This build cannot read ONNX.
     #[cfg(not(feature = "onnx"))]
     #[error("{path}: this vwc-sdk was built without ONNX: build it with `--features onnx`")]
@@ -109,10 +121,24 @@ impl NetworkArg {
     ///
     /// A [`NetworkError`] that names the file and the node, line or layer.
     pub fn load(&self, input: InputArgs) -> Result<Network, NetworkError> {
+        self.load_for(input, false)
+    }
+
+    /// As [`NetworkArg::load`], for a search of widths.
+    ///
+    /// # Errors
+    ///
+    /// As [`NetworkArg::load`], and a [`NetworkError`] that names the node of an ONNX file past which its free widths cannot be
+    /// told.
+    pub fn load_free(&self, input: InputArgs) -> Result<Network, NetworkError> {
+        self.load_for(input, true)
+    }
+
+    fn load_for(&self, input: InputArgs, search: bool) -> Result<Network, NetworkError> {
         if let Self::File(path) = self
             && ending(path) == "onnx"
         {
-            return from_onnx(path, input);
+            return from_onnx(path, input, search);
         }
         if input.input_size.is_some() {
             return Err(NetworkError::InputSize {
@@ -186,14 +212,14 @@ fn from_run(path: &Path) -> Result<Network, NetworkError> {
 }
 
 #[cfg(not(feature = "onnx"))]
-fn from_onnx(path: &Path, _: InputArgs) -> Result<Network, NetworkError> {
+fn from_onnx(path: &Path, _: InputArgs, _: bool) -> Result<Network, NetworkError> {
     Err(NetworkError::WithoutOnnx {
         path: path.display().to_string(),
     })
 }
 
 #[cfg(feature = "onnx")]
-fn from_onnx(path: &Path, input: InputArgs) -> Result<Network, NetworkError> {
+fn from_onnx(path: &Path, input: InputArgs, search: bool) -> Result<Network, NetworkError> {
     use crate::onnx::{OnnxError, import};
 
     let import = File::open(path)
@@ -205,6 +231,12 @@ fn from_onnx(path: &Path, input: InputArgs) -> Result<Network, NetworkError> {
         })?;
     if import.network.layers.len() > MAX_LAYERS {
         return Err(list(path, format!("it has more than {MAX_LAYERS} convolutions")));
+    }
+    if let Some(reason) = import.widths_unknown.filter(|_| search) {
+        return Err(NetworkError::Widths {
+            path: path.display().to_string(),
+            reason,
+        });
     }
     say_left_out(
         import

@@ -48,6 +48,24 @@ impl Graph {
         nodes: impl IntoIterator<Item = NodeSpec>,
         outputs: impl IntoIterator<Item = O>,
     ) -> Result<Self, GraphError> {
+        Self::checked(nodes, outputs, constants)
+    }
+
+    /// As [`Graph::new`], without a look at the numbers of constants, which may be missing. Shapes and ties are all that it is
+    /// good for: it must not leave the crate.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn of_shapes(
+        nodes: impl IntoIterator<Item = NodeSpec>,
+        outputs: impl IntoIterator<Item = String>,
+    ) -> Result<Self, GraphError> {
+        Self::checked(nodes, outputs, |_| Ok(()))
+    }
+
+    fn checked<O: Into<String>>(
+        nodes: impl IntoIterator<Item = NodeSpec>,
+        outputs: impl IntoIterator<Item = O>,
+        constants: impl Fn(&Op) -> Result<(), String>,
+    ) -> Result<Self, GraphError> {
         let specs: Vec<NodeSpec> = nodes.into_iter().collect();
         if specs.len() > MAX_NODES {
             return Err(GraphError::Graph(format!(

@@ -109,6 +109,24 @@ impl NodeSpec {
         }
     }
 
+    /// Its name.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it computes.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn op(&self) -> &Op {
+        &self.op
+    }
+
+    /// The names of the nodes whose results it reads.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn inputs(&self) -> &[String] {
+        &self.inputs
+    }
+
     /// A network's input of this shape, without the batch: `[channels, height, width]` for pictures.
     pub fn input(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
         Self::new(name, Op::Input { shape: shape.into() }, [""; 0])

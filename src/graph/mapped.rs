@@ -1,6 +1,6 @@
 //! The convolutions of a graph for the mapper, and which of their widths may change, and together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::ir::{Constant, Conv, Op};
 use super::{Graph, Node, NodeId};
@@ -63,6 +63,13 @@ impl Widths {
                 self.fix(other);
                 Channels::Fixed
             }
+        }
+    }
+
+    /// Makes every width name the one that stands for it, which is never behind it.
+    fn flatten(&mut self) {
+        for width in 0..self.same.len() {
+            self.same[width] = self.same[self.same[width]];
         }
     }
 
@@ -187,24 +194,23 @@ impl Graph {
         for output in &self.outputs {
             widths.fix(channels[output.0]);
         }
+        widths.flatten();
         // Those that a convolution makes and a convolution reads, in the order in which they are met.
-        let read: Vec<usize> = layers
+        let read: HashSet<usize> = layers
             .iter()
             .filter_map(|&(_, input, _)| widths.free(input))
             .collect();
-        let made: Vec<usize> = layers
+        let made: HashSet<usize> = layers
             .iter()
             .filter_map(|&(.., output)| widths.free(output))
             .collect();
-        let mut free: Vec<usize> = Vec::new();
+        let mut free: HashMap<usize, usize> = HashMap::new();
         let mut place = |channels: Channels| {
             let width = widths
                 .free(channels)
                 .filter(|width| read.contains(width) && made.contains(width))?;
-            Some(free.iter().position(|&known| known == width).unwrap_or_else(|| {
-                free.push(width);
-                free.len() - 1
-            }))
+            let next = free.len();
+            Some(*free.entry(width).or_insert(next))
         };
         let ties = layers.iter().map(|&(_, input, output)| Tie {
             input: place(input),

@@ -43,7 +43,9 @@ mod run;
 mod shape;
 mod text;
 
-#[cfg(feature = "packed")]
+#[cfg(feature = "onnx")]
+pub(crate) use shape::shape;
+#[cfg(any(feature = "packed", feature = "onnx"))]
 pub(crate) use shape::{extent, places, pool_shape};
 pub(crate) use text::by;
 

@@ -11,7 +11,7 @@ const MAX_SIZE: usize = 1 << 31;
 type Shape = Vec<usize>;
 
 /// The shape of the result of `op`, or why there is none.
-pub(super) fn shape(op: &Op, inputs: &[&[usize]]) -> Result<Shape, String> {
+pub(crate) fn shape(op: &Op, inputs: &[&[usize]]) -> Result<Shape, String> {
     let wanted = match op {
         Op::Input { .. } | Op::Constant(_) => 0,
         Op::Binary(_) => 2,

@@ -88,12 +88,14 @@ pub(super) fn make_dense(graph: &mut GraphProto) {
     }
 }
 
-/// Turns all constants that are not small, or whose values are not known, into inputs of the same shape.
-pub(super) fn leave_out_weights(graph: &mut GraphProto) -> Result<(), OnnxError> {
+/// Turns all constants that are not small, or whose values are not known, into inputs of the same shape, and returns them.
+pub(super) fn leave_out_weights(graph: &mut GraphProto) -> Result<Vec<TensorProto>, OnnxError> {
+    let mut weights = Vec::new();
     for tensor in mem::take(&mut graph.initializer) {
         if is_weights(&tensor, &tensor.name)? {
             let name = tensor.name.clone();
             graph.input.push(placeholder(name, &tensor));
+            weights.push(tensor);
         } else {
             graph.initializer.push(tensor);
         }
@@ -102,11 +104,25 @@ pub(super) fn leave_out_weights(graph: &mut GraphProto) -> Result<(), OnnxError>
         match (constant(&node), node.output.first()) {
             (Some(tensor), Some(name)) if is_weights(tensor, name)? => {
                 graph.input.push(placeholder(name.clone(), tensor));
+                weights.push(TensorProto {
+                    name: name.clone(),
+                    ..tensor.clone()
+                });
             }
             _ => graph.node.push(node),
         }
     }
-    Ok(())
+    Ok(weights)
+}
+
+/// Leaves name, type and shape.
+pub(super) fn without_data(tensor: &mut TensorProto) {
+    *tensor = TensorProto {
+        name: mem::take(&mut tensor.name),
+        dims: mem::take(&mut tensor.dims),
+        data_type: tensor.data_type,
+        ..TensorProto::default()
+    };
 }
 
 /// Refuses a tensor or an input of more axes than any network's has.

@@ -1,3 +1,5 @@
+mod ties;
+
 use super::{infer::infer_within, tensors::placeholder, *};
 use tract_onnx::pb::{
     AttributeProto, OperatorSetIdProto, TensorProto, tensor_proto::DataType, tensor_shape_proto::dimension,

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use vwc_sdk::{
     mapping::Accounting,
-    onnx::{OnnxError, import},
+    onnx::{OnnxError, import, import_graph},
 };
 
 /// Reads a file of these bytes. The import does not panic, an error is a sentence, and the layers of what was read are
-/// sound and have names of their own.
+/// sound and have names of their own, and free widths that fit them. The same of the graph of the file.
 ///
 /// # Panics
 ///
@@ -24,6 +24,20 @@ pub fn onnx(bytes: &[u8]) {
                     layer.validate(Accounting::ExactGeometry).unwrap();
                     assert!(names.insert(&layer.name), "two layers are called {}", layer.name);
                 }
+                if !import.network.ties.is_empty() {
+                    import.network.widths().unwrap();
+                }
+                let said = import.widths_unknown.unwrap_or_default();
+                assert!(!said.chars().any(char::is_control), "{said:?}");
+            }
+            Err(error) => assert_is_a_sentence(&error, bytes),
+        }
+        match import_graph(bytes, input_size) {
+            Ok(graph) => drop(graph.mapped("fuzzed")),
+            // The shapes that do not fit are written out.
+            Err(error @ (OnnxError::NoGraph { .. } | OnnxError::Graph(_))) => {
+                let said = error.to_string();
+                assert!(!said.chars().any(char::is_control), "{said:?}");
             }
             Err(error) => assert_is_a_sentence(&error, bytes),
         }

@@ -4,6 +4,8 @@
 //! Runtime, where this machine has it, are held against it.
 
 mod cases;
+#[cfg(feature = "onnx")]
+mod front;
 #[path = "../common/onnx.rs"]
 mod onnx;
 mod plain;

@@ -1,0 +1,97 @@
+//! Two values number by number, one of which may be a constant.
+
+use tract_onnx::pb::NodeProto;
+
+use super::{
+    maker::{Made, Maker},
+    values::{Data, Tensor, Value},
+};
+use crate::graph::{Affine, Binary, Function};
+use crate::onnx::operators::attribute;
+
+impl Maker<'_> {
+    pub(super) fn binary(&mut self, node: &NodeProto, op: Binary) -> Made<()> {
+        if node.input.len() != 2 {
+            return Err(format!("reads {} values: expected 2", node.input.len()));
+        }
+        // Before operator set 7 a constant stood beside any dimension.
+        if attribute(node, "axis").is_some() || attribute(node, "broadcast").is_some() {
+            return Err("says in an old way how it repeats its values".to_owned());
+        }
+        match (self.value(node, 0)?, self.value(node, 1)?) {
+            (Value::Data(x), Value::Held(constant)) => self.with_constant(node, op, &x, &constant, false),
+            (Value::Held(constant), Value::Data(x)) => self.with_constant(node, op, &x, &constant, true),
+            _ => {
+                let (a, b) = (self.data(node, 0)?, self.data(node, 1)?);
+                // Dimensions are counted from the last: the batch of one would meet another dimension of the other.
+                self.last(node, op, &[&a, &b])
+            }
+        }
+    }
+
+    /// `first`: whether the constant comes first.
+    fn with_constant(
+        &mut self,
+        node: &NodeProto,
+        op: Binary,
+        x: &Data,
+        constant: &Tensor,
+        first: bool,
+    ) -> Made<()> {
+        let shape = beside(constant, x)?;
+        let fits = x
+            .shape
+            .iter()
+            .zip(&shape)
+            .all(|(&size, &part)| part == size || part == 1);
+        let turns = matches!(op, Binary::Add | Binary::Mul);
+        let one = constant.values.as_deref().and_then(|values| match *values {
+            [number] => Some(number),
+            _ => None,
+        });
+        if fits && (turns || !first) {
+            let part = Some(constant.constant(if one.is_some() { Vec::new() } else { shape.clone() }));
+            let none = Affine::default();
+            let affine = match op {
+                Binary::Add => Some(Affine { plus: part, ..none }),
+                Binary::Sub => Some(Affine { minus: part, ..none }),
+                Binary::Mul => Some(Affine { factor: part, ..none }),
+                Binary::Div => Some(Affine {
+                    divisor: part,
+                    ..none
+                }),
+                _ => None,
+            };
+            if let Some(affine) = affine {
+                return self.last(node, affine, &[x]);
+            }
+        }
+        let clamp = match (op, one) {
+            (Binary::Max, Some(min)) => Some([min, f32::INFINITY]),
+            (Binary::Min, Some(max)) => Some([f32::NEG_INFINITY, max]),
+            _ => None,
+        };
+        if let Some([min, max]) = clamp.filter(|_| fits) {
+            return self.last(node, Function::Clamp { min, max }, &[x]);
+        }
+        let constant = self.constant(&constant.name, constant.constant(shape))?;
+        let reads = if first { [&constant, x] } else { [x, &constant] };
+        self.last(node, op, &reads)
+    }
+}
+
+/// The shape of a constant beside a value: without the batch, and with as many dimensions.
+fn beside(constant: &Tensor, x: &Data) -> Made<Vec<usize>> {
+    let dims = x.shape.len();
+    let shape = match &*constant.dims {
+        [1, rest @ ..] if rest.len() == dims => rest,
+        rest if rest.len() <= dims => rest,
+        _ => {
+            return Err(format!(
+                "reads a constant of {:?} beside {:?} for each picture: expected the same for all",
+                constant.dims, x.shape
+            ));
+        }
+    };
+    Ok([&vec![1; dims - shape.len()], shape].concat())
+}

@@ -1,0 +1,333 @@
+//! The graph that is being made: its nodes, their names, and what each name of the file stands for.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use tract_onnx::pb::{NodeProto, TensorProto};
+
+use super::{
+    MAX_MADE, Prepared, Shapes, opset,
+    values::{Data, Sizes, Tensor, Value, decode},
+};
+use crate::graph::{Constant, NodeSpec, Op, shape};
+use crate::onnx::{called, printable, tensors::constant};
+
+/// What is written behind the name of a weight that was turned round.
+const TURNED: &str = ".turned";
+
+/// The most bytes of names of nodes.
+const MAX_LETTERS: usize = 1 << 26;
+
+/// What an operator could not be read for, as the rest of a sentence that begins with the node.
+pub(super) type Made<T> = Result<T, String>;
+
+/// A graph on the way.
+pub(super) struct Maker<'a> {
+    pub shapes: &'a Shapes<'a>,
+    pub opset: i64,
+    /// Weights have no numbers: shapes alone are wanted.
+    sketch: bool,
+    /// The size of the batch that the inputs state, 1 where they leave it open.
+    pub batch: Option<usize>,
+    /// Constants of the file: those that shapes may depend on, and weights.
+    constants: HashMap<&'a str, &'a TensorProto>,
+    held: HashMap<&'a str, &'a TensorProto>,
+    values: HashMap<String, Value>,
+    specs: Vec<NodeSpec>,
+    names: HashSet<String>,
+    /// Constants that are nodes.
+    nodes: HashMap<String, Data>,
+    /// Weights that were turned round, with the shape that they had.
+    turned: HashMap<String, (Vec<usize>, Arc<[f32]>)>,
+    made: usize,
+    /// Bytes of the names of nodes, each time that they stand there.
+    letters: usize,
+    /// For each wanted name the last number behind it.
+    numbers: HashMap<String, usize>,
+}
+
+impl<'a> Maker<'a> {
+    pub fn new(model: &Prepared<'a>, held: HashMap<&'a str, &'a TensorProto>, sketch: bool) -> Self {
+        let graph = model.graph;
+        Self {
+            shapes: model.shapes,
+            opset: opset(model.model),
+            sketch,
+            batch: None,
+            constants: (graph.initializer.iter().map(|tensor| (&*tensor.name, tensor)))
+                .chain(graph.node.iter().filter_map(|node| {
+                    let name = node.output.first().filter(|name| !name.is_empty())?;
+                    Some((&**name, constant(node)?))
+                }))
+                .collect(),
+            held,
+            values: HashMap::new(),
+            specs: Vec::new(),
+            names: graph.node.iter().map(|node| node.name.clone()).collect(),
+            nodes: HashMap::new(),
+            turned: HashMap::new(),
+            made: 0,
+            letters: 0,
+            numbers: HashMap::new(),
+        }
+    }
+
+    pub fn is_held(&self, name: &str) -> bool {
+        self.held.contains_key(name)
+    }
+
+    /// An input of the network, with the batch.
+    pub fn input(&mut self, name: &str, sizes: &[usize]) -> Made<()> {
+        let [batch, rest @ ..] = sizes else {
+            return Err("has no batch".to_owned());
+        };
+        if *self.batch.get_or_insert(*batch) != *batch {
+            return Err("has another batch than the input before it".to_owned());
+        }
+        let op = Op::Input { shape: rest.to_vec() };
+        let called = self.fresh(name);
+        let data = self.push(called, op, &[])?;
+        self.values.insert(name.to_owned(), Value::Data(data));
+        Ok(())
+    }
+
+    /// A name like this one that no node has.
+    pub fn fresh(&mut self, name: &str) -> String {
+        let stem = printable(name);
+        if !stem.is_empty() && self.names.insert(stem.clone()) {
+            return stem;
+        }
+        let last = self.numbers.entry(stem.clone()).or_insert(1);
+        loop {
+            *last += 1;
+            let name = format!("{stem}.{last}");
+            if self.names.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
+
+    fn push(&mut self, name: String, op: Op, reads: &[&Data]) -> Made<Data> {
+        let letters = name.len() + reads.iter().map(|data| data.node.len()).sum::<usize>();
+        self.write(letters)?;
+        let shapes: Vec<&[usize]> = reads.iter().map(|data| &*data.shape).collect();
+        let shape = shape(&op, &shapes)?;
+        let reads = reads.iter().map(|data| data.node.clone());
+        self.specs.push(NodeSpec::new(name.clone(), op, reads));
+        Ok(Data { node: name, shape })
+    }
+
+    /// Counts the names that are written down.
+    fn write(&mut self, letters: usize) -> Made<()> {
+        self.letters = self.letters.saturating_add(letters);
+        if self.letters > MAX_LETTERS {
+            return Err(format!("makes more than {MAX_LETTERS} letters of names of nodes"));
+        }
+        Ok(())
+    }
+
+    /// A node of the graph that is not the last one of a node of the file.
+    pub fn step(&mut self, node: &NodeProto, part: &str, op: impl Into<Op>, reads: &[&Data]) -> Made<Data> {
+        let name = self.fresh(&format!("{}.{part}", called(node)));
+        self.push(name, op.into(), reads)
+    }
+
+    /// The node of the graph that computes the first output of one of the file.
+    pub fn last(&mut self, node: &NodeProto, op: impl Into<Op>, reads: &[&Data]) -> Made<()> {
+        let data = self.push(node.name.clone(), op.into(), reads)?;
+        self.give(node, 0, data)
+    }
+
+    /// What output `n` of a node is. Its shape has to be the one that was inferred.
+    pub fn give(&mut self, node: &NodeProto, n: usize, value: impl Into<Value>) -> Made<()> {
+        let Some(name) = node.output.get(n).filter(|name| !name.is_empty()) else {
+            return Ok(());
+        };
+        let value = value.into();
+        if let Value::Data(data) = &value {
+            self.write(data.node.len())?;
+            let inferred = self
+                .shapes
+                .find(name, |sizes| sizes.iter().copied().collect::<Option<Vec<_>>>());
+            if let Some(inferred) = inferred
+                && inferred.get(1..) != Some(&*data.shape)
+            {
+                return Err(format!(
+                    "results in {:?} for each picture, where {inferred:?} was inferred with the batch",
+                    data.shape
+                ));
+            }
+        }
+        self.values.insert(name.clone(), value);
+        Ok(())
+    }
+
+    /// Whether a node is given an input there.
+    pub fn has(node: &NodeProto, n: usize) -> bool {
+        node.input.get(n).is_some_and(|name| !name.is_empty())
+    }
+
+    pub fn value(&mut self, node: &NodeProto, n: usize) -> Made<Value> {
+        let name = node.input.get(n).filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| format!("has no input {n}"))?;
+        self.named(name)
+    }
+
+    fn named(&mut self, name: &str) -> Made<Value> {
+        if let Some(value) = self.values.get(name) {
+            return Ok(value.clone());
+        }
+        let value = if let Some(tensor) = self.constants.get(name) {
+            decode(name, tensor, false)?
+        } else if let Some(tensor) = self.held.get(name) {
+            decode(name, tensor, self.sketch)?
+        } else {
+            return Err(format!(
+                "reads `{name}`, which is no float, or which nothing computes"
+            ));
+        };
+        self.values.insert(name.to_owned(), value.clone());
+        Ok(value)
+    }
+
+    /// A value for each picture. A constant with a batch of 1 is the same for every picture.
+    pub fn data(&mut self, node: &NodeProto, n: usize) -> Made<Data> {
+        match self.value(node, n)? {
+            Value::Data(data) => Ok(data),
+            Value::Held(tensor) => self.constant_node(&tensor),
+            Value::Sizes(_) => Err(format!("reads integers as input {n}")),
+        }
+    }
+
+    fn constant_node(&mut self, tensor: &Tensor) -> Made<Data> {
+        let [1, rest @ ..] = &*tensor.dims else {
+            return Err("reads a constant where a value of the network was expected".to_owned());
+        };
+        let constant = tensor.constant(rest.to_vec());
+        self.constant(&tensor.name, constant)
+    }
+
+    /// A node of the graph that holds a constant.
+    pub fn constant(&mut self, name: &str, constant: Constant) -> Made<Data> {
+        if let Some(data) = self.nodes.get(name).filter(|data| data.shape == constant.shape()) {
+            return Ok(data.clone());
+        }
+        let called = self.fresh(name);
+        let data = self.push(called, Op::Constant(constant), &[])?;
+        self.nodes.insert(name.to_owned(), data.clone());
+        Ok(data)
+    }
+
+    /// A constant of floats.
+    pub fn held(&mut self, node: &NodeProto, n: usize) -> Made<Tensor> {
+        match self.value(node, n)? {
+            Value::Held(tensor) => Ok(tensor),
+            _ => Err(format!("reads what is no constant of floats as input {n}")),
+        }
+    }
+
+    /// Integers, with the batch among them where that is one.
+    pub fn sizes(&mut self, node: &NodeProto, n: usize) -> Made<Sizes> {
+        match self.value(node, n)? {
+            Value::Sizes(sizes) => Ok(sizes),
+            _ => Err(format!("reads what is no constant list of integers as input {n}")),
+        }
+    }
+
+    /// One number that a constant holds.
+    pub fn number(&mut self, node: &NodeProto, n: usize) -> Made<f32> {
+        let tensor = self.held(node, n)?;
+        match tensor.values.as_deref() {
+            Some(&[number]) => Ok(number),
+            _ => Err(format!("reads no single number as input {n}")),
+        }
+    }
+
+    /// Counts numbers that are computed of the file's.
+    pub fn count(&mut self, numbers: usize) -> Made<()> {
+        self.made = self.made.saturating_add(numbers);
+        if self.made > MAX_MADE {
+            return Err(format!(
+                "needs more than {MAX_MADE} numbers that are not in the file"
+            ));
+        }
+        Ok(())
+    }
+
+    /// A matrix with rows and columns exchanged.
+    pub fn turn(&mut self, tensor: &Tensor) -> Made<Tensor> {
+        let &[rows, columns] = &*tensor.dims else {
+            return Err(format!(
+                "reads a matrix of {} dimensions: expected 2",
+                tensor.dims.len()
+            ));
+        };
+        let two_shapes = || "reads one constant as matrices of two shapes".to_owned();
+        let mut turned = Tensor {
+            name: format!("{}{TURNED}", tensor.name),
+            dims: vec![columns, rows],
+            turned: true,
+            values: None,
+        };
+        // Turned twice it is the constant itself.
+        if let Some(stem) = tensor.name.strip_suffix(TURNED).filter(|_| tensor.turned) {
+            return match self.named(stem)? {
+                Value::Held(first) if first.dims == turned.dims => Ok(first),
+                _ => Err(two_shapes()),
+            };
+        }
+        if let Some(values) = &tensor.values {
+            let (dims, values) = self.turned.entry(tensor.name.clone()).or_insert_with(|| {
+                let columns_of = |n: usize| values.iter().skip(n).step_by(columns);
+                let values = (0..columns).flat_map(columns_of).copied().collect();
+                (tensor.dims.clone(), values)
+            });
+            if *dims != tensor.dims {
+                return Err(two_shapes());
+            }
+            turned.values = Some(values.clone());
+        }
+        Ok(turned)
+    }
+
+    /// The node that computes an output, another one than `others`.
+    pub fn output(&mut self, name: &str, others: &[String]) -> Made<String> {
+        let data = match self.named(name)? {
+            Value::Data(data) => data,
+            Value::Held(tensor) => self.constant_node(&tensor)?,
+            Value::Sizes(_) => return Err("is a list of integers".to_owned()),
+        };
+        if !others.contains(&data.node) {
+            return Ok(data.node);
+        }
+        // The same value once more.
+        let called = self.fresh(name);
+        let op = Op::Reshape {
+            shape: data.shape.clone(),
+        };
+        Ok(self.push(called, op, &[&data])?.node)
+    }
+
+    /// The nodes that outputs are computed of. A constant that is read turned and as it is would tie rows of one use to columns of
+    /// the other, which a graph cannot say.
+    pub fn read(self, outputs: &[String]) -> Made<Vec<NodeSpec>> {
+        let mut wanted: HashSet<String> = outputs.iter().cloned().collect();
+        let mut kept = Vec::new();
+        for spec in self.specs.into_iter().rev() {
+            if wanted.contains(spec.name()) {
+                wanted.extend(spec.inputs().iter().cloned());
+                kept.push(spec);
+            }
+        }
+        kept.reverse();
+        let constants = || kept.iter().flat_map(|spec: &NodeSpec| spec.op().constants());
+        let names: HashSet<&str> = constants().filter_map(Constant::name).collect();
+        let both = |name: &&&str| name.strip_suffix(TURNED).is_some_and(|stem| names.contains(stem));
+        match names.iter().find(both) {
+            Some(name) => Err(format!("reads the constant `{name}` turned round and as it is")),
+            None => Ok(kept),
+        }
+    }
+}

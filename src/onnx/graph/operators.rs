@@ -1,0 +1,230 @@
+//! Which operators of ONNX a graph is made of, and their settings.
+
+use tract_onnx::pb::NodeProto;
+
+use super::{
+    maker::{Made, Maker},
+    unknown,
+    values::{Size, Value},
+};
+use crate::graph::{Binary, Function, Op, Reduction};
+use crate::onnx::operators::{attribute, is_standard, subgraphs};
+
+impl Maker<'_> {
+    /// Makes what a node of the file computes.
+    pub(super) fn node(&mut self, node: &NodeProto) -> Made<()> {
+        if !is_standard(node) || subgraphs(node).next().is_some() {
+            return Err(unknown(node));
+        }
+        match &*node.op_type {
+            "Constant" => self.constant_list(node),
+            "Identity" => self.same(node),
+            "Dropout" => self.dropout(node),
+            "Cast" => self.cast(node),
+            "Conv" => self.conv(node),
+            "ConvTranspose" => self.conv_transpose(node),
+            "Gemm" => self.gemm(node),
+            "MatMul" => self.mat_mul(node),
+            "BatchNormalization" => self.batch_norm(node),
+            "Add" => self.binary(node, Binary::Add),
+            "Sub" => self.binary(node, Binary::Sub),
+            "Mul" => self.binary(node, Binary::Mul),
+            "Div" => self.binary(node, Binary::Div),
+            "Max" => self.binary(node, Binary::Max),
+            "Min" => self.binary(node, Binary::Min),
+            "Clip" => self.clip(node),
+            "Gelu" if text(node, "approximate", "none") != "none" => Err(unknown(node)),
+            "MaxPool" => self.max_pool(node),
+            "AveragePool" => self.avg_pool(node),
+            "GlobalAveragePool" => self.global_mean(node),
+            "GlobalMaxPool" => self.global_max(node),
+            "ReduceMean" => self.reduce(node, Reduction::Mean),
+            "ReduceSum" => self.reduce(node, Reduction::Sum),
+            "ReduceMax" => self.reduce(node, Reduction::Max),
+            "Concat" => self.concat(node),
+            "Split" => self.split(node),
+            "Slice" => self.slice(node),
+            "Flatten" => self.flatten(node),
+            "Reshape" => self.reshape(node),
+            "Squeeze" => self.squeeze(node),
+            "Unsqueeze" => self.unsqueeze(node),
+            "Transpose" => self.transpose(node),
+            "Expand" => self.expand(node),
+            "Pad" => self.pad(node),
+            "Resize" | "Upsample" => self.resize(node),
+            "Softmax" => self.softmax(node, false),
+            "LogSoftmax" => self.softmax(node, true),
+            "Shape" => self.shape(node),
+            "Gather" => self.gather(node),
+            _ => {
+                let function = function(node).ok_or_else(|| unknown(node))?;
+                let x = self.data(node, 0)?;
+                self.last(node, function, &[&x])
+            }
+        }
+    }
+
+    /// A value under another name.
+    pub(super) fn same(&mut self, node: &NodeProto) -> Made<()> {
+        let value = self.value(node, 0)?;
+        self.give(node, 0, value)
+    }
+
+    /// In evaluation nothing is dropped.
+    fn dropout(&mut self, node: &NodeProto) -> Made<()> {
+        if Self::has(node, 2) || self.trains(node) {
+            return Err("may drop values in evaluation".to_owned());
+        }
+        self.same(node)
+    }
+
+    /// Whether a node of an operator set before 7 is said to train, as it is where nothing is said.
+    pub(super) fn trains(&self, node: &NodeProto) -> bool {
+        self.opset < 7 && int(node, "is_test", 0) == 0
+    }
+
+    /// From floats to floats, and of sizes.
+    fn cast(&mut self, node: &NodeProto) -> Made<()> {
+        let to = i32::try_from(int(node, "to", 0)).unwrap_or(0);
+        let value = self.value(node, 0)?;
+        let fits = match value {
+            Value::Sizes(_) => matches!(to, 6 | 7),
+            Value::Data(_) | Value::Held(_) => to == 1,
+        };
+        if !fits {
+            return Err("changes the type of its numbers".to_owned());
+        }
+        self.give(node, 0, value)
+    }
+
+    fn clip(&mut self, node: &NodeProto) -> Made<()> {
+        let mut ends = [f32::NEG_INFINITY, f32::INFINITY];
+        for (n, (end, name)) in ends.iter_mut().zip(["min", "max"]).enumerate() {
+            if Self::has(node, n + 1) {
+                *end = self.number(node, n + 1)?;
+            } else {
+                *end = float(node, name, *end);
+            }
+        }
+        let [min, max] = ends;
+        if min == f32::NEG_INFINITY && max == f32::INFINITY {
+            return self.same(node);
+        }
+        let x = self.data(node, 0)?;
+        self.last(node, Function::Clamp { min, max }, &[&x])
+    }
+
+    /// Before operator set 13 all dimensions from `axis` on are one.
+    fn softmax(&mut self, node: &NodeProto, log: bool) -> Made<()> {
+        let x = self.data(node, 0)?;
+        let old = self.opset < 13;
+        let axis = axis(int(node, "axis", if old { 1 } else { -1 }), x.shape.len())?;
+        if old && x.shape[axis + 1..].iter().any(|&size| size > 1) {
+            return Err("takes several dimensions together".to_owned());
+        }
+        self.last(node, Op::Softmax { axis, log }, &[&x])
+    }
+
+    /// A list or a number in an attribute, or else as an input.
+    pub(super) fn list(&mut self, node: &NodeProto, name: &str, n: usize) -> Made<Option<Vec<i64>>> {
+        let attribute = attribute(node, name).map(|attribute| attribute.ints.clone());
+        Ok(match attribute {
+            Some(list) => Some(list),
+            None if Self::has(node, n) => Some(self.sizes(node, n)?.whole()?),
+            None => None,
+        })
+    }
+}
+
+/// A function of every number.
+fn function(node: &NodeProto) -> Option<Function> {
+    Some(match &*node.op_type {
+        "Relu" => Function::Relu,
+        "LeakyRelu" => Function::LeakyRelu {
+            slope: float(node, "alpha", 0.01),
+        },
+        "Sigmoid" => Function::Sigmoid,
+        "HardSigmoid" => Function::HardSigmoid {
+            alpha: float(node, "alpha", 0.2),
+            beta: float(node, "beta", 0.5),
+        },
+        "HardSwish" => Function::HardSwish {
+            alpha: 1.0 / 6.0,
+            beta: 0.5,
+        },
+        "Tanh" => Function::Tanh,
+        "Gelu" => Function::Gelu,
+        "Round" => Function::Round,
+        "Floor" => Function::Floor,
+        "Sign" => Function::Sign,
+        "Abs" => Function::Abs,
+        "Neg" => Function::Neg,
+        "Exp" => Function::Exp,
+        "Sqrt" => Function::Sqrt,
+        "Reciprocal" => Function::Recip,
+        _ => return None,
+    })
+}
+
+pub(super) fn int(node: &NodeProto, name: &str, default: i64) -> i64 {
+    attribute(node, name).map_or(default, |attribute| attribute.i)
+}
+
+pub(super) fn float(node: &NodeProto, name: &str, default: f32) -> f32 {
+    attribute(node, name).map_or(default, |attribute| attribute.f)
+}
+
+pub(super) fn text<'n>(node: &'n NodeProto, name: &str, default: &'n str) -> &'n str {
+    attribute(node, name).map_or(default, |attribute| {
+        std::str::from_utf8(&attribute.s).unwrap_or_default()
+    })
+}
+
+/// A pair of sizes in an attribute.
+pub(super) fn pair(node: &NodeProto, name: &str, default: [usize; 2]) -> Made<[usize; 2]> {
+    let Some(attribute) = attribute(node, name) else {
+        return Ok(default);
+    };
+    match whole(&attribute.ints)?[..] {
+        [down, across] => Ok([down, across]),
+        ref found => Err(format!(
+            "has {} numbers as its `{name}`, where 2 were expected",
+            found.len()
+        )),
+    }
+}
+
+/// Padding in an attribute: top, left, bottom, right.
+pub(super) fn pads(node: &NodeProto) -> Made<[usize; 4]> {
+    let Some(attribute) = attribute(node, "pads") else {
+        return Ok([0; 4]);
+    };
+    let pads = whole(&attribute.ints)?;
+    <[usize; 4]>::try_from(pads)
+        .map_err(|pads| format!("has {} numbers as its `pads`, where 4 were expected", pads.len()))
+}
+
+/// Integers that are no less than zero.
+pub(super) fn whole(ints: &[i64]) -> Made<Vec<usize>> {
+    let sizes = ints.iter().map(|&size| usize::try_from(size).ok());
+    let sizes = sizes.collect::<Option<_>>();
+    sizes.ok_or_else(|| "has negative numbers where sizes were expected".to_owned())
+}
+
+/// A dimension without the batch, from one with it, of a value of so many without.
+pub(super) fn axis(axis: i64, dims: usize) -> Made<usize> {
+    let all = dims as i64 + 1;
+    match if axis < 0 { axis.saturating_add(all) } else { axis } {
+        0 => Err("works along the batch".to_owned()),
+        axis if (1..all).contains(&axis) => Ok(axis as usize - 1),
+        _ => Err(format!("names the dimension {axis} of {all}")),
+    }
+}
+
+/// A size as an integer, or none where it is the batch.
+pub(super) fn known(size: Size) -> Option<i64> {
+    match size {
+        Size::Batch => None,
+        Size::Whole(size) => Some(size),
+    }
+}

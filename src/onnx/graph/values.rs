@@ -1,0 +1,180 @@
+//! What a name of the file stands for: a value for each picture, a constant, or integers that say a shape.
+
+use std::sync::Arc;
+
+use tract_onnx::{
+    data_resolver::FopenDataResolver,
+    pb::{
+        TensorProto,
+        tensor_proto::{DataLocation, DataType},
+    },
+    tensor::load_tensor,
+};
+
+use super::maker::Made;
+use crate::graph::Constant;
+use crate::panics::attempt;
+
+/// The longest list of integers.
+pub(super) const MAX_SIZES: usize = 64;
+
+/// The longest name of a constant, in bytes. Each use of it has the name once more.
+const MAX_NAME: usize = 1000;
+
+/// What a node of the graph computes for each picture.
+#[derive(Clone)]
+pub(super) struct Data {
+    pub node: String,
+    /// Without the batch.
+    pub shape: Vec<usize>,
+}
+
+/// A constant of floats, whose numbers are missing where shapes alone are wanted.
+#[derive(Clone)]
+pub(super) struct Tensor {
+    pub name: String,
+    pub dims: Vec<usize>,
+    pub values: Option<Arc<[f32]>>,
+    /// Whether it is a matrix of the file with rows and columns exchanged.
+    pub turned: bool,
+}
+
+impl Tensor {
+    pub fn len(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    /// Its numbers in rows of this shape.
+    pub fn constant(&self, shape: impl Into<Vec<usize>>) -> Constant {
+        let none = || Arc::from(Vec::new());
+        let constant = Constant::new(shape, self.values.clone().unwrap_or_else(none));
+        constant.named(&self.name)
+    }
+
+    /// Numbers computed of these, under the same name.
+    pub fn map(&self, number: impl Fn(f32) -> f32) -> Self {
+        Self {
+            values: (self.values.as_ref()).map(|values| values.iter().map(|&x| number(x)).collect()),
+            ..self.clone()
+        }
+    }
+}
+
+/// An integer that says a shape.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Size {
+    /// That of the batch.
+    Batch,
+    Whole(i64),
+}
+
+/// Integers in a row, or one alone.
+#[derive(Clone)]
+pub(super) struct Sizes {
+    pub row: bool,
+    pub sizes: Vec<Size>,
+}
+
+impl Sizes {
+    pub fn row(sizes: Vec<Size>) -> Self {
+        Self { row: true, sizes }
+    }
+
+    /// The integers, none of which is the batch.
+    pub fn whole(&self) -> Made<Vec<i64>> {
+        let whole = self.sizes.iter().map(|size| match size {
+            Size::Whole(size) => Some(*size),
+            Size::Batch => None,
+        });
+        let whole = whole.collect::<Option<_>>();
+        whole.ok_or_else(|| "computes with the size of the batch".to_owned())
+    }
+}
+
+#[derive(Clone)]
+pub(super) enum Value {
+    Data(Data),
+    Held(Tensor),
+    Sizes(Sizes),
+}
+
+impl From<Data> for Value {
+    fn from(data: Data) -> Self {
+        Self::Data(data)
+    }
+}
+
+/// Whether numbers of an element type are floats.
+pub(super) fn is_float(element_type: i32) -> bool {
+    matches!(
+        DataType::try_from(element_type),
+        Ok(DataType::Float | DataType::Float16 | DataType::Double | DataType::Bfloat16)
+    )
+}
+
+/// A constant of the file. Of a `sketch` the numbers are not looked at.
+pub(super) fn decode(name: &str, tensor: &TensorProto, sketch: bool) -> Made<Value> {
+    let refuse = |what: &str| format!("reads the constant `{name}`, {what}");
+    let dims: Option<Vec<usize>> = tensor.dims.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+    let dims = dims.filter(|dims| dims.iter().all(|&dim| dim > 0));
+    let dims = dims.ok_or_else(|| refuse("which holds nothing"))?;
+    let numbers = dims.iter().try_fold(1usize, |all, &dim| all.checked_mul(dim));
+    let numbers = numbers.ok_or_else(|| refuse("which is too large"))?;
+    if name.len() > MAX_NAME {
+        return Err(format!(
+            "reads a constant with a name of more than {MAX_NAME} bytes"
+        ));
+    }
+    let held = |values| {
+        Value::Held(Tensor {
+            name: name.to_owned(),
+            dims: dims.clone(),
+            values,
+            turned: false,
+        })
+    };
+    if is_float(tensor.data_type) && sketch {
+        return Ok(held(None));
+    }
+    if tensor.data_location == Some(DataLocation::External as i32) {
+        return Err(refuse(
+            "whose numbers are in another file: export the network with its weights inside",
+        ));
+    }
+    let wide = |bytes: usize, listed: usize| match tensor.raw_data.len() {
+        0 => listed == numbers,
+        raw => Some(raw) == numbers.checked_mul(bytes),
+    };
+    let (known, whole) = match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Float) => (wide(4, tensor.float_data.len()), false),
+        Ok(DataType::Float16) => (wide(2, tensor.int32_data.len()), false),
+        Ok(DataType::Double) => (wide(8, tensor.double_data.len()), false),
+        Ok(DataType::Int64) => (wide(8, tensor.int64_data.len()), true),
+        Ok(DataType::Int32) => (wide(4, tensor.int32_data.len()), true),
+        _ => return Err(refuse("whose numbers are no floats of 16 bits or more")),
+    };
+    if !known {
+        return Err(refuse(
+            "which does not hold as many numbers as its dimensions say",
+        ));
+    }
+    if whole && (dims.len() > 1 || numbers > MAX_SIZES) {
+        return Err(refuse("which holds integers"));
+    }
+    let failed = || refuse("whose numbers cannot be read");
+    let loaded = attempt(|| load_tensor(&FopenDataResolver, tensor, None).ok());
+    let loaded = loaded.ok().flatten().ok_or_else(failed)?;
+    if whole {
+        let cast = loaded.cast_to::<i64>().map_err(|_| failed())?;
+        let plain = cast.try_as_plain_ram().map_err(|_| failed())?;
+        let sizes = plain.as_slice::<i64>().map_err(|_| failed())?;
+        return Ok(Value::Sizes(Sizes {
+            row: dims.len() == 1,
+            sizes: sizes.iter().map(|&size| Size::Whole(size)).collect(),
+        }));
+    }
+    let cast = loaded.cast_to::<f32>().map_err(|_| failed())?;
+    let plain = cast.try_as_plain_ram().map_err(|_| failed())?;
+    let values = plain.as_slice::<f32>().map_err(|_| failed())?;
+    Ok(held(Some(values.into())))
+}

@@ -1,0 +1,213 @@
+//! Graphs from ONNX files: what is read back computes the same, and its widths are tied as those of what was written.
+
+use vwc_sdk::graph::{Affine, Binary, Constant, Conv, Function, Graph, Linear, NodeSpec, OnnxExport, Op};
+use vwc_sdk::mapping::Padding;
+use vwc_sdk::onnx::{import, import_graph};
+
+use crate::cases::{PICTURES, cases, noise};
+use crate::plain;
+
+fn file(graph: &Graph) -> Vec<u8> {
+    graph.to_onnx(&OnnxExport::new("network")).unwrap()
+}
+
+#[test]
+fn what_is_read_back_computes_the_same() {
+    let mut read = 0;
+    for case in cases() {
+        let file = case.file();
+        let graph = match import_graph(&file.bytes[..], None) {
+            Ok(graph) => graph,
+            // It is written as its formula.
+            Err(error) if case.name == "gelu" => {
+                assert_eq!(
+                    error.to_string(),
+                    "`y.erf` (Erf) is an operator that graphs do not have"
+                );
+                continue;
+            }
+            Err(error) => panic!("{}: {error}", case.name),
+        };
+        let found = plain::outputs(&graph, &case.inputs, PICTURES);
+        let found: Vec<Vec<f32>> = found
+            .into_iter()
+            .map(|output| output.into_iter().map(|x| x as f32).collect())
+            .collect();
+        file.assert_computed(&found, "the graph that was read");
+        read += 1;
+    }
+    assert_eq!(read, cases().len() - 1);
+}
+
+#[test]
+fn what_is_read_back_is_written_again_the_same() {
+    for name in ["residual", "twice", "conv-four-sides", "affine-channels"] {
+        let first = file(&crate::graph(name));
+        let second = file(&import_graph(&first[..], None).unwrap());
+        let third = file(&import_graph(&second[..], None).unwrap());
+        assert!(second == third, "{name}");
+    }
+}
+
+fn conv(outputs: usize, inputs: usize, size: usize, groups: usize) -> Conv {
+    let shape = [outputs, inputs / groups, size, size];
+    let side = size / 2;
+    Conv {
+        padding: Padding {
+            top: side,
+            bottom: side,
+            left: side,
+            right: side,
+        },
+        groups,
+        ..Conv::new(Constant::new(shape, noise(7, shape.iter().product())))
+    }
+}
+
+fn norm(channels: usize) -> Affine {
+    let part = |seed| Some(Constant::new([channels, 1, 1], noise(seed, channels)));
+    Affine {
+        minus: part(1),
+        factor: part(2),
+        plus: part(3),
+        ..Affine::default()
+    }
+}
+
+fn head(inputs: usize, reads: &str) -> Vec<NodeSpec> {
+    let linear = Linear {
+        weight: Constant::new([inputs, 10], noise(9, inputs * 10)),
+        bias: Some(Constant::new([10], noise(8, 10))),
+    };
+    vec![
+        NodeSpec::new("pool", Op::AdaptiveAvgPool { output: [1, 1] }, [reads]),
+        NodeSpec::new("flat", Op::Reshape { shape: vec![inputs] }, ["pool"]),
+        NodeSpec::new("head", linear, ["flat"]),
+    ]
+}
+
+fn residual() -> Graph {
+    let mut nodes = vec![
+        NodeSpec::input("x", [3, 16, 16]),
+        NodeSpec::new("stem", conv(16, 3, 3, 1), ["x"]),
+        NodeSpec::new("stem.norm", norm(16), ["stem"]),
+        NodeSpec::new("stem.relu", Function::Relu, ["stem.norm"]),
+        NodeSpec::new("conv1", conv(24, 16, 3, 1), ["stem.relu"]),
+        NodeSpec::new("relu1", Function::Relu, ["conv1"]),
+        NodeSpec::new("conv2", conv(16, 24, 3, 1), ["relu1"]),
+        NodeSpec::new("norm2", norm(16), ["conv2"]),
+        NodeSpec::new("sum", Binary::Add, ["norm2", "stem.relu"]),
+        NodeSpec::new("last", conv(32, 16, 3, 1), ["sum"]),
+    ];
+    nodes.extend(head(32, "last"));
+    Graph::new(nodes, ["head"]).unwrap()
+}
+
+/// An inverted residual with a depthwise layer and squeeze-and-excite.
+fn mobile() -> Graph {
+    let mut nodes = vec![
+        NodeSpec::input("x", [3, 16, 16]),
+        NodeSpec::new("stem", conv(16, 3, 3, 1), ["x"]),
+        NodeSpec::new("expand", conv(48, 16, 1, 1), ["stem"]),
+        NodeSpec::new("swish", Function::Silu, ["expand"]),
+        NodeSpec::new("depthwise", conv(48, 48, 3, 48), ["swish"]),
+        NodeSpec::new("squeeze", Op::AdaptiveAvgPool { output: [1, 1] }, ["depthwise"]),
+        NodeSpec::new("down", conv(12, 48, 1, 1), ["squeeze"]),
+        NodeSpec::new("up", conv(48, 12, 1, 1), ["down"]),
+        NodeSpec::new(
+            "gate",
+            Function::HardSigmoid {
+                alpha: 0.2,
+                beta: 0.5,
+            },
+            ["up"],
+        ),
+        NodeSpec::new("excite", Binary::Mul, ["depthwise", "gate"]),
+        NodeSpec::new("project", conv(16, 48, 1, 1), ["excite"]),
+        NodeSpec::new("sum", Binary::Add, ["project", "stem"]),
+        NodeSpec::new("last", conv(32, 16, 1, 1), ["sum"]),
+    ];
+    nodes.extend(head(32, "last"));
+    Graph::new(nodes, ["head"]).unwrap()
+}
+
+fn concatenation() -> Graph {
+    let mut nodes = vec![
+        NodeSpec::input("x", [3, 16, 16]),
+        NodeSpec::new("stem", conv(16, 3, 3, 1), ["x"]),
+        NodeSpec::new("inner", conv(12, 16, 3, 1), ["stem"]),
+        NodeSpec::new("left", conv(8, 12, 3, 1), ["inner"]),
+        NodeSpec::new("both", Op::Concat { axis: 0 }, ["left", "stem"]),
+        NodeSpec::new("last", conv(32, 24, 3, 1), ["both"]),
+    ];
+    nodes.extend(head(32, "last"));
+    Graph::new(nodes, ["head"]).unwrap()
+}
+
+#[test]
+fn widths_are_tied_as_those_of_the_graph() {
+    for (graph, widths) in [
+        (residual(), vec![16, 24]),
+        (mobile(), vec![16, 48, 12]),
+        (concatenation(), vec![12]),
+    ] {
+        let import = import("network", &file(&graph)[..], None).unwrap();
+        assert_eq!(import.widths_unknown, None);
+        assert_eq!(import.network, graph.mapped("network"));
+        assert_eq!(import.network.widths().unwrap(), widths);
+    }
+    for case in cases() {
+        let import = import(&case.name, &file(&case.graph)[..], None);
+        if let Ok(import) = import {
+            assert_eq!(import.network, case.graph.mapped(&case.name), "{}", case.name);
+        }
+    }
+}
+
+/// A network with an operator in it that graphs do not have.
+fn strange() -> Graph {
+    let nodes = [
+        NodeSpec::input("x", [3, 16, 16]),
+        NodeSpec::new("stem", conv(16, 3, 3, 1), ["x"]),
+        NodeSpec::new("gelu", Function::Gelu, ["stem"]),
+        NodeSpec::new("last", conv(16, 16, 3, 1), ["gelu"]),
+    ];
+    Graph::new(nodes, ["last"]).unwrap()
+}
+
+#[test]
+fn the_command_prints_a_front_and_names_what_it_cannot_read() {
+    use assert_cmd::{Command, cargo_bin};
+
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, graph: &Graph| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, file(graph)).unwrap();
+        path.display().to_string()
+    };
+    let run = |args: &[&str]| {
+        let output = Command::new(cargo_bin!("vwc-sdk")).args(args).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let path = write("residual.onnx", &residual());
+    let (code, out, err) = run(&["front", &path, "--array", "64x64"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.lines().count() > 4, "{out}");
+    let (code, out, err) = run(&["map", &path, "--array", "64x64", "--channels", "rcp"]);
+    assert_eq!((code, out.contains("conv2")), (Some(0), true), "{err}");
+
+    let path = write("strange.onnx", &strange());
+    let reason = "its widths cannot be told: `gelu.erf` (Erf) is an operator that graphs do not have";
+    for args in [
+        &["front"][..],
+        &["map", "--channels", "rcp"],
+        &["map", "--method", "vwc-sdk"],
+    ] {
+        let (code, out, err) = run(&[args, &[&*path, "--array", "64x64"]].concat());
+        assert_eq!((code, &*out), (Some(1), ""), "{err}");
+        assert!(err.starts_with("error: ") && err.contains(reason), "{err}");
+    }
+    let (code, out, err) = run(&["map", &path, "--array", "64x64"]);
+    assert_eq!((code, out.contains("last")), (Some(0), true), "{err}");
+}
