@@ -22,7 +22,7 @@
 //! let import = import("resnet18", file, None)?;
 //! assert_eq!(import.network.layers.len(), 20);
 //! // One width for each stage, and one within each block.
-//! assert_eq!(import.network.widths()?[..3], [64, 64, 64]);
+//! assert_eq!(import.network.widths()?, [64, 64, 64, 128, 128, 128, 256, 256, 256, 512, 512, 512]);
 //! assert_eq!(import.left_out, [("node_linear".to_owned(), "Gemm".to_owned())]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -61,6 +61,10 @@ pub(super) fn ties(model: &Prepared<'_>, name: &str, layers: &[ConvLayer]) -> Re
     let (specs, outputs) = nodes(model, true)?;
     let network = Graph::of_shapes(specs, outputs)?.mapped(name);
     if network.layers == layers {
+        if !network.ties.is_empty() {
+            // One matrix may read channels of different widths, in as many places together.
+            network.widths()?;
+        }
         return Ok(network);
     }
     let read: HashSet<&str> = network.layers.iter().map(|layer| &*layer.name).collect();

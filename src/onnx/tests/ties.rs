@@ -116,6 +116,37 @@ fn a_matrix_that_is_read_both_ways_is_refused() {
 }
 
 #[test]
+fn widths_that_one_matrix_ties_have_to_be_equal() {
+    let twice = vec![ints("pads", &[1; 4]), ints("strides", &[2, 2])];
+    let row = |reads: &str, output: &str| node("Flatten", &[reads], output, vec![]);
+    let nodes = vec![
+        conv(&["x", "w1"], "a"),
+        node("Conv", &["a", "w"], "c", twice),
+        row("a", "d"),
+        row("c", "e"),
+        node("MatMul", &["d", "m"], "f", vec![]),
+        node("MatMul", &["e", "m"], "g", vec![]),
+        conv(&["c", "v"], "y"),
+    ];
+    let constants = vec![
+        tensor("w", &[32, 8, 3, 3]),
+        tensor("v", &[4, 32, 3, 3]),
+        tensor("m", &[512, 5]),
+    ];
+    let mut model = model(&[1, 3, 8, 8], [weights(), constants].concat(), nodes);
+    let outputs = &mut model.graph.as_mut().unwrap().output;
+    outputs.extend(["f", "g"].map(|name| ValueInfoProto {
+        name: name.to_owned(),
+        ..ValueInfoProto::default()
+    }));
+    let reason = unknown(model);
+    assert!(
+        reason.contains("channels wide where others tied to it are not"),
+        "{reason}"
+    );
+}
+
+#[test]
 fn what_old_operator_sets_say_otherwise_is_refused() {
     let old = |between: NodeProto| {
         let mut model = three(["b", "b2"], vec![], vec![between]);
