@@ -15,7 +15,7 @@ use vwc_sdk::data::{DataKind, DataSource, Splits, cifar10};
 use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray};
 use vwc_sdk::models::{NetworkConfig, ResNet20Config};
 use vwc_sdk::train::{
-    FitOptions, Recipe, Results, Round, RoundsConfig, RunDir, evaluate, fit, initial, rounds,
+    FitOptions, Project, Recipe, Results, Round, RoundsConfig, RunDir, evaluate, fit, initial, rounds,
 };
 use vwc_sdk::{DeviceName, Error};
 
@@ -90,8 +90,14 @@ fn run(args: &Args) -> Result<(), Error> {
         .with_accounting(Accounting::AsPublished);
     let left_out = ["*.shortcut".to_owned()];
 
+    // One folder for the network and its rounds; what an earlier run left there moves aside.
+    let project = Project::new(&args.directory);
+    let _lock = project.lock()?;
+    if !args.resume {
+        project.retire(0)?;
+    }
     let train = |network, name: &str, recipe: &Recipe| {
-        let run = RunDir::new(args.directory.join(name.to_lowercase()));
+        let run = RunDir::new(project.path().join(name.to_lowercase()));
         let options = FitOptions::new(&splits, recipe, run, &devices)
             .with_label(name)
             .with_resume(args.resume)
@@ -121,6 +127,7 @@ fn run(args: &Args) -> Result<(), Error> {
     let how = to_prune.widths.in_words(&mapping, to_prune.ranking);
     let results = Results::of(&pruned.rounds, &tests, &splits, training.seed, mapping);
     let results = results.with_pruning(pruned.winner, pruned.stopped, how);
+    project.write_results(&results.to_json())?;
     print!("{}", results.tables(&pruned.rounds));
     Ok(())
 }

@@ -11,8 +11,8 @@ use super::said;
 use crate::data::{ChannelOrder, Normalization, PictureSpec, published_classes};
 use crate::models::Network;
 use crate::pytorch::StateDict;
+use crate::train::ORIGINAL;
 use crate::train::RunDir;
-use crate::train::project::ORIGINAL;
 use crate::{DeviceName, Error, files};
 
 /// Read a network's weights from a PyTorch file, to prune, test or map it here.

@@ -179,7 +179,7 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
 /// The number of a round.
 #[cfg(feature = "train")]
 pub(crate) fn up_to_max_rounds(text: &str) -> Result<usize, String> {
-    use crate::train::project::MAX_ROUNDS;
+    use crate::train::MAX_ROUNDS;
 
     let number = text.parse().ok().filter(|&number| number <= MAX_ROUNDS);
     number.ok_or_else(|| format!("expected a whole number from 0 to {MAX_ROUNDS}"))

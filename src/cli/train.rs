@@ -5,7 +5,7 @@ use clap::Args;
 use super::job::{self, JobArgs, JobFlags, Mode, RoundFlags};
 use super::networks::{NetworkKind, with_network};
 use crate::Error;
-use crate::train::project::ORIGINAL;
+use crate::train::ORIGINAL;
 
 /// Train a network and keep it in a folder.
 ///

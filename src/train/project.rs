@@ -30,15 +30,19 @@ pub(crate) fn round_name(choice: &WidthChoice, round: usize) -> String {
     }
 }
 
-/// A folder that holds one network and the rounds it was pruned in.
-pub(crate) struct Project {
+/// A folder that holds one network and the rounds it was pruned in: `original`, `rcp1`, `rcp2`, ..., or `ratio1`, or `front1`, each a
+/// [`RunDir`], and `results.json`. `vwc-sdk prune`, `test` and `job` work on such folders.
+#[derive(Clone, Debug)]
+pub struct Project {
     directory: PathBuf,
 }
 
 impl Project {
     /// The project in the folder `directory`, which need not exist.
-    pub fn new(directory: PathBuf) -> Self {
-        Self { directory }
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+        }
     }
 
     /// The folder.
@@ -59,23 +63,31 @@ impl Project {
         RunDir::new(self.directory.join(ORIGINAL))
     }
 
-    /// The run of round `round`.
+    /// The run of round `round`, 0 being the network that was trained first.
     pub fn round(&self, choice: &WidthChoice, round: usize) -> RunDir {
         RunDir::new(self.directory.join(round_name(choice, round).to_lowercase()))
     }
 
     /// Whether there is a first round of this kind, one of [`ROUNDS`].
-    pub fn holds(&self, kind: &str) -> bool {
+    pub(crate) fn holds(&self, kind: &str) -> bool {
         self.directory.join(format!("{kind}1")).is_dir()
     }
 
-    /// Writes what was found out, as JSON.
+    /// Writes what was found out, as JSON: [`Results::to_json`](super::Results::to_json).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] where it cannot be written; what was there is left as it was then.
     pub fn write_results(&self, json: &str) -> Result<(), Error> {
         let path = self.directory.join(RESULTS);
         files::write(&path, json.as_bytes()).map_err(Error::io(&path, "write"))
     }
 
-    /// Keeps other trainings out of the folder for as long as the result lives.
+    /// Makes the folder, and keeps other trainings out of it for as long as the result lives.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Recipe`] where another training is at work there, and [`Error::Io`] where the folder cannot be written to.
     pub fn lock(&self) -> Result<File, Error> {
         let directory = &self.directory;
         fs::create_dir_all(directory).map_err(Error::io(directory, "create the folder"))?;
@@ -105,7 +117,11 @@ impl Project {
     }
 
     /// Moves the runs from round `first` on, and the results they led to, into a folder `earlier-N` of their own,
-    /// which is returned: rounds of an earlier original are no rounds of the next.
+    /// which is returned: rounds of an earlier original are no rounds of the next. The folder has to be there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] where they cannot be moved; they all stay then.
     pub fn retire(&self, first: usize) -> Result<Option<PathBuf>, Error> {
         let directory = &self.directory;
         let entries = fs::read_dir(directory).map_err(Error::io(directory, "read"))?;

@@ -16,7 +16,7 @@ use crate::cli::map::note_shared_cells;
 use crate::cli::networks::JobNetwork;
 use crate::cli::{accept_changes, said, signals};
 use crate::data::DataSource;
-use crate::train::project::Project;
+use crate::train::Project;
 
 impl<C: JobNetwork> Job<C> {
     /// Reads or draws the pictures, and has Ctrl-C stop the training after the step at hand. Whatever can be known to

@@ -10,7 +10,7 @@ use crate::mapping::{MappingConfig, PimArray, Search};
 use crate::prune::Ratio;
 use crate::quant::Bits;
 use crate::train::WidthChoice;
-use crate::train::project::{self, MAX_ROUNDS, Project, ROUNDS};
+use crate::train::{MAX_ROUNDS, Project, ROUNDS, round_name};
 
 /// What chooses the widths of the rounds. What is there is tested, whatever chose its widths.
 pub(super) fn width_choice(project: &Project, mode: Mode, rounds: &RoundFlags) -> WidthChoice {
@@ -46,7 +46,7 @@ pub(super) fn rounds_to_load(project: &Project, mode: Mode, rounds: &RoundFlags)
                 "add --ratio 0 to test those",
                 "add --cycles 1 to test those",
             ];
-            let own = project::round_name(&choice, 1).to_lowercase();
+            let own = round_name(&choice, 1).to_lowercase();
             for (kind, advice) in ROUNDS.into_iter().zip(advice) {
                 if project.holds(kind) && own != format!("{kind}1") {
                     say!(

@@ -20,11 +20,11 @@ pub(super) use kept::agrees;
 use crate::data::{PictureSpec, Splits};
 use crate::mapping::MappingConfig;
 use crate::models::NetworkConfig;
-use crate::train::project::{self, Project};
 use crate::train::published::Defaults;
 use crate::train::{
     FitOptions, Interrupter, Recipe, Results, Round, RunDir, StopReason, WidthChoice, evaluate, fit, initial,
 };
+use crate::train::{Project, round_name};
 use crate::{DeviceName, Error};
 
 /// A job: flags turned into a device, pictures and folders.
@@ -211,7 +211,7 @@ impl<C: JobNetwork> Job<C> {
 
     /// What a round is called.
     fn name(&self, round: usize) -> String {
-        project::round_name(&self.width_choice(), round)
+        round_name(&self.width_choice(), round)
     }
 
     fn dir(&self, round: usize) -> RunDir {

@@ -13,7 +13,7 @@ use crate::models::precision;
 use crate::module::Parameters;
 use crate::prune::{FoundGroups, groups_of};
 use crate::quant::Bits;
-use crate::train::project::ORIGINAL;
+use crate::train::ORIGINAL;
 use crate::train::{
     Round, Rounds, RoundsConfig, StopReason, WidthChoice, another_run, evaluate, fit, rounds,
 };
