@@ -86,7 +86,7 @@ fn nodes(model: &Prepared<'_>, sketch: bool) -> Result<(Vec<NodeSpec>, Vec<Strin
     let whole = |reason: &str| OnnxError::NoGraph {
         node: printable(&graph.name),
         operator: "the graph".to_owned(),
-        reason: reason.to_owned(),
+        reason: printable(reason),
     };
     if graph.output.is_empty() || graph.output.len() > MAX_OUTPUTS {
         return Err(whole(&format!(
@@ -115,7 +115,7 @@ fn nodes(model: &Prepared<'_>, sketch: bool) -> Result<(Vec<NodeSpec>, Vec<Strin
             .map_err(|reason| OnnxError::NoGraph {
                 node: printable(&input.name),
                 operator: "an input".to_owned(),
-                reason,
+                reason: printable(&reason),
             })?;
     }
     let wanted = wanted(graph);
@@ -133,7 +133,7 @@ fn nodes(model: &Prepared<'_>, sketch: bool) -> Result<(Vec<NodeSpec>, Vec<Strin
             .map_err(|reason| OnnxError::NoGraph {
                 node: printable(&output.name),
                 operator: "an output".to_owned(),
-                reason,
+                reason: printable(&reason),
             })?;
         outputs.push(node);
     }
