@@ -89,7 +89,7 @@ pub fn evaluate_with(
                 dataset.classes()
             )));
         }
-        if !logits.clone().is_finite().all().into_scalar::<bool>() {
+        if !logits.to_data().iter::<f32>().all(f32::is_finite) {
             return Err(Error::Recipe(
                 "the network computes NaN or infinity for a picture: train it anew with a smaller learning rate".into(),
             ));
