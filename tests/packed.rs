@@ -160,19 +160,8 @@ fn compare<C: NetworkConfig>(config: &C, seed: u64) {
 
 /// What Python says, or nothing where there is no ONNX Runtime for it.
 fn onnx_runtime(args: &[&std::path::Path]) -> Option<String> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/packed_onnx.py");
-    let probe = std::process::Command::new("python3")
-        .args(["-c", "import onnxruntime, numpy"])
-        .output();
-    if !probe.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: no python3 with onnxruntime and numpy; nothing was compared with ONNX Runtime");
-        return None;
-    }
-    let output = std::process::Command::new("python3")
-        .arg(script)
-        .args(args)
-        .output()
-        .unwrap();
+    let mut script = common::onnx::onnx_runtime_script("packed_onnx.py")?;
+    let output = script.args(args).output().unwrap();
     assert!(
         output.status.success(),
         "{}",

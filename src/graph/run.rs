@@ -263,15 +263,9 @@ fn constants_of(node: &Node, device: &Device) -> Vec<AnyTensor> {
         shape.extend(&constant.shape);
         AnyTensor::from_data(constant.values.to_vec(), shape, device)
     };
-    let weighted =
-        |weight: &Constant, bias: &Option<Constant>| std::iter::once(weight).chain(bias).map(plain).collect();
-    match &node.op {
-        Op::Constant(constant) => vec![beside(constant)],
-        Op::Conv(conv) => weighted(&conv.weight, &conv.bias),
-        Op::ConvTranspose(conv) => weighted(&conv.weight, &conv.bias),
-        Op::Linear(linear) => weighted(&linear.weight, &linear.bias),
-        Op::Affine(affine) => affine.parts().map(beside).collect(),
-        _ => Vec::new(),
+    match node.weight() {
+        Some(_) => node.op.constants().map(plain).collect(),
+        None => node.op.constants().map(beside).collect(),
     }
 }
 

@@ -5,7 +5,9 @@ use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
-use super::{Network, NetworkConfig, Widths, check_classes, check_dropout, check_widths, first_size};
+use super::{
+    Network, NetworkConfig, Widths, check_classes, check_dropout, check_widths, exactly, first_size,
+};
 use crate::Error;
 use crate::quant::{
     Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuantizer, conv_norm_pool_act, dropout,
@@ -172,15 +174,7 @@ impl Widths for Cnn8Config {
     }
 
     fn resized(&self, widths: &[usize]) -> Result<Self, Error> {
-        let widths: [usize; 7] = widths.try_into().map_err(|_| Error::Widths {
-            network: Self::NAME,
-            expected: STAGES.len(),
-            found: widths.to_vec(),
-        })?;
-        let config = Self {
-            widths,
-            ..self.clone()
-        };
+        let config = self.clone().with_widths(exactly(Self::NAME, widths)?);
         config.validate()?;
         Ok(config)
     }

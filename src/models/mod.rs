@@ -17,6 +17,7 @@ use burn::tensor::{Device, Tensor};
 
 pub use cnn8::{Cnn8, Cnn8Config};
 pub use full_precision::FullPrecision;
+pub(crate) use resnet20::BLOCKS;
 pub use resnet20::{BlockOrder, ResNet20, ResNet20Config, ResidualBlock, Shortcut};
 pub use vgg13::{Vgg13, Vgg13Config};
 
@@ -209,6 +210,15 @@ pub trait Widths: NetworkConfig {
     ///
     /// A wrong number of widths, or a width of zero.
     fn resized(&self, widths: &[usize]) -> Result<Self, Error>;
+}
+
+/// `widths` as so many numbers.
+fn exactly<const N: usize>(network: &'static str, widths: &[usize]) -> Result<[usize; N], Error> {
+    widths.try_into().map_err(|_| Error::Widths {
+        network,
+        expected: N,
+        found: widths.to_vec(),
+    })
 }
 
 /// The first size of the parameter at `path`: the outputs of a convolution, the inputs of a linear layer.

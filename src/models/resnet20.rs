@@ -14,7 +14,7 @@ use crate::quant::{Activation, Bits, QuantConv2d, QuantConv2dConfig, WeightQuant
 const INPUT: usize = 32;
 const STAGES: usize = 3;
 /// Residual blocks of a stage.
-const BLOCKS: usize = 3;
+pub(crate) const BLOCKS: usize = 3;
 
 /// Where a residual block normalises and activates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,8 @@ use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
 use super::{
-    FullPrecision, Network, NetworkConfig, Widths, check_classes, check_dropout, check_widths, first_size,
+    FullPrecision, Network, NetworkConfig, Widths, check_classes, check_dropout, check_widths, exactly,
+    first_size,
 };
 use crate::Error;
 use crate::quant::{
@@ -169,15 +170,7 @@ impl Widths for Vgg13Config {
     }
 
     fn resized(&self, widths: &[usize]) -> Result<Self, Error> {
-        let widths: [usize; CONVS] = widths.try_into().map_err(|_| Error::Widths {
-            network: Self::NAME,
-            expected: CONVS,
-            found: widths.to_vec(),
-        })?;
-        let config = Self {
-            widths,
-            ..self.clone()
-        };
+        let config = self.clone().with_widths(exactly(Self::NAME, widths)?);
         config.validate()?;
         Ok(config)
     }

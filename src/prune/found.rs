@@ -12,6 +12,7 @@ use super::labels::Labels;
 use super::rewrite::{cut, kept_channels};
 use super::{NextWidths, Ranking, Ratio, channels};
 use crate::Error;
+use crate::mapping::channels::network_rounds_from;
 use crate::mapping::pareto::pareto_front;
 use crate::mapping::{ConvLayer, MappingConfig, Network, Tie, WidthLimits, depthwise};
 use crate::module::{ChannelGroup, ChannelSlice, Convolution, Parameters, Trace, traced_layers};
@@ -514,14 +515,26 @@ impl FoundGroups {
         if free.is_empty() {
             return Ok(NextWidths::default());
         }
-        Ok(NextWidths::of(
-            &network,
-            &free,
-            &self.channels(),
-            &self.original_widths()?,
-            mapping,
-            limits,
-        )?)
+        let original = self.original_widths()?;
+        let original: Vec<usize> = free.iter().map(|&group| original[group]).collect();
+        let mut rounds = network_rounds_from(&network, &original, mapping, limits, 1)?;
+        for kept in &mut rounds.kept {
+            kept.width = free[kept.width];
+        }
+        let next = rounds.networks.pop().map(|next| next.widths()).transpose()?;
+        Ok(NextWidths {
+            widths: next.map(|next| self.with_free(&free, &next)),
+            kept: rounds.kept,
+        })
+    }
+
+    /// The channels of each group, with these in the place of those of the groups `free`.
+    fn with_free(&self, free: &[usize], chosen: &[usize]) -> Vec<usize> {
+        let mut widths = self.channels();
+        for (&group, &width) in free.iter().zip(chosen) {
+            widths[group] = width;
+        }
+        widths
     }
 
     /// The widths with the most channels, one for each group, with which the array of `mapping` computes the layers of
@@ -546,11 +559,7 @@ impl FoundGroups {
                 mapping.array
             )));
         };
-        let mut widths = self.channels();
-        for (&group, &width) in free.iter().zip(&point.widths) {
-            widths[group] = width;
-        }
-        Ok(widths)
+        Ok(self.with_free(&free, &point.widths))
     }
 
     /// `module` with `widths[n]` channels in the n-th group, those that `ranking` puts first, in the parameters it has.

@@ -1,6 +1,6 @@
 //! What PyTorch calls a parameter, and how it lays it out, for the networks of this crate.
 
-use crate::models::{Cnn8, Network, ResNet20, Vgg13};
+use crate::models::{BLOCKS, Cnn8, Network, ResNet20, Vgg13};
 
 /// A network whose parameters have names in the PyTorch scripts of VWC-SDK.
 pub trait TorchNames: Network {
@@ -89,8 +89,6 @@ impl TorchNames for Cnn8 {
 
 impl TorchNames for ResNet20 {
     fn torch_names(&self) -> Vec<TorchName> {
-        /// Blocks of a stage.
-        const BLOCKS: usize = 3;
         let mut names = convolution("conv", "conv1", false);
         if self.norm.is_some() {
             names.extend(batch_norm("norm", "bn1"));

@@ -9,8 +9,9 @@ use crate::Error;
 use crate::mapping::channels::KeptWidth;
 use crate::mapping::{ConvLayer, Mapping, MappingConfig, Method, WidthLimits, map_network};
 use crate::models::{Network, NetworkConfig as _};
+use crate::module::Parameters;
 use crate::pattern::fits;
-use crate::prune::{FoundGroups, Ranking, Ratio, Scope, groups_of, prune};
+use crate::prune::{FoundGroups, Ranking, Ratio, Scope, groups_of};
 
 /// How the prune-and-fine-tune rounds are run.
 #[derive(Clone, Debug)]
@@ -283,7 +284,8 @@ impl RoundsConfig {
 ///
 /// # Errors
 ///
-/// Those of the search, of [`prune`] and of `fine_tune`.
+/// Those of the search, of [`FoundGroups::prune_with`] and of `fine_tune`; a budget or an accuracy that is no number, and a network
+/// from `fine_tune` that is not the one that it was given.
 pub fn rounds<N: Network>(
     start: Round<N>,
     before: usize,
@@ -330,19 +332,21 @@ pub fn rounds<N: Network>(
             break StopReason::MaxRounds;
         }
         let number = before + done + 1;
-        let pruned = prune(&current.network, &widths, config.ranking)?;
-        let expected = groups_of(&pruned.network)?.channels();
-        let (network, valid_accuracy) = fine_tune(number, pruned.network)?;
+        let whole = &current.network;
+        let (pruned, _) = groups.prune_with(whole, &widths, config.ranking, N::forward, N::refit)?;
+        let shapes = Parameters::shapes(&pruned);
+        let (network, valid_accuracy) = fine_tune(number, pruned)?;
         let name = config.widths.name(number);
         if !valid_accuracy.is_finite() {
             return Err(Error::Recipe(format!(
                 "{name}: an accuracy of {valid_accuracy} after fine-tuning is no number"
             )));
         }
+        let same = Parameters::shapes(&network) == shapes;
         let round = Round::new(name, network, valid_accuracy, &config.mapping, &config.left_out)?;
-        if round.groups.channels() != expected {
+        if !same {
             return Err(Error::Recipe(format!(
-                "{}: fine-tuning returned a network of widths {:?}, expected the one that it was given, of {expected:?}",
+                "{}: fine-tuning returned a network of widths {:?}, expected the one that it was given, of {widths:?}",
                 round.name,
                 round.groups.channels()
             )));

@@ -474,7 +474,7 @@ impl RunDir {
     ) -> Result<Option<PathBuf>, Error> {
         let structure = network.structure();
         check_input(&structure, input)?;
-        let device = network.devices().into_iter().next().unwrap_or_default().inner();
+        let device = network.devices().into_iter().next().unwrap_or_default();
         let run = RunConfig {
             network: N::Config::NAME.into(),
             shapes: other_shapes(network, &structure, &device),

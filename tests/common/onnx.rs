@@ -114,8 +114,8 @@ fn tract(files: &[File]) -> Option<Vec<Outputs>> {
     Some(outputs.collect())
 }
 
-/// `None`, with a line that says so, where there is no `python3` with onnxruntime.
-fn onnx_runtime(files: &[File]) -> Option<Vec<Outputs>> {
+/// A script of `benches/peers` to be run. `None`, with a line that says so, where there is no `python3` with onnxruntime.
+pub fn onnx_runtime_script(name: &str) -> Option<Command> {
     let probe = Command::new("python3")
         .args(["-c", "import onnxruntime, numpy"])
         .output();
@@ -123,6 +123,13 @@ fn onnx_runtime(files: &[File]) -> Option<Vec<Outputs>> {
         eprintln!("SKIPPED: no python3 with onnxruntime and numpy; nothing was compared with ONNX Runtime");
         return None;
     }
+    let mut command = Command::new("python3");
+    command.arg(format!("{}/benches/peers/{name}", env!("CARGO_MANIFEST_DIR")));
+    Some(command)
+}
+
+fn onnx_runtime(files: &[File]) -> Option<Vec<Outputs>> {
+    let mut script = onnx_runtime_script("graph_onnx.py")?;
     let folder = tempfile::tempdir().unwrap();
     let path = |name: String| folder.path().join(name);
     for File {
@@ -135,12 +142,7 @@ fn onnx_runtime(files: &[File]) -> Option<Vec<Outputs>> {
             std::fs::write(path(format!("{name}.in{n}.bin")), bytes).unwrap();
         }
     }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/graph_onnx.py");
-    let output = Command::new("python3")
-        .arg(script)
-        .arg(folder.path())
-        .output()
-        .unwrap();
+    let output = script.arg(folder.path()).output().unwrap();
     assert!(
         output.status.success(),
         "{}",

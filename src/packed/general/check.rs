@@ -14,7 +14,7 @@ use crate::packed::tensor::Tensor;
 const MAX_DIMS: usize = 12;
 
 /// The largest integer that is multiplied.
-const MAX_INTEGER: i32 = 255;
+pub(in crate::packed) const MAX_INTEGER: i32 = 255;
 
 /// A step that may be computed, and the size, channels and kind of what it results in.
 pub(in crate::packed) struct Checked {

@@ -16,4 +16,6 @@ mod kernel;
 mod numbers;
 
 pub(super) use check::Checked;
+#[cfg(feature = "train")]
+pub(super) use check::MAX_INTEGER;
 pub(super) use kernel::{Inputs, Kernel, Output, run};

@@ -5,11 +5,9 @@ use super::Lowering;
 use super::fused::Layer;
 use crate::graph::{Codes, ConvKernel, NodeId, Op, WeightCodes};
 use crate::packed::check::MAX_SUM;
+use crate::packed::general::MAX_INTEGER;
 use crate::packed::spec::{Op as Packed, ValueId};
 use crate::packed::tensor::Tensor;
-
-/// The largest integer that is multiplied.
-const MAX_INTEGER: i32 = 255;
 
 impl<'a> Lowering<'a> {
     /// Adds a layer whose weights and inputs are integers. Returns whether they are.
