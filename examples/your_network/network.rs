@@ -25,8 +25,7 @@ pub struct Mobile {
     config: MobileConfig,
 }
 
-/// A 1x1 convolution that makes three times the channels, a depthwise one, a factor for each channel (squeeze-and-excite), and
-/// a 1x1 convolution, to which the block's input is added where it is as large.
+/// Convolutions of 1x1, depthwise, and 1x1, with squeeze-and-excite before the last; the input is added to what is as large.
 #[derive(Module, Debug)]
 pub struct Block {
     convs: Vec<Conv2d>,

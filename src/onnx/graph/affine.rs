@@ -3,8 +3,8 @@
 use tract_onnx::pb::NodeProto;
 
 use super::{
-    maker::{Made, Maker},
-    values::{Data, Tensor, Value},
+    maker::Maker,
+    values::{Data, Made, Tensor, Value},
 };
 use crate::graph::{Affine, Binary, Function};
 use crate::onnx::operators::attribute;

@@ -9,7 +9,7 @@ use tract_onnx::pb::{NodeProto, TensorProto};
 
 use super::{
     MAX_MADE, Prepared, Shapes, opset,
-    values::{Data, Sizes, Tensor, Value, decode},
+    values::{Data, Made, Sizes, Tensor, Value, decode},
 };
 use crate::graph::{Constant, NodeSpec, Op, shape};
 use crate::onnx::{called, printable, tensors::constant};
@@ -19,9 +19,6 @@ const TURNED: &str = ".turned";
 
 /// The most bytes of names of nodes.
 const MAX_LETTERS: usize = 1 << 26;
-
-/// What an operator could not be read for, as the rest of a sentence that begins with the node.
-pub(super) type Made<T> = Result<T, String>;
 
 /// A graph on the way.
 pub(super) struct Maker<'a> {

@@ -3,9 +3,9 @@
 use tract_onnx::pb::NodeProto;
 
 use super::{
-    maker::{Made, Maker},
+    maker::Maker,
     operators::{axis, int, whole},
-    values::{Data, Size, Sizes, Tensor, Value},
+    values::{Data, Made, Size, Sizes, Tensor, Value},
 };
 use crate::graph::Op;
 use crate::onnx::operators::attribute;

@@ -3,9 +3,9 @@
 use tract_onnx::pb::NodeProto;
 
 use super::{
-    maker::{Made, Maker},
+    maker::Maker,
     unknown,
-    values::{Size, Value},
+    values::{Made, Size, Value},
 };
 use crate::graph::{Binary, Function, Op, Reduction};
 use crate::onnx::operators::{attribute, is_standard, subgraphs};

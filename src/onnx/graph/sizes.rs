@@ -3,9 +3,9 @@
 use tract_onnx::pb::NodeProto;
 
 use super::{
-    maker::{Made, Maker},
+    maker::Maker,
     operators::int,
-    values::{MAX_SIZES, Size, Sizes, Tensor, Value},
+    values::{MAX_SIZES, Made, Size, Sizes, Tensor, Value},
 };
 
 impl Maker<'_> {

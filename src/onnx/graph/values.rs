@@ -11,9 +11,11 @@ use tract_onnx::{
     tensor::load_tensor,
 };
 
-use super::maker::Made;
 use crate::graph::Constant;
 use crate::panics::attempt;
+
+/// What an operator could not be read for, as the rest of a sentence that begins with the node.
+pub(super) type Made<T> = Result<T, String>;
 
 /// The longest list of integers.
 pub(super) const MAX_SIZES: usize = 64;

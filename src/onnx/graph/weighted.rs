@@ -3,9 +3,9 @@
 use tract_onnx::pb::NodeProto;
 
 use super::{
-    maker::{Made, Maker},
+    maker::Maker,
     operators::{float, int, pads, pair, text, whole},
-    values::{Data, Tensor, Value},
+    values::{Data, Made, Tensor, Value},
 };
 use crate::graph::{Affine, Constant, Conv, ConvTranspose, Linear, Op};
 use crate::onnx::{convolution, operators::attribute};

@@ -3,9 +3,9 @@
 use tract_onnx::pb::NodeProto;
 
 use super::{
-    maker::{Made, Maker},
+    maker::Maker,
     operators::{axis, int, pads, pair, text, whole},
-    values::Data,
+    values::{Data, Made},
 };
 use crate::graph::{Op, Pool, Reduction, extent, places, pool_shape};
 use crate::onnx::operators::attribute;
