@@ -49,7 +49,7 @@ impl SimulatedNetwork {
     /// # Errors
     ///
     /// An accounting that does not count the network as it runs, a layer that cannot be mapped, a device whose settings
-    /// are out of range, and a network that has no convolution of codes.
+    /// are out of range, a layer that reads codes of more than 8 bits, and a network that has no convolution of codes.
     pub fn new(
         graph: &Graph,
         compute: &burn::tensor::Device,
@@ -65,6 +65,7 @@ impl SimulatedNetwork {
             )));
         }
         let codes = graph.codes();
+        graph.check_bits(&codes)?;
         let mut layers = Vec::with_capacity(graph.nodes().len());
         // Faults differ from layer to layer, as arrays do. Number 0 is the first layer, which is in full precision as a rule.
         let mut number = 1;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use burn::module::Module;
+use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor};
 use burn::nn::conv::{Conv2d, Conv2dConfig, Conv3dConfig};
 use burn::nn::{BatchNormConfig, LinearConfig, LstmConfig};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
@@ -428,6 +428,71 @@ fn what_is_no_graph_is_named() {
         graph.find("0").is_some() && graph.find("0.2").is_some(),
         "{graph}"
     );
+}
+
+/// Layers that a module written by hand names alike.
+#[derive(Clone, Debug)]
+struct Alike([Conv2d; 2]);
+
+impl Module for Alike {
+    fn collect_devices(&self, devices: Devices) -> Devices {
+        self.0.collect_devices(devices)
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        Self(self.0.fork(device))
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        Self(self.0.to_device(device))
+    }
+
+    fn train(self) -> Self {
+        Self(self.0.train())
+    }
+
+    fn valid(&self) -> Self {
+        Self(self.0.valid())
+    }
+
+    fn materialize(self) -> Self {
+        Self(self.0.materialize())
+    }
+
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        for layer in &self.0 {
+            visitor.enter_module("layer", "Alike");
+            layer.visit(visitor);
+            visitor.exit_module("layer", "Alike");
+        }
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        Self(self.0.map(|layer| {
+            mapper.enter_module("layer", "Alike");
+            let layer = layer.map(mapper);
+            mapper.exit_module("layer", "Alike");
+            layer
+        }))
+    }
+}
+
+#[test]
+fn two_layers_of_one_path_are_named() {
+    let two = two();
+    let alike = Alike([two.first, two.second]);
+    let said = "layer.weight: two parameters of the module have this path";
+    let graph = Graph::of(&alike, [1, 3, 8, 8], |alike: &Alike, x: Tensor<4>| {
+        alike.0[1].forward(alike.0[0].forward(x))
+    });
+    let error = graph.unwrap_err().to_string();
+    assert!(error.contains(said), "{error}");
+    let mut parameters = Parameters::of(&alike);
+    // That of the first layer fits the first.
+    parameters.insert("layer.weight", TensorData::zeros::<f32, _>([4, 3, 3, 3]));
+    parameters.insert("layer.bias", TensorData::zeros::<f32, _>([4]));
+    let error = parameters.put_into(alike).unwrap_err().to_string();
+    assert!(error.contains(said), "{error}");
 }
 
 #[test]

@@ -314,19 +314,21 @@ impl DeviceName {
         if self.kind.is_cpu() {
             return work();
         }
-        let gave_up = |reason: String| Error::Device {
-            device: self.to_string(),
-            reason: match self.kind() {
-                #[cfg(feature = "remote")]
-                DeviceKind::Remote(address) if !remote::answers(address) => {
-                    "its server is gone: start it again".into()
-                }
-                _ => format!("it gave up: {reason}"),
-            },
+        let refuse = |reason: String| {
+            Err(Error::Device {
+                device: self.to_string(),
+                reason,
+            })
         };
         match attempt(work) {
-            Ok(Err(Error::Training { reason, .. })) | Err(reason) => Err(gave_up(reason)),
-            Ok(result) => result,
+            Ok(Ok(done)) => Ok(done),
+            // Whatever failed first, it failed for want of the server.
+            #[cfg(feature = "remote")]
+            _ if matches!(&self.kind, DeviceKind::Remote(address) if !remote::answers(address)) => {
+                refuse("its server is gone: start it again".into())
+            }
+            Ok(Err(Error::Training { reason, .. })) | Err(reason) => refuse(format!("it gave up: {reason}")),
+            Ok(failed) => failed,
         }
     }
 

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::ir::{Affine, Binary, Constant, Conv, ConvKernel, Function, Op, Reduction};
-use super::{Graph, Node};
+use super::{Graph, GraphError, Node};
 
 /// The most codes that a value may have: 16 bits.
 const MAX_CODES: usize = 1 << 16;
@@ -333,6 +333,9 @@ fn whole(value: f32, unit: f32) -> i16 {
     (f64::from(value) / f64::from(unit)).round() as i16
 }
 
+/// The most bits of codes that layers read where a network runs on codes: packed, and on arrays.
+const MAX_BITS: u32 = 8;
+
 /// What is known of a value.
 #[derive(Clone)]
 struct Known {
@@ -385,6 +388,30 @@ impl Graph {
             known.push(next);
         }
         known.into_iter().map(|known| known.codes).collect()
+    }
+
+    /// Refuses a layer that reads finer codes than any that networks run on: it would be computed in full precision, and a
+    /// network that its user takes for quantised would be none.
+    pub(crate) fn check_bits(&self, codes: &[Option<Codes>]) -> Result<(), GraphError> {
+        for (id, node) in self.iter() {
+            if !matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Linear(_)) {
+                continue;
+            }
+            let count = codes[node.inputs[0].0]
+                .as_ref()
+                .map_or(0, |codes| codes.values.len());
+            if count > 1 << MAX_BITS {
+                let bits = (count - 1).ilog2() + 1;
+                return Err(GraphError::node(
+                    &node.name,
+                    format!(
+                        "{} of codes of {bits} bits: expected an input that was rounded to 1 to {MAX_BITS} bits, or was not rounded",
+                        self.describe(id)
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,11 +1,15 @@
 //! The float parameters of a module, by their paths: taken out, and put into a module again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::Error;
+
+/// What is wrong with a module that was written by hand and names two of its parts alike: what is read of one would be put into
+/// the other.
+pub(super) const TWO_OF_ONE_PATH: &str = "two parameters of the module have this path: have its `visit` and `map` enter each part under a name of its own";
 
 /// The float parameters of a module by their paths, running statistics included: taken out, looked at or changed, and
 /// put back, into another module of the same structure if need be.
@@ -86,7 +90,7 @@ impl Parameters {
     ///
     /// # Errors
     ///
-    /// [`Error::Parameter`] where a parameter of the module is missing here or has another shape.
+    /// [`Error::Parameter`] where a parameter of the module is missing here or has another shape, and where two have one path.
     pub fn put_into<M: Module>(self, module: M) -> Result<M, Error> {
         self.put(module, false)
     }
@@ -105,6 +109,7 @@ impl Parameters {
             resize,
             parameters: self,
             path: Vec::new(),
+            met: BTreeSet::new(),
             misfit: None,
         };
         let module = module.map(&mut put);
@@ -161,6 +166,8 @@ struct Put {
     resize: bool,
     parameters: Parameters,
     path: Vec<String>,
+    /// Paths met so far.
+    met: BTreeSet<String>,
     misfit: Option<(String, String)>,
 }
 
@@ -176,6 +183,7 @@ impl ModuleMapper for Put {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let path = self.path.join(".");
         let reason = match self.parameters.tensors.remove(&path) {
+            _ if !self.met.insert(path.clone()) => TWO_OF_ONE_PATH.into(),
             Some(data) if *data.shape() == param.shape() || self.resize => {
                 return param.map(|old| {
                     let (device, grad) = (old.device(), old.is_require_grad());

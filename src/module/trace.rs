@@ -7,6 +7,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_ir::{ModuleOperationIr, OperationIr, TensorId, TensorIr};
 
+use super::parameters::TWO_OF_ONE_PATH;
 use super::recorded::{self, Ours};
 use super::values::{Values, id, sealed::Sealed};
 use crate::Error;
@@ -102,6 +103,13 @@ impl Trace {
             .map_err(|reason| not_recorded(&reason.trim_end_matches(['.', ' '])))?
             .map_err(|error| not_recorded(&error))?;
         let (parameters, inputs, _) = found.expect("the scope was completed");
+        let mut met = HashSet::new();
+        if let Some(twice) = parameters.iter().find(|parameter| !met.insert(&parameter.path)) {
+            return Err(Error::Parameter {
+                path: twice.path.clone(),
+                reason: TWO_OF_ONE_PATH.into(),
+            });
+        }
         // A parameter or an output may have become another name of a tensor.
         let outputs = captured.graph.outputs;
         let mut values = captured.values;

@@ -1,10 +1,13 @@
 //! Each general step alone, beside the graph; what is refused; and files of general steps, damaged.
 
 use proptest::prelude::*;
+use vwc_sdk::crossbar;
 use vwc_sdk::graph::{
     Affine, Binary, Constant, Conv, ConvTranspose, Function, Graph, Linear, NodeSpec, Op, Pool, Reduction,
 };
+use vwc_sdk::mapping::{MappingConfig, Method, PimArray};
 use vwc_sdk::packed::Model;
+use vwc_sdk::simulate::SimulatedNetwork;
 
 use super::any::compare_graph;
 use super::*;
@@ -375,6 +378,65 @@ fn what_cannot_be_packed_is_named() {
         error.contains("step `1`") && error.contains("not so many"),
         "{error}"
     );
+}
+
+/// A layer of finer codes than networks run on is named, packed and on arrays; one of 8 bits is computed, and so is one of
+/// numbers that are no codes.
+#[test]
+fn codes_of_more_than_8_bits_are_refused() {
+    let scaled = |factor: Option<f32>, divisor: Option<f32>| {
+        Op::Affine(Affine {
+            factor: factor.map(Constant::scalar),
+            divisor: divisor.map(Constant::scalar),
+            ..Affine::default()
+        })
+    };
+    let weight = |shape: &[usize]| {
+        let count = shape.iter().product::<usize>();
+        Constant::new(
+            shape,
+            (0..count).map(|n| [1.0, -1.0, 0.0][n % 3]).collect::<Vec<f32>>(),
+        )
+    };
+    let input = PictureSpec::numbered([4, 6], 5 * 4 * 6);
+    let config = MappingConfig::new(PimArray::new(64, 64).unwrap());
+    let array = crossbar::Device::ideal(2);
+    let made = |levels: f32, rounds: bool| {
+        let clamp = Op::Function(Function::Clamp { min: 0.0, max: 1.0 });
+        let round = rounds.then_some([
+            scaled(Some(levels), None),
+            Op::Function(Function::Round),
+            scaled(None, Some(levels)),
+        ]);
+        let conv = Op::Conv(Conv::new(weight(&[5, 3, 1, 1])));
+        let graph = chain(
+            [clamp]
+                .into_iter()
+                .chain(round.into_iter().flatten())
+                .chain([conv])
+                .collect(),
+        );
+        let packed = Model::of(&graph, "fine", &input).map_err(|error| error.to_string());
+        let device = Device::flex();
+        let on_arrays = SimulatedNetwork::new(&graph, &device, Method::Im2col, &config, &array);
+        (packed, on_arrays.map(|_| ()).map_err(|error| error.to_string()))
+    };
+    for (levels, bits) in [(256.0, "9 bits"), (511.0, "9 bits"), (65535.0, "16 bits")] {
+        let (packed, on_arrays) = made(levels, true);
+        for error in [packed.unwrap_err(), on_arrays.unwrap_err()] {
+            assert!(
+                error.contains("`5`")
+                    && error.contains(bits)
+                    && error.contains("expected")
+                    && error.contains("1 to 8 bits"),
+                "{error}"
+            );
+        }
+    }
+    let (packed, on_arrays) = made(255.0, true);
+    assert_eq!(packed.unwrap().precision(), "W2A8");
+    on_arrays.unwrap();
+    assert_eq!(made(511.0, false).0.unwrap().precision(), "full precision");
 }
 
 /// Numbers in place of others in a plan.

@@ -64,7 +64,8 @@ impl Model {
     /// # Errors
     ///
     /// [`PackedError::Network`] where `input` does not fit the graph, where the graph does not read one picture of 3 channels or has
-    /// several outputs, and where it has an operation that packed inference does not know: the node is named.
+    /// several outputs, and where it has an operation that packed inference does not know or a layer that reads codes of more than 8
+    /// bits: the node is named.
     /// [`PackedError::Step`] where a step is too large to compute.
     pub fn of(graph: &Graph, name: &str, input: &PictureSpec) -> Result<Self, PackedError> {
         Lowering::new(graph, name, input)?.model()
@@ -137,6 +138,9 @@ impl<'a> Lowering<'a> {
         };
         if let Err(reason) = input.validate([height, width], result.iter().product()) {
             return Err(lowering.refuse(format!("what it reads does not fit: {reason}")));
+        }
+        if let Err(error) = graph.check_bits(&lowering.codes) {
+            return Err(lowering.refuse(error.to_string()));
         }
         lowering.sizes.push(([height, width], 3));
         let value = Value {
