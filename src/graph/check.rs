@@ -6,6 +6,7 @@ use std::collections::{BinaryHeap, HashMap};
 use super::Graph;
 use super::ir::{Constant, Function, Node, NodeId, NodeSpec, Op};
 use super::shape::{numbers, shape};
+use super::sketch::is_number;
 use crate::text;
 
 /// The most nodes of a graph.
@@ -49,6 +50,14 @@ impl Graph {
         outputs: impl IntoIterator<Item = O>,
     ) -> Result<Self, GraphError> {
         Self::checked(nodes, outputs, constants)
+    }
+
+    /// As [`Graph::new`], without a look at the numbers of weights: what a [`Sketch`](super::Sketch) holds.
+    pub(super) fn of_sketch(
+        nodes: impl IntoIterator<Item = NodeSpec>,
+        outputs: impl IntoIterator<Item = String>,
+    ) -> Result<Self, GraphError> {
+        Self::checked(nodes, outputs, single_numbers)
     }
 
     /// As [`Graph::new`], without a look at the numbers of constants, which may be missing. Shapes and ties are all that it is
@@ -286,6 +295,28 @@ fn constants(op: &Op) -> Result<(), String> {
                 Err("divides by zero: expected other divisors".into())
             } else {
                 Ok(())
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Numbers that a sketch has, too: those of affine nodes that are one for all.
+fn single_numbers(op: &Op) -> Result<(), String> {
+    match op {
+        Op::Affine(affine) if affine.epsilon.is_none() => {
+            let numbers = || affine.parts().filter(|part| is_number(part));
+            let finite = numbers().all(|part| part.as_scalar().is_some_and(f32::is_finite));
+            let zero = affine
+                .divisor
+                .iter()
+                .any(|part| is_number(part) && part.as_scalar() == Some(0.0));
+            match (finite, zero) {
+                (false, _) => {
+                    Err("computes with a number that is missing or not finite: expected a finite one".into())
+                }
+                (_, true) => Err("divides by zero: expected another divisor".into()),
+                _ => Ok(()),
             }
         }
         _ => Ok(()),

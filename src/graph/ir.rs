@@ -21,11 +21,43 @@ impl NodeId {
 /// Numbers that a network holds: weights, or what is computed of weights alone.
 ///
 /// Clones share the numbers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
 pub struct Constant {
     pub(super) name: Option<Arc<str>>,
     pub(super) shape: Vec<usize>,
     pub(super) values: Arc<[f32]>,
+}
+
+/// A constant in a file. Numbers are written where there are some.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    shape: Vec<usize>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    values: Vec<f32>,
+}
+
+impl From<Written> for Constant {
+    fn from(written: Written) -> Self {
+        Self {
+            name: written.name.map(Into::into),
+            shape: written.shape,
+            values: written.values.into(),
+        }
+    }
+}
+
+impl From<Constant> for Written {
+    fn from(constant: Constant) -> Self {
+        Self {
+            name: constant.name.as_deref().map(str::to_owned),
+            shape: constant.shape,
+            values: constant.values.to_vec(),
+        }
+    }
 }
 
 impl Constant {
@@ -38,6 +70,12 @@ impl Constant {
             shape: shape.into(),
             values: values.into(),
         }
+    }
+
+    /// A constant of this shape whose numbers are not there, for a [`Sketch`](super::Sketch).
+    #[must_use]
+    pub fn missing(shape: impl Into<Vec<usize>>) -> Self {
+        Self::new(shape, [])
     }
 
     /// One number for all.
@@ -88,11 +126,13 @@ impl Constant {
 }
 
 /// A node before it is checked: its name, what it computes, and the names of the nodes whose results it reads.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NodeSpec {
     pub(super) name: String,
-    pub(super) op: Op,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) inputs: Vec<String>,
+    pub(super) op: Op,
 }
 
 impl NodeSpec {
@@ -183,7 +223,8 @@ impl Node {
 ///
 /// All numbers are 32-bit floats, and every operation rounds its result to one. Several operations in one node are computed
 /// one after the other, in the order that is written here.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Op {
     /// What the network is given.
@@ -262,6 +303,7 @@ pub enum Op {
         /// For each dimension, places before and behind.
         sides: Vec<[usize; 2]>,
         /// What they hold.
+        #[serde(with = "below")]
         value: f32,
     },
     /// Feature maps whose every place is repeated.
@@ -295,11 +337,13 @@ impl Op {
 }
 
 /// A 2-D convolution of `[channels, height, width]`, zero-padded.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Conv {
     /// `[output channels, input channels of a group, kernel height, kernel width]`.
     pub weight: Constant,
     /// `[output channels]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bias: Option<Constant>,
     /// Down and across.
     pub stride: [usize; 2],
@@ -330,7 +374,8 @@ impl Conv {
 }
 
 /// In which order a convolution sums its products, as the module that the graph was recorded of does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ConvKernel {
     /// As Burn's operation.
@@ -348,11 +393,13 @@ pub enum ConvKernel {
 }
 
 /// A transposed 2-D convolution of `[channels, height, width]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConvTranspose {
     /// `[input channels, output channels of a group, kernel height, kernel width]`.
     pub weight: Constant,
     /// `[output channels]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bias: Option<Constant>,
     /// Down and across.
     pub stride: [usize; 2],
@@ -367,11 +414,13 @@ pub struct ConvTranspose {
 }
 
 /// `x * weight + bias`, over the last dimension.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Linear {
     /// `[inputs, outputs]`.
     pub weight: Constant,
     /// `[outputs]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bias: Option<Constant>,
 }
 
@@ -379,16 +428,26 @@ pub struct Linear {
 ///
 /// Each part has as many dimensions as `x`, of the same size or of size 1, or holds one number for all. Batch norm in evaluation
 /// is such a node.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Affine {
     /// What is taken off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minus: Option<Constant>,
     /// What the difference is divided by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub divisor: Option<Constant>,
     /// What the quotient is multiplied by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factor: Option<Constant>,
     /// What is added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plus: Option<Constant>,
+    /// The epsilon of a batch norm, where that is known. The four parts are then its running mean, the root of its running variance
+    /// plus epsilon, its scale and its shift, with a number for each channel: what a training goes on from. Parts and results are
+    /// the same without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epsilon: Option<f32>,
 }
 
 impl Affine {
@@ -411,8 +470,28 @@ impl Affine {
     }
 }
 
+/// Numbers that may be infinite, which JSON does not have: nothing stands for them.
+macro_rules! infinite {
+    ($name:ident, $end:expr) => {
+        mod $name {
+            use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+            pub fn serialize<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+                value.is_finite().then_some(*value).serialize(serializer)
+            }
+
+            pub fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<f32, D::Error> {
+                Ok(Option::deserialize(deserializer)?.unwrap_or($end))
+            }
+        }
+    };
+}
+infinite!(below, f32::NEG_INFINITY);
+infinite!(above, f32::INFINITY);
+
 /// A function of every number.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Function {
     /// `max(x, 0)`.
@@ -425,8 +504,10 @@ pub enum Function {
     /// The nearest number from `min` to `max`. ReLU6 is from 0 to 6. Either end may be infinite.
     Clamp {
         /// The least result.
+        #[serde(with = "below")]
         min: f32,
         /// The largest result.
+        #[serde(with = "above")]
         max: f32,
     },
     /// `1 / (1 + exp(-x))`.

@@ -23,6 +23,7 @@
 //! ```text
 //! ir       nodes, what they compute, and their numbers
 //! check    whether nodes make a graph, and the shape of every result
+//! sketch   a graph without its numbers
 //! codes    which values are integers times a unit
 //! text     a graph as lines of text
 //! mapped   its convolutions for the mapper
@@ -41,6 +42,7 @@ mod mapped;
 #[cfg(feature = "train")]
 mod run;
 mod shape;
+mod sketch;
 mod text;
 
 #[cfg(feature = "onnx")]
@@ -58,6 +60,7 @@ pub use ir::{
 };
 #[cfg(feature = "train")]
 pub use run::Executor;
+pub use sketch::Sketch;
 
 /// What a network computes in evaluation. It is checked, and cannot be changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,6 +119,19 @@ impl Graph {
     #[must_use]
     pub fn output(&self, n: usize) -> &Node {
         self.node(self.outputs[n])
+    }
+
+    /// The nodes as they are given to [`Graph::new`].
+    pub(crate) fn specs(&self) -> impl Iterator<Item = NodeSpec> {
+        self.nodes.iter().map(|node| NodeSpec {
+            name: node.name.clone(),
+            inputs: node
+                .inputs
+                .iter()
+                .map(|&input| self.node(input).name.clone())
+                .collect(),
+            op: node.op.clone(),
+        })
     }
 
     /// For each node, those that read it, each as often as it does.

@@ -191,6 +191,7 @@ fn linear_and_affine() -> Vec<Case> {
         divisor: Some(positive(4, &[3, 1, 1])),
         factor: Some(constant(5, &[3, 1, 1])),
         plus: Some(constant(6, &[3, 1, 1])),
+        epsilon: None,
     };
     let scalars = Affine {
         factor: Some(Constant::scalar(3.0)),
@@ -417,6 +418,7 @@ fn quantised(name: &str, seed: u64, shape: [usize; 4], reads: &str) -> Vec<NodeS
         divisor: Some(positive(seed + 2, &channels).named(&format!("{name}.norm.gamma"))),
         factor: Some(positive(seed + 3, &channels).named(&format!("{name}.norm.gamma"))),
         plus: Some(positive(seed + 4, &channels).named(&format!("{name}.norm.beta"))),
+        epsilon: None,
     };
     let thirds = |factor, divisor| Affine {
         factor,

@@ -143,6 +143,7 @@ fn picture(graph: &Graph, inputs: &[Vec<f32>]) -> Vec<Vec<f64>> {
                     divisor,
                     factor,
                     plus,
+                    epsilon: _,
                 } = affine;
                 let part = |part: &Option<Constant>, place: &[usize], none: f64| {
                     part.as_ref().map_or(none, |part| Value::of(part).at(place))

@@ -48,6 +48,7 @@ impl Draw {
             divisor: None,
             factor: vector(-2.0, 2.0),
             plus: vector(-0.2, 0.8),
+            epsilon: None,
         };
         self.push(norm);
     }

@@ -58,6 +58,7 @@ fn affine(minus: Constant, divisor: Constant) -> Op {
         divisor: Some(divisor),
         factor: Some(Constant::scalar(0.7)),
         plus: Some(Constant::scalar(0.1)),
+        epsilon: None,
     })
 }
 

@@ -1089,6 +1089,7 @@ fn norm([gamma, beta, mean, variance]: [Constant; 4], epsilon: f64, ours: bool) 
             divisor: None,
             factor: Some(map(&gamma, scales.collect())),
             plus: Some(beta),
+            epsilon: None,
         };
     }
     let divisor = variances.map(|variance| (variance + epsilon as f32).sqrt());
@@ -1097,6 +1098,7 @@ fn norm([gamma, beta, mean, variance]: [Constant; 4], epsilon: f64, ours: bool) 
         divisor: Some(map(&variance, divisor.collect())),
         factor: Some(gamma),
         plus: Some(beta),
+        epsilon: Some(epsilon as f32),
     }
 }
 

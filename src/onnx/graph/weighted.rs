@@ -196,6 +196,7 @@ impl Maker<'_> {
             divisor: part(&deviation),
             factor: part(scale),
             plus: part(bias),
+            epsilon: Some(epsilon as f32),
         };
         self.last(node, affine, &[&x])
     }

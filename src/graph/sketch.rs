@@ -1,0 +1,155 @@
+//! What a network computes, without its weights: enough to map it, and to make a network that is trained from scratch.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::ir::{Affine, Constant, Op};
+use super::{Graph, GraphError, Node, NodeSpec};
+use crate::mapping::Network;
+
+/// A [`Graph`] without the numbers of its weights. Written as JSON it is a list of nodes, a few kilobytes for most networks.
+///
+/// Constants keep their names and shapes. A single number that something is added to or multiplied by is part of what the network
+/// computes, and stays.
+///
+/// ```
+/// use vwc_sdk::graph::{Constant, Conv, Function, NodeSpec, Sketch};
+///
+/// let weight = Constant::missing([4, 3, 3, 3]).named("conv.weight");
+/// let sketch = Sketch::new(
+///     [
+///         NodeSpec::input("picture", [3, 8, 8]),
+///         NodeSpec::new("conv", Conv::new(weight), ["picture"]),
+///         NodeSpec::new("relu", Function::Relu, ["conv"]),
+///     ],
+///     ["relu"],
+/// )?;
+/// assert_eq!(sketch.mapped("mine").layers[0].out_channels, 4);
+/// let text = serde_json::to_string(&sketch).unwrap();
+/// assert_eq!(serde_json::from_str::<Sketch>(&text).unwrap(), sketch);
+/// # Ok::<(), vwc_sdk::graph::GraphError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub struct Sketch {
+    /// Its weights have no numbers, so that it must not be computed with.
+    graph: Graph,
+}
+
+/// A sketch in a file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    nodes: Vec<NodeSpec>,
+    outputs: Vec<String>,
+}
+
+impl TryFrom<Written> for Sketch {
+    type Error = GraphError;
+
+    fn try_from(written: Written) -> Result<Self, GraphError> {
+        Self::new(written.nodes, written.outputs)
+    }
+}
+
+impl From<Sketch> for Written {
+    fn from(Sketch { graph }: Sketch) -> Self {
+        Self {
+            nodes: graph.specs().collect(),
+            outputs: graph
+                .outputs
+                .iter()
+                .map(|&id| graph.node(id).name.clone())
+                .collect(),
+        }
+    }
+}
+
+impl Sketch {
+    /// A sketch of these nodes, in any order, that results in what the nodes named by `outputs` compute. Numbers that their
+    /// weights have are dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Graph::new`], but for what it says of numbers; and where a single number of [`Affine`] is missing or not finite.
+    pub fn new<O: Into<String>>(
+        nodes: impl IntoIterator<Item = NodeSpec>,
+        outputs: impl IntoIterator<Item = O>,
+    ) -> Result<Self, GraphError> {
+        let outputs = outputs.into_iter().map(Into::into);
+        Ok(Self::of(&Graph::of_sketch(nodes, outputs)?))
+    }
+
+    /// That of a graph.
+    #[must_use]
+    pub fn of(graph: &Graph) -> Self {
+        let mut graph = graph.clone();
+        for node in &mut graph.nodes {
+            drop_numbers(&mut node.op);
+        }
+        Self { graph }
+    }
+
+    /// The nodes, each behind those that it reads.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        self.graph.nodes()
+    }
+
+    /// Its convolutions for the mapper, called `name`, and which of their widths may change, and together: as [`Graph::mapped`].
+    #[must_use]
+    pub fn mapped(&self, name: &str) -> Network {
+        self.graph.mapped(name)
+    }
+
+    /// The graph, whose weights have no numbers.
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+}
+
+impl fmt::Display for Sketch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.graph.fmt(f)
+    }
+}
+
+fn drop_numbers(op: &mut Op) {
+    let missing = |constant: &mut Constant| constant.values = [].into();
+    match op {
+        Op::Constant(constant) => missing(constant),
+        Op::Conv(conv) => {
+            missing(&mut conv.weight);
+            conv.bias.as_mut().map(missing);
+        }
+        Op::ConvTranspose(conv) => {
+            missing(&mut conv.weight);
+            conv.bias.as_mut().map(missing);
+        }
+        Op::Linear(linear) => {
+            missing(&mut linear.weight);
+            linear.bias.as_mut().map(missing);
+        }
+        Op::Affine(affine) => {
+            let Affine {
+                minus,
+                divisor,
+                factor,
+                plus,
+                epsilon,
+            } = affine;
+            for part in [minus, divisor, factor, plus].into_iter().flatten() {
+                if epsilon.is_some() || !is_number(part) {
+                    missing(part);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether a part of an affine node is one number for all, which belongs to what is computed.
+pub(super) fn is_number(part: &Constant) -> bool {
+    part.shape.is_empty()
+}
