@@ -165,8 +165,8 @@ fn write(folder: &Path) {
 
     fn save<C: NetworkConfig>(config: &C, folder: &Path, name: &str) {
         let network = config.init(&burn::tensor::Device::default());
-        let model =
-            freeze(&network, &PictureSpec::numbered(C::INPUT, config.classes())).expect("it can be packed");
+        let model = freeze(&network, &PictureSpec::numbered(config.input(), config.classes()))
+            .expect("it can be packed");
         let path = folder.join(format!("{name}.vwcp"));
         model.save(&path).expect("a folder that can be written to");
         let length = std::fs::metadata(&path).expect("just written").len();

@@ -66,7 +66,7 @@ fn run(args: &Args) -> Result<(), Error> {
     } else {
         DataSource::Synthetic { pictures: 8000 }
     };
-    let pictures = source.load(ResNet20Config::INPUT)?;
+    let pictures = source.load(ResNet20Config::new().input())?;
     let splits =
         Splits::carve(source.to_string(), pictures.train, pictures.test, 0.1, 0)?.with_origin(source);
     let splits = if published {

@@ -65,7 +65,7 @@ fn run(args: &Args) -> Result<(), Error> {
     } else {
         DataSource::Synthetic { pictures: 8000 }
     };
-    let pictures = source.load(Cnn8Config::INPUT)?;
+    let pictures = source.load(Cnn8Config::new().input())?;
     let splits =
         Splits::carve(source.to_string(), pictures.train, pictures.test, 0.1, 0)?.with_origin(source);
 

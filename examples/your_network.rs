@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::default();
     let devices = [device.clone()];
     let source = DataSource::Synthetic { pictures: 4000 };
-    let pictures = source.load(MobileConfig::INPUT)?;
+    let pictures = source.load(MobileConfig::new().input())?;
     let splits = Splits::carve(source.to_string(), pictures.train, pictures.test, 0.15, 0)?;
     let train = |network: Mobile, name: &str, epochs, rate| {
         let recipe = Recipe::original(epochs)
@@ -72,11 +72,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}", layer_table(&winner.layers, &winner.mappings));
 
     // From here on its graph: on arrays, packed, and as a file for others.
-    let (graph, input) = (winner.network.graph()?, splits.test.spec(MobileConfig::INPUT));
+    let (graph, input) = (
+        winner.network.graph()?,
+        splits.test.spec(MobileConfig::new().input()),
+    );
     let ideal = crossbar::Device::ideal(2);
     let mut arrays = SimulatedNetwork::new(&graph, &device, Method::VwSdk, &mapping, &ideal)?;
     let few = splits.test.sample(100, 0);
-    let on_arrays = evaluate_with(&few, MobileConfig::INPUT, &device, |images| {
+    let on_arrays = evaluate_with(&few, MobileConfig::new().input(), &device, |images| {
         arrays.forward(images)
     })?;
     println!(

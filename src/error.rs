@@ -118,7 +118,7 @@ pub enum Error {
     #[error("{network}: {reason}")]
     Structure {
         /// The network.
-        network: &'static str,
+        network: String,
         /// What is out of its range.
         reason: String,
     },

@@ -175,7 +175,7 @@ fn convolution(device: &Device) -> Result<Vec<f64>, Error> {
 fn training_step<C: NetworkConfig>(config: &C, device: &Device) -> Result<Vec<f64>, Error> {
     let device = &device.clone().autodiff();
     let network = filled(config.init(device))?;
-    let [height, width] = C::INPUT;
+    let [height, width] = config.input();
     let x = tensor(100, [4, 3, height, width], device);
     let logits = network.forward(x.clone());
     let targets = Tensor::<1, Int>::from_data(TensorData::new(vec![0i64, 1, 2, 3], [4]), device);

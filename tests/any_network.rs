@@ -67,7 +67,6 @@ impl NetworkConfig for MobileConfig {
     type Network = Mobile;
 
     const NAME: &'static str = "Mobile";
-    const INPUT: [usize; 2] = [16, 16];
 
     fn init(&self, device: &Device) -> Mobile {
         let conv = |channels: [usize; 2], side: usize| {
@@ -104,6 +103,10 @@ impl NetworkConfig for MobileConfig {
 
     fn classes(&self) -> usize {
         self.classes
+    }
+
+    fn input(&self) -> [usize; 2] {
+        [16, 16]
     }
 }
 
@@ -388,7 +391,7 @@ fn an_imported_network_is_read_back() {
     let dir = TempDir::new().unwrap();
     let run = dir.path().join("run");
     let network = pruned();
-    let input = PictureSpec::numbered(MobileConfig::INPUT, 10);
+    let input = PictureSpec::numbered(MobileConfig::new().input(), 10);
     RunDir::new(&run).import(&network, &input, "a program").unwrap();
     let (read, saved) = load(&run).unwrap();
     assert!(saved.is_imported());
@@ -409,7 +412,7 @@ fn shapes_that_no_pruning_leaves_are_refused() {
     let _turn = turn();
     let dir = TempDir::new().unwrap();
     let run = dir.path().join("run");
-    let input = PictureSpec::numbered(MobileConfig::INPUT, 10);
+    let input = PictureSpec::numbered(MobileConfig::new().input(), 10);
     let import = || {
         let _ = fs::remove_dir_all(&run);
         RunDir::new(&run).import(&pruned(), &input, "a program").unwrap();
@@ -492,7 +495,7 @@ fn a_loss_of_ones_own_is_trained_for_recorded_and_gone_on_with() {
     let splits = splits();
     let loader = PictureLoader::new(
         splits.valid.clone(),
-        Resize::new(MobileConfig::INPUT),
+        Resize::new(MobileConfig::new().input()),
         splits.valid.len(),
         &Device::default(),
     );
@@ -579,7 +582,7 @@ fn what_a_configuration_does_not_make_is_refused() {
     let dir = TempDir::new().unwrap();
     let refused = |network: Mobile, expected: &str| {
         let run = dir.path().join("run");
-        let spec = PictureSpec::numbered(MobileConfig::INPUT, 10);
+        let spec = PictureSpec::numbered(MobileConfig::new().input(), 10);
         let imported = RunDir::new(&run).import(&network, &spec, "a test").unwrap_err();
         for error in [train(network, &run, 1, false).unwrap_err(), imported] {
             let error = error.to_string();

@@ -95,7 +95,7 @@ fn an_exported_network_classifies_pictures_as_it_did_in_training() {
     let (network, config) = RunDir::new(&run).load::<Cnn8Config>(&device).unwrap();
     let resized = items
         .iter()
-        .map(|item| Resize::new(Cnn8Config::INPUT).map(item))
+        .map(|item| Resize::new(Cnn8Config::new().input()).map(item))
         .collect();
     let images = PictureBatcher::new(config.input.normalization)
         .batch(resized, &device)

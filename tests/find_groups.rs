@@ -1474,7 +1474,7 @@ fn shapes<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
 fn has_groups<C: NetworkConfig>(config: &C, golden: &[Golden]) {
     let network = filled(config.init(&device()));
     let what = format!("{} {}", C::NAME, config.precision());
-    let [height, width] = C::INPUT;
+    let [height, width] = config.input();
     let forward = |network: &C::Network, x: Tensor<4>| network.forward(x);
     let found = find_groups(&network, [1, 3, height, width], forward).unwrap();
     let names: Vec<_> = found.iter().map(|group| group.name.as_str()).collect();

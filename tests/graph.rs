@@ -84,7 +84,7 @@ impl QuantizedWeights for Vgg13 {
 fn check<C: NetworkConfig<Network: QuantizedWeights>>(config: &C) {
     let device = Device::flex();
     let network = network(config).valid();
-    let [height, width] = C::INPUT;
+    let [height, width] = config.input();
     let graph = Graph::of(&network, [1, 3, height, width], |network: &C::Network, x| {
         network.forward(x)
     })
@@ -161,7 +161,7 @@ fn vgg13_is_described_to_the_bit() {
 fn onnx_file<C: NetworkConfig>(name: &str, config: &C) -> File {
     let network = network(config).valid();
     let graph = network.graph().unwrap();
-    let [height, width] = C::INPUT;
+    let [height, width] = config.input();
     let shape = [2, 3, height, width];
     let x: Vec<f32> = noise(7, shape.iter().product())
         .iter()
@@ -594,7 +594,7 @@ reshape  reshape to 3                                     mean     3
 fn ties_are_read_off_the_graph() {
     fn same<C: NetworkConfig>(config: &C, layers: usize, widths: usize) {
         let network = config.init(&Device::flex());
-        let [height, width] = C::INPUT;
+        let [height, width] = config.input();
         let graph = Graph::of(&network, [1, 3, height, width], |network: &C::Network, x| {
             network.forward(x)
         })

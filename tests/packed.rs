@@ -72,7 +72,7 @@ fn compare<C: NetworkConfig>(config: &C, seed: u64) {
         mean: [0.49, 0.48, 0.44],
         std: [0.2, 0.21, 0.19],
     };
-    let input = PictureSpec::numbered(C::INPUT, config.classes()).with_normalization(normalization);
+    let input = PictureSpec::numbered(config.input(), config.classes()).with_normalization(normalization);
     let model = freeze(&network, &input).unwrap();
     let graph = network.graph().unwrap();
     let paths: Vec<String> = (graph.nodes().iter())
@@ -80,9 +80,9 @@ fn compare<C: NetworkConfig>(config: &C, seed: u64) {
         .map(|node| node.name().to_owned())
         .collect();
     let what = format!("{} {}", C::NAME, config.precision());
-    for pixels in pictures(2, C::INPUT, seed) {
+    for pixels in pictures(2, config.input(), seed) {
         let item = PictureItem {
-            size: C::INPUT,
+            size: config.input(),
             pixels: pixels.clone(),
             label: 0,
         };
@@ -175,9 +175,9 @@ fn compare_with_onnx_runtime<C: NetworkConfig>(config: &C, seed: u64) {
     let device = Device::flex();
     device.seed(seed);
     let network = with_random_norms(config.init(&device), seed);
-    let input = PictureSpec::numbered(C::INPUT, config.classes());
+    let input = PictureSpec::numbered(config.input(), config.classes());
     let model = freeze(&network, &input).unwrap();
-    let pictures = pictures(PICTURES, C::INPUT, seed).concat();
+    let pictures = pictures(PICTURES, config.input(), seed).concat();
     let ours = Session::new(&model).logits(&pictures).to_vec();
     let dir = tempfile::tempdir().unwrap();
     let [onnx, bytes] = ["network.onnx", "pictures.bin"].map(|name| dir.path().join(name));

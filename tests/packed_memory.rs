@@ -38,7 +38,7 @@ static COUNTING: Counting = Counting;
 
 fn check<C: NetworkConfig>(config: &C) {
     let network = config.init(&Device::default());
-    let input = PictureSpec::numbered(C::INPUT, config.classes());
+    let input = PictureSpec::numbered(config.input(), config.classes());
     check_model(&freeze(&network, &input).unwrap(), C::NAME);
 }
 

@@ -148,7 +148,7 @@ fn check<C: NetworkConfig<Network: TorchNames>>(
             for (case, network) in [(label.clone(), whole), (label + "-pruned", small)] {
                 let golden = |what: &str| floats(&fixture, &format!("{case}/{what}"));
                 let what = |part: &str| format!("{name} {case} on {device_name}, {part}");
-                let [height, width] = C::INPUT;
+                let [height, width] = network.config().input();
                 let seed = seeds[&case].parse().unwrap();
                 let x = tensor(
                     &noise(seed, 2 * 3 * height * width),

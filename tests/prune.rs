@@ -257,7 +257,7 @@ fn rewriting_equals_masking<C: NetworkConfig>(
         assert!(kept.is_sorted() && kept.iter().all(|&channel| channel < group.channels));
     }
     assert_eq!(pruned.network.structure(), *smaller);
-    let [height, width] = C::INPUT;
+    let [height, width] = smaller.input();
     let x = tensor(&noise(77, 2 * 3 * height * width), [2, 3, height, width], &device);
     let expected = values(&masked(network, &pruned.kept).forward(x.clone()));
     assert_close(&values(&pruned.network.forward(x)), &expected, 1e-4, C::NAME);

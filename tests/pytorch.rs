@@ -65,7 +65,7 @@ fn refused<T: std::fmt::Debug>(result: Result<T, vwc_sdk::Error>, parts: &[&str]
 
 /// What a network of this structure reads, of classes without names.
 fn digits<C: NetworkConfig>(config: &C) -> PictureSpec {
-    PictureSpec::numbered(C::INPUT, config.classes())
+    PictureSpec::numbered(config.input(), config.classes())
 }
 
 #[test]

@@ -237,7 +237,7 @@ fn pruned_networks_of_every_form_are_read_back() {
         let dir = TempDir::new().unwrap();
         let (run, device) = (RunDir::new(dir.path().join("run")), Device::default());
         let network = prune(&config.init(&device), widths, Ranking::L1).unwrap().network;
-        let input = PictureSpec::numbered(C::INPUT, config.classes());
+        let input = PictureSpec::numbered(config.input(), config.classes());
         run.import(&network, &input, "a program").unwrap();
         let what = format!("{} {}", C::NAME, config.precision());
         let (read, saved) = run

@@ -23,7 +23,7 @@ impl<C: NetworkConfig> BareStep<C> {
     pub fn new(config: &C, batch: usize, device: &Device) -> Self {
         let device = device.clone().autodiff();
         device.seed(0);
-        let [height, width] = C::INPUT;
+        let [height, width] = config.input();
         let uniform = Distribution::Uniform(-1.0, 1.0);
         let labels: Vec<i64> = (0..batch as i64).map(|n| n % 10).collect();
         Self {

@@ -37,7 +37,6 @@ pub struct Block {
 impl NetworkConfig for MobileConfig {
     type Network = Mobile;
     const NAME: &'static str = "Mobile";
-    const INPUT: [usize; 2] = [32, 32];
 
     fn init(&self, device: &Device) -> Mobile {
         let conv = |channels, size: usize, stride, groups| {
@@ -79,6 +78,10 @@ impl NetworkConfig for MobileConfig {
 
     fn classes(&self) -> usize {
         10
+    }
+
+    fn input(&self) -> [usize; 2] {
+        [32, 32]
     }
 
     fn bits(&self) -> Option<[Bits; 2]> {

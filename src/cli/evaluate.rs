@@ -202,7 +202,9 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs) -> Result<(), EvaluateError> 
             ..Device::ideal(1)
         };
         let mut simulated = SimulatedNetwork::new(&graph, &device, args.method, &config, &faults)?;
-        let evaluation = evaluate_with(&pictures, C::INPUT, &device, |images| simulated.forward(images))?;
+        let evaluation = evaluate_with(&pictures, run.structure.input(), &device, |images| {
+            simulated.forward(images)
+        })?;
         rows.push(Row {
             adc_bits: Some(adc_bits),
             variation: Some(variation),
@@ -216,7 +218,7 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs) -> Result<(), EvaluateError> 
     bar.finish_and_clear();
     say!(
         "{} {}, {described}; {} on {}",
-        C::NAME,
+        run.structure.name(),
         run.structure.precision(),
         args.method,
         args.array

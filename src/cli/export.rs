@@ -170,7 +170,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         let mut input = run.input.clone();
         if !args.classes.is_empty() {
             input.classes.clone_from(&args.classes);
-            let fits = input.validate(C::INPUT, run.structure.classes());
+            let fits = input.validate(run.structure.input(), run.structure.classes());
             fits.map_err(ExportError::Class)?;
             super::said("--classes", Some(args.classes.join(",")), Some(run.input.classes.join(",")), String::new());
         }
@@ -179,7 +179,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
             save_safetensors(&network, &input, &args.file, weights)?;
             say!(
                 "{} {} in {}: {} parameters as floats under PyTorch's names",
-                C::NAME,
+                run.structure.name(),
                 run.structure.precision(),
                 args.file.display(),
                 network.num_trainable_params()
@@ -199,7 +199,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         let (kib, f32s) = (bytes.len() as f64 / 1024.0, model.float_size() as f64 / 1024.0);
         say!(
             "{} {} in {}: {kib:.1} KiB; its weights as floats take {f32s:.1}",
-            C::NAME,
+            run.structure.name(),
             model.precision(),
             args.file.display()
         );

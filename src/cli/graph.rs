@@ -86,7 +86,7 @@ pub fn run(args: &GraphArgs) -> Result<(), Error> {
         say!("the picture is in {}", path.display());
     }
     if let Some(path) = &args.onnx {
-        let export = OnnxExport::new(name)
+        let export = OnnxExport::new(&name)
             .with_inputs(["input"])
             .with_outputs(["logits"])
             .with_metadata("precision", &precision)

@@ -182,7 +182,7 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
     })?;
     say!(
         "{} {}, widths {:?}, {} parameters: kept in {}",
-        C::NAME,
+        config.name(),
         config.precision(),
         config.widths(),
         network.num_trainable_params(),
@@ -195,7 +195,7 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
 /// on standard error.
 fn input<C: JobNetwork>(args: &ImportArgs, file: &StateDict, config: &C) -> Result<PictureSpec, Error> {
     let found = file.input()?;
-    let usual = PictureSpec::new(C::INPUT, published_classes(C::DATA, config.classes()))
+    let usual = PictureSpec::new(config.input(), published_classes(C::DATA, config.classes()))
         .with_normalization(C::DATA.normalization());
     let mut input = found.clone().unwrap_or(usual);
     if found.is_none() {
@@ -244,7 +244,7 @@ fn input<C: JobNetwork>(args: &ImportArgs, file: &StateDict, config: &C) -> Resu
         input.classes.clone_from(&args.classes);
     }
     input
-        .validate(C::INPUT, config.classes())
+        .validate(config.input(), config.classes())
         .map_err(|reason| Error::StateDict {
             path: args.file.clone(),
             reason: format!(

@@ -82,7 +82,7 @@ pub(crate) use with_network;
 /// What a trained network computes, and what is known of it besides.
 pub(crate) struct RunGraph {
     pub graph: Graph,
-    pub name: &'static str,
+    pub name: String,
     /// Its bits.
     pub precision: String,
     /// What it reads.
@@ -95,7 +95,7 @@ pub(crate) fn graph_of_run(dir: &Path) -> Result<RunGraph, Error> {
         let (network, run) = RunDir::new(dir).load::<C>(&DeviceName::default().init()?)?;
         Ok(RunGraph {
             graph: network.graph()?,
-            name: C::NAME,
+            name: run.structure.name(),
             precision: run.structure.precision(),
             input: run.input,
         })
@@ -142,6 +142,15 @@ pub trait JobNetwork: Published + Widths + NetworkConfig<Network: TorchNames> {
     ///
     /// Widths that no such network has, and flags that it does not know.
     fn from_args(args: &NetworkArgs, classes: usize, embedded: bool) -> Result<Self, Error>;
+
+    /// Height and width of the pictures that the network which the flags ask for reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_args`](Self::from_args).
+    fn input_size(args: &NetworkArgs) -> Result<[usize; 2], Error> {
+        Ok(Self::from_args(args, 10, false)?.input())
+    }
 
     /// The order of its residual blocks, if it has any.
     fn order(&self) -> Option<BlockOrder> {

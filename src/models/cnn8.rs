@@ -100,7 +100,6 @@ impl NetworkConfig for Cnn8Config {
     type Network = Cnn8;
 
     const NAME: &'static str = "CNN-8";
-    const INPUT: [usize; 2] = [INPUT, INPUT];
 
     fn init(&self, device: &Device) -> Cnn8 {
         let (quantizer, act, last_act) = if self.quantized {
@@ -158,6 +157,10 @@ impl NetworkConfig for Cnn8Config {
 
     fn classes(&self) -> usize {
         self.classes
+    }
+
+    fn input(&self) -> [usize; 2] {
+        [INPUT; 2]
     }
 
     fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self {

@@ -58,7 +58,6 @@ use crate::quant::Bits;
 /// impl NetworkConfig for TinyConfig {
 ///     type Network = Tiny;
 ///     const NAME: &'static str = "Tiny";
-///     const INPUT: [usize; 2] = [32, 32];
 ///
 ///     fn init(&self, device: &Device) -> Tiny {
 ///         Tiny {
@@ -70,6 +69,10 @@ use crate::quant::Bits;
 ///
 ///     fn classes(&self) -> usize {
 ///         self.classes
+///     }
+///
+///     fn input(&self) -> [usize; 2] {
+///         [32, 32]
 ///     }
 /// }
 ///
@@ -120,7 +123,7 @@ pub trait Network: Module + ModuleDisplay + fmt::Debug + fmt::Display + 'static 
     ///
     /// As [`Graph::of`]: of a network of this crate, weights that are not finite.
     fn graph(&self) -> Result<Graph, Error> {
-        let [height, width] = Self::Config::INPUT;
+        let [height, width] = self.config().input();
         Graph::of(self, [1, 3, height, width], |network: &Self, images| {
             network.forward(images)
         })
@@ -148,11 +151,8 @@ pub trait NetworkConfig: Config + Clone + fmt::Debug + PartialEq + Send + Sync +
     /// The network it describes.
     type Network: Network<Config = Self>;
 
-    /// A short name for tables and files.
+    /// What runs of such networks are known by. Where there is one network of this configuration, its name, too.
     const NAME: &'static str;
-
-    /// Height and width that pictures are resized to.
-    const INPUT: [usize; 2];
 
     /// Initialises the network on `device` with random weights, and with all that is no parameter: a run keeps the configuration and
     /// the parameters alone, so that quantisers of weights belong here, too.
@@ -160,6 +160,14 @@ pub trait NetworkConfig: Config + Clone + fmt::Debug + PartialEq + Send + Sync +
 
     /// Classes told apart.
     fn classes(&self) -> usize;
+
+    /// Height and width that pictures are resized to.
+    fn input(&self) -> [usize; 2];
+
+    /// A short name of the network for tables and files.
+    fn name(&self) -> String {
+        Self::NAME.into()
+    }
 
     /// Whether there is such a network: widths, classes and shares in their ranges.
     ///
@@ -234,7 +242,7 @@ const MAX_WIDTH: usize = 8192;
 fn check_widths(network: &'static str, widths: &[usize]) -> Result<(), Error> {
     if let Some(width) = widths.iter().find(|&&width| width > MAX_WIDTH) {
         return Err(Error::Structure {
-            network,
+            network: network.into(),
             reason: format!("a width of {width}: expected 1 to {MAX_WIDTH} channels a layer"),
         });
     }
@@ -255,7 +263,7 @@ const MAX_CLASSES: usize = 65_536;
 fn check_classes(network: &'static str, classes: usize) -> Result<(), Error> {
     if !(1..=MAX_CLASSES).contains(&classes) {
         return Err(Error::Structure {
-            network,
+            network: network.into(),
             reason: format!("`classes` is {classes}, expected 1 to {MAX_CLASSES}"),
         });
     }
@@ -266,7 +274,7 @@ fn check_classes(network: &'static str, classes: usize) -> Result<(), Error> {
 fn check_dropout(network: &'static str, dropout: f64) -> Result<(), Error> {
     if !(0.0..1.0).contains(&dropout) {
         return Err(Error::Structure {
-            network,
+            network: network.into(),
             reason: format!("`dropout` is {dropout}, expected a share from 0 to below 1"),
         });
     }
@@ -276,9 +284,9 @@ fn check_dropout(network: &'static str, dropout: f64) -> Result<(), Error> {
 /// Refuses an `input` that is not what the network of `config` reads.
 pub(crate) fn check_input<C: NetworkConfig>(config: &C, input: &PictureSpec) -> Result<(), Error> {
     input
-        .validate(C::INPUT, config.classes())
+        .validate(config.input(), config.classes())
         .map_err(|reason| Error::Structure {
-            network: C::NAME,
+            network: config.name(),
             reason,
         })
 }

@@ -135,7 +135,6 @@ impl NetworkConfig for ResNet20Config {
     type Network = ResNet20;
 
     const NAME: &'static str = "ResNet-20";
-    const INPUT: [usize; 2] = [INPUT, INPUT];
 
     fn init(&self, device: &Device) -> ResNet20 {
         let form = self.form();
@@ -181,7 +180,7 @@ impl NetworkConfig for ResNet20Config {
         let full = !self.quantized && self.full_precision == FullPrecision::Published;
         if full && self.order == BlockOrder::PreActivation {
             return Err(Error::Structure {
-                network: Self::NAME,
+                network: Self::NAME.into(),
                 reason: "as published in full precision its blocks have an order of their own, and pre-activation \
                          is another: choose one of the two"
                     .into(),
@@ -196,6 +195,10 @@ impl NetworkConfig for ResNet20Config {
 
     fn classes(&self) -> usize {
         self.classes
+    }
+
+    fn input(&self) -> [usize; 2] {
+        [INPUT; 2]
     }
 
     fn full_precision(&self) -> Option<FullPrecision> {
@@ -244,7 +247,7 @@ impl Widths for ResNet20Config {
         };
         if all.len() != STAGES * (1 + BLOCKS) {
             return Err(Error::Structure {
-                network: Self::NAME,
+                network: Self::NAME.into(),
                 reason: format!(
                     "{} widths, {widths:?}: expected {STAGES}, of its stages, or {}, of each stage and then of its blocks",
                     widths.len(),

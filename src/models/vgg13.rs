@@ -82,7 +82,6 @@ impl NetworkConfig for Vgg13Config {
     type Network = Vgg13;
 
     const NAME: &'static str = "VGG-13";
-    const INPUT: [usize; 2] = [INPUT, INPUT];
 
     fn init(&self, device: &Device) -> Vgg13 {
         let (quantizer, act, input_bits) = if self.quantized {
@@ -136,6 +135,10 @@ impl NetworkConfig for Vgg13Config {
 
     fn classes(&self) -> usize {
         self.classes
+    }
+
+    fn input(&self) -> [usize; 2] {
+        [INPUT; 2]
     }
 
     fn full_precision(&self) -> Option<FullPrecision> {

@@ -44,7 +44,7 @@ pub fn compare<N: Network>(
         channels,
         ..
     } = *input;
-    let (size, classes) = (N::Config::INPUT, network.structure().classes());
+    let (size, classes) = (network.config().input(), network.structure().classes());
     if model.input() != size || model.classes().len() != classes {
         return Err(Error::Recipe(format!(
             "the packed network {} reads pictures of {:?} and tells {} classes apart, {} reads {size:?} and tells {classes} apart: \
@@ -52,7 +52,7 @@ pub fn compare<N: Network>(
             model.network(),
             model.input(),
             model.classes().len(),
-            N::Config::NAME
+            network.config().name()
         )));
     }
     let resize = Resize::new(size);

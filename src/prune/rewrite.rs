@@ -25,7 +25,7 @@ pub struct Pruned<N> {
 ///
 /// Those of [`find_groups`](super::find_groups).
 pub fn groups_of<N: Network>(network: &N) -> Result<FoundGroups, Error> {
-    let [height, width] = N::Config::INPUT;
+    let [height, width] = network.config().input();
     find_groups_with(network, [1, 3, height, width], N::forward, N::refit)
 }
 

@@ -55,7 +55,7 @@ pub fn evaluate<N: Network>(
     dataset: &PictureDataset,
     device: &Device,
 ) -> Result<Evaluation, Error> {
-    evaluate_with(dataset, N::Config::INPUT, device, |images| {
+    evaluate_with(dataset, network.config().input(), device, |images| {
         Ok(network.forward(images))
     })
 }

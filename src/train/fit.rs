@@ -159,9 +159,9 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
         .ok_or_else(|| Error::Recipe("no device to train on".into()))?;
     recipe.validate(splits.train.len())?;
     let structure = network.structure();
-    let input = splits.train.spec(N::Config::INPUT);
+    let input = splits.train.spec(structure.input());
     input
-        .validate(N::Config::INPUT, structure.classes())
+        .validate(structure.input(), structure.classes())
         .map_err(|reason| Error::Recipe(format!("the pictures do not fit the network: {reason}")))?;
     let run = RunConfig {
         network: N::Config::NAME.into(),
@@ -265,7 +265,7 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
         let loader = |dataset: &crate::data::PictureDataset| {
             PictureLoader::new(
                 dataset.clone(),
-                Resize::new(N::Config::INPUT),
+                Resize::new(run.structure.input()),
                 recipe.batch_size,
                 device,
             )

@@ -14,7 +14,7 @@ use crate::report::{LayerRow, NetworkRow, layer_rows, layer_table, network_table
 #[non_exhaustive]
 pub struct Results {
     /// The network's name.
-    pub network: &'static str,
+    pub network: String,
     /// What is quantised to how many bits.
     pub precision: String,
     /// The pictures in words.
@@ -77,7 +77,7 @@ impl Results {
             layers: layer_rows(&round.layers, &round.mappings),
         };
         Self {
-            network: N::Config::NAME,
+            network: first.network.config().name(),
             precision: first.network.structure().precision(),
             data: splits.source.clone(),
             pictures: [&splits.train, &splits.valid, &splits.test].map(Dataset::len),

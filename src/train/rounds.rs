@@ -119,18 +119,18 @@ impl<N: Network> Round<N> {
         left_out: &[String],
     ) -> Result<Self, Error> {
         let groups = groups_of(&network)?;
-        let all = groups.mapped(N::Config::NAME).0.layers;
+        let called = network.config().name();
+        let all = groups.mapped(&called).0.layers;
         let unknown = |pattern: &&String| !all.iter().any(|layer| fits(pattern, &layer.name));
         if let Some(pattern) = left_out.iter().find(unknown) {
             let names: Vec<&str> = all.iter().map(|layer| layer.name.as_str()).collect();
             return Err(Error::Recipe(format!(
-                "{pattern}: no convolution of {} is called so: leave out some of {}",
-                N::Config::NAME,
+                "{pattern}: no convolution of {called} is called so: leave out some of {}",
                 names.join(", ")
             )));
         }
         let groups = groups.with_layers_left_out(left_out);
-        let layers = groups.mapped(N::Config::NAME).0.layers;
+        let layers = groups.mapped(&called).0.layers;
         Ok(Self {
             name: name.into(),
             mappings: map_network(&layers, Method::VwSdk, mapping)?,

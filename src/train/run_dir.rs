@@ -126,7 +126,7 @@ impl<C: NetworkConfig> Saved<C> {
         self.structure
             .validate()
             .map_err(|error| format!("{error}: restore the file, or train again"))?;
-        let outputs = self.structure.classes();
+        let (size, outputs) = (self.structure.input(), self.structure.classes());
         let legacy = self.input.is_none();
         let input = match self.input {
             Some(input) => input,
@@ -138,12 +138,12 @@ impl<C: NetworkConfig> Saved<C> {
                 ));
             }
             None if self.classes.is_empty() => {
-                PictureSpec::numbered(C::INPUT, outputs).with_normalization(self.normalization)
+                PictureSpec::numbered(size, outputs).with_normalization(self.normalization)
             }
-            None => PictureSpec::new(C::INPUT, self.classes).with_normalization(self.normalization),
+            None => PictureSpec::new(size, self.classes).with_normalization(self.normalization),
         };
         input
-            .validate(C::INPUT, outputs)
+            .validate(size, outputs)
             .map_err(|reason| format!("its `input` has {reason}: restore the file, or train again"))?;
         let [train, valid, _] = self.pictures;
         let imported = self.recipe.epochs == 0;
@@ -216,7 +216,7 @@ pub(super) fn check_made<N: Network>(
     device: &Device,
 ) -> Result<(), Error> {
     let refuse = |reason: String| Error::Structure {
-        network: N::Config::NAME,
+        network: network.config().name(),
         reason: text::line(&reason),
     };
     // Dropout is at work on devices that compute gradients.
@@ -229,7 +229,7 @@ pub(super) fn check_made<N: Network>(
     }
     const ADVICE: &str = "a run keeps its configuration and its parameters alone: have `NetworkConfig::init` make all else, a \
                           quantiser of its weights for instance";
-    let [height, width] = N::Config::INPUT;
+    let [height, width] = run.structure.input();
     let count = 2 * 3 * height * width;
     let noise: Vec<f32> = (0..count)
         .map(|n| ((n * 37 % 101) as f32 - 50.0) / 50.0)

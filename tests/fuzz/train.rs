@@ -175,7 +175,7 @@ fn tiny() -> Cnn8Config {
 /// The files `config.json` and `model.bpk` of a [`tiny`] network.
 static TINY: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
     let dir = folder_of_its_own();
-    let input = PictureSpec::numbered(Cnn8Config::INPUT, tiny().classes());
+    let input = PictureSpec::numbered(Cnn8Config::new().input(), tiny().classes());
     let network = tiny().init(&Device::default());
     let run = RunDir::new(dir.path());
     run.import(&network, &input, "a file").unwrap();
@@ -213,7 +213,7 @@ fn read_run<C: NetworkConfig>(run: &RunDir) {
     assert_eq!(config.network, C::NAME);
     config
         .input
-        .validate(C::INPUT, config.structure.classes())
+        .validate(config.structure.input(), config.structure.classes())
         .unwrap();
     match run.load::<C>(&Device::default()) {
         Ok((_, loaded)) => assert_eq!(loaded, config),

@@ -29,7 +29,7 @@ pub struct Samples {
 impl Samples {
     /// All pictures of `pictures`, resized and on `device`.
     pub fn new(pictures: &PictureDataset, device: &Device) -> Self {
-        let resize = Resize::new(Cnn8Config::INPUT);
+        let resize = Resize::new(Cnn8Config::new().input());
         let items = pictures
             .iter()
             .map(|item| resize.map(&item.expect("a picture in memory")));
@@ -43,7 +43,7 @@ impl Samples {
             .iter()
             .flat_map(|item| item.pixels.iter().copied())
             .collect();
-        let input = pictures.spec(Cnn8Config::INPUT);
+        let input = pictures.spec(Cnn8Config::new().input());
         let batch = PictureBatcher::new(input.normalization).batch(items, device);
         Self {
             input,

@@ -51,7 +51,11 @@ impl<C: JobNetwork> Job<C> {
         // A split is drawn once: later seeds are those of the training alone.
         let trained = kept.as_ref().filter(|run| !run.is_imported());
         let split_seed = trained.map(|run| run.split_seed).or(args.seed).unwrap_or(0);
-        let splits = args.data.splits(C::DATA, C::INPUT, kept.as_ref(), split_seed)?;
+        let size = match &kept {
+            Some(run) => run.structure.input(),
+            None => C::input_size(&args.network)?,
+        };
+        let splits = args.data.splits(C::DATA, size, kept.as_ref(), split_seed)?;
         say!(
             "{}: {} training, {} validation, {} test pictures",
             splits.source,
@@ -95,7 +99,7 @@ impl<C: JobNetwork> Job<C> {
             config,
             name,
             devices,
-            input: splits.train.spec(C::INPUT),
+            input: splits.train.spec(size),
             splits,
             defaults,
             recipe,

@@ -40,11 +40,11 @@ use crate::models::Network;
 pub fn freeze<N: Network>(network: &N, input: &PictureSpec) -> Result<Model, PackedError> {
     use crate::models::NetworkConfig as _;
     let refuse = |reason: String| PackedError::Network {
-        network: N::Config::NAME.into(),
+        network: network.config().name(),
         reason,
     };
     let graph = network.graph().map_err(|error| refuse(error.to_string()))?;
-    let lowering = Lowering::new(&graph, N::Config::NAME, input)?;
+    let lowering = Lowering::new(&graph, &network.config().name(), input)?;
     if !lowering.has_layer_of_codes() {
         return Err(refuse(format!(
             "it is full precision, or no layer has both weights and inputs of few bits: expected 1 to 8 bits for weights and for \
