@@ -118,6 +118,14 @@ impl Constant {
         }
     }
 
+    /// Gives a constant without numbers another shape, where one is given.
+    #[cfg(feature = "train")]
+    pub(crate) fn resize(&mut self, shape: Option<Vec<usize>>) {
+        if let Some(shape) = shape {
+            self.shape = shape;
+        }
+    }
+
     /// The number of a channel, of one number for each or one for all.
     #[cfg(feature = "train")]
     pub(crate) fn of_channel(&self, channel: usize) -> f32 {
@@ -156,7 +164,7 @@ impl NodeSpec {
     }
 
     /// What it computes.
-    #[cfg(feature = "onnx")]
+    #[cfg(any(feature = "onnx", feature = "train"))]
     pub(crate) fn op(&self) -> &Op {
         &self.op
     }
@@ -165,6 +173,13 @@ impl NodeSpec {
     #[cfg(feature = "onnx")]
     pub(crate) fn inputs(&self) -> &[String] {
         &self.inputs
+    }
+
+    /// The same node with a change to what it computes.
+    #[cfg(feature = "train")]
+    pub(crate) fn with_op(mut self, change: impl FnOnce(&mut Op)) -> Self {
+        change(&mut self.op);
+        self
     }
 
     /// A network's input of this shape, without the batch: `[channels, height, width]` for pictures.
@@ -321,6 +336,24 @@ pub enum Op {
 }
 
 impl Op {
+    /// The constants that it computes with, to change them.
+    pub(crate) fn constants_mut(&mut self) -> impl Iterator<Item = &mut Constant> {
+        let all = match self {
+            Self::Constant(constant) => [Some(constant), None, None, None],
+            Self::Conv(conv) => [Some(&mut conv.weight), conv.bias.as_mut(), None, None],
+            Self::ConvTranspose(conv) => [Some(&mut conv.weight), conv.bias.as_mut(), None, None],
+            Self::Linear(linear) => [Some(&mut linear.weight), linear.bias.as_mut(), None, None],
+            Self::Affine(affine) => [
+                affine.minus.as_mut(),
+                affine.divisor.as_mut(),
+                affine.factor.as_mut(),
+                affine.plus.as_mut(),
+            ],
+            _ => [None, None, None, None],
+        };
+        all.into_iter().flatten()
+    }
+
     /// The constants that it computes with.
     pub(crate) fn constants(&self) -> impl Iterator<Item = &Constant> {
         let (weighted, affine) = match self {

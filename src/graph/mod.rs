@@ -45,7 +45,7 @@ mod shape;
 mod sketch;
 mod text;
 
-#[cfg(feature = "onnx")]
+#[cfg(any(feature = "onnx", feature = "train"))]
 pub(crate) use shape::shape;
 #[cfg(any(feature = "packed", feature = "onnx"))]
 pub(crate) use shape::{extent, places, pool_shape};
@@ -60,6 +60,8 @@ pub use ir::{
 };
 #[cfg(feature = "train")]
 pub use run::Executor;
+#[cfg(feature = "train")]
+pub(crate) use run::{beside, compute, computed_with};
 pub use sketch::Sketch;
 
 /// What a network computes in evaluation. It is checked, and cannot be changed.

@@ -147,7 +147,7 @@ impl Executor {
                         None => convolution(conv, x, &self.constants[id.0]).into(),
                     }
                 }
-                op => self.compute(id, op, inputs, batch.unwrap_or(1)),
+                op => compute(op, &self.constants[id.0], inputs, batch.unwrap_or(1)),
             };
             values[id.0] = Some(result);
         }
@@ -175,98 +175,116 @@ impl Executor {
         }
         Ok(y)
     }
+}
 
-    fn compute(&self, id: NodeId, op: &Op, mut inputs: Vec<AnyTensor>, batch: usize) -> AnyTensor {
-        let constants = &self.constants[id.0];
-        if let Op::Constant(_) = op {
-            let mut shape = constants[0].shape();
-            shape[0] = batch;
-            return constants[0].clone().expand(&shape);
+/// What an operation makes of `inputs`, for a batch of so many, with the constants that it is [computed with](computed_with), in the
+/// shapes of layers or [beside] values.
+pub(crate) fn compute(
+    op: &Op,
+    constants: &[AnyTensor],
+    mut inputs: Vec<AnyTensor>,
+    batch: usize,
+) -> AnyTensor {
+    if let Op::Constant(_) = op {
+        let mut shape = constants[0].shape();
+        shape[0] = batch;
+        return constants[0].clone().expand(&shape);
+    }
+    if let Op::Concat { axis } = op {
+        return AnyTensor::cat(inputs, axis + 1);
+    }
+    if let Op::Binary(op) = op {
+        let b = inputs.pop().expect("it reads two values");
+        let a = inputs.pop().expect("it reads two values");
+        return a.zip(b, *op);
+    }
+    let x = inputs.pop().expect("it reads a value");
+    match op {
+        Op::Conv(conv) => convolution(conv, x.into_tensor(), constants).into(),
+        Op::ConvTranspose(conv) => conv_transpose(conv, x.into_tensor(), constants).into(),
+        Op::Linear(_) => linear_layer(x, constants),
+        Op::Affine(affine) => affine_parts(affine, x, constants),
+        Op::Function(function) => x.map(*function),
+        Op::MaxPool(pool) => {
+            let options = MaxPoolOptions::new(pool.kernel)
+                .with_stride(pool.stride)
+                .with_padding(pool.padding)
+                .with_dilation(pool.dilation)
+                .with_ceil_mode(pool.ceil);
+            module::max_pool2d(x.into_tensor(), options).into()
         }
-        if let Op::Concat { axis } = op {
-            return AnyTensor::cat(inputs, axis + 1);
+        Op::AvgPool { pool, count_padding } => {
+            let options = AvgPoolOptions::new(pool.kernel)
+                .with_stride(pool.stride)
+                .with_padding(pool.padding)
+                .with_count_include_pad(*count_padding)
+                .with_ceil_mode(pool.ceil);
+            module::avg_pool2d(x.into_tensor(), options).into()
         }
-        if let Op::Binary(op) = op {
-            let b = inputs.pop().expect("it reads two values");
-            let a = inputs.pop().expect("it reads two values");
-            return a.zip(b, *op);
+        Op::AdaptiveAvgPool { output } => module::adaptive_avg_pool2d(x.into_tensor(), *output).into(),
+        Op::Reduce { kind, axes } => axes.iter().fold(x, |x, axis| reduce(*kind, x, axis + 1)),
+        &Op::Slice {
+            axis,
+            start,
+            end,
+            step,
+        } => {
+            let slice = Slice::new(start as isize, Some(end as isize), step as isize);
+            x.slice(axis + 1, slice)
         }
-        let x = inputs.pop().expect("it reads a value");
-        match op {
-            Op::ConvTranspose(conv) => conv_transpose(conv, x.into_tensor(), constants).into(),
-            Op::Linear(_) => linear_layer(x, constants),
-            Op::Affine(affine) => affine_parts(affine, x, constants),
-            Op::Function(function) => x.map(*function),
-            Op::MaxPool(pool) => {
-                let options = MaxPoolOptions::new(pool.kernel)
-                    .with_stride(pool.stride)
-                    .with_padding(pool.padding)
-                    .with_dilation(pool.dilation)
-                    .with_ceil_mode(pool.ceil);
-                module::max_pool2d(x.into_tensor(), options).into()
-            }
-            Op::AvgPool { pool, count_padding } => {
-                let options = AvgPoolOptions::new(pool.kernel)
-                    .with_stride(pool.stride)
-                    .with_padding(pool.padding)
-                    .with_count_include_pad(*count_padding)
-                    .with_ceil_mode(pool.ceil);
-                module::avg_pool2d(x.into_tensor(), options).into()
-            }
-            Op::AdaptiveAvgPool { output } => module::adaptive_avg_pool2d(x.into_tensor(), *output).into(),
-            Op::Reduce { kind, axes } => axes.iter().fold(x, |x, axis| reduce(*kind, x, axis + 1)),
-            &Op::Slice {
-                axis,
-                start,
-                end,
-                step,
-            } => {
-                let slice = Slice::new(start as isize, Some(end as isize), step as isize);
-                x.slice(axis + 1, slice)
-            }
-            Op::Reshape { shape } => x.reshape(&[&[batch], &shape[..]].concat()),
-            Op::Permute { axes } => {
-                let axes: Vec<usize> = std::iter::once(0)
-                    .chain(axes.iter().map(|axis| axis + 1))
-                    .collect();
-                x.permute(&axes)
-            }
-            Op::Expand { shape } => x.expand(&[&[batch], &shape[..]].concat()),
-            Op::Pad { sides, value } => {
-                let sides: Vec<(usize, usize)> = std::iter::once((0, 0))
-                    .chain(sides.iter().map(|&[a, b]| (a, b)))
-                    .collect();
-                x.pad(&sides, *value)
-            }
-            Op::Upsample { factor } => {
-                let x: Tensor<4> = x.into_tensor();
-                let [_, _, height, width] = x.dims();
-                let options = InterpolateOptions::new(InterpolateMode::Nearest)
-                    .with_output_size([height * factor[0], width * factor[1]]);
-                module::interpolate(x, options).into()
-            }
-            &Op::Softmax { axis, log } => softmax(x, axis + 1, log),
-            Op::Input { .. } | Op::Constant(_) | Op::Conv(_) | Op::Binary(_) | Op::Concat { .. } => {
-                unreachable!("computed before")
-            }
+        Op::Reshape { shape } => x.reshape(&[&[batch], &shape[..]].concat()),
+        Op::Permute { axes } => {
+            let axes: Vec<usize> = std::iter::once(0)
+                .chain(axes.iter().map(|axis| axis + 1))
+                .collect();
+            x.permute(&axes)
+        }
+        Op::Expand { shape } => x.expand(&[&[batch], &shape[..]].concat()),
+        Op::Pad { sides, value } => {
+            let sides: Vec<(usize, usize)> = std::iter::once((0, 0))
+                .chain(sides.iter().map(|&[a, b]| (a, b)))
+                .collect();
+            x.pad(&sides, *value)
+        }
+        Op::Upsample { factor } => {
+            let x: Tensor<4> = x.into_tensor();
+            let [_, _, height, width] = x.dims();
+            let options = InterpolateOptions::new(InterpolateMode::Nearest)
+                .with_output_size([height * factor[0], width * factor[1]]);
+            module::interpolate(x, options).into()
+        }
+        &Op::Softmax { axis, log } => softmax(x, axis + 1, log),
+        Op::Input { .. } | Op::Constant(_) | Op::Binary(_) | Op::Concat { .. } => {
+            unreachable!("computed before")
         }
     }
 }
 
 /// The constants of a node on a device, with the dimension of the batch where they are computed with beside values.
 fn constants_of(node: &Node, device: &Device) -> Vec<AnyTensor> {
-    let plain =
-        |constant: &Constant| AnyTensor::from_data(constant.values.to_vec(), constant.shape.clone(), device);
-    let dims = node.shape.len();
-    let beside = |constant: &Constant| {
-        let mut shape = vec![1; 1 + dims.saturating_sub(constant.shape.len())];
-        shape.extend(&constant.shape);
-        AnyTensor::from_data(constant.values.to_vec(), shape, device)
+    let tensors = |shape: &dyn Fn(&Constant) -> Vec<usize>| {
+        let constants = computed_with(&node.op);
+        let tensor =
+            |constant: &Constant| AnyTensor::from_data(constant.values.to_vec(), shape(constant), device);
+        constants.map(tensor).collect()
     };
     match node.weight() {
-        Some(_) => node.op.constants().map(plain).collect(),
-        None => node.op.constants().map(beside).collect(),
+        Some(_) => tensors(&|constant| constant.shape.clone()),
+        None => tensors(&|constant| beside(&constant.shape, node.shape.len())),
     }
+}
+
+/// The constants of an operation that [`compute`] is given: those of an affine node that are one number are in the operation.
+pub(crate) fn computed_with(op: &Op) -> impl Iterator<Item = &Constant> {
+    let affine = matches!(op, Op::Affine(_));
+    op.constants()
+        .filter(move |constant| !affine || constant.as_scalar().is_none())
+}
+
+/// The shape of a constant beside values of so many dimensions and a batch.
+pub(crate) fn beside(shape: &[usize], dims: usize) -> Vec<usize> {
+    let ones = vec![1; 1 + dims.saturating_sub(shape.len())];
+    [&ones, shape].concat()
 }
 
 fn bias(constants: &[AnyTensor]) -> Option<Tensor<1>> {
@@ -325,10 +343,15 @@ fn linear_layer(x: AnyTensor, constants: &[AnyTensor]) -> AnyTensor {
 
 /// The parts of an affine node, one after the other.
 fn affine_parts(affine: &Affine, x: AnyTensor, constants: &[AnyTensor]) -> AnyTensor {
-    let steps = affine.steps().zip(constants);
-    steps.fold(x, |x, ((part, op), constant)| match part.as_scalar() {
+    let mut constants = constants.iter();
+    affine.steps().fold(x, |x, (part, op)| match part.as_scalar() {
         Some(number) => x.map(WithNumber(op, number)),
-        None => x.zip(constant.clone(), op),
+        None => {
+            let constant = constants
+                .next()
+                .expect("one for each part that is not one number");
+            x.zip(constant.clone(), op)
+        }
     })
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::ir::{Affine, Constant, Op};
+use super::ir::{Constant, Op};
 use super::{Graph, GraphError, Node, NodeSpec};
 use crate::mapping::Network;
 
@@ -72,7 +72,7 @@ impl Sketch {
     ///
     /// # Errors
     ///
-    /// As [`Graph::new`], but for what it says of numbers; and where a single number of [`Affine`] is missing or not finite.
+    /// As [`Graph::new`], but for what it says of numbers; and where a single number of an [`Affine`](super::Affine) is missing or not finite.
     pub fn new<O: Into<String>>(
         nodes: impl IntoIterator<Item = NodeSpec>,
         outputs: impl IntoIterator<Item = O>,
@@ -103,7 +103,23 @@ impl Sketch {
         self.graph.mapped(name)
     }
 
+    /// The same with other names for the constants that have no numbers, as `names` gives them for the name and the operation of each
+    /// node, in the order in which the operation computes with them.
+    #[cfg(feature = "train")]
+    pub(crate) fn with_constants(mut self, mut names: impl FnMut(&str, &Op) -> Vec<String>) -> Self {
+        for node in &mut self.graph.nodes {
+            let mut names = names(&node.name, &node.op).into_iter();
+            for constant in node.op.constants_mut() {
+                if constant.values.is_empty() {
+                    constant.name = names.next().map(Into::into);
+                }
+            }
+        }
+        self
+    }
+
     /// The graph, whose weights have no numbers.
+    #[cfg(feature = "train")]
     pub(crate) fn graph(&self) -> &Graph {
         &self.graph
     }
@@ -116,36 +132,14 @@ impl fmt::Display for Sketch {
 }
 
 fn drop_numbers(op: &mut Op) {
-    let missing = |constant: &mut Constant| constant.values = [].into();
-    match op {
-        Op::Constant(constant) => missing(constant),
-        Op::Conv(conv) => {
-            missing(&mut conv.weight);
-            conv.bias.as_mut().map(missing);
+    let number = match op {
+        Op::Affine(affine) => affine.epsilon.is_none(),
+        _ => false,
+    };
+    for constant in op.constants_mut() {
+        if !(number && is_number(constant)) {
+            constant.values = [].into();
         }
-        Op::ConvTranspose(conv) => {
-            missing(&mut conv.weight);
-            conv.bias.as_mut().map(missing);
-        }
-        Op::Linear(linear) => {
-            missing(&mut linear.weight);
-            linear.bias.as_mut().map(missing);
-        }
-        Op::Affine(affine) => {
-            let Affine {
-                minus,
-                divisor,
-                factor,
-                plus,
-                epsilon,
-            } = affine;
-            for part in [minus, divisor, factor, plus].into_iter().flatten() {
-                if epsilon.is_some() || !is_number(part) {
-                    missing(part);
-                }
-            }
-        }
-        _ => {}
     }
 }
 

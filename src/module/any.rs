@@ -51,6 +51,12 @@ impl AnyTensor {
         self.shape.clone()
     }
 
+    /// Its numbers, the last dimension side by side.
+    pub(crate) fn numbers(&self) -> Vec<f32> {
+        let data = with_dims!(self.clone(), x => x.into_data()).convert::<f32>();
+        data.try_into_vec().expect("they are 32-bit floats by now")
+    }
+
     pub(crate) fn dtype(&self) -> burn::tensor::DType {
         with_dims!(self.clone(), x => x.dtype())
     }

@@ -9,7 +9,7 @@ use super::Bits;
 ///
 /// `x - x` is an exact zero, so the value is not disturbed by a rounding error as it would be in
 /// `x + (value - x)`: a 1-bit activation is exactly 0 or 1.
-pub(super) fn straight_through<const D: usize>(x: Tensor<D>, value: Tensor<D>) -> Tensor<D> {
+pub(crate) fn straight_through<const D: usize>(x: Tensor<D>, value: Tensor<D>) -> Tensor<D> {
     value.detach() + (x.clone() - x.detach())
 }
 

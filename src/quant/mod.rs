@@ -15,6 +15,7 @@
 //! | [`WeightQuantizer`] | how weights are quantised: DoReFa, XNOR or a learned step, in these layers or [on any module](WeightQuantizer::on) |
 //! | [`Activation`] | what stands between two layers: ReLU, a clamp, or a quantiser |
 //! | [`Pact`] | an activation that learns where it clips |
+//! | [`QuantInput`] | activations as multiples of a step that is learned |
 //!
 //! ```
 //! use burn::tensor::{Device, Distribution, Tensor};
@@ -40,6 +41,7 @@ mod block;
 pub mod composed;
 pub mod composed_block;
 mod conv;
+mod input;
 mod linear;
 mod pact;
 mod quantize;
@@ -50,7 +52,9 @@ pub use activation::Activation;
 pub use bits::{Bits, BitsError};
 pub use block::{conv_norm_pool_act, dropout, norm_pool_act};
 pub use composed::quantize;
+pub(crate) use composed::straight_through;
 pub use conv::{QuantConv2d, QuantConv2dConfig, conv2d};
+pub use input::{QuantInput, QuantInputConfig};
 pub use linear::{QuantLinear, QuantLinearConfig};
 pub use pact::{Pact, PactConfig};
 pub use quantize::{quantize_activation, quantize_weight};

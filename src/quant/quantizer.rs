@@ -114,7 +114,10 @@ impl WeightQuantizer {
                 }
                 sign(weight) * scale
             }
-            (Self::Lsq(_), Some(range), Some(step)) => multiples(weight, step, range),
+            (Self::Lsq(_), Some(range), Some(step)) => {
+                let count = weight.shape().num_elements();
+                multiples(weight, step, range, count)
+            }
             _ => weight,
         }
     }
@@ -140,16 +143,21 @@ pub(super) fn filters(dimensions: usize) -> usize {
 /// The least step: a division by it stays finite.
 const SMALLEST_STEP: f32 = 1e-12;
 
-fn multiples<const D: usize>(weight: Tensor<D>, step: Tensor<1>, [lowest, highest]: [f32; 2]) -> Tensor<D> {
+/// `x` as multiples of `step` from `lowest` to `highest`, whose gradient is divided by the root of `count` numbers that share it.
+pub(super) fn multiples<const D: usize>(
+    x: Tensor<D>,
+    step: Tensor<1>,
+    [lowest, highest]: [f32; 2],
+    count: usize,
+) -> Tensor<D> {
     let mut step = step.abs().clamp_min(SMALLEST_STEP);
     if step.is_autodiff() {
-        let count = weight.shape().num_elements() as f32;
-        let share = 1.0 / (count * highest.max(1.0)).sqrt();
+        let share = 1.0 / (count as f32 * highest.max(1.0)).sqrt();
         // The step itself, with a gradient that is so much smaller.
         step = straight_through(step.clone() * share, step);
     }
     let step = step.reshape([1; D]);
-    let unit = weight / step.clone();
+    let unit = x / step.clone();
     let whole = if lowest == -1.0 && highest == 1.0 {
         sign(unit)
     } else {

@@ -64,7 +64,7 @@ impl Draw {
             divisor: if divides { vector(0.3, 2.0) } else { None },
             factor: vector(-2.0, 2.0),
             plus: vector(-0.2, 0.8),
-            epsilon: None,
+            epsilon: divides.then_some(1e-5),
         };
         self.push(norm, &[x], x.shape)
     }

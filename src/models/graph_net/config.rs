@@ -1,0 +1,288 @@
+//! What a network made of a graph is: its sketch, and what of it is quantised.
+
+use std::collections::HashSet;
+
+use burn::config::Config;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::GraphNet;
+use super::parameters::part_names;
+use crate::Error;
+use crate::graph::{Binary, Constant, Function, Graph, Op, Sketch};
+use crate::models::{NetworkConfig, check_classes};
+use crate::quant::{Bits, QuantInputConfig};
+
+/// What a [`GraphNet`] is: saved beside its weights, it is all that is needed to read them again.
+///
+/// The constants of its sketch have the paths of the parameters for names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GraphNetConfig {
+    name: String,
+    pub(super) weight_bits: Option<Bits>,
+    pub(super) activation_bits: Option<Bits>,
+    pub(super) sketch: Sketch,
+}
+
+impl Config for GraphNetConfig {}
+
+/// The longest name of a parameter, in bytes.
+const MAX_PATH: usize = 1000;
+
+impl GraphNetConfig {
+    /// The network that a sketch describes, called `name`, in full precision.
+    ///
+    /// Constants that have no name, one that is no path of a parameter, or that of a constant before them are called by their nodes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Structure`] where the sketch is no classifier of pictures: it has one input, `[3, height, width]`, and one output of a
+    /// number for each class.
+    pub fn new(name: &str, sketch: Sketch) -> Result<Self, Error> {
+        let config = Self {
+            name: name.into(),
+            weight_bits: None,
+            activation_bits: None,
+            sketch: with_paths(sketch),
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// What the network computes, without its weights.
+    #[must_use]
+    pub fn sketch(&self) -> &Sketch {
+        &self.sketch
+    }
+
+    /// The same network quantised, as [`GraphNet::quantized`] says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Structure`] where it has no layer between the first and the last.
+    pub fn with_bits(self, weights: Bits, activations: Bits) -> Result<Self, Error> {
+        if self.weighted_nodes().len() < 3 {
+            return Err(self.refuse(
+                "it has no layer between the first and the last, which stay in full precision: there is nothing to quantise".into(),
+            ));
+        }
+        Ok(Self {
+            weight_bits: Some(weights),
+            activation_bits: Some(activations),
+            ..self
+        })
+    }
+
+    pub(super) fn refuse(&self, reason: String) -> Error {
+        Error::Structure {
+            network: self.name.clone(),
+            reason,
+        }
+    }
+
+    /// The places of the nodes with weights.
+    fn weighted_nodes(&self) -> Vec<usize> {
+        let nodes = self.sketch.nodes().iter().enumerate();
+        nodes
+            .filter(|(_, node)| node.weight().is_some())
+            .map(|(n, _)| n)
+            .collect()
+    }
+
+    /// The places of the layers that are quantised.
+    pub(super) fn quantized_nodes(&self) -> Vec<usize> {
+        let mut nodes = self.weighted_nodes();
+        if self.weight_bits.is_none() || nodes.len() < 3 {
+            return Vec::new();
+        }
+        nodes.pop();
+        nodes.remove(0);
+        nodes
+    }
+
+    /// For each node whether it reads values that are rounded for it.
+    pub(super) fn reads_codes(&self) -> Vec<bool> {
+        let mut reads = vec![false; self.sketch.nodes().len()];
+        self.quantized_nodes().into_iter().for_each(|n| reads[n] = true);
+        reads
+    }
+
+    /// The values that quantised layers read, by the places of their nodes, and how each is rounded; with the path of the quantiser.
+    pub(super) fn input_quantizers(&self) -> Vec<(usize, (String, QuantInputConfig))> {
+        let Some(bits) = self.activation_bits.filter(|bits| bits.levels().is_some()) else {
+            return Vec::new();
+        };
+        let graph = self.sketch.graph();
+        let positive = not_below_zero(graph);
+        let mut seen = HashSet::new();
+        let mut quantizers = Vec::new();
+        for n in self.quantized_nodes() {
+            let node = &graph.nodes()[n];
+            let value = node.inputs()[0].index();
+            if seen.insert(value) {
+                let weight = node.weight().and_then(Constant::name).unwrap_or(node.name());
+                let layer = weight.strip_suffix(".weight").unwrap_or(weight);
+                let config = QuantInputConfig::new(bits).with_signed(!positive[value]);
+                quantizers.push((value, (format!("{layer}.input"), config)));
+            }
+        }
+        quantizers
+    }
+}
+
+impl NetworkConfig for GraphNetConfig {
+    type Network = GraphNet;
+
+    const NAME: &'static str = "graph";
+
+    fn init(&self, device: &Device) -> GraphNet {
+        GraphNet::made(self.clone(), device, &|_| None)
+    }
+
+    fn classes(&self) -> usize {
+        let graph = self.sketch.graph();
+        graph.output(0).shape().iter().product()
+    }
+
+    fn input(&self) -> [usize; 2] {
+        let graph = self.sketch.graph();
+        match *graph.node(graph.inputs()[0]).shape() {
+            [_, height, width] => [height, width],
+            _ => [1, 1],
+        }
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let graph = self.sketch.graph();
+        if let ([_, _, ..], _) | (_, [_, _, ..]) = (graph.inputs(), graph.outputs()) {
+            return Err(self.refuse(format!(
+                "it has {} inputs and {} outputs: expected a classifier, which has one of each",
+                graph.inputs().len(),
+                graph.outputs().len()
+            )));
+        }
+        let [input, output] = [graph.node(graph.inputs()[0]), graph.output(0)].map(|node| node.shape());
+        if !matches!(input, [3, _, _]) {
+            return Err(self.refuse(format!(
+                "it reads {input:?}: expected pictures of 3 channels, [3, height, width]"
+            )));
+        }
+        let [classes] = output else {
+            return Err(self.refuse(format!(
+                "it results in {output:?}: expected a number for each class"
+            )));
+        };
+        check_classes("classes", *classes).map_err(|error| self.refuse(error.to_string()))?;
+        let mut paths = HashSet::new();
+        let constants = graph.nodes().iter().flat_map(|node| part_names(node.op()));
+        for (_, constant) in constants {
+            let path = constant.name().unwrap_or_default();
+            if !is_path(path) || !paths.insert(path.to_owned()) {
+                return Err(self.refuse(format!(
+                    "a parameter is called `{path}`: expected paths like `layer1.conv.weight`, each once"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn bits(&self) -> Option<[Bits; 2]> {
+        self.weight_bits
+            .zip(self.activation_bits)
+            .map(|(weights, activations)| [weights, activations])
+    }
+
+    fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self {
+        // One whose widths do not go together is no network, which shows when it computes.
+        let sketch = super::resize::resized(&self.sketch, shape).unwrap_or_else(|_| self.sketch.clone());
+        Self {
+            sketch,
+            ..self.clone()
+        }
+    }
+}
+
+/// Whether a name is the path of a parameter: parts between dots, none of them empty.
+fn is_path(name: &str) -> bool {
+    let plain = |c: char| !c.is_whitespace() && !c.is_control();
+    !name.is_empty()
+        && name.len() <= MAX_PATH
+        && name.split('.').all(|part| !part.is_empty())
+        && name.chars().all(plain)
+}
+
+/// The sketch with a path of its own for each constant that becomes a parameter.
+fn with_paths(sketch: Sketch) -> Sketch {
+    let mut taken: HashSet<String> = HashSet::new();
+    sketch.with_constants(|node, op| {
+        let names: Vec<String> = part_names(op)
+            .map(|(part, constant)| {
+                let own = constant
+                    .name()
+                    .filter(|name| is_path(name) && !taken.contains(*name));
+                let name = own.map(str::to_owned).unwrap_or_else(|| {
+                    let plain = |c: char| {
+                        if c.is_whitespace() || c.is_control() {
+                            '_'
+                        } else {
+                            c
+                        }
+                    };
+                    let node: String = node.chars().map(plain).collect();
+                    let node: Vec<&str> = node.split('.').filter(|part| !part.is_empty()).collect();
+                    let stem = format!("{}.{part}", node.join("."));
+                    let numbered = (2..).map(|n| format!("{stem}{n}"));
+                    let mut names = std::iter::once(stem.clone()).chain(numbered);
+                    names
+                        .find(|name| !taken.contains(name))
+                        .expect("there are more numbers than names")
+                });
+                taken.insert(name.clone());
+                name
+            })
+            .collect();
+        names
+    })
+}
+
+/// For each node whether what it computes is certainly not below zero.
+fn not_below_zero(graph: &Graph) -> Vec<bool> {
+    let mut known = vec![false; graph.nodes().len()];
+    for (id, node) in graph.iter() {
+        let all = || node.inputs().iter().all(|input| known[input.index()]);
+        known[id.index()] = match node.op() {
+            Op::Function(function) => match *function {
+                Function::Relu | Function::Sigmoid | Function::HardSigmoid { .. } | Function::Abs => true,
+                Function::Exp | Function::Sqrt => true,
+                Function::Clamp { min, .. } => min >= 0.0 || all(),
+                Function::HardSwish { .. } | Function::Silu | Function::Gelu | Function::LeakyRelu { .. } => {
+                    all()
+                }
+                Function::Round | Function::Floor | Function::Sign | Function::Tanh => all(),
+                _ => false,
+            },
+            Op::Binary(Binary::Sub) => false,
+            Op::Binary(Binary::Max) => node.inputs().iter().any(|input| known[input.index()]),
+            Op::Binary(_)
+            | Op::MaxPool(_)
+            | Op::AvgPool { .. }
+            | Op::AdaptiveAvgPool { .. }
+            | Op::Reduce { .. }
+            | Op::Concat { .. }
+            | Op::Slice { .. }
+            | Op::Reshape { .. }
+            | Op::Permute { .. }
+            | Op::Expand { .. }
+            | Op::Upsample { .. } => all(),
+            Op::Pad { value, .. } => *value >= 0.0 && all(),
+            Op::Softmax { log, .. } => !log,
+            _ => false,
+        };
+    }
+    known
+}

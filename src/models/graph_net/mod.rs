@@ -1,0 +1,287 @@
+//! A Burn module made of a graph: a network from an ONNX file, or one that is known by its name, to be trained.
+//!
+//! ```text
+//! config       what a network is: its sketch, and what of it is quantised
+//! parameters   the parameters of a node, under their names in the file, and Burn's `Module`
+//! resize       a sketch with the widths that parameters have
+//! calibrate    first steps of activation quantisers, from pictures
+//! ```
+
+mod calibrate;
+mod config;
+mod parameters;
+mod resize;
+
+use std::fmt;
+
+use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault};
+use burn::tensor::{Device, Tensor};
+
+use self::parameters::{Layer, Quantizer};
+pub use config::GraphNetConfig;
+
+use super::{Network, NetworkConfig};
+use crate::Error;
+use crate::graph::{Graph, Op, Sketch, compute};
+use crate::module::Parameters;
+use crate::module::any::AnyTensor;
+use crate::quant::WeightQuantizer;
+
+/// A [`Graph`] as a network that trains: its constants are parameters.
+///
+/// Parameters are called as the graph calls its constants: of a file that PyTorch exported, as in PyTorch. A constant without such a
+/// name is called by its node, `conv1.weight`. Where several nodes read one constant, each has its own from then on.
+/// Weights of layers, and scale and shift of batch norms and other affine nodes, are trained; running statistics follow the batches,
+/// as in [`BatchNorm`](burn::nn::BatchNorm); what is taken off or divided by elsewhere stays as it is, and so do
+/// constants that are nodes and single numbers.
+///
+/// In evaluation it computes what the graph does. Rounding has a gradient of one, so that quantisers of a file train, too.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use vwc_sdk::graph::{Constant, Conv, Function, Graph, Linear, NodeSpec, Op, Reduction};
+/// use vwc_sdk::models::{GraphNet, GraphNetConfig, Network};
+/// use vwc_sdk::quant::Bits;
+///
+/// # fn main() -> Result<(), vwc_sdk::Error> {
+/// let numbers = |shape: &[usize]| {
+///     let count = shape.iter().product::<usize>();
+///     Constant::new(shape, (0..count).map(|n| (n as f32).sin()).collect::<Vec<_>>())
+/// };
+/// let conv = |shape: [usize; 4], name: &str| Conv::new(numbers(&shape).named(name));
+/// let linear = Linear { weight: numbers(&[6, 10]).named("fc.weight"), bias: None };
+/// let graph = Graph::new(
+///     [
+///         NodeSpec::input("picture", [3, 8, 8]),
+///         NodeSpec::new("stem", conv([4, 3, 3, 3], "stem.weight"), ["picture"]),
+///         NodeSpec::new("relu", Function::Relu, ["stem"]),
+///         NodeSpec::new("body", conv([6, 4, 3, 3], "body.weight"), ["relu"]),
+///         NodeSpec::new("mean", Op::Reduce { kind: Reduction::Mean, axes: vec![1, 2] }, ["body"]),
+///         NodeSpec::new("flat", Op::Reshape { shape: vec![6] }, ["mean"]),
+///         NodeSpec::new("fc", linear, ["flat"]),
+///     ],
+///     ["fc"],
+/// )?;
+/// let device = Device::default();
+/// let net = GraphNet::of(&graph, "mine", &device)?;
+/// let x = Tensor::<4>::ones([1, 3, 8, 8], &device);
+/// let expected: Tensor<2> = graph.on(&device).forward(x.clone())?;
+/// assert_eq!(net.forward(x).into_data(), expected.into_data());
+///
+/// // What is between the first layer and the last is quantised.
+/// let net = net.quantized(Bits::TWO, Bits::TWO)?;
+/// assert_eq!(net.quantized_layers(), ["body"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct GraphNet {
+    config: GraphNetConfig,
+    /// One for each node.
+    layers: Vec<Layer>,
+    /// For each node, what rounds its result on the way to quantised layers.
+    quantizers: Vec<Option<Quantizer>>,
+    /// For each node, how often its result is read, outputs included.
+    reads: Vec<usize>,
+}
+
+impl GraphNet {
+    /// The network that `graph` describes, called `name`, with its weights, on `device`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Structure`] for a graph that is no classifier of pictures: see [`GraphNetConfig::new`].
+    pub fn of(graph: &Graph, name: &str, device: &Device) -> Result<Self, Error> {
+        let config = GraphNetConfig::new(name, Sketch::of(graph))?;
+        Ok(Self::made(config, device, &|node| Some(graph.nodes()[node].op())))
+    }
+
+    /// A network of this structure. Numbers are those of the operation that `numbers` knows for a node, random ones otherwise.
+    fn made<'a>(config: GraphNetConfig, device: &Device, numbers: &dyn Fn(usize) -> Option<&'a Op>) -> Self {
+        let graph = config.sketch.graph();
+        let names = parameters::names(graph);
+        let layers = graph
+            .nodes()
+            .iter()
+            .zip(names)
+            .enumerate()
+            .map(|(n, (node, names))| Layer::new(node, names, numbers(n), device))
+            .collect();
+        let mut reads: Vec<usize> = graph.readers().iter().map(Vec::len).collect();
+        for output in graph.outputs() {
+            reads[output.index()] += 1;
+        }
+        let quantizers = vec![None; graph.nodes().len()];
+        let net = Self {
+            config,
+            layers,
+            quantizers,
+            reads,
+        };
+        net.with_quantizers(device)
+    }
+
+    /// This network with weights and activations of so many bits in all layers but the first and the last: weights by a learned step
+    /// ([`WeightQuantizer::Lsq`]), one bit by [`WeightQuantizer::Xnor`]; what these layers read by
+    /// [`QuantInput`](crate::quant::QuantInput), with a sign where it may be below zero. 32 bits leave a side as it is.
+    ///
+    /// Steps of weights start from the weights, and those of activations from a guess:
+    /// [`calibrated`](Self::calibrated) measures them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Structure`] where the network is quantised already, or has no layer between the first and the last.
+    pub fn quantized(
+        self,
+        weights: crate::quant::Bits,
+        activations: crate::quant::Bits,
+    ) -> Result<Self, Error> {
+        let device = self.device();
+        if self.config.weight_bits.is_some() {
+            return Err(self.config.refuse(format!(
+                "it is quantised already, {}: quantise the network in full precision",
+                self.config.precision()
+            )));
+        }
+        let config = self.config.clone().with_bits(weights, activations)?;
+        Ok(Self { config, ..self }.with_quantizers(&device))
+    }
+
+    /// The layers whose weights and inputs are quantised, by name.
+    #[must_use]
+    pub fn quantized_layers(&self) -> Vec<&str> {
+        let nodes = self.config.sketch.nodes();
+        let inner = self.config.quantized_nodes();
+        inner.into_iter().map(|n| nodes[n].name()).collect()
+    }
+
+    /// Puts the quantisers that the configuration says beside weights and behind values.
+    fn with_quantizers(mut self, device: &Device) -> Self {
+        let Some([weights, _]) = self.config.bits() else {
+            return self;
+        };
+        for (node, quantizer) in self.config.input_quantizers() {
+            self.quantizers[node] = Some(Quantizer::new(quantizer, device));
+        }
+        let quantizer = match weights.get() {
+            32 => return self,
+            1 => WeightQuantizer::xnor(),
+            _ => WeightQuantizer::lsq(weights),
+        };
+        let paths: Vec<String> = (self.config.quantized_nodes().into_iter())
+            .filter_map(|n| self.layers[n].weight_path())
+            .collect();
+        let mut plan = quantizer.on(&self);
+        for path in plan.paths().map(str::to_owned).collect::<Vec<_>>() {
+            if !paths.contains(&path) {
+                plan = plan.except(&path).expect("a weight of the plan");
+            }
+        }
+        plan.apply(self).expect("the plan is of this network")
+    }
+
+    /// The device that it is on.
+    fn device(&self) -> Device {
+        self.devices().into_iter().next().unwrap_or_default()
+    }
+
+    /// Logits, with `seen` shown what each value is before it is rounded, by the place of its node.
+    fn computed(&self, images: Tensor<4>, seen: &mut dyn FnMut(usize, &AnyTensor)) -> Tensor<2> {
+        let graph = self.config.sketch.graph();
+        let batch = images.dims()[0];
+        let trains = images.is_autodiff();
+        let mut left = self.reads.clone();
+        // As they are, and as quantised layers read them.
+        let mut values: Vec<[Option<AnyTensor>; 2]> = vec![[None, None]; graph.nodes().len()];
+        let quantized = self.config.reads_codes();
+        for (id, node) in graph.iter() {
+            let n = id.index();
+            let mut inputs = Vec::with_capacity(node.inputs().len());
+            for input in node.inputs() {
+                let input = input.index();
+                left[input] -= 1;
+                let side = usize::from(quantized[n] && self.quantizers[input].is_some());
+                let value = if left[input] == 0 {
+                    std::mem::take(&mut values[input])
+                } else {
+                    values[input].clone()
+                };
+                let [plain, codes] = value;
+                inputs.push(
+                    [plain, codes][side]
+                        .clone()
+                        .expect("it was computed, and is kept until it was read"),
+                );
+            }
+            let value = match node.op() {
+                Op::Input { .. } => images.clone().into(),
+                op => match self.layers[n].norm(&inputs) {
+                    Some(value) => value,
+                    None if trains && rounds(op) => straight_through(op, inputs, batch),
+                    None => compute(op, &self.layers[n].constants(node), inputs, batch),
+                },
+            };
+            seen(n, &value);
+            let codes = self.quantizers[n]
+                .as_ref()
+                .map(|quantizer| quantizer.forward(value.clone()));
+            values[n] = [Some(value), codes];
+        }
+        let [output, _] = std::mem::take(&mut values[graph.outputs()[0].index()]);
+        output.expect("outputs are kept").into_tensor()
+    }
+}
+
+fn rounds(op: &Op) -> bool {
+    use crate::graph::Function;
+    matches!(
+        op,
+        Op::Function(Function::Round | Function::Floor | Function::Sign)
+    )
+}
+
+/// What a rounding makes of its input, with a gradient of one.
+fn straight_through(op: &Op, mut inputs: Vec<AnyTensor>, batch: usize) -> AnyTensor {
+    use crate::module::any::Function2;
+    struct Through;
+    impl Function2 for Through {
+        fn apply<const D: usize>(&self, x: Tensor<D>, rounded: Tensor<D>) -> Tensor<D> {
+            crate::quant::straight_through(x, rounded.detach())
+        }
+    }
+    let x = inputs.remove(0);
+    let rounded = compute(op, &[], vec![x.clone()], batch);
+    x.zip(rounded, Through)
+}
+
+impl Network for GraphNet {
+    type Config = GraphNetConfig;
+
+    fn config(&self) -> &GraphNetConfig {
+        &self.config
+    }
+
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        self.computed(images, &mut |_, _| {})
+    }
+
+    fn refit(&mut self) {
+        let shapes = Parameters::shapes(self);
+        self.config = self.config.fitted(&|path| shapes.get(path).cloned());
+    }
+}
+
+impl fmt::Display for GraphNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {}", self.config.name(), self.config.precision())?;
+        self.config.sketch.fmt(f)
+    }
+}
+
+impl ModuleDisplayDefault for GraphNet {
+    fn content(&self, content: Content) -> Option<Content> {
+        content.add_formatted(&self.config.name()).optional()
+    }
+}
+
+impl ModuleDisplay for GraphNet {}

@@ -1,0 +1,583 @@
+//! Networks made of graphs: they compute what their graphs do, are trained, quantised, pruned, kept and packed as any other.
+#![cfg(feature = "flex")]
+
+mod common;
+#[path = "common/draw.rs"]
+mod draw;
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor, TensorData};
+use common::{assert_close, noise, tensor, values};
+use draw::{Numbers, network};
+use proptest::prelude::*;
+use tempfile::TempDir;
+use vwc_sdk::data::{Augment, PictureBatcher, PictureItem, PictureSpec, Pictures, Splits};
+use vwc_sdk::graph::{
+    Affine, Binary, Constant, Conv, Function, Graph, Linear, NodeSpec, Op, Reduction, Sketch,
+};
+use vwc_sdk::mapping::Padding;
+use vwc_sdk::models::{GraphNet, GraphNetConfig, Network, NetworkConfig};
+use vwc_sdk::module::Parameters;
+use vwc_sdk::packed::{Model, Session};
+use vwc_sdk::prune::{Ranking, groups_of, keep_largest, prune};
+use vwc_sdk::quant::Bits;
+use vwc_sdk::train::{FitOptions, Recipe, RunDir, evaluate, fit, initial};
+
+fn device() -> Device {
+    Device::flex()
+}
+
+fn bits(bits: u8) -> Bits {
+    Bits::new(bits).unwrap()
+}
+
+/// Numbers that follow from the name.
+fn numbers(name: &str, shape: &[usize], low: f64, high: f64) -> Constant {
+    let seed = name
+        .bytes()
+        .fold(7u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
+    let values: Vec<f32> = noise(seed, shape.iter().product())
+        .iter()
+        .map(|x| (low + (high - low) * (x + 1.0) / 2.0) as f32)
+        .collect();
+    Constant::new(shape, values).named(name)
+}
+
+/// A network in the names of PyTorch: a stem, a block of a depthwise convolution, a squeeze-and-excite and a residual addition, a
+/// convolution that the channels of two are put together for, and a classifier.
+struct Builder {
+    nodes: Vec<NodeSpec>,
+}
+
+impl Builder {
+    fn push(&mut self, name: &str, op: impl Into<Op>, reads: &[&str]) -> String {
+        self.nodes.push(NodeSpec::new(name, op, reads.iter().copied()));
+        name.into()
+    }
+
+    fn conv(&mut self, name: &str, x: &str, shape: [usize; 4], stride: usize, groups: usize) -> String {
+        let spread = 1.5 / ((shape[1] * shape[2] * shape[3]) as f64).sqrt();
+        let conv = Conv {
+            stride: [stride; 2],
+            padding: Padding::from(shape[2] / 2),
+            groups,
+            ..Conv::new(numbers(&format!("{name}.weight"), &shape, -spread, spread))
+        };
+        self.push(name, conv, &[x])
+    }
+
+    fn norm(&mut self, name: &str, x: &str, channels: usize) -> String {
+        let part =
+            |part: &str, low, high| Some(numbers(&format!("{name}.{part}"), &[channels, 1, 1], low, high));
+        let norm = Affine {
+            minus: part("running_mean", -0.2, 0.2),
+            divisor: part("running_var", 0.5, 1.5),
+            factor: part("weight", 0.6, 1.4),
+            plus: part("bias", -0.3, 0.5),
+            epsilon: Some(1e-3),
+        };
+        self.push(name, norm, &[x])
+    }
+
+    fn relu(&mut self, x: &str) -> String {
+        self.push(&format!("{x}.relu"), Function::Relu, &[x])
+    }
+}
+
+fn mobile() -> Graph {
+    let mut net = Builder {
+        nodes: vec![NodeSpec::input("input", [3, 32, 32])],
+    };
+    let x = net.conv("stem.conv", "input", [8, 3, 3, 3], 2, 1);
+    let x = net.norm("stem.bn", &x, 8);
+    let stem = net.relu(&x);
+    let x = net.conv("block.expand", &stem, [24, 8, 1, 1], 1, 1);
+    let x = net.norm("block.bn1", &x, 24);
+    let x = net.relu(&x);
+    let x = net.conv("block.depthwise", &x, [24, 1, 3, 3], 1, 24);
+    let x = net.norm("block.bn2", &x, 24);
+    let wide = net.relu(&x);
+    let mean = Op::Reduce {
+        kind: Reduction::Mean,
+        axes: vec![1, 2],
+    };
+    let x = net.push("block.squeeze", mean.clone(), &[&wide]);
+    let x = net.conv("block.se.0", &x, [6, 24, 1, 1], 1, 1);
+    let x = net.relu(&x);
+    let x = net.conv("block.se.2", &x, [24, 6, 1, 1], 1, 1);
+    let gate = net.push("block.gate", Function::Sigmoid, &[&x]);
+    let x = net.push("block.scaled", Binary::Mul, &[&wide, &gate]);
+    let x = net.conv("block.project", &x, [8, 24, 1, 1], 1, 1);
+    let x = net.norm("block.bn3", &x, 8);
+    let sum = net.push("block.sum", Binary::Add, &[&stem, &x]);
+    let x = net.push("both", Op::Concat { axis: 0 }, &[&sum, &stem]);
+    let x = net.conv("last.conv", &x, [16, 16, 3, 3], 2, 1);
+    let x = net.norm("last.bn", &x, 16);
+    let x = net.relu(&x);
+    let x = net.push("pool", mean, &[&x]);
+    let x = net.push("flat", Op::Reshape { shape: vec![16] }, &[&x]);
+    let fc = Linear {
+        weight: numbers("fc.weight", &[16, 10], -0.4, 0.4),
+        bias: Some(numbers("fc.bias", &[10], -0.1, 0.1)),
+    };
+    net.push("fc", fc, &[&x]);
+    Graph::new(net.nodes, ["fc"]).unwrap()
+}
+
+fn mobile_net() -> GraphNet {
+    GraphNet::of(&mobile(), "mobile", &device()).unwrap()
+}
+
+fn images(seed: u64, count: usize, [height, width]: [usize; 2]) -> Tensor<4> {
+    let shape = [count, 3, height, width];
+    tensor(&noise(seed, shape.iter().product()), shape, &device())
+}
+
+/// The network with zeros in all that belongs to channels which are pruned, but for what is divided by.
+fn masked(network: &GraphNet, widths: &[usize]) -> GraphNet {
+    let groups = groups_of(network).unwrap();
+    let parameters = Parameters::of(network);
+    let mut zeroed = parameters.clone();
+    for (group, &width) in groups.iter().zip(widths) {
+        let kept = keep_largest(&Ranking::L1.scores(group, &parameters).unwrap(), width);
+        for slice in group
+            .slices
+            .iter()
+            .filter(|slice| !slice.path.ends_with("divisor"))
+        {
+            let mut data = zeroed.values(&slice.path).unwrap().to_vec();
+            let shape = zeroed.get(&slice.path).unwrap().shape().to_vec();
+            let inner: usize = shape[slice.dim + 1..].iter().product();
+            for channel in (0..group.channels).filter(|channel| !kept.contains(channel)) {
+                for index in slice.indices(channel) {
+                    for block in data.chunks_mut(shape[slice.dim] * inner) {
+                        block[index * inner..][..inner].fill(0.0);
+                    }
+                }
+            }
+            zeroed.insert(slice.path.clone(), TensorData::new(data, shape));
+        }
+    }
+    zeroed.put_into(network.valid()).unwrap()
+}
+
+#[test]
+fn parameters_are_called_as_in_the_file() {
+    let network = mobile_net();
+    let parameters = Parameters::of(&network);
+    let found: Vec<&str> = parameters.iter().map(|(path, _)| path).collect();
+    for path in [
+        "stem.conv.weight",
+        "stem.bn.running_var",
+        "block.se.2.weight",
+        "fc.weight",
+        "fc.bias",
+    ] {
+        assert!(found.contains(&path), "{path} in {found:?}");
+    }
+    assert_eq!(found.len(), 7 + 4 * 5 + 2);
+    // Variances are those of the file, not their roots.
+    let root = numbers("stem.bn.running_var", &[8, 1, 1], 0.5, 1.5);
+    let variances = parameters.values("stem.bn.running_var").unwrap();
+    for (variance, root) in variances.iter().zip(root.values()) {
+        assert!(
+            (variance - (root * root - 1e-3)).abs() < 1e-5,
+            "{variance} {root}"
+        );
+    }
+    // Layers of the graph that is recorded of it have their names again.
+    let graph = network.graph().unwrap();
+    assert!(graph.find("block.depthwise").is_some(), "{graph}");
+    // Running statistics are no weights.
+    let trained = network.num_trainable_params();
+    let all: usize = parameters
+        .iter()
+        .map(|(_, data)| data.shape().num_elements())
+        .sum();
+    assert_eq!(all - trained, 2 * (8 + 24 + 24 + 8 + 16));
+}
+
+#[test]
+fn constants_without_names_and_shared_ones_are_called_by_their_nodes() {
+    let weight = Constant::new([3, 3, 1, 1], vec![0.5; 9]);
+    let shared = weight.clone().named("shared.weight");
+    let relu = |name: &str, from: &str| NodeSpec::new(name, Function::Relu, [from]);
+    let graph = Graph::new(
+        [
+            NodeSpec::input("x", [3, 4, 4]),
+            NodeSpec::new("a", Conv::new(shared.clone()), ["x"]),
+            relu("r", "a"),
+            NodeSpec::new("b", Conv::new(shared), ["r"]),
+            NodeSpec::new("with a space", Conv::new(weight.clone()), ["b"]),
+            NodeSpec::new(
+                "/c/Conv",
+                Conv::new(weight.named("no path at all")),
+                ["with a space"],
+            ),
+            NodeSpec::new(
+                "mean",
+                Op::Reduce {
+                    kind: Reduction::Mean,
+                    axes: vec![1, 2],
+                },
+                ["/c/Conv"],
+            ),
+            NodeSpec::new("flat", Op::Reshape { shape: vec![3] }, ["mean"]),
+        ],
+        ["flat"],
+    );
+    let network = GraphNet::of(&graph.unwrap(), "names", &device()).unwrap();
+    let parameters = Parameters::of(&network);
+    let found: Vec<&str> = parameters.iter().map(|(path, _)| path).collect();
+    assert_eq!(
+        found,
+        [
+            "/c/Conv.weight",
+            "b.weight",
+            "shared.weight",
+            "with_a_space.weight"
+        ]
+    );
+}
+
+#[test]
+fn networks_compute_their_graphs() {
+    let graph = mobile();
+    let x = images(3, 2, [32, 32]);
+    let expected: Tensor<2> = graph.on(&device()).forward(x.clone()).unwrap();
+    let network = mobile_net();
+    assert_close(
+        &values(&network.forward(x.clone())),
+        &values(&expected),
+        1e-5,
+        "mobile",
+    );
+    let again: Tensor<2> = network.graph().unwrap().on(&device()).forward(x).unwrap();
+    assert_close(&values(&again), &values(&expected), 1e-5, "recorded");
+    for seed in 0..100 {
+        let (graph, size) = network_of(seed);
+        let x = images(seed, 2, size);
+        let expected: Tensor<2> = graph.on(&device()).forward(x.clone()).unwrap();
+        let found = GraphNet::of(&graph, "drawn", &device()).unwrap().forward(x);
+        assert_close(&values(&found), &values(&expected), 1e-4, &graph.to_string());
+    }
+}
+
+fn network_of(seed: u64) -> (Graph, [usize; 2]) {
+    network(seed, Numbers::Smooth)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Pruned is masked, whatever the network is made of; and what is left is a network that its own configuration makes.
+    #[test]
+    fn pruned_networks_are_the_masked_ones(seed in any::<u64>(), part in 0.3f64..1.0) {
+        let (graph, size) = network_of(seed);
+        let network = GraphNet::of(&graph, "drawn", &device()).unwrap();
+        let groups = groups_of(&network).unwrap_or_else(|error| panic!("{error}\n{graph}"));
+        let full = groups.channels();
+        let mut widths: Vec<usize> = full.iter().map(|&channels| ((channels as f64 * part) as usize).max(1)).collect();
+        // Channels that are split and shuffled may have to stay.
+        if prune(&network, &widths, Ranking::L1).is_err() {
+            let splits = |node: &vwc_sdk::graph::Node| matches!(node.op(), Op::Permute { .. });
+            prop_assert!(graph.nodes().iter().any(splits), "{graph}");
+            for n in 0..full.len() {
+                let mut fewer = full.clone();
+                fewer[n] = widths[n];
+                if prune(&network, &fewer, Ranking::L1).is_err() {
+                    widths[n] = full[n];
+                }
+            }
+        }
+        let pruned = prune(&network, &widths, Ranking::L1);
+        let small = pruned.unwrap_or_else(|error| panic!("{error}\n{widths:?}\n{groups}\n{graph}")).network;
+        let x = images(seed, 2, size);
+        let expected = values(&masked(&network, &widths).forward(x.clone()));
+        assert_close(&values(&small.forward(x.clone())), &expected, 1e-4, &format!("{widths:?}\n{groups}\n{graph}"));
+        let config = small.structure();
+        let text = serde_json::to_string(&config).unwrap();
+        let read: GraphNetConfig = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(&read, &config);
+        let made = Parameters::of(&small).put_into(read.init(&device())).unwrap();
+        prop_assert_eq!(made.forward(x.clone()).into_data(), small.forward(x).into_data());
+    }
+}
+
+#[test]
+fn quantised_layers_read_codes_and_are_packed() {
+    let x = images(5, 4, [32, 32]);
+    for [weights, activations] in [[4, 4], [2, 3], [8, 8], [1, 2]] {
+        let network = mobile_net().quantized(bits(weights), bits(activations)).unwrap();
+        let network = network.calibrated(&[x.clone()]);
+        let layers = network.quantized_layers();
+        assert_eq!(layers.len(), 6, "{layers:?}");
+        assert!(!layers.contains(&"stem.conv") && !layers.contains(&"fc"));
+        let graph = network.graph().unwrap();
+        let codes = graph.codes();
+        for name in layers {
+            let node = graph.node(graph.find(name).unwrap());
+            let codes = codes[node.inputs()[0].index()].as_ref().expect("codes are read");
+            assert!(
+                codes.bits() <= activations.into(),
+                "{name}: {} bits",
+                codes.bits()
+            );
+            let Op::Conv(conv) = node.op() else {
+                panic!("convolutions are quantised")
+            };
+            let found = conv.weight_codes().expect("weights are codes").bits();
+            assert!(found <= weights.into(), "{name}: {found} bits");
+        }
+        let input = PictureSpec::numbered([32, 32], 10);
+        let packed = Model::of(&graph, "mobile", &input).unwrap();
+        let range = [1, weights].map(u32::from);
+        assert!(
+            packed.precision().starts_with('W'),
+            "{} {range:?}",
+            packed.precision()
+        );
+        let mut session = Session::new(&packed);
+        let pixels: Vec<u8> = noise(9, 3 * 32 * 32)
+            .iter()
+            .map(|x| ((x + 1.0) * 127.0) as u8)
+            .collect();
+        let item = PictureItem {
+            size: [32, 32],
+            pixels: pixels.clone(),
+            label: 0,
+        };
+        let batch = PictureBatcher::new(input.normalization).batch(vec![item], &device());
+        let expected = network.forward(batch.images);
+        let logits: Vec<f64> = session.logits(&pixels).iter().map(|&x| f64::from(x)).collect();
+        assert_close(
+            &logits,
+            &values(&expected),
+            1e-3,
+            &format!("W{weights}A{activations}"),
+        );
+    }
+}
+
+#[test]
+fn what_is_quantised_twice_or_has_nothing_to_quantise_is_refused() {
+    let network = mobile_net().quantized(bits(4), bits(4)).unwrap();
+    let error = network.quantized(bits(2), bits(2)).unwrap_err().to_string();
+    assert!(error.contains("mobile: it is quantised already, W4A4"), "{error}");
+    let linear = Linear {
+        weight: Constant::new([48, 2], vec![0.1; 96]),
+        bias: None,
+    };
+    let graph = Graph::new(
+        [
+            NodeSpec::input("x", [3, 4, 4]),
+            NodeSpec::new("flat", Op::Reshape { shape: vec![48] }, ["x"]),
+            NodeSpec::new("fc", linear, ["flat"]),
+        ],
+        ["fc"],
+    )
+    .unwrap();
+    let network = GraphNet::of(&graph, "flat", &device()).unwrap();
+    let error = network.quantized(bits(2), bits(2)).unwrap_err().to_string();
+    assert!(error.contains("nothing to quantise"), "{error}");
+}
+
+#[test]
+fn what_is_no_classifier_of_pictures_is_refused() {
+    let refused = |nodes: Vec<NodeSpec>, outputs: &[&str]| {
+        let graph = Graph::new(nodes, outputs.to_vec()).unwrap();
+        GraphNet::of(&graph, "odd", &device()).unwrap_err().to_string()
+    };
+    let relu = |name: &str, from: &str| NodeSpec::new(name, Function::Relu, [from]);
+    let two = refused(
+        vec![
+            NodeSpec::input("x", [3, 4, 4]),
+            NodeSpec::input("y", [3, 4, 4]),
+            NodeSpec::new("z", Binary::Add, ["x", "y"]),
+        ],
+        &["z"],
+    );
+    assert!(two.contains("odd: it has 2 inputs and 1 outputs"), "{two}");
+    let grey = refused(vec![NodeSpec::input("x", [1, 4, 4]), relu("y", "x")], &["y"]);
+    assert!(grey.contains("expected pictures of 3 channels"), "{grey}");
+    let maps = refused(vec![NodeSpec::input("x", [3, 4, 4]), relu("y", "x")], &["y"]);
+    assert!(maps.contains("expected a number for each class"), "{maps}");
+    // And a configuration that somebody changed.
+    let text = serde_json::to_string(mobile_net().config()).unwrap();
+    let twice = text.replace("block.bn1.weight", "block.bn2.weight");
+    let config: GraphNetConfig = serde_json::from_str(&twice).unwrap();
+    let error = config.validate().unwrap_err().to_string();
+    assert!(error.contains("`block.bn2.weight`"), "{error}");
+}
+
+/// Stripes: each class has a direction and a distance of its own.
+fn stripes() -> Splits {
+    let pictures = |count: usize, seed: u64| {
+        let noise = noise(seed, count * 32 * 32 * 3);
+        let labels: Vec<u8> = (0..count).map(|n| (n % 10) as u8).collect();
+        let pixel = |n: usize| {
+            let (picture, place) = (n / (32 * 32 * 3), n / 3 % (32 * 32));
+            let (class, shift) = (picture % 10, picture as f64);
+            let (angle, length) = ((class % 5) as f64 * 0.628, [4.0, 9.0][class / 5]);
+            let along = (place % 32) as f64 * angle.cos() + (place / 32) as f64 * angle.sin();
+            let wave = (along * std::f64::consts::TAU / length + shift).sin();
+            (128.0 + 70.0 * wave + 40.0 * noise[n]) as u8
+        };
+        Pictures::new(32, 32, 10, (0..noise.len()).map(pixel).collect(), labels).unwrap()
+    };
+    let splits = Splits::carve("stripes", pictures(1000, 1), pictures(200, 2), 0.1, 0);
+    splits.unwrap().with_augment(Augment::none())
+}
+
+/// Trained from the weights of the graph, kept, read with no other information, pruned, quantised and trained on.
+#[test]
+fn a_graph_is_trained_kept_pruned_and_quantised() {
+    let dir = TempDir::new().unwrap();
+    let splits = stripes();
+    let devices = [device()];
+    let recipe = |epochs| {
+        Recipe::with_milestones_at(epochs, [0.5, 0.75, 0.9])
+            .with_batch_size(32)
+            .with_learning_rate(0.01)
+    };
+    let run = |name: &str| RunDir::new(dir.path().join(name));
+    let trained = fit(
+        mobile_net(),
+        FitOptions::new(&splits, &recipe(3), run("original"), &devices),
+    )
+    .unwrap();
+    assert!(
+        trained.best.valid_accuracy > 80.0,
+        "{}",
+        trained.best.valid_accuracy
+    );
+    let x = images(5, 2, [32, 32]);
+    let (read, saved) = run("original").load::<GraphNetConfig>(&device()).unwrap();
+    assert_eq!(
+        read.forward(x.clone()).into_data(),
+        trained.network.forward(x.clone()).into_data()
+    );
+    assert_eq!(saved.network, "graph");
+    assert_eq!(saved.structure.name(), "mobile");
+
+    let groups = groups_of(&read).unwrap();
+    let widths: Vec<usize> = groups.channels().iter().map(|width| width * 3 / 4).collect();
+    let small = prune(&read, &widths, Ranking::L1).unwrap().network;
+    let small = small
+        .quantized(bits(4), bits(4))
+        .unwrap()
+        .calibrated(&[x.clone()]);
+    let tuned = fit(
+        small,
+        FitOptions::new(&splits, &recipe(2), run("small"), &devices),
+    )
+    .unwrap();
+    let (read, saved) = run("small").load::<GraphNetConfig>(&device()).unwrap();
+    assert_eq!(
+        read.forward(x.clone()).into_data(),
+        tuned.network.forward(x).into_data()
+    );
+    assert_eq!(saved.structure.precision(), "W4A4");
+    assert!(saved.shapes.is_empty());
+    let accuracy = evaluate(&read, &splits.test, &device()).unwrap().accuracy();
+    assert!(accuracy > 80.0, "{accuracy}");
+}
+
+/// A sketch is enough to start from random weights, which follow from the seed.
+#[test]
+fn a_sketch_is_trained_from_scratch() {
+    let config = GraphNetConfig::new("mobile", Sketch::of(&mobile())).unwrap();
+    let x = images(5, 2, [32, 32]);
+    let logits = |seed| {
+        initial(&config, seed, &device())
+            .unwrap()
+            .forward(x.clone())
+            .into_data()
+    };
+    assert_eq!(logits(1), logits(1));
+    assert_ne!(logits(1), logits(2));
+    assert!(logits(1).iter::<f32>().all(f32::is_finite));
+}
+
+/// Gradients in training are differences of the loss, in every parameter that is trained; others have none.
+#[test]
+fn gradients_are_differences() {
+    let network = mobile_net();
+    let plain = Parameters::of(&network);
+    let autodiff = device().autodiff();
+    let x = images(5, 8, [32, 32]);
+    let weights = tensor(&noise(11, 80), [8, 10], &device());
+    let loss = |network: &GraphNet| {
+        let x = Tensor::from_inner(x.clone());
+        (network.forward(x) * Tensor::from_inner(weights.clone())).sum()
+    };
+    let trained = network.clone().fork(&autodiff).train();
+    let gradients = loss(&trained).backward();
+    let gradients = GradientsParams::from_grads(gradients, &trained);
+    let mut found = Gradients::default();
+    found.gradients = Some(gradients);
+    trained.visit(&mut found);
+    let mut checked = 0;
+    for (path, data) in plain.iter() {
+        let Some(gradient) = found.by_path.get(path) else {
+            assert!(
+                path.ends_with("running_mean") || path.ends_with("running_var"),
+                "{path}"
+            );
+            continue;
+        };
+        // Along the gradient, where the difference is largest.
+        let norm = gradient.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        if norm < 1e-4 {
+            continue;
+        }
+        let moved = |by: f64| {
+            let values = plain.values(path).unwrap().iter().zip(gradient);
+            let values: Vec<f32> = values
+                .map(|(x, g)| x + (by * f64::from(*g) / norm) as f32)
+                .collect();
+            let mut parameters = plain.clone();
+            parameters.insert(path, TensorData::new(values, data.shape().clone()));
+            let network = parameters
+                .put_into(network.clone())
+                .unwrap()
+                .fork(&autodiff)
+                .train();
+            f64::from(loss(&network).into_scalar::<f32>())
+        };
+        let step = 2e-3;
+        let difference = (moved(step) - moved(-step)) / (2.0 * step);
+        assert!(
+            (difference - norm).abs() < 0.03 * norm + 0.01,
+            "{path}: {difference} where the gradient is {norm}"
+        );
+        checked += 1;
+    }
+    assert!(checked > 15, "{checked}");
+}
+
+#[derive(Default)]
+struct Gradients {
+    path: Vec<String>,
+    gradients: Option<GradientsParams>,
+    by_path: std::collections::BTreeMap<String, Vec<f32>>,
+}
+
+impl ModuleVisitor for Gradients {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.as_ref().unwrap().get::<D>(param.id) {
+            let values = gradient.into_data().try_into_vec().unwrap();
+            self.by_path.insert(self.path.join("."), values);
+        }
+    }
+}
