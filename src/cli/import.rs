@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::choice::choice;
 use super::job::agrees;
-use super::networks::{JobNetwork, NetworkArgs, NetworkKind, with_network};
+use super::networks::{JobNetwork, NetworkArgs, NetworkKind, with_own_network};
 use super::said;
-use crate::data::{ChannelOrder, Normalization, PictureSpec, published_classes};
-use crate::models::Network;
+use crate::data::{ChannelOrder, DataKind, Normalization, PictureSpec, published_classes};
+use crate::models::{Network, Widths};
 use crate::pytorch::StateDict;
 use crate::train::ORIGINAL;
 use crate::train::RunDir;
@@ -90,10 +90,10 @@ pub fn import(args: &ImportArgs) -> Result<(), Error> {
         path: args.file.clone(),
         reason: "it does not say which network it holds: give --network cnn8, resnet20 or vgg13".into(),
     })?;
-    with_network!(network, C => import_as::<C>(args, &file))
+    with_own_network!(network, C => import_as::<C>(args, &file), unreachable!("no PyTorch file tells a graph"))
 }
 
-fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), Error> {
+fn import_as<C: JobNetwork + Widths>(args: &ImportArgs, file: &StateDict) -> Result<(), Error> {
     let device = DeviceName::default().init()?;
     let refuse = |reason: String| {
         Err(Error::StateDict {
@@ -195,15 +195,16 @@ fn import_as<C: JobNetwork>(args: &ImportArgs, file: &StateDict) -> Result<(), E
 /// on standard error.
 fn input<C: JobNetwork>(args: &ImportArgs, file: &StateDict, config: &C) -> Result<PictureSpec, Error> {
     let found = file.input()?;
-    let usual = PictureSpec::new(config.input(), published_classes(C::DATA, config.classes()))
-        .with_normalization(C::DATA.normalization());
+    let data = C::DATA.unwrap_or(DataKind::Synthetic);
+    let usual = PictureSpec::new(config.input(), published_classes(data, config.classes()))
+        .with_normalization(data.normalization());
     let mut input = found.clone().unwrap_or(usual);
     if found.is_none() {
         let mut assumed = Vec::new();
         if args.normalization.is_none() {
             assumed.push(format!(
                 "pictures normalised as {}'s ({}; --normalization)",
-                C::DATA.name(),
+                data.name(),
                 input.normalization
             ));
         }

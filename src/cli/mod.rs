@@ -19,6 +19,8 @@ pub mod map;
 pub mod network;
 #[cfg(feature = "train")]
 pub mod networks;
+#[cfg(feature = "train")]
+pub mod opened;
 pub mod options;
 #[cfg(feature = "train")]
 pub mod pictures;

@@ -1,31 +1,37 @@
 //! The networks that can be trained, by name, and the flags for their structure.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use burn::tensor::Device;
+use clap::Args;
 
 use super::choice::choice;
-use crate::data::PictureSpec;
+use super::opened::Opened;
+use super::options::input_size;
+use crate::data::{PictureSpec, Splits};
 use crate::graph::Graph;
 use crate::models::{
-    BlockOrder, Cnn8Config, FullPrecision, Network as _, NetworkConfig, ResNet20Config, Vgg13Config, Widths,
+    BlockOrder, Cnn8Config, FullPrecision, GraphNetConfig, Network as _, NetworkConfig, ResNet20Config,
+    Vgg13Config, Widths,
 };
 use crate::pytorch::TorchNames;
 use crate::quant::Bits;
 use crate::train::published::Published;
-use crate::train::{RunDir, run_network};
+use crate::train::{RunDir, initial, run_network};
 use crate::{DeviceName, Error};
 
-/// A network of this crate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// A network of this crate, or one that a graph describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkKind {
-    /// CNN-8, published on SVHN
+    /// CNN-8, published on SVHN.
     Cnn8,
-    /// ResNet-20, published on CIFAR-10
-    #[value(name = "resnet20")]
+    /// ResNet-20, published on CIFAR-10.
     ResNet20,
-    /// VGG-13, for CIFAR-10
+    /// VGG-13, for CIFAR-10.
     Vgg13,
+    /// One made of a graph: from an ONNX file, or known by its name.
+    Graph,
 }
 
 impl NetworkKind {
@@ -35,6 +41,7 @@ impl NetworkKind {
             Cnn8Config::NAME => Some(Self::Cnn8),
             ResNet20Config::NAME => Some(Self::ResNet20),
             Vgg13Config::NAME => Some(Self::Vgg13),
+            GraphNetConfig::NAME => Some(Self::Graph),
             _ => None,
         }
     }
@@ -49,10 +56,11 @@ impl NetworkKind {
         Self::named(&name).ok_or_else(|| Error::Checkpoint {
             path: dir.join("config.json"),
             reason: format!(
-                "this is a run of {name}, expected one of {}, {} or {}",
+                "this is a run of {name}, expected one of {}, {}, {} or a {}",
                 Cnn8Config::NAME,
                 ResNet20Config::NAME,
-                Vgg13Config::NAME
+                Vgg13Config::NAME,
+                GraphNetConfig::NAME
             ),
         })
     }
@@ -61,6 +69,20 @@ impl NetworkKind {
 /// Runs `$body` with `$config` standing for the configuration of the network of this [`NetworkKind`].
 macro_rules! with_network {
     ($kind:expr, $config:ident => $body:expr) => {
+        match $kind {
+            $crate::cli::networks::NetworkKind::Graph => {
+                type $config = $crate::models::GraphNetConfig;
+                $body
+            }
+            own => $crate::cli::networks::with_own_network!(own, $config => $body, unreachable!("it is matched above")),
+        }
+    };
+}
+pub(crate) use with_network;
+
+/// As [`with_network`], of this crate's own networks; another one is `$other`.
+macro_rules! with_own_network {
+    ($kind:expr, $config:ident => $body:expr, $other:expr) => {
         match $kind {
             $crate::cli::networks::NetworkKind::Cnn8 => {
                 type $config = $crate::models::Cnn8Config;
@@ -74,10 +96,11 @@ macro_rules! with_network {
                 type $config = $crate::models::Vgg13Config;
                 $body
             }
+            $crate::cli::networks::NetworkKind::Graph => $other,
         }
     };
 }
-pub(crate) use with_network;
+pub(crate) use with_own_network;
 
 /// What a trained network computes, and what is known of it besides.
 pub(crate) struct RunGraph {
@@ -115,11 +138,11 @@ pub struct NetworkArgs {
     #[arg(long, value_parser = choice::<FullPrecision>(), help_heading = "Network")]
     pub full_precision: Option<FullPrecision>,
 
-    /// Activation bits: 1 to 8, or 32 [default: 1 for CNN-8, 2 for the others]
+    /// Activation bits: 1 to 8, or 32 [default: 1 for CNN-8, 2 for ResNet-20 and VGG-13, 32 for others]
     #[arg(long, value_name = "BITS", help_heading = "Network")]
     pub ab: Option<Bits>,
 
-    /// Weight bits: 1 to 8, or 32 [default: 1 for CNN-8, 2 for the others]
+    /// Weight bits: 1 to 8, or 32 [default: 1 for CNN-8, 2 for ResNet-20 and VGG-13, 32 for others]
     #[arg(long, value_name = "BITS", help_heading = "Network")]
     pub wb: Option<Bits>,
 
@@ -131,10 +154,22 @@ pub struct NetworkArgs {
     /// Where a block of ResNet-20 normalises and activates [default: original]
     #[arg(long, value_parser = choice::<BlockOrder>(), help_heading = "Network")]
     pub order: Option<BlockOrder>,
+
+    /// Start from random weights, not from those of the network's file
+    #[arg(long, help_heading = "Network")]
+    pub from_scratch: bool,
+
+    /// Height and width of its pictures, where the network's file leaves them open
+    #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = input_size, help_heading = "Network")]
+    pub input_size: Option<[usize; 2]>,
+
+    /// The network, where it is none of this crate's.
+    #[arg(skip)]
+    pub opened: Option<Arc<Opened>>,
 }
 
 /// A network that the main job can train.
-pub trait JobNetwork: Published + Widths + NetworkConfig<Network: TorchNames> {
+pub trait JobNetwork: Published + NetworkConfig<Network: TorchNames> {
     /// The structure that the flags ask for, told apart into `classes` classes; `embedded` where it is to be trained on
     /// the embedded digits.
     ///
@@ -152,10 +187,55 @@ pub trait JobNetwork: Published + Widths + NetworkConfig<Network: TorchNames> {
         Ok(Self::from_args(args, 10, false)?.input())
     }
 
+    /// The folder that its runs are kept in where no flag says one.
+    fn directory(args: &NetworkArgs) -> PathBuf {
+        let _ = args;
+        Self::DIRECTORY.into()
+    }
+
+    /// The network that training starts from: with random weights, unless the flags name a file with others.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`initial`].
+    fn start(
+        &self,
+        args: &NetworkArgs,
+        seed: u64,
+        splits: &Splits,
+        device: &Device,
+    ) -> Result<Self::Network, Error> {
+        let _ = (args, splits);
+        initial(self, seed, device)
+    }
+
+    /// The same network with other widths, of one that is described by its widths.
+    ///
+    /// # Errors
+    ///
+    /// Widths that no such network has, and a network that has other numbers.
+    fn with_widths(&self, widths: &[usize]) -> Result<Self, Error>;
+
+    /// Its widths in words.
+    fn widths_in_words(&self) -> String;
+
     /// The order of its residual blocks, if it has any.
     fn order(&self) -> Option<BlockOrder> {
         None
     }
+}
+
+/// What is the same for networks that are described by their widths.
+macro_rules! described_by_widths {
+    () => {
+        fn with_widths(&self, widths: &[usize]) -> Result<Self, Error> {
+            self.resized(widths)
+        }
+
+        fn widths_in_words(&self) -> String {
+            format!("widths {:?}", self.widths())
+        }
+    };
 }
 
 /// The network in full precision that is asked for, with `--q 0` alone.
@@ -195,6 +275,8 @@ fn resized<C: Widths>(config: C, args: &NetworkArgs) -> Result<C, Error> {
 }
 
 impl JobNetwork for Cnn8Config {
+    described_by_widths!();
+
     fn from_args(args: &NetworkArgs, classes: usize, _embedded: bool) -> Result<Self, Error> {
         no_order::<Self>(args)?;
         full_precision(args)?;
@@ -208,6 +290,8 @@ impl JobNetwork for Cnn8Config {
 }
 
 impl JobNetwork for ResNet20Config {
+    described_by_widths!();
+
     fn from_args(args: &NetworkArgs, classes: usize, embedded: bool) -> Result<Self, Error> {
         let config = Self::new()
             .with_quantized(args.q != Some(0))
@@ -230,6 +314,8 @@ impl JobNetwork for ResNet20Config {
 }
 
 impl JobNetwork for Vgg13Config {
+    described_by_widths!();
+
     fn from_args(args: &NetworkArgs, classes: usize, embedded: bool) -> Result<Self, Error> {
         no_order::<Self>(args)?;
         let config = Self::new()

@@ -79,11 +79,11 @@ impl LimitArgs {
 pub struct InputArgs {
     /// Height and width of the pictures that enter the network: for an ONNX file that leaves them open, and only
     /// for one.
-    #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = size)]
+    #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = input_size)]
     pub input_size: Option<[usize; 2]>,
 }
 
-fn size(text: &str) -> Result<[usize; 2], String> {
+pub(crate) fn input_size(text: &str) -> Result<[usize; 2], String> {
     let size = text
         .split_once('x')
         .and_then(|(height, width)| Some([height.parse().ok()?, width.parse().ok()?]));

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::job::{self, JobArgs, JobFlags, Mode, RoundFlags};
 use super::networks::{NetworkKind, with_network};
+use super::opened::NetworkFlag;
 use crate::Error;
 use crate::train::ORIGINAL;
 
@@ -15,9 +16,10 @@ use crate::train::ORIGINAL;
 #[derive(Args, Clone, Debug)]
 #[command(after_help = TRAIN)]
 pub struct TrainArgs {
-    /// The network
-    #[arg(long, value_enum)]
-    pub network: NetworkKind,
+    /// The network: cnn8, resnet20 or vgg13; an ONNX file, whose weights training starts from; or the name of a published one that
+    /// `vwc-sdk map --help` lists
+    #[arg(long, value_name = "NETWORK")]
+    pub network: NetworkFlag,
 
     /// How.
     #[command(flatten)]
@@ -38,9 +40,10 @@ Examples:
 #[derive(Args, Clone, Debug)]
 #[command(after_help = JOB)]
 pub struct JobCommand {
-    /// The network
-    #[arg(long, value_enum)]
-    pub network: NetworkKind,
+    /// The network: cnn8, resnet20 or vgg13; an ONNX file, whose weights training starts from; or the name of a published one that
+    /// `vwc-sdk map --help` lists
+    #[arg(long, value_name = "NETWORK")]
+    pub network: NetworkFlag,
 
     /// How.
     #[command(flatten)]
@@ -94,8 +97,8 @@ pub struct TestArgs {
 #[derive(Args, Clone, Debug)]
 pub struct KeptFlags {
     /// The network [default: the one that --directory holds]
-    #[arg(long, value_enum)]
-    pub network: Option<NetworkKind>,
+    #[arg(long, value_name = "NETWORK")]
+    pub network: Option<NetworkFlag>,
 
     /// How.
     #[command(flatten)]
@@ -112,7 +115,8 @@ pub struct KeptFlags {
 ///
 /// Those of [`job::run`].
 pub fn job(args: JobCommand) -> Result<(), Error> {
-    with_network!(args.network, C => job::run::<C>(args.job))
+    let JobArgs { mode, flags, rounds } = args.job;
+    run(&args.network, mode, flags, rounds)
 }
 
 /// Runs `vwc-sdk train`.
@@ -121,7 +125,7 @@ pub fn job(args: JobCommand) -> Result<(), Error> {
 ///
 /// Those of [`job::run`].
 pub fn train(args: TrainArgs) -> Result<(), Error> {
-    run(args.network, Mode::Train, args.flags, RoundFlags::default())
+    run(&args.network, Mode::Train, args.flags, RoundFlags::default())
 }
 
 /// Runs `vwc-sdk prune`.
@@ -143,19 +147,24 @@ pub fn test(args: TestArgs) -> Result<(), Error> {
 }
 
 fn kept(mode: Mode, args: KeptFlags) -> Result<(), Error> {
-    let network = match (args.network, &args.flags.directory) {
-        (Some(network), _) => network,
-        (None, Some(dir)) => NetworkKind::of_run(&dir.join(ORIGINAL))?,
-        (None, None) => {
-            return Err(Error::Recipe(
-                "which network? Give the folder it is kept in with --directory DIR, or --network for the default folder"
-                    .into(),
-            ));
+    match (&args.network, &args.flags.directory) {
+        (Some(network), _) => run(network, mode, args.flags, args.rounds),
+        (None, Some(dir)) => {
+            let network = NetworkKind::of_run(&dir.join(ORIGINAL))?;
+            run_kind(network, mode, args.flags, args.rounds)
         }
-    };
-    run(network, mode, args.flags, args.rounds)
+        (None, None) => Err(Error::Recipe(
+            "which network? Give the folder it is kept in with --directory DIR, or --network for the default folder".into(),
+        )),
+    }
 }
 
-fn run(network: NetworkKind, mode: Mode, flags: JobFlags, rounds: RoundFlags) -> Result<(), Error> {
+fn run(network: &NetworkFlag, mode: Mode, mut flags: JobFlags, rounds: RoundFlags) -> Result<(), Error> {
+    let (kind, network) = network.open(flags.network)?;
+    flags.network = network;
+    run_kind(kind, mode, flags, rounds)
+}
+
+fn run_kind(network: NetworkKind, mode: Mode, flags: JobFlags, rounds: RoundFlags) -> Result<(), Error> {
     with_network!(network, C => job::run::<C>(JobArgs { mode, flags, rounds }))
 }

@@ -262,7 +262,7 @@ fn check_widths(network: &'static str, widths: &[usize]) -> Result<(), Error> {
 const MAX_CLASSES: usize = 65_536;
 
 /// Refuses a network that tells nothing apart, or more than any network does.
-fn check_classes(network: &'static str, classes: usize) -> Result<(), Error> {
+fn check_classes(network: &str, classes: usize) -> Result<(), Error> {
     if !(1..=MAX_CLASSES).contains(&classes) {
         return Err(Error::Structure {
             network: network.into(),

@@ -1,6 +1,6 @@
 //! What PyTorch calls a parameter, and how it lays it out, for the networks of this crate.
 
-use crate::models::{BLOCKS, Cnn8, Network, ResNet20, Vgg13};
+use crate::models::{BLOCKS, Cnn8, GraphNet, Network, ResNet20, Vgg13};
 
 /// A network whose parameters have names in the PyTorch scripts of VWC-SDK.
 pub trait TorchNames: Network {
@@ -111,6 +111,21 @@ impl TorchNames for ResNet20 {
         }
         names.extend(linear("linear", "linear", true));
         names
+    }
+}
+
+/// Its parameters have the names of the file that it was made from; steps of quantisers have no counterpart.
+impl TorchNames for GraphNet {
+    fn torch_names(&self) -> Vec<TorchName> {
+        let names = self.parameter_paths().into_iter().map(|(path, matrix)| {
+            let layout = if matrix {
+                TorchLayout::Transposed
+            } else {
+                TorchLayout::Same
+            };
+            name(path.clone(), path, layout)
+        });
+        names.collect()
     }
 }
 

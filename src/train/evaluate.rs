@@ -60,6 +60,20 @@ pub fn evaluate<N: Network>(
     })
 }
 
+/// All pictures of `dataset` as a network that reads this height and width is given them, in batches on `device`.
+///
+/// # Errors
+///
+/// A picture that cannot be read.
+pub fn images(dataset: &PictureDataset, input: [usize; 2], device: &Device) -> Result<Vec<Tensor<4>>, Error> {
+    let loader = PictureLoader::new(dataset.clone(), Resize::new(input), BATCH, device);
+    let images = loader.iter().map(|batch| match batch {
+        Ok(batch) => Ok(batch.images),
+        Err(error) => Err(Error::Recipe(format!("a picture cannot be read: {error}"))),
+    });
+    images.collect()
+}
+
 /// As [`evaluate`], of any way to compute the logits of pictures of this height and width.
 ///
 /// # Errors

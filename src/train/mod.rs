@@ -27,7 +27,7 @@ mod signals;
 pub use adam::Adam;
 pub use classifier::Loss;
 pub use epoch::EpochMetrics;
-pub use evaluate::{Evaluation, evaluate, evaluate_with};
+pub use evaluate::{Evaluation, evaluate, evaluate_with, images};
 pub(crate) use fit::another_run;
 pub use fit::{Fit, FitOptions, fit, initial};
 pub use project::Project;

@@ -4,7 +4,7 @@
 use super::Recipe;
 use crate::data::DataKind;
 use crate::mapping::Accounting;
-use crate::models::{Cnn8Config, NetworkConfig, ResNet20Config, Vgg13Config};
+use crate::models::{Cnn8Config, GraphNetConfig, NetworkConfig, ResNet20Config, Vgg13Config};
 
 /// What a training starts from where no flag says it.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +35,8 @@ impl Defaults {
 
 /// A network, and how it was published.
 pub trait Published: NetworkConfig {
-    /// What it was published on.
-    const DATA: DataKind;
+    /// What it was published on, or nothing where that is for the user to say.
+    const DATA: Option<DataKind>;
     /// The array it was published on, rows and columns.
     const ARRAY: [usize; 2];
     /// How its feature maps are counted unless a flag says otherwise: as the published tables do where there are any.
@@ -52,7 +52,7 @@ pub trait Published: NetworkConfig {
 }
 
 impl Published for Cnn8Config {
-    const DATA: DataKind = DataKind::Svhn;
+    const DATA: Option<DataKind> = Some(DataKind::Svhn);
     const ARRAY: [usize; 2] = [256, 512];
     const ACCOUNTING: Accounting = Accounting::AsPublished;
     const DIRECTORY: &'static str = "runs/svhn_cnn8";
@@ -72,7 +72,7 @@ impl Published for Cnn8Config {
 }
 
 impl Published for ResNet20Config {
-    const DATA: DataKind = DataKind::Cifar10;
+    const DATA: Option<DataKind> = Some(DataKind::Cifar10);
     const ARRAY: [usize; 2] = [512, 256];
     const ACCOUNTING: Accounting = Accounting::AsPublished;
     const NOT_COUNTED: &[&str] = &["*.shortcut"];
@@ -93,7 +93,7 @@ impl Published for ResNet20Config {
 }
 
 impl Published for Vgg13Config {
-    const DATA: DataKind = DataKind::Cifar10;
+    const DATA: Option<DataKind> = Some(DataKind::Cifar10);
     const ARRAY: [usize; 2] = [512, 256];
     const ACCOUNTING: Accounting = Accounting::ExactGeometry;
     const DIRECTORY: &'static str = "runs/cifar10_vgg13";
@@ -103,4 +103,25 @@ impl Published for Vgg13Config {
         ..ResNet20Config::PUBLISHED
     };
     const EMBEDDED: Defaults = ResNet20Config::EMBEDDED;
+}
+
+/// A network of somebody else's: its data are asked for, and the recipe is one that suits most.
+impl Published for GraphNetConfig {
+    const DATA: Option<DataKind> = None;
+    const ARRAY: [usize; 2] = [256, 256];
+    const ACCOUNTING: Accounting = Accounting::ExactGeometry;
+    const DIRECTORY: &'static str = "runs";
+    const PUBLISHED: Defaults = Defaults {
+        epochs: 30,
+        prune_epochs: 10,
+        batch_size: 128,
+        milestones: [0.5, 0.75, 0.9],
+        prune_milestones: [0.5, 0.75, 0.9],
+    };
+    const EMBEDDED: Defaults = Defaults {
+        epochs: 8,
+        prune_epochs: 4,
+        batch_size: 32,
+        ..Self::PUBLISHED
+    };
 }

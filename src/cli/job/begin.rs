@@ -38,7 +38,11 @@ impl<C: JobNetwork> Job<C> {
         if name != args.device {
             say!("device {}: {name} ({})", args.device, name.describe(&devices[0]));
         }
-        let project = Project::new(args.directory.clone().unwrap_or_else(|| C::DIRECTORY.into()));
+        let project = Project::new(
+            args.directory
+                .clone()
+                .unwrap_or_else(|| C::directory(&args.network)),
+        );
         if args.accept_changes {
             for dir in project.runs() {
                 accept_changes(&dir)?;

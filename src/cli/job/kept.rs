@@ -117,7 +117,7 @@ pub(in crate::cli) fn agrees<C: JobNetwork>(
     let widths = args
         .widths
         .as_ref()
-        .map(|widths| config.resized(widths))
+        .map(|widths| config.with_widths(widths))
         .transpose()?;
     let flag = if widths.is_some_and(|resized| resized != *config) {
         "--widths"
@@ -132,9 +132,9 @@ pub(in crate::cli) fn agrees<C: JobNetwork>(
         return Ok(());
     };
     Err(Error::Recipe(format!(
-        "{flag}: the network in {} is another ({}, widths {:?}): leave the flag out, or name one like that",
+        "{flag}: the network in {} is another ({}, {}): leave the flag out, or name one like that",
         place.display(),
         config.precision(),
-        config.widths()
+        config.widths_in_words()
     )))
 }

@@ -22,7 +22,7 @@ use crate::mapping::MappingConfig;
 use crate::models::NetworkConfig;
 use crate::train::published::Defaults;
 use crate::train::{
-    FitOptions, Interrupter, Recipe, Results, Round, RunDir, StopReason, WidthChoice, evaluate, fit, initial,
+    FitOptions, Interrupter, Recipe, Results, Round, RunDir, StopReason, WidthChoice, evaluate, fit,
 };
 use crate::train::{Project, round_name};
 use crate::{DeviceName, Error};
@@ -120,7 +120,7 @@ impl<C: JobNetwork> Job<C> {
         let (config, recipe) = (&self.config, self.training());
         let _lock = self.project.lock()?;
         self.retire(0)?;
-        let network = initial(config, recipe.seed, self.device())?;
+        let network = config.start(&self.args.network, recipe.seed, &self.splits, self.device())?;
         let label = self.label(0);
         let fit = fit(network, self.options(&label, &recipe, 0))?;
         let accuracy = fit.best.valid_accuracy;

@@ -48,7 +48,7 @@ impl SourceArgs {
     /// usual folder. It need not be there where it is to be `fetched`.
     fn source(
         &self,
-        published: DataKind,
+        published: Option<DataKind>,
         kept: Option<&DataSource>,
         fetched: bool,
     ) -> Result<DataSource, Error> {
@@ -56,7 +56,13 @@ impl SourceArgs {
         // A folder makes no sense for digits that are drawn: then it is one of what the network was published on.
         let given = given
             .filter(|&kind| kind != DataKind::Synthetic || self.data.is_some() || self.data_dir.is_none());
-        let kind = given.unwrap_or(published);
+        let kind = given.or(published).ok_or_else(|| {
+            Error::Recipe(
+                "which pictures? Say what they are with --data, and where with --data-dir: --data folder --data-dir DIR for those \
+                 of one's own"
+                    .into(),
+            )
+        })?;
         let kept = kept.filter(|source| source.kind() == kind);
         let absolute = |dir: &Path| std::path::absolute(dir).map_err(Error::io(dir, "make absolute"));
         let dir = match (&self.data_dir, kept.and_then(DataSource::dir), kind.dir()) {

@@ -71,7 +71,7 @@ impl TestPictureArgs {
     /// Data that cannot be read, and classes that are not the network's.
     pub fn draw<C>(
         &self,
-        published: DataKind,
+        published: Option<DataKind>,
         run: &RunConfig<C>,
         wanted: usize,
     ) -> Result<TestPictures, Error> {

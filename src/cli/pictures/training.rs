@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{SourceArgs, not_found};
 use crate::Error;
 use crate::cli::{options, said};
-use crate::data::{Augment, DataKind, DataSource, Loaded, Splits, cifar10, download, svhn};
+use crate::data::{Augment, DataKind, DataSource, Loaded, Normalization, Splits, cifar10, download, svhn};
 use crate::train::RunConfig;
 
 /// How training pictures are varied.
@@ -60,6 +60,11 @@ pub struct DataArgs {
     #[arg(long, value_name = "SHARE", value_parser = options::inner_share, allow_negative_numbers = true, help_heading = "Data")]
     pub valid: Option<f64>,
 
+    /// What the bytes of the pictures become: half (-1 to 1), cifar10, imagenet, or three means and three deviations,
+    /// R,G,B/R,G,B [default: as the data set has it; of a network that is there already, as it was trained]
+    #[arg(long, value_name = "NORMALIZATION", help_heading = "Data")]
+    pub normalization: Option<Normalization>,
+
     /// How training pictures are varied [default: flip-crop for CIFAR-10, none for the others; of a network that is there
     /// already, as it was trained]
     #[arg(long, value_enum, help_heading = "Data")]
@@ -72,15 +77,25 @@ const VALID: f64 = 0.1;
 impl DataArgs {
     /// The data set that the flags ask for, that of the network of `kept` where there is one and they do not say, else
     /// `published`, or the embedded digits where that is not there.
-    fn source<C>(&self, published: DataKind, kept: Option<&RunConfig<C>>) -> Result<DataSource, Error> {
+    fn source<C>(
+        &self,
+        published: Option<DataKind>,
+        kept: Option<&RunConfig<C>>,
+    ) -> Result<DataSource, Error> {
         let known = kept.and_then(|run| run.source.as_ref());
         let flags = SourceArgs {
             data: if self.synthetic {
                 Some(DataKind::Synthetic)
+            } else if self.pictures.is_some()
+                && known.is_none()
+                && published.is_none()
+                && !self.source.asked_for()
+            {
+                Some(DataKind::Synthetic)
             } else if (self.download || self.extra)
                 && known.is_none_or(|known| known.kind() == DataKind::Synthetic)
             {
-                self.source.data.or(Some(published))
+                self.source.data.or(published)
             } else {
                 self.source.data
             },
@@ -121,7 +136,7 @@ impl DataArgs {
     /// Data that cannot be read, flags that do not fit it, and classes that are not the network's.
     pub fn splits<C>(
         &self,
-        published: DataKind,
+        published: Option<DataKind>,
         size: [usize; 2],
         kept: Option<&RunConfig<C>>,
         seed: u64,
@@ -136,6 +151,19 @@ impl DataArgs {
             passed_over,
         } = source.load(size)?;
         passed_over.iter().for_each(|files| say!("{files}"));
+        match (kept, self.normalization) {
+            (None, Some(normalization)) => {
+                train = train.with_normalization(normalization);
+                test = test.with_normalization(normalization);
+            }
+            (Some(run), Some(asked)) if asked != run.input.normalization => {
+                return Err(Error::Recipe(format!(
+                    "--normalization: the network that is there already reads pictures normalised by {}: leave the flag out",
+                    run.input.normalization
+                )));
+            }
+            _ => {}
+        }
         match kept {
             Some(run) => {
                 train = self.source.read_by(&run.input, train)?;

@@ -74,6 +74,71 @@ impl GraphNetConfig {
         })
     }
 
+    /// The same network with another number of classes, and the name of its last layer, which gives them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Structure`] where the last layer with weights is no linear layer and no convolution whose outputs are the classes.
+    pub fn with_classes(self, classes: usize) -> Result<(Self, String), Error> {
+        check_classes(&self.name, classes)?;
+        let Some(last) = self.weighted_nodes().pop() else {
+            return Err(self.refuse(
+                "it has no layer with weights: expected one that gives a number for each class".into(),
+            ));
+        };
+        let node = &self.sketch.nodes()[last];
+        let layer = node.name().to_owned();
+        let before = self.classes();
+        let shapes: Vec<(String, Vec<usize>)> = part_names(node.op())
+            .filter_map(|(part, constant)| {
+                let mut shape = constant.shape().to_vec();
+                let outputs = if part == "weight" && matches!(node.op(), Op::Linear(_)) {
+                    1
+                } else {
+                    0
+                };
+                let size = shape.get_mut(outputs).filter(|size| **size == before)?;
+                *size = classes;
+                Some((constant.name()?.to_owned(), shape))
+            })
+            .collect();
+        let resized = (!shapes.is_empty()).then(|| {
+            let shape = |path: &str| {
+                shapes
+                    .iter()
+                    .find(|(name, _)| name == path)
+                    .map(|(_, shape)| shape.clone())
+            };
+            super::resize::resized(&self.sketch, &shape)
+        });
+        let config = match resized {
+            Some(Ok(sketch)) => Self { sketch, ..self },
+            _ => {
+                return Err(self.refuse(format!(
+                    "its last layer, `{layer}`, does not give a number for each of its {before} classes: a network of other classes \
+                     cannot be made of it"
+                )));
+            }
+        };
+        if config.classes() != classes {
+            return Err(config.refuse(format!(
+                "more than its last layer, `{layer}`, depends on the number of classes"
+            )));
+        }
+        Ok((config, layer))
+    }
+
+    /// Whether a parameter is of the last layer with weights.
+    pub(super) fn is_last(&self, path: &str) -> bool {
+        let Some(last) = self.weighted_nodes().pop() else {
+            return false;
+        };
+        let parts = part_names(self.sketch.nodes()[last].op());
+        parts
+            .into_iter()
+            .any(|(_, constant)| constant.name() == Some(path))
+    }
+
     pub(super) fn refuse(&self, reason: String) -> Error {
         Error::Structure {
             network: self.name.clone(),
@@ -177,7 +242,7 @@ impl NetworkConfig for GraphNetConfig {
                 "it results in {output:?}: expected a number for each class"
             )));
         };
-        check_classes("classes", *classes).map_err(|error| self.refuse(error.to_string()))?;
+        check_classes(&self.name, *classes)?;
         let mut paths = HashSet::new();
         let constants = graph.nodes().iter().flat_map(|node| part_names(node.op()));
         for (_, constant) in constants {

@@ -155,6 +155,44 @@ impl GraphNet {
         inner.into_iter().map(|n| nodes[n].name()).collect()
     }
 
+    /// The paths of all parameters but those of quantisers, each with whether it is the matrix of a linear layer.
+    pub(crate) fn parameter_paths(&self) -> Vec<(String, bool)> {
+        let nodes = self.config.sketch.nodes().iter();
+        let paths = nodes.flat_map(|node| {
+            let linear = matches!(node.op(), Op::Linear(_));
+            let parts = parameters::part_names(node.op());
+            parts.map(move |(part, constant)| {
+                (
+                    constant.name().unwrap_or_default().to_owned(),
+                    linear && part == "weight",
+                )
+            })
+        });
+        paths.collect()
+    }
+
+    /// This network with another number of classes: its last layer is made anew, with random weights that follow from the seed of the
+    /// device. With the name of that layer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Structure`] where the last layer does not give one number for each class, or there is a number of classes that no
+    /// network has.
+    pub fn with_classes(self, classes: usize) -> Result<(Self, String), Error> {
+        let (config, layer) = self.config.clone().with_classes(classes)?;
+        let device = self.device();
+        let fresh = config.init(&device);
+        let kept = Parameters::of(&self);
+        let mut parameters = Parameters::of(&fresh);
+        let shapes = Parameters::shapes(&fresh);
+        for (path, data) in kept.iter() {
+            if shapes.get(path).is_some_and(|shape| **shape == **data.shape()) && !config.is_last(path) {
+                parameters.insert(path, data.clone());
+            }
+        }
+        Ok((parameters.put_into(fresh)?, layer))
+    }
+
     /// Puts the quantisers that the configuration says beside weights and behind values.
     fn with_quantizers(mut self, device: &Device) -> Self {
         let Some([weights, _]) = self.config.bits() else {
