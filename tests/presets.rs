@@ -78,6 +78,12 @@ fn pictures_go_in_and_classes_come_out() {
             "{name}"
         );
         assert_eq!(last.shape(), [classes], "{name}");
+        // A line for each node, and one in front.
+        assert_eq!(
+            sketch.to_string().lines().count(),
+            sketch.nodes().len() + 1,
+            "{name}"
+        );
         let text = serde_json::to_string(&sketch).unwrap();
         assert_eq!(serde_json::from_str::<Sketch>(&text).unwrap(), sketch, "{name}");
     }
@@ -87,6 +93,7 @@ fn pictures_go_in_and_classes_come_out() {
 fn parameters_are_as_many_as_published() {
     for (name, published) in [
         ("cnn8", 522_794),
+        ("resnet20", 4_327_754),
         ("resnet20-16", 272_474),
         ("resnet18", 11_689_512),
         ("resnet18-table", 11_689_512),
@@ -109,7 +116,10 @@ fn parameters_are_as_many_as_published() {
     let more: usize = larger
         .map(|layer| (5 * 5 - 3 * 3) * layer.in_channels * layer.out_channels)
         .sum();
-    assert_eq!(parameters(&inception) - more, 6_624_904);
+    assert_eq!(
+        (parameters(&inception), parameters(&inception) - more),
+        (7_005_832, 6_624_904)
+    );
 }
 
 #[test]
@@ -228,6 +238,18 @@ fn free_widths_are_those_that_the_graph_leaves_free() {
             64, 64, 192, 96, 16, 128, 32, 96, 16, 112, 24, 128, 24, 144, 32, 160, 32, 160, 32, 192, 48
         ]
     );
+    // A residual stage has one, and each of its blocks one or two inside.
+    for (name, free) in [
+        ("cnn8", 6),
+        ("resnet20", 12),
+        ("resnet18", 12),
+        ("resnet50", 37),
+        ("vgg13", 9),
+        ("vgg16", 12),
+        ("mobilenet-v2", 24),
+    ] {
+        assert_eq!(network(name).unwrap().widths().unwrap().len(), free, "{name}");
+    }
     // All is put side by side.
     assert!(widths("densenet40").is_err());
     // Rows of a table.
