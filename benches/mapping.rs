@@ -3,11 +3,9 @@
 //! `cargo bench --no-default-features --bench mapping`
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use vwc_sdk::graph::presets::{names, network};
 use vwc_sdk::mapping::{
-    ConvLayer, MappingConfig, Method, Network, PimArray, WidthLimits, map_layer,
-    pareto::pareto_front,
-    presets::{network, preset_names},
-    sweep,
+    ConvLayer, MappingConfig, Method, Network, PimArray, WidthLimits, map_layer, pareto::pareto_front, sweep,
 };
 
 /// The cycles of VW-SDK by trying every window, as the published search does.
@@ -32,7 +30,7 @@ fn brute_force(layer: &ConvLayer, config: &MappingConfig) -> u64 {
 }
 
 fn all() -> Vec<Network> {
-    preset_names()
+    names()
         .into_iter()
         .map(|name| network(name).expect("a preset"))
         .collect()

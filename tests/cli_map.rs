@@ -41,10 +41,10 @@ fn table_shows_layers_and_totals() {
             .unwrap_or_else(|| panic!("no row {start} in\n{table}"));
         line.split('|').map(|cell| cell.trim().to_owned()).collect()
     };
-    let row = cells("conv3").join(" ");
+    let row = cells("convs.2").join(" ");
     assert_eq!(
         row.trim(),
-        "conv3 32 32 9216 vw-sdk 6x6 7 32 80 18 4.44 5 147456 22.5"
+        "convs.2 32 32 9216 vw-sdk 6x6 7 32 80 18 4.44 5 147456 22.5"
     );
     let total = cells("total").join(" ");
     assert!(total.contains("519688") && total.contains(" 311 "), "{total}");
@@ -64,7 +64,7 @@ fn defaults_are_exact_geometry_and_vw_sdk() {
     assert_eq!(json["accounting"], "exact-geometry");
     assert_eq!(json["array"]["rows"], 256);
     assert_eq!(json["layers"].as_array().unwrap().len(), 7);
-    assert_eq!(json["layers"][3]["name"], "conv4");
+    assert_eq!(json["layers"][3]["name"], "convs.3");
     assert_eq!(json["layers"][3]["window"]["width"], 9);
 }
 

@@ -542,7 +542,7 @@ fn a_saved_mapping_that_was_changed_is_refused() {
     let cases = [
         (
             saved.replace("\"cycles\": 28", "\"cycles\": 27"),
-            "layer `conv4`: the mapping was not made",
+            "layer `convs.3`: the mapping was not made",
         ),
         (
             saved.replace("vwc-sdk/plan/1", "vwc-sdk/plan/9"),
@@ -585,12 +585,12 @@ fn widths_are_searched_where_asked() {
             "no widths of network `cnn8` keep to the budget",
         ),
         (
-            "inception --method vwc-sdk",
-            "the widths of network `inception` cannot be searched",
+            "densenet40 --method vwc-sdk",
+            "the widths of network `densenet40` cannot be searched",
         ),
         (
-            "cnn8 --channels rcp --hold conv9",
-            "no layer with a free width is called `conv9`",
+            "cnn8 --channels rcp --hold convs.9",
+            "no layer with a free width is called `convs.9`",
         ),
     ] {
         let error = refused(&format!("map {args} --array 256x512"));
@@ -660,7 +660,7 @@ fn the_front_is_listed_from_the_most_channels_down() {
     assert!(error.contains("too many free channels"), "{error}");
     let csv = data("front resnet50 --array 256x512 --multiple 32 --format csv");
     assert_eq!(csv.lines().nth(1).unwrap().split(',').nth(2), Some("1.00"));
-    let held = data("front cnn8 --array 256x512 --hold conv4 --multiple 8 --minimum 16 --format csv");
+    let held = data("front cnn8 --array 256x512 --hold convs.3 --multiple 8 --minimum 16 --format csv");
     for line in held.lines().skip(1) {
         let widths = line.split(',').next_back().unwrap().split(' ');
         let widths: Vec<usize> = widths.map(|width| width.parse().unwrap()).collect();
@@ -695,7 +695,7 @@ fn ties_that_no_layer_makes_are_refused() {
         );
     }
     // Limits without a search.
-    let error = refused("map cnn8 --array 64x64 --hold conv9");
+    let error = refused("map cnn8 --array 64x64 --hold convs.9");
     assert!(error.contains("add --channels rcp"), "{error}");
 }
 
@@ -744,7 +744,7 @@ fn pictures_are_drawn_as_svg_or_png() {
     let directory = tempdir().unwrap();
     let published = "--array 256x512 --accounting as-published";
     for (n, command) in [
-        format!("map cnn8 {published} --layer conv4"),
+        format!("map cnn8 {published} --layer convs.3"),
         format!("compare cnn8 {published}"),
         format!("front cnn8 {published}"),
     ]
@@ -765,9 +765,9 @@ fn pictures_are_drawn_as_svg_or_png() {
     }
     // Nothing half written is left behind.
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 6);
-    let error = refused(&format!("map cnn8 {published} --plot x.png --layer conv9"));
+    let error = refused(&format!("map cnn8 {published} --plot x.png --layer convs.9"));
     assert!(
-        error.contains("there is no layer `conv9`: use one of conv1, conv2"),
+        error.contains("there is no layer `convs.9`: use one of convs.0, convs.1"),
         "{error}"
     );
 }

@@ -8,10 +8,10 @@ use std::{
 
 use proptest::{prelude::*, test_runner::RngSeed};
 use vwc_sdk::crossbar::{Counts, CrossbarError, Device, Programmed, Run, convolve, run, run_on};
+use vwc_sdk::graph::presets::network;
 use vwc_sdk::mapping::{
     Accounting, ConvLayer, Cut, Mapping, MappingConfig, MappingError, Method, PimArray, Placement, Search,
     map_layer,
-    presets::{cnn8, resnet20},
 };
 
 /// Integers that look random, the same on every machine.
@@ -231,15 +231,15 @@ proptest! {
 #[test]
 fn all_of_cnn8_and_a_narrow_resnet20_run_in_the_cycles_of_the_tables() {
     let cases = [
-        (cnn8(), PimArray::new(256, 512).unwrap(), 1),
-        (resnet20([8, 16, 32]), PimArray::new(128, 64).unwrap(), 2),
+        (network("cnn8"), PimArray::new(256, 512).unwrap(), 1),
+        (network("resnet20-8"), PimArray::new(128, 64).unwrap(), 2),
     ];
     for (network, array, bits) in cases {
         for accounting in [Accounting::AsPublished, Accounting::ExactGeometry] {
             let config = MappingConfig::new(array)
                 .with_weight_bits(bits)
                 .with_accounting(accounting);
-            for (n, layer) in network.iter().enumerate() {
+            for (n, layer) in network.as_ref().unwrap().layers.iter().enumerate() {
                 for method in [Method::VwSdk, Method::Strips, Method::ChannelTiles] {
                     let mapping = map_layer(layer, method, &config).unwrap();
                     prove(layer, &mapping, &config, n as u64).unwrap();
@@ -560,7 +560,7 @@ fn mappings_that_are_not_of_the_layer_are_refused() {
         assert!(error.contains(says), "{error}");
     }
     let other = MappingConfig::new(PimArray::new(61, 48).unwrap());
-    assert!(Placement::new(&cnn8()[0], &mapping, &other).is_err());
+    assert!(Placement::new(&network("cnn8").unwrap().layers[0], &mapping, &other).is_err());
 }
 
 #[test]

@@ -2,17 +2,29 @@
 //! the formulas.
 
 use proptest::{prelude::*, test_runner::RngSeed};
+use vwc_sdk::graph::presets::{names, network, sketch};
 use vwc_sdk::mapping::{
     Accounting, ConvLayer, Mapping, MappingConfig, MappingError, Method, Network, PimArray, Placement, Plan,
     Search, Tie, WidthLimits, Widths,
     channels::{KeptReason, apply_widths, network_rounds, rcp_round, rcp_rounds, stage_round},
     lower_bound, map_layer, map_network,
     pareto::{ParetoPoint, pareto_front},
-    presets::{
-        alexnet, cnn8, densenet40, inception, mobilenet_v2, network, preset, preset_names, resnet18,
-        resnet18_table, resnet20, resnet50, vgg13, vgg16,
-    },
 };
+
+/// The convolutions of a network that is known by name.
+fn preset(name: &str) -> Vec<ConvLayer> {
+    network(name).unwrap().layers
+}
+
+fn cnn8() -> Vec<ConvLayer> {
+    preset("cnn8")
+}
+
+/// ResNet-20 with stages as wide, inside their blocks too.
+fn resnet20(stages: [usize; 3]) -> Vec<ConvLayer> {
+    let widths = stages.map(|width| [width; 4]).concat();
+    network("resnet20").unwrap().with_widths(&widths).unwrap().layers
+}
 
 fn array(rows: usize, cols: usize) -> PimArray {
     PimArray::new(rows, cols).unwrap()
@@ -253,9 +265,9 @@ fn vgg13_matches_the_vw_sdk_table() {
         (8748, 8748, 5832, "4x3", 42, 256),
         (14580, 14580, 10206, "4x3", 42, 256),
     ];
-    assert_comparison(&vgg13()[..rows.len()], &rows);
-    assert_eq!(vgg13().len(), 10);
-    assert_eq!(totals(&vgg13()), [243_736, 114_697, 77_102]);
+    assert_comparison(&preset("vgg13")[..rows.len()], &rows);
+    assert_eq!(preset("vgg13").len(), 10);
+    assert_eq!(totals(&preset("vgg13")), [243_736, 114_697, 77_102]);
 }
 
 #[test]
@@ -267,12 +279,12 @@ fn resnet18_matches_the_vw_sdk_table() {
         (720, 720, 504, "4x3", 42, 256),
         (225, 225, 225, "3x3", 56, 512),
     ];
-    assert_comparison(&resnet18_table(), &rows);
-    let [im2col, sdk, vw_sdk] = totals(&resnet18_table());
+    assert_comparison(&preset("resnet18-table"), &rows);
+    let [im2col, sdk, vw_sdk] = totals(&preset("resnet18-table"));
     assert_eq!([im2col, sdk, vw_sdk], [20_041, 7_240, 4_294]);
     assert_eq!(format!("{:.2}", sdk as f64 / vw_sdk as f64), "1.69");
 
-    let last = map_layer(&resnet18_table()[4], Method::VwSdk, &vw_sdk_config()).unwrap();
+    let last = map_layer(&preset("resnet18-table")[4], Method::VwSdk, &vw_sdk_config()).unwrap();
     assert_eq!(last.method, Method::Im2col);
 }
 
@@ -300,10 +312,10 @@ fn head_room(layers: &[ConvLayer], array: PimArray) -> [u64; 2] {
 
 #[test]
 fn every_array_of_a_preset_holds_weights() {
-    for name in preset_names() {
+    for name in names() {
         for size in [array(64, 64), array(64, 512), array(512, 64), array(512, 512)] {
             let config = MappingConfig::new(size);
-            for layer in preset(name).unwrap() {
+            for layer in preset(name) {
                 let mapping = map_layer(&layer, Method::Best, &config).unwrap();
                 let placement = Placement::new(&layer, &mapping, &config).unwrap();
                 let mut arrays = placement.pieces().flat_map(|piece| piece.arrays());
@@ -319,8 +331,8 @@ fn head_room_beyond_vw_sdk() {
     let large = array(512, 512);
     assert_eq!(head_room(&cnn8(), array(256, 512)), [311, 282]);
     assert_eq!(head_room(&cnn8(), large), [192, 178]);
-    assert_eq!(head_room(&resnet18_table(), large), [4294, 3832]);
-    assert_eq!(head_room(&vgg13(), large), [77_102, 67_971]);
+    assert_eq!(head_room(&preset("resnet18-table"), large), [4294, 3832]);
+    assert_eq!(head_room(&preset("vgg13"), large), [77_102, 67_971]);
 
     let chain = resnet20([64, 128, 256]);
     assert_eq!(head_room(&chain, large), [4597, 3813]);
@@ -387,7 +399,7 @@ fn windows_of_a_rectangular_layer_are_written_width_first() {
 
 #[test]
 fn a_file_from_before_dilation_and_groups_still_loads() {
-    let old = r#"{"name": "conv2", "input": [18, 18], "kernel": [3, 3], "stride": [1, 1],
+    let old = r#"{"name": "convs.1", "input": [18, 18], "kernel": [3, 3], "stride": [1, 1],
                   "padding": [1, 1], "in_channels": 24, "out_channels": 32}"#;
     let layer: ConvLayer = serde_json::from_str(old).unwrap();
     assert_eq!(layer, cnn8()[1]);
@@ -463,7 +475,7 @@ fn a_fallback_to_im2col_says_why() {
         why,
         "window method infeasible: one input channel of the kernel takes 9 rows and array 4x3 has 4"
     );
-    let why = map_layer(&resnet18_table()[4], Method::VwSdk, &vw_sdk_config()).unwrap();
+    let why = map_layer(&preset("resnet18-table")[4], Method::VwSdk, &vw_sdk_config()).unwrap();
     assert_eq!(
         why.fallback.unwrap().to_string(),
         "no window is faster: the best takes 250 cycles"
@@ -783,106 +795,30 @@ fn settings_and_results_survive_json() {
 }
 
 #[test]
-fn presets_are_found_by_name() {
-    for name in preset_names() {
-        assert!(!preset(name).unwrap().is_empty());
-    }
-    assert_eq!(preset("cnn8").unwrap(), cnn8());
-    assert_eq!(preset("resnet20").unwrap(), resnet20([64, 128, 256]));
-    let message = |name| preset(name).unwrap_err().to_string();
-    assert_eq!(message("CNN-8"), "unknown network `CNN-8`: did you mean `cnn8`?");
-    assert_eq!(
-        message("resnet19"),
-        "unknown network `resnet19`: did you mean `resnet18`?"
-    );
-    assert_eq!(
-        message("alexnet-large"),
-        "unknown network `alexnet-large`: use one of cnn8, resnet20, resnet18, resnet18-table, \
-         resnet50, vgg13, vgg16, alexnet, mobilenet-v2, densenet40, inception"
-    );
-}
-
-/// Weights of all convolutions, and output channels of all.
-fn weights(layers: &[ConvLayer]) -> [u64; 2] {
-    [
-        layers.iter().map(ConvLayer::params).sum(),
-        layers.iter().map(|layer| layer.out_channels as u64).sum(),
-    ]
-}
-
-/// A linear layer with its bias.
-fn linear(from: u64, to: u64) -> u64 {
-    from * to + to
-}
-
-#[test]
-fn presets_have_the_parameters_of_the_published_networks() {
-    // A batch norm has two parameters a channel, a bias one.
-    let [conv, channels] = weights(&resnet18());
-    assert_eq!(conv + 2 * channels + linear(512, 1000), 11_689_512);
-    let [conv, channels] = weights(&resnet50());
-    assert_eq!(conv + 2 * channels + linear(2048, 1000), 25_557_032);
-    let vgg = linear(512 * 7 * 7, 4096) + linear(4096, 4096) + linear(4096, 1000);
-    let [conv, channels] = weights(&vgg13());
-    assert_eq!(conv + channels + vgg, 133_047_848);
-    let [conv, channels] = weights(&vgg16());
-    assert_eq!(conv + channels + vgg, 138_357_544);
-    let [conv, channels] = weights(&alexnet());
-    let classifier = linear(256 * 6 * 6, 4096) + linear(4096, 4096) + linear(4096, 1000);
-    assert_eq!(conv + channels + classifier, 61_100_840);
-    let [conv, channels] = weights(&mobilenet_v2());
-    assert_eq!(conv + 2 * channels + linear(1280, 1000), 3_504_872);
-    let [conv, channels] = weights(&inception());
-    assert_eq!(conv + channels + linear(1024, 1000), 6_998_552);
-    // Here the norms come before the convolutions, all but the first, and one before the classifier.
-    let layers = densenet40();
-    let normed: u64 = layers[1..].iter().map(|layer| layer.in_channels as u64).sum();
-    assert_eq!(
-        weights(&layers)[0] + 2 * (normed + 448) + linear(448, 10),
-        1_019_722
-    );
-    assert_eq!(weights(&cnn8())[0], 519_688);
-}
-
-#[test]
-fn feature_maps_of_the_presets_fit_on() {
-    for name in preset_names() {
-        let layers = preset(name).unwrap();
-        for n in 1..layers.len() {
-            // A layer reads what one of the few before it produced or read, or that with pooling in between.
-            let read = layers[n].input[0];
-            let fits = layers[n.saturating_sub(3)..n]
-                .iter()
-                .flat_map(|layer| [layer.input[0], layer.output(Accounting::ExactGeometry)[0]])
-                .any(|size| [size, size / 2, (size - 1) / 2].contains(&read));
-            // The published table lists one layer of each shape.
-            assert!(fits || name == "resnet18-table", "{name}: {}", layers[n].name);
-        }
-    }
-}
-
-#[test]
 fn networks_say_which_widths_are_tied() {
     assert_eq!(
         network("cnn8").unwrap().widths().unwrap(),
         [24, 32, 32, 64, 64, 64]
     );
+    // Of each stage the width that its additions run over, and those inside its three blocks.
     let resnet20_16 = network("resnet20-16").unwrap();
     assert_eq!(resnet20_16.layers, resnet20([16, 32, 64]));
-    assert_eq!(resnet20_16.widths().unwrap(), [16, 32, 64]);
-    let narrow = resnet20_16.with_widths(&[3, 4, 5]).unwrap();
-    assert_eq!(narrow.layers, resnet20([3, 4, 5]));
-    for name in ["resnet20-0", "resnet20-x", "resnet20-999999999"] {
-        assert!(network(name).is_err());
-    }
+    assert_eq!(
+        resnet20_16.widths().unwrap(),
+        [[16; 4], [32; 4], [64; 4]].concat()
+    );
     let error = network("densenet40").unwrap().widths().unwrap_err();
     assert!(
         error.to_string().contains("does not say which widths may change"),
         "{error}"
     );
-    let error = Network::chain("table", resnet18_table()).widths().unwrap_err();
+    let error = Network::chain("table", preset("resnet18-table"))
+        .widths()
+        .unwrap_err();
     assert!(
-        error.to_string().contains("layer `conv3` is 128 channels wide"),
+        error
+            .to_string()
+            .contains("layer `layer2.0.conv2` is 128 channels wide"),
         "{error}"
     );
     for index in [1, 9, usize::MAX - 1] {
@@ -1109,19 +1045,7 @@ fn the_front_of_cnn8_holds_networks_better_than_the_published_ones() {
 
 #[test]
 fn fronts_of_networks_that_are_no_chains_are_no_worse_than_their_rounds() {
-    let resnet20_with_shortcuts = {
-        let mut network = network("resnet20-16").unwrap();
-        for (stage, input) in [(1, 32), (2, 16)] {
-            let from = 16 * stage;
-            let shortcut = ConvLayer::square(format!("shortcut{stage}"), input, 1, from, 2 * from);
-            network.layers.push(shortcut.with_stride(2));
-            network.ties.push(Tie {
-                input: Some(stage - 1),
-                output: Some(stage),
-            });
-        }
-        network
-    };
+    let resnet20_with_shortcuts = sketch("resnet20-16").unwrap().mapped("with shortcuts");
     let preset = |name| network(name).unwrap();
     for (network, size, multiple) in [
         (resnet20_with_shortcuts, array(128, 128), 1),
@@ -1285,12 +1209,12 @@ fn the_largest_sizes_do_not_overflow() {
 #[test]
 fn a_channel_search_refuses_what_is_not_a_chain() {
     let config = cnn8_config(Search::Exact);
-    let error = rcp_round(&resnet18_table(), &config).unwrap_err();
+    let error = rcp_round(&preset("resnet18-table"), &config).unwrap_err();
     assert_eq!(
         error,
         MappingError::BrokenChain {
-            layer: "conv3".into(),
-            previous: "conv2".into(),
+            layer: "layer2.0.conv2".into(),
+            previous: "layer1.0.conv1".into(),
             expected: 64,
             found: 128,
         }

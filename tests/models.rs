@@ -7,7 +7,8 @@ use burn::tensor::Device;
 use common::{assert_close, devices, noise, tensor, values};
 use proptest::prelude::*;
 use vwc_sdk::Error;
-use vwc_sdk::mapping::{ConvLayer, presets};
+use vwc_sdk::graph::presets;
+use vwc_sdk::mapping::ConvLayer;
 use vwc_sdk::models::{
     BlockOrder, Cnn8Config, Network, NetworkConfig, ResNet20, ResNet20Config, Vgg13Config, Widths,
 };
@@ -19,24 +20,6 @@ use vwc_sdk::quant::Bits;
 fn layers<N: Network>(network: &N) -> Vec<ConvLayer> {
     let groups = groups_of(network).unwrap().with_layers_left_out(["*.shortcut"]);
     groups.mapped(N::Config::NAME).0.layers
-}
-
-/// Layers of a preset, called by the paths of their weights in a network.
-fn called(layers: Vec<ConvLayer>, paths: impl IntoIterator<Item = String>) -> Vec<ConvLayer> {
-    let mut paths = paths.into_iter();
-    let called = layers.into_iter().map(|layer| ConvLayer {
-        name: paths.next().expect("a path for each layer"),
-        ..layer
-    });
-    let called = called.collect();
-    assert_eq!(paths.next(), None, "a layer for each path");
-    called
-}
-
-/// The paths of the nineteen 3x3 convolutions of ResNet-20.
-fn resnet20_paths() -> impl Iterator<Item = String> {
-    let blocks = (0..9).flat_map(|n| [0, 1].map(|place| format!("blocks.{n}.conv{place}")));
-    std::iter::once("conv".to_owned()).chain(blocks)
 }
 
 #[test]
@@ -57,8 +40,7 @@ fn cnn8_has_the_published_number_of_parameters() {
 #[test]
 fn the_live_network_lists_the_layers_of_the_preset() {
     let network = Cnn8Config::new().init(&Device::default());
-    let paths = (0..7).map(|n| format!("convs.{n}"));
-    assert_eq!(layers(&network), called(presets::cnn8(), paths));
+    assert_eq!(layers(&network), presets::network("cnn8").unwrap().layers);
 }
 
 #[test]
@@ -136,10 +118,13 @@ fn resnet20_is_the_preset_and_counts_the_published_parameters() {
     let device = Device::default();
     for widths in [[64, 128, 256], [16, 32, 64], [5, 4, 6]] {
         let network = ResNet20Config::new().with_widths(widths).init(&device);
-        let expected = called(presets::resnet20(widths), resnet20_paths());
+        // Of each stage the width that its additions run over, and those inside its three blocks.
+        let all_widths = widths.map(|width| [width; 4]).concat();
+        let preset = presets::network("resnet20").unwrap();
+        let expected = preset.with_widths(&all_widths).unwrap().layers;
         assert_eq!(expected.len(), 19);
         assert_eq!(layers(&network), expected);
-        // With those on the shortcuts, which no preset has.
+        // With those on the shortcuts, which the preset leaves out.
         let [a, b, c] = widths;
         let all = groups_of(&network).unwrap().mapped(ResNet20Config::NAME).0.layers;
         let shortcuts: Vec<_> = (all.into_iter())

@@ -10,7 +10,8 @@ use assert_cmd::{Command, cargo_bin};
 use proptest::prelude::*;
 use serde::Deserialize;
 use vwc_sdk::{
-    mapping::{Accounting, ConvLayer, presets},
+    graph::presets,
+    mapping::{Accounting, ConvLayer, Network},
     onnx::{Import, OnnxError, import},
 };
 
@@ -85,12 +86,14 @@ fn networks_equal_their_presets() {
         lines
     };
     for (fixture, preset) in [("resnet18", "resnet18"), ("mobilenet_v2", "mobilenet-v2")] {
-        let preset = presets::preset(preset).unwrap();
-        assert_eq!(
-            sorted(&read(fixture).network.layers),
-            sorted(&preset),
-            "{fixture}"
-        );
+        let (found, preset) = (read(fixture).network, presets::network(preset).unwrap());
+        assert_eq!(sorted(&found.layers), sorted(&preset.layers), "{fixture}");
+        let sorted_widths = |network: &Network| {
+            let mut widths = network.widths().unwrap();
+            widths.sort_unstable();
+            widths
+        };
+        assert_eq!(sorted_widths(&found), sorted_widths(&preset), "{fixture}");
     }
 }
 

@@ -10,7 +10,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use common::{assert_close, devices, noise, tensor, values};
 use proptest::prelude::*;
 use vwc_sdk::Error;
-use vwc_sdk::mapping::{Accounting, ConvLayer, MappingConfig, PimArray, WidthLimits, presets};
+use vwc_sdk::graph::presets;
+use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, WidthLimits};
 use vwc_sdk::models::{
     BlockOrder, Cnn8, Cnn8Config, Network, NetworkConfig, ResNet20, ResNet20Config, Vgg13Config, Widths,
 };
@@ -501,19 +502,13 @@ fn one_round_on_the_live_resnet20_gives_the_published_table() {
     assert_eq!(next(&pruned.network), None, "nothing is left to prune");
 
     // Cycles of a convolution inside each stage, and its parameters, before and after.
-    let rows = |network: ResNet20, widths| {
+    let rows = |network: ResNet20, widths: [usize; 3]| {
         let round = Round::new("", network, 0.0, &mapping, &["*.shortcut".to_owned()]).unwrap();
-        // But for their names the layers are the preset's.
-        let named = |(preset, layer): (ConvLayer, &ConvLayer)| ConvLayer {
-            name: layer.name.clone(),
-            ..preset
-        };
-        let preset = presets::resnet20(widths)
-            .into_iter()
-            .zip(&round.layers)
-            .map(named);
+        // Of each stage the width that its additions run over, and those inside its three blocks.
+        let all_widths = widths.map(|width| [width; 4]).concat();
+        let preset = presets::network("resnet20").unwrap();
         assert_eq!(round.layers.len(), 19);
-        assert_eq!(round.layers, preset.collect::<Vec<_>>());
+        assert_eq!(round.layers, preset.with_widths(&all_widths).unwrap().layers);
         [2, 8, 14].map(|layer| (round.mappings[layer].cycles, round.layers[layer].params()))
     };
     assert_eq!(

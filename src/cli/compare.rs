@@ -11,7 +11,8 @@ use super::{
     options::{Format, InputArgs, MappingArgs, plot_path},
 };
 use crate::{
-    mapping::{MappingConfig, Method, Network, PimArray, Plan, SweepPoint, Widths, presets, sweep},
+    graph::presets,
+    mapping::{MappingConfig, Method, Network, PimArray, Plan, SweepPoint, Widths, sweep},
     report::{
         compare_table,
         plot::{CyclesPanel, MAX_PANELS, cycles_by_method},
@@ -99,7 +100,7 @@ Example:
 
 fn or_presets(networks: &[NetworkArg], input: InputArgs) -> Result<Vec<Network>, MapError> {
     if networks.is_empty() {
-        let all = presets::preset_names().into_iter().map(presets::network);
+        let all = presets::names().into_iter().map(presets::network);
         return Ok(all.collect::<Result<_, _>>()?);
     }
     let networks: Vec<Network> = networks
@@ -123,7 +124,7 @@ fn or_presets(networks: &[NetworkArg], input: InputArgs) -> Result<Vec<Network>,
 pub fn compare(args: &CompareArgs) -> Result<(), MapError> {
     if args.plot.is_some() {
         let networks = match args.networks.len() {
-            0 => presets::preset_names().len(),
+            0 => presets::names().len(),
             given => given,
         };
         let panels = networks.saturating_mul(args.array.len());

@@ -28,8 +28,8 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FrontArgs {
-    /// Network, ONNX file, layer list, or folder of a trained network, as `map` takes it. It has to say which widths are free: cnn8,
-    /// resnet20 of any width, resnet18, resnet50, vgg13, vgg16, alexnet and mobilenet-v2 do.
+    /// Network, ONNX file, layer list, or folder of a trained network, as `map` takes it. It has to have widths that
+    /// are free: resnet18-table and densenet40 have none.
     #[arg(value_name = "NETWORK|FILE")]
     pub network: NetworkArg,
 

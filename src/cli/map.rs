@@ -105,7 +105,7 @@ Examples:
 
   The widest CNN-8 that takes 250 cycles at most, and a picture of its fourth layer:
     vwc-sdk map cnn8 --array 256x512 --channels pareto --budget-cycles 250 \\
-      --layer conv4 --plot conv4.png";
+      --layer convs.3 --plot fourth.png";
 
 /// How the widths of a network are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

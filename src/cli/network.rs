@@ -12,7 +12,8 @@ use crate::files;
 #[cfg(feature = "onnx")]
 use crate::formats::layers::MAX_LAYERS;
 use crate::formats::layers::{MAX_BYTES, csv_list, json_list};
-use crate::mapping::{MappingError, Network, presets};
+use crate::graph::presets;
+use crate::mapping::{MappingError, Network};
 
 /// Why a network could not be had.
 #[derive(Debug, Error)]

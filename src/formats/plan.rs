@@ -92,8 +92,9 @@ pub fn plan_json(plan: &Plan) -> String {
 /// run.
 ///
 /// ```
-/// use vwc_sdk::mapping::{MappingConfig, Method, PimArray, Plan, Widths, presets::network};
 /// use vwc_sdk::formats::{plan_from_json, plan_json};
+/// use vwc_sdk::graph::presets::network;
+/// use vwc_sdk::mapping::{MappingConfig, Method, PimArray, Plan, Widths};
 ///
 /// let config = MappingConfig::new(PimArray::new(256, 512)?);
 /// let plan = Plan::new(&network("cnn8")?, Method::Best, &config, Widths::Keep)?;

@@ -27,6 +27,7 @@
 //! codes    which values are integers times a unit
 //! text     a graph as lines of text
 //! mapped   its convolutions for the mapper
+//! presets  published networks as sketches
 //! front    graphs from recorded forward passes
 //! back     a graph in the formats of others: ONNX
 //! run      computing a graph on a device
@@ -39,6 +40,7 @@ mod codes;
 mod front;
 mod ir;
 mod mapped;
+pub mod presets;
 #[cfg(feature = "train")]
 mod run;
 mod shape;

@@ -30,14 +30,14 @@ const MAX_ROUND_LAYERS: usize = 1 << 20;
 /// the last layer's output are never pruned.
 ///
 /// ```
-/// use vwc_sdk::mapping::{
-///     Accounting, MappingConfig, PimArray, Search, channels::rcp_round, presets::cnn8,
-/// };
+/// use vwc_sdk::graph::presets;
+/// use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, Search, channels::rcp_round};
 ///
 /// let config = MappingConfig::new(PimArray::new(256, 512)?)
 ///     .with_accounting(Accounting::AsPublished)
 ///     .with_search(Search::Published);
-/// assert_eq!(rcp_round(&cnn8(), &config)?, [18, 21, 27, 60, 60, 60, 256]);
+/// let layers = presets::network("cnn8")?.layers;
+/// assert_eq!(rcp_round(&layers, &config)?, [18, 21, 27, 60, 60, 60, 256]);
 /// # Ok::<(), vwc_sdk::mapping::MappingError>(())
 /// ```
 ///
@@ -214,16 +214,16 @@ impl fmt::Display for KeptWidth {
 /// * `limits` hold for every width. Its shares are those of `network`.
 ///
 /// ```
-/// use vwc_sdk::mapping::{
-///     Accounting, MappingConfig, PimArray, WidthLimits, channels::network_rounds, presets::network,
-/// };
+/// use vwc_sdk::graph::presets::network;
+/// use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, WidthLimits, channels::network_rounds};
 ///
 /// let config = MappingConfig::new(PimArray::new(512, 256)?)
 ///     .with_weight_bits(2)
 ///     .with_accounting(Accounting::AsPublished);
 /// let rounds = network_rounds(&network("resnet20")?, &config, &WidthLimits::default(), 10)?;
 /// assert_eq!(rounds.networks.len(), 1);
-/// assert_eq!(rounds.networks[0].widths()?, [42, 112, 224]);
+/// // Of each stage the width that its additions run over, and those inside its three blocks.
+/// assert_eq!(rounds.networks[0].widths()?, [[42; 4], [112; 4], [224; 4]].concat());
 /// # Ok::<(), vwc_sdk::mapping::MappingError>(())
 /// ```
 ///

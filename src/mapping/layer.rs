@@ -162,9 +162,10 @@ impl ConvLayer {
     /// mapping is proven by running this layer.
     ///
     /// ```
-    /// use vwc_sdk::mapping::{Accounting, presets::resnet18};
+    /// use vwc_sdk::mapping::{Accounting, ConvLayer};
     ///
-    /// let counted = resnet18()[0].counted(Accounting::AsPublished);
+    /// let layer = ConvLayer::square("conv1", 224, 7, 3, 64).with_stride(2).with_padding(3);
+    /// let counted = layer.counted(Accounting::AsPublished);
     /// assert_eq!((counted.input, counted.stride), ([112, 112], [1, 1]));
     /// ```
     #[must_use]

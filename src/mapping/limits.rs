@@ -9,14 +9,13 @@ use crate::pattern::fits;
 /// and the rounds of a training all keep to it.
 ///
 /// ```
-/// use vwc_sdk::mapping::{
-///     Accounting, MappingConfig, PimArray, WidthLimits, channels::network_rounds, presets::network,
-/// };
+/// use vwc_sdk::graph::presets::network;
+/// use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, WidthLimits, channels::network_rounds};
 ///
 /// let config = MappingConfig::new(PimArray::new(256, 512)?).with_accounting(Accounting::AsPublished);
-/// let limits = WidthLimits::default().with_multiple(4).with_hold("conv6");
+/// let limits = WidthLimits::default().with_multiple(4).with_hold("convs.5");
 /// let rounds = network_rounds(&network("cnn8")?, &config, &limits, 10)?;
-/// // `conv6` reads the fifth width and makes the sixth.
+/// // `convs.5` reads the fifth width and makes the sixth.
 /// assert_eq!(rounds.networks.last().unwrap().widths()?, [20, 20, 20, 60, 64, 64]);
 /// # Ok::<(), vwc_sdk::mapping::MappingError>(())
 /// ```

@@ -13,7 +13,8 @@
 //! * [`channels`] finds the widths at which VW-SDK leaves no tile half empty, [`pareto`] all widths worth
 //!   having.
 //! * [`Plan`] maps a whole network, [`sweep`] many of them onto many arrays.
-//! * [`presets`] holds the published networks.
+//! * [`graph::presets`](crate::graph::presets) holds the published networks, and [`Graph::mapped`](crate::graph::Graph::mapped)
+//!   makes a [`Network`] of any other.
 //!
 //! With `w` x `h` output positions computed in a cycle, the *computing cycles* of a layer are
 //!
@@ -103,7 +104,6 @@ pub mod pareto;
 mod piece;
 mod placement;
 mod plan;
-pub mod presets;
 mod problem;
 mod sdk;
 mod strips;

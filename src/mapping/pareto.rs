@@ -52,9 +52,8 @@ pub struct ParetoPoint {
 /// their channels. Other layers with groups must have widths that stay.
 ///
 /// ```
-/// use vwc_sdk::mapping::{
-///     Accounting, MappingConfig, PimArray, WidthLimits, pareto::pareto_front, presets::network,
-/// };
+/// use vwc_sdk::graph::presets::network;
+/// use vwc_sdk::mapping::{Accounting, MappingConfig, PimArray, WidthLimits, pareto::pareto_front};
 ///
 /// let config = MappingConfig::new(PimArray::new(256, 512)?).with_accounting(Accounting::AsPublished);
 /// let front = pareto_front(&network("cnn8")?, &config, &WidthLimits::default())?;

@@ -48,13 +48,14 @@ pub fn layer_rows(layers: &[ConvLayer], mappings: &[Mapping]) -> Vec<LayerRow> {
 /// channel is on the array at once.
 ///
 /// ```
-/// use vwc_sdk::mapping::{MappingConfig, Method, PimArray, map_network, presets::cnn8};
+/// use vwc_sdk::graph::presets;
+/// use vwc_sdk::mapping::{MappingConfig, Method, PimArray, map_network};
 /// use vwc_sdk::report::layer_table;
 ///
 /// let config = MappingConfig::new(PimArray::new(256, 512)?);
-/// let layers = cnn8();
+/// let layers = presets::network("cnn8")?.layers;
 /// let table = layer_table(&layers, &map_network(&layers, Method::VwSdk, &config)?);
-/// assert!(table.lines().any(|line| line.contains("conv4") && line.contains("9x3")));
+/// assert!(table.lines().any(|line| line.contains("convs.3") && line.contains("9x3")));
 /// # Ok::<(), vwc_sdk::mapping::MappingError>(())
 /// ```
 ///

@@ -37,7 +37,7 @@ pub fn csv_list(name: &str, bytes: &[u8]) -> Result<Network, String> {
 ///
 /// ```
 /// use vwc_sdk::formats::layer_list;
-/// use vwc_sdk::mapping::presets;
+/// use vwc_sdk::graph::presets;
 ///
 /// let list = layer_list(&presets::network("cnn8")?);
 /// assert!(list.starts_with("{\n  \"name\": \"cnn8\",\n  \"layers\": [\n"));
