@@ -29,6 +29,23 @@ impl Maker<'_> {
         }
     }
 
+    /// A power that is a product, a root or a quotient.
+    pub(super) fn pow(&mut self, node: &NodeProto) -> Made<()> {
+        let x = self.data(node, 0)?;
+        let exponent = self.number(node, 1)?;
+        if exponent == 2.0 {
+            return self.last(node, Binary::Mul, &[&x, &x]);
+        }
+        let function = if exponent == 0.5 {
+            Function::Sqrt
+        } else if exponent == -1.0 {
+            Function::Recip
+        } else {
+            return Err(format!("takes powers of {exponent}: expected 2, 0.5 or -1"));
+        };
+        self.last(node, function, &[&x])
+    }
+
     /// `first`: whether the constant comes first.
     fn with_constant(
         &mut self,
@@ -81,7 +98,7 @@ impl Maker<'_> {
 }
 
 /// The shape of a constant beside a value: without the batch, and with as many dimensions.
-fn beside(constant: &Tensor, x: &Data) -> Made<Vec<usize>> {
+pub(super) fn beside(constant: &Tensor, x: &Data) -> Made<Vec<usize>> {
     let dims = x.shape.len();
     let shape = match &*constant.dims {
         [1, rest @ ..] if rest.len() == dims => rest,
