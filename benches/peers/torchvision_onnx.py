@@ -1,6 +1,6 @@
 """Classification networks of torchvision as ONNX files, by both exporters of PyTorch, to try the reader of ONNX files on.
 
-    python3 benches/peers/torchvision_onnx.py --files FOLDER [NETWORK ...]
+    python3 benches/peers/torchvision_onnx.py --files FOLDER [--quantised] [NETWORK ...]
     python3 benches/peers/torchvision_onnx.py --compare FOLDER
     python3 benches/peers/torchvision_onnx.py --fixtures tests/fixtures/torchvision
 
@@ -41,6 +41,17 @@ EXPORTERS = {
     "script11": {"dynamo": False, "opset_version": 11},
     "script17": {"dynamo": False, "opset_version": 17},
     "script-plain": {"dynamo": False, "opset_version": 17, "do_constant_folding": False, "preserve": True},
+}
+
+# ONNX Runtime's static quantisation of what "script17" exports: format, type of activations and weights, and whether each filter
+# has its own scale.
+QUANTISERS = {
+    "qdq-u8s8-channels": ("QDQ", "QUInt8", "QInt8", True),
+    "qdq-s8s8": ("QDQ", "QInt8", "QInt8", False),
+    "qdq-u8u8": ("QDQ", "QUInt8", "QUInt8", False),
+    "qoperator-u8s8-channels": ("QOperator", "QUInt8", "QInt8", True),
+    "qoperator-u8u8": ("QOperator", "QUInt8", "QUInt8", False),
+    "dynamic-s8": ("dynamic", "QUInt8", "QInt8", False),
 }
 
 # Networks with the side of their pictures at full size and in the fixtures.
@@ -116,7 +127,7 @@ def filled(name, shape):
         state ^= state >> 7
         state ^= (state << 17) & 0xFFFFFFFFFFFFFFFF
         numbers[n] = (state >> 11) / (1 << 52) - 1.0
-    if name == "picture":
+    if name.startswith(("picture", "calibration")):
         pass
     elif len(shape) > 1 and max(shape) < count:
         numbers *= np.sqrt(3.0 / np.prod(shape[1:]))
@@ -140,10 +151,40 @@ def export(model, side, exporter, path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if settings["dynamo"]:
-            shapes = ({0: torch.export.Dim("batch")},)
-            torch.onnx.export(model, (x,), str(path), dynamic_shapes=shapes, external_data=False, verbose=False, **settings)
+            settings |= {"external_data": False, "verbose": False}
+            try:
+                shapes = ({0: torch.export.Dim("batch")},)
+                torch.onnx.export(model, (x,), str(path), dynamic_shapes=shapes, **settings)
+            except torch.onnx.OnnxExporterError:  # The batch of some cannot be left open.
+                torch.onnx.export(model, (x,), str(path), **settings)
         else:
             torch.onnx.export(model, (x,), str(path), input_names=["x"], dynamic_axes={"x": batch}, **settings)
+
+
+def quantise(model, side, quantiser, path):
+    from onnxruntime import quantization as q
+
+    style, activations, weights, channels = QUANTISERS[quantiser]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        export(model, side, "script17", folder / "floats.onnx")
+        q.shape_inference.quant_pre_process(folder / "floats.onnx", folder / "ready.onnx", skip_symbolic_shape=True)
+        weights = q.QuantType[weights]
+        if style == "dynamic":
+            q.quantize_dynamic(folder / "ready.onnx", path, weight_type=weights)
+            return
+
+        class Pictures(q.CalibrationDataReader):
+            def __init__(self):
+                self.left = [{"x": picture(side, f"calibration{n}")} for n in range(4)]
+
+            def get_next(self):
+                return self.left.pop() if self.left else None
+
+        q.quantize_static(
+            folder / "ready.onnx", path, Pictures(), quant_format=q.QuantFormat[style], per_channel=channels,
+            activation_type=q.QuantType[activations], weight_type=weights,
+        )
 
 
 def outputs(path, x):
@@ -155,15 +196,15 @@ def outputs(path, x):
     return session.run(None, {session.get_inputs()[0].name: x})
 
 
-def files(folder, names):
+def files(folder, names, quantised):
     for name in names or NETWORKS:
         side, _ = NETWORKS[name]
-        for exporter in EXPORTERS:
+        for exporter in [*EXPORTERS, *(QUANTISERS if quantised else [])]:
             path = folder / f"{name}.{exporter}.onnx"
             if path.exists():
                 continue
             try:
-                export(network(name), side, exporter, path)
+                (quantise if exporter in QUANTISERS else export)(network(name), side, exporter, path)
                 print(name, exporter, path.stat().st_size, flush=True)
             except Exception as error:  # An exporter may not know an operator in an old set.
                 print(name, exporter, "was not exported:", str(error).splitlines()[0][:200], flush=True)
@@ -190,11 +231,12 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--files", type=pathlib.Path)
     parser.add_argument("--compare", type=pathlib.Path)
+    parser.add_argument("--quantised", action="store_true", help="quantise them, too, by ONNX Runtime")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     if args.files:
         args.files.mkdir(parents=True, exist_ok=True)
-        files(args.files, args.names)
+        files(args.files, args.names, args.quantised)
     if args.compare:
         compare(args.compare)
 

@@ -12,6 +12,7 @@
 //! computed of others are counted ([`MAX_MADE`]).
 
 mod affine;
+mod constants;
 mod gelu;
 mod integers;
 mod maker;

@@ -21,6 +21,8 @@ impl Maker<'_> {
         match (self.value(node, 0)?, self.value(node, 1)?) {
             (Value::Data(x), Value::Held(constant)) => self.with_constant(node, op, &x, &constant, false),
             (Value::Held(constant), Value::Data(x)) => self.with_constant(node, op, &x, &constant, true),
+            (Value::Held(a), Value::Held(b)) => self.binary_constants(node, op, &a, &b),
+            (Value::Sizes(a), Value::Sizes(b)) => self.binary_sizes(node, op, &a, &b),
             _ => {
                 let (a, b) = (self.data(node, 0)?, self.data(node, 1)?);
                 // Dimensions are counted from the last: the batch of one would meet another dimension of the other.

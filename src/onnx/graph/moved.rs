@@ -152,7 +152,8 @@ impl Maker<'_> {
                 let dims = filled(&sizes, &tensor.dims, zero)?;
                 self.give(node, 0, Value::Held(Tensor { dims, ..tensor }))
             }
-            Value::Sizes(_) | Value::Integers(_) => Err("reshapes integers".to_owned()),
+            Value::Sizes(sizes) => self.reshape_sizes(node, sizes.sizes, &wanted),
+            Value::Integers(_) => Err("reshapes integers".to_owned()),
         }
     }
 
@@ -275,6 +276,12 @@ impl Maker<'_> {
     }
 
     pub(super) fn expand(&mut self, node: &NodeProto) -> Made<()> {
+        // Repeated for each picture, a constant is a value of the network.
+        if let Value::Held(tensor) = self.value(node, 0)?
+            && !self.sizes(node, 1)?.sizes.contains(&Size::Batch)
+        {
+            return self.expand_constant(node, &tensor);
+        }
         let x = self.data(node, 0)?;
         let wanted = self.sizes(node, 1)?.sizes;
         let all = x.shape.len() + 1;

@@ -72,6 +72,8 @@ impl Maker<'_> {
             "Identity" => self.same(node),
             "Dropout" => self.dropout(node),
             "Cast" => self.cast(node),
+            "CastLike" => self.cast_like(node),
+            "ConstantOfShape" => self.constant_of_shape(node),
             "Conv" => self.conv(node),
             "ConvTranspose" => self.conv_transpose(node),
             "Gemm" => self.gemm(node),
@@ -120,6 +122,9 @@ impl Maker<'_> {
             "Gather" => self.gather(node),
             _ => {
                 let function = function(node).ok_or_else(|| unknown(node))?;
+                if let Value::Held(tensor) = self.value(node, 0)? {
+                    return self.function_of_constant(node, function, &tensor);
+                }
                 let x = self.data(node, 0)?;
                 self.last(node, function, &[&x])
             }

@@ -3,6 +3,7 @@
 use tract_onnx::pb::NodeProto;
 
 use super::{
+    constants::{beside, places},
     maker::Maker,
     operators::{int, text},
     unknown,
@@ -55,7 +56,7 @@ impl Maker<'_> {
         let rounding = Rounding { low, high, function };
         match self.value(node, 0)? {
             Value::Held(tensor) => {
-                let place = self.place_of_scale(&tensor, &scale)?;
+                let place = place_of_scale(&tensor, &scale)?;
                 self.count_rounded(&tensor)?;
                 let values = tensor
                     .values
@@ -111,7 +112,7 @@ impl Maker<'_> {
         let scale = self.held(node, 1)?;
         match self.value(node, 0)? {
             Value::Held(tensor) => {
-                let place = self.place_of_scale(&tensor, &scale)?;
+                let place = place_of_scale(&tensor, &scale)?;
                 self.count_rounded(&tensor)?;
                 let values = tensor
                     .values
@@ -154,31 +155,13 @@ impl Maker<'_> {
     fn count_rounded(&mut self, tensor: &Tensor) -> Made<()> {
         self.dequantised(tensor.values.as_ref().map_or(0, |values| values.len()))
     }
+}
 
-    /// For each number of a constant the place of its scale, whose dimensions are the same or 1.
-    fn place_of_scale(&self, of: &Tensor, scale: &Tensor) -> Made<impl Fn(usize) -> usize + use<>> {
-        let refuse = || format!("has scales of {:?} for {:?}", scale.dims, of.dims);
-        let ahead = of.dims.len().checked_sub(scale.dims.len()).ok_or_else(refuse)?;
-        // From the last dimension on: its size, and how far apart its scales are.
-        let mut steps = Vec::new();
-        let mut apart = 1;
-        for (n, &size) in of.dims.iter().enumerate().rev() {
-            let scales = n.checked_sub(ahead).map_or(1, |n| scale.dims[n]);
-            if scales != 1 && scales != size {
-                return Err(refuse());
-            }
-            steps.push((size, if scales == 1 { 0 } else { apart }));
-            apart *= scales;
-        }
-        Ok(move |n: usize| {
-            let mut rest = n;
-            let mut place = 0;
-            for &(size, apart) in &steps {
-                place += rest % size * apart;
-                rest /= size;
-            }
-            place
-        })
+/// For each number of a constant the place of its scale, whose dimensions are the same or 1.
+fn place_of_scale(of: &Tensor, scale: &Tensor) -> Made<impl Fn(usize) -> usize + use<>> {
+    match beside(&of.dims, &scale.dims) {
+        Ok(dims) if dims == of.dims => Ok(places(&scale.dims, &of.dims)),
+        _ => Err(format!("has scales of {:?} for {:?}", scale.dims, of.dims)),
     }
 }
 

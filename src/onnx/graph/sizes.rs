@@ -45,8 +45,11 @@ impl Maker<'_> {
 
     /// The shape of a value, the batch first.
     pub(super) fn shape(&mut self, node: &NodeProto) -> Made<()> {
-        let Value::Data(x) = self.value(node, 0)? else {
-            return Err("reads the shape of a constant".to_owned());
+        let x = match self.value(node, 0)? {
+            Value::Data(x) => x,
+            Value::Held(tensor) => return self.shape_of_constant(node, &tensor.dims),
+            Value::Integers(integers) => return self.shape_of_constant(node, &integers.dims),
+            Value::Sizes(_) => return Err("reads the shape of a list of integers".to_owned()),
         };
         let sizes = x.shape.iter().map(|&size| Size::Whole(size as i64));
         let sizes: Vec<Size> = std::iter::once(Size::Batch).chain(sizes).collect();
@@ -148,7 +151,7 @@ impl Maker<'_> {
 }
 
 /// The sizes from `start` to `end`, each counted from the last where it is negative.
-fn part(sizes: &[Size], start: i64, end: i64) -> &[Size] {
+pub(super) fn part(sizes: &[Size], start: i64, end: i64) -> &[Size] {
     let count = sizes.len() as i64;
     let place = |at: i64| (if at < 0 { at.saturating_add(count) } else { at }).clamp(0, count) as usize;
     let (start, end) = (place(start), place(end));
