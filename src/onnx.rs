@@ -23,15 +23,17 @@
 //! assert_eq!(import.network.layers.len(), 20);
 //! // One width for each stage, and one within each block.
 //! assert_eq!(import.network.widths()?, [64, 64, 64, 128, 128, 128, 256, 256, 256, 512, 512, 512]);
-//! assert_eq!(import.left_out, [("node_linear".to_owned(), "Gemm".to_owned())]);
+//! assert_eq!(import.left_out, [("fc".to_owned(), "Gemm".to_owned())]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod external;
 mod graph;
 mod infer;
 mod left_out;
 mod operators;
 mod parts;
+mod paths;
 mod shapes;
 mod tensors;
 #[cfg(test)]
@@ -39,8 +41,10 @@ mod tests;
 
 use std::{
     collections::{HashMap, HashSet},
+    fs::File,
     io::{self, Read},
     mem,
+    path::Path,
 };
 
 use thiserror::Error;
@@ -54,11 +58,13 @@ use tract_onnx::{
 
 use crate::graph::{Graph, GraphError};
 use crate::mapping::{Accounting, ConvLayer, MappingError, Network, Padding};
+use external::read_external;
 use graph::Prepared;
 use infer::{MAX_WORK, infer};
 use left_out::left_out;
-use operators::{attribute, is_convolution, refuse_unreadable, subgraphs};
-use parts::{MAX_WEIGHT, Whole, weight};
+use operators::{attribute, is_convolution, is_standard, refuse_unreadable, subgraphs};
+use parts::{MAX_WEIGHT, Whole, scopes, weight};
+use paths::{Paths, name_by_path};
 use shapes::{Shapes, size};
 use tensors::{
     MAX_TENSOR_DIMENSION, dimension, leave_out_weights, make_dense, refuse_too_many_axes, without_data,
@@ -75,8 +81,8 @@ const MAX_PARTS: usize = 50_000;
 #[non_exhaustive]
 pub struct Import {
     /// The convolutions in the order of the file, which is one in which they can run, with the widths between them that are
-    /// free, as [`Graph::mapped`] finds them. Each has a name of its own: that of its node or, where that is missing or
-    /// another node has it, too, that of its output.
+    /// free, as [`Graph::mapped`] finds them. Each has a name of its own: the path of its weights, as `layer1.0.conv1`, or
+    /// else that of its node or, where that is missing or another node has it, too, that of its output.
     pub network: Network,
     /// Why it cannot be told which widths are free, where that is so; all are fixed then. The node is named.
     pub widths_unknown: Option<String>,
@@ -185,6 +191,14 @@ pub enum OnnxError {
     /// A convolution that cannot be mapped.
     #[error(transparent)]
     Layer(#[from] MappingError),
+    /// The numbers of a constant are in another file, which is missing or does not hold them.
+    #[error("it has the constant `{tensor}`, {reason}")]
+    External {
+        /// The constant.
+        tensor: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// What the network computes is no [`Graph`].
     #[error("`{node}` ({operator}) {reason}")]
     NoGraph {
@@ -210,7 +224,7 @@ pub enum OnnxError {
 ///
 /// An [`OnnxError`] that names the node.
 pub fn import(name: &str, file: impl Read, input_size: Option<[usize; 2]>) -> Result<Import, OnnxError> {
-    from_model(name, read(file)?, input_size)
+    from_prepared(name, prepare(read(file)?, input_size)?)
 }
 
 /// Imports what the network in `file` computes, with its weights: a graph that can be mapped, written, packed or run.
@@ -244,20 +258,43 @@ pub fn import(name: &str, file: impl Read, input_size: Option<[usize; 2]>) -> Re
 /// # Errors
 ///
 /// An [`OnnxError`] that names the node: [`OnnxError::NoGraph`] for an operator or a use of one that graphs do not have, for
-/// anything along the batch, and for weights in another file.
+/// anything along the batch, and for weights in another file, which [`import_graph_from`] reads.
 pub fn import_graph(file: impl Read, input_size: Option<[usize; 2]>) -> Result<Graph, OnnxError> {
-    let (model, weights, _) = prepare(read(file)?, input_size)?;
-    let file = file_of(&model)?;
-    let shapes = Shapes::new(file, infer(&model, file)?);
-    graph::graph(&Prepared {
-        model: &model,
-        graph: file,
-        shapes: &shapes,
-        weights: &weights,
-    })
+    let checked = prepare(read(file)?, input_size)?;
+    checked.with_shapes(|prepared| graph::graph(prepared))
 }
 
-fn read(file: impl Read) -> Result<ModelProto, OnnxError> {
+/// As [`import_graph`], from the file at `path`, whose constants may be in other files beside it: those of exporters that write
+/// weights as external data.
+///
+/// Only files in the folder of `path` and below are read, of 2 GiB of constants at most.
+///
+/// # Errors
+///
+/// As [`import_graph`], [`OnnxError::Read`] where there is no such file, and [`OnnxError::External`] where a file beside it is
+/// missing, elsewhere, or does not hold what the model says.
+pub fn import_graph_from(path: impl AsRef<Path>, input_size: Option<[usize; 2]>) -> Result<Graph, OnnxError> {
+    let path = path.as_ref();
+    let mut decoded = read(File::open(path).map_err(OnnxError::Read)?)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    read_external(&mut decoded.model, folder.unwrap_or(Path::new(".")))?;
+    let checked = prepare(decoded, input_size)?;
+    checked.with_shapes(|prepared| graph::graph(prepared))
+}
+
+/// Whether a node is a `Constant` of ONNX's own.
+fn is_standard_constant(node: &NodeProto) -> bool {
+    node.op_type == "Constant" && is_standard(node)
+}
+
+/// A file that was decoded.
+struct Decoded {
+    model: ModelProto,
+    /// For each node of its graph the module that it was exported of.
+    scopes: Vec<Option<String>>,
+}
+
+fn read(file: impl Read) -> Result<Decoded, OnnxError> {
     let mut file = file.take(MAX_BYTES + 1);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(OnnxError::Read)?;
@@ -269,18 +306,44 @@ fn read(file: impl Read) -> Result<ModelProto, OnnxError> {
     if weight(&bytes).ok_or_else(no_model)? > MAX_WEIGHT {
         return Err(OnnxError::TooManyParts);
     }
+    let scopes = scopes(&bytes);
     let model = tract_onnx::onnx().proto_model_for_read(&mut Whole(bytes));
-    model.map_err(|_| no_model())
+    let model = model.map_err(|_| no_model())?;
+    Ok(Decoded { model, scopes })
 }
 
 /// The nodes that multiply and are not mapped.
 type LeftOut = Vec<(String, String)>;
 
-/// A model that was checked, the constants that were taken out of it, and what is not mapped.
-fn prepare(
-    mut model: ModelProto,
-    input_size: Option<[usize; 2]>,
-) -> Result<(ModelProto, Vec<TensorProto>, LeftOut), OnnxError> {
+/// A model that was checked.
+struct Checked {
+    model: ModelProto,
+    /// The constants that were taken out of it.
+    weights: Vec<TensorProto>,
+    left_out: LeftOut,
+    paths: Paths,
+}
+
+impl Checked {
+    /// Infers the shapes, and makes something of the model with them.
+    fn with_shapes<T>(
+        &self,
+        make: impl FnOnce(&Prepared<'_>) -> Result<T, OnnxError>,
+    ) -> Result<T, OnnxError> {
+        let graph = self.model.graph.as_ref().ok_or(OnnxError::Empty)?;
+        let shapes = Shapes::new(graph, infer(&self.model, graph)?);
+        make(&Prepared {
+            model: &self.model,
+            graph,
+            shapes: &shapes,
+            weights: &self.weights,
+            paths: &self.paths,
+        })
+    }
+}
+
+fn prepare(decoded: Decoded, input_size: Option<[usize; 2]>) -> Result<Checked, OnnxError> {
+    let Decoded { mut model, scopes } = decoded;
     let functions = mem::take(&mut model.functions);
     let Some(graph) = &mut model.graph else {
         return Err(malformed("it holds no graph"));
@@ -293,44 +356,45 @@ fn prepare(
     refuse_hidden_convolutions(graph, &functions)?;
     make_dense(graph);
     refuse_values_computed_twice(graph)?;
+    let paths = name_by_path(graph, &scopes);
     make_names_unique(&mut graph.node);
     let left_out = left_out(graph);
     say_sizes(graph, input_size)?;
     let weights = leave_out_weights(graph)?;
-    Ok((model, weights, left_out))
+    Ok(Checked {
+        model,
+        weights,
+        left_out,
+        paths,
+    })
 }
 
-fn file_of(model: &ModelProto) -> Result<&GraphProto, OnnxError> {
-    model.graph.as_ref().ok_or(OnnxError::Empty)
-}
-
+#[cfg(test)]
 fn from_model(name: &str, model: ModelProto, input_size: Option<[usize; 2]>) -> Result<Import, OnnxError> {
-    let (model, mut weights, left_out) = prepare(model, input_size)?;
+    let scopes = Vec::new();
+    from_prepared(name, prepare(Decoded { model, scopes }, input_size)?)
+}
+
+fn from_prepared(name: &str, mut checked: Checked) -> Result<Import, OnnxError> {
     // Shapes are all that is needed.
-    weights.iter_mut().for_each(without_data);
-    let file = file_of(&model)?;
-    let shapes = Shapes::new(file, infer(&model, file)?);
-    let convolutions = file.node.iter().filter(|node| is_convolution(node));
-    let layers = convolutions
-        .map(|node| convolution(node, &shapes))
-        .collect::<Result<Vec<_>, _>>()?;
-    if layers.is_empty() {
-        return Err(OnnxError::Empty);
-    }
-    let prepared = Prepared {
-        model: &model,
-        graph: file,
-        shapes: &shapes,
-        weights: &weights,
-    };
-    let (network, widths_unknown) = match graph::ties(&prepared, name, &layers) {
-        Ok(network) => (network, None),
-        Err(error) => (Network::fixed(name, layers), Some(error.to_string())),
-    };
+    checked.weights.iter_mut().for_each(without_data);
+    let (network, widths_unknown) = checked.with_shapes(|prepared| {
+        let convolutions = prepared.graph.node.iter().filter(|node| is_convolution(node));
+        let layers = convolutions
+            .map(|node| convolution(node, prepared.shapes))
+            .collect::<Result<Vec<_>, _>>()?;
+        if layers.is_empty() {
+            return Err(OnnxError::Empty);
+        }
+        Ok(match graph::ties(prepared, name, &layers) {
+            Ok(network) => (network, None),
+            Err(error) => (Network::fixed(name, layers), Some(error.to_string())),
+        })
+    })?;
     Ok(Import {
         network,
         widths_unknown,
-        left_out,
+        left_out: checked.left_out,
     })
 }
 

@@ -105,7 +105,33 @@ fn padding_may_differ_from_side_to_side() {
     assert_eq!(padding[0], [0, 1, 1, 2]);
     assert_eq!((padding[1], layers[1].input), ([0, 3, 1, 2], [33, 33]));
     assert_eq!((padding[2], layers[2].dilation), ([2, 2, 1, 1], [2, 1]));
-    assert_eq!(layers[0].name, "node_convolution");
+    assert_eq!(layers[0].name, "stem");
+}
+
+#[test]
+fn layers_are_called_by_the_paths_of_their_weights() {
+    let names = |fixture: &str| -> Vec<String> {
+        let layers = read(fixture).network.layers;
+        layers.into_iter().map(|layer| layer.name).collect()
+    };
+    // The exporter called this one `node_Conv_174` or the like.
+    let resnet = names("resnet18");
+    assert_eq!(
+        resnet[..4],
+        ["conv1", "layer1.0.conv1", "layer1.0.conv2", "layer1.1.conv1"]
+    );
+    assert!(resnet.contains(&"layer4.0.downsample.0".to_owned()), "{resnet:?}");
+    // The weights of this one are called `onnx::Conv_538`, its nodes `/features/features.1/conv/conv.0/conv.0.0/Conv`.
+    let mobile = names("mobilenet_v2");
+    assert_eq!(
+        mobile[..3],
+        ["features.0.0", "features.1.conv.0.0", "features.1.conv.1"]
+    );
+    assert_eq!(names("unequal"), ["stem", "wide", "dilated"]);
+    assert_eq!(
+        read("mobilenet_v2").left_out,
+        [("classifier.1".to_owned(), "Gemm".to_owned())]
+    );
 }
 
 #[test]
@@ -199,7 +225,7 @@ fn the_command_maps_a_file_as_it_maps_the_preset() {
         )
     };
     let (from_file, said) = total(&path("resnet18.onnx"));
-    assert_eq!(said, "not mapped: node_linear (Gemm)\n");
+    assert_eq!(said, "not mapped: fc (Gemm)\n");
     assert_eq!(from_file, total("resnet18").0);
 }
 

@@ -12,9 +12,16 @@
 //! computed of others are counted ([`MAX_MADE`]).
 
 mod affine;
+mod constants;
+mod gelu;
+mod integers;
 mod maker;
 mod moved;
+mod norms;
 mod operators;
+mod parameters;
+mod qonnx;
+mod quantised;
 mod sizes;
 mod values;
 mod weighted;
@@ -27,6 +34,7 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use super::{
     OnnxError, called,
     operators::{described, is_standard},
+    paths::Paths,
     printable,
     shapes::{Shapes, tensor_type},
 };
@@ -48,6 +56,8 @@ pub(super) struct Prepared<'a> {
     pub shapes: &'a Shapes<'a>,
     /// The constants that are not in the graph any more.
     pub weights: &'a [TensorProto],
+    /// The paths of layers by the names of their nodes.
+    pub paths: &'a Paths,
 }
 
 /// The graph of a model, with its weights.
@@ -118,6 +128,7 @@ fn nodes(model: &Prepared<'_>, sketch: bool) -> Result<(Vec<NodeSpec>, Vec<Strin
                 reason: printable(&reason),
             })?;
     }
+    maker.gelus = maker.gelus(graph);
     let wanted = wanted(graph);
     for node in graph
         .node

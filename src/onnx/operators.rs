@@ -6,10 +6,10 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 use super::{OnnxError, called, printable};
 
 /// The operators that ONNX Runtime adds to ONNX.
-const ONNX_RUNTIME: &str = "com.microsoft";
+pub(super) const ONNX_RUNTIME: &str = "com.microsoft";
 
 /// The domains of QONNX, under the names that its exporters have given them.
-const QONNX: [&str; 3] = [
+pub(super) const QONNX: [&str; 3] = [
     "qonnx.custom_op.general",
     "onnx.brevitas",
     "finn.custom_op.general",

@@ -1,5 +1,6 @@
-//! How many parts a file has, counted before memory is taken for them: an empty part takes two bytes of a file and hundreds of
-//! memory.
+//! What is read off a file's bytes without the decoder: how many parts it has, counted before memory is taken for them, as an
+//! empty part takes two bytes of a file and hundreds of memory; and the module that each node was exported of, which the decoder
+//! leaves out.
 
 use std::{
     io::{self, Read},
@@ -70,21 +71,10 @@ pub(super) fn weight(file: &[u8]) -> Option<usize> {
 fn weigh(message: Message, mut bytes: &[u8], depth: usize) -> Option<usize> {
     let mut found = HEAVY;
     while !bytes.is_empty() {
-        let key = varint(&mut bytes)?;
-        let skipped = match key & 7 {
-            0 => {
-                varint(&mut bytes)?;
-                0
-            }
-            1 => 8,
-            2 => usize::try_from(varint(&mut bytes)?).ok()?,
-            5 => 4,
-            // Groups, which ONNX does not have.
-            _ => return None,
+        let Some((field, inside)) = field(&mut bytes)? else {
+            continue;
         };
-        let (inside, behind) = bytes.split_at_checked(skipped)?;
-        bytes = behind;
-        if let Some(message) = message.field(key >> 3).filter(|_| key & 7 == 2) {
+        if let Some(message) = message.field(field) {
             found += match message {
                 Message::Leaf => 1,
                 message => weigh(message, inside, depth.checked_sub(1)?)?,
@@ -92,6 +82,60 @@ fn weigh(message: Message, mut bytes: &[u8], depth: usize) -> Option<usize> {
         }
     }
     Some(found)
+}
+
+/// Takes a field off the front: its number and its bytes, or `None` of one that is a number.
+#[expect(
+    clippy::option_option,
+    reason = "bytes that are no protobuf, and a field of another kind"
+)]
+fn field<'a>(bytes: &mut &'a [u8]) -> Option<Option<(u64, &'a [u8])>> {
+    let key = varint(bytes)?;
+    let skipped = match key & 7 {
+        0 => {
+            varint(bytes)?;
+            0
+        }
+        1 => 8,
+        2 => usize::try_from(varint(bytes)?).ok()?,
+        5 => 4,
+        // Groups, which ONNX does not have.
+        _ => return None,
+    };
+    let (inside, behind) = bytes.split_at_checked(skipped)?;
+    *bytes = behind;
+    Some((key & 7 == 2).then_some((key >> 3, inside)))
+}
+
+/// The note of a node in which PyTorch's exporter writes the modules around it, outermost first, and last what it calls itself.
+const SCOPES: &[u8] = b"pkg.torch.onnx.name_scopes";
+
+/// For each node of the graph the path of the module that it was exported of, where the file says so.
+pub(super) fn scopes(file: &[u8]) -> Vec<Option<String>> {
+    let nodes = fields(file, 7).flat_map(|graph| fields(graph, 1));
+    nodes.map(scope).collect()
+}
+
+fn scope(node: &[u8]) -> Option<String> {
+    let note = fields(node, 9).find(|note| fields(note, 1).any(|key| key == SCOPES))?;
+    let scopes = std::str::from_utf8(fields(note, 2).last()?).ok()?;
+    // A list of texts as Python writes it.
+    let scopes: Vec<&str> = scopes.split('\'').skip(1).step_by(2).collect();
+    let (_, modules) = scopes.split_last()?;
+    Some((*modules.last()?).to_owned()).filter(|path| !path.is_empty())
+}
+
+/// The fields of this number that hold bytes. They end where the bytes are no protobuf.
+fn fields(mut bytes: &[u8], number: u64) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        while !bytes.is_empty() {
+            match field(&mut bytes)? {
+                Some((found, inside)) if found == number => return Some(inside),
+                _ => {}
+            }
+        }
+        None
+    })
 }
 
 /// Reads a number of one to ten bytes, seven bits in each.

@@ -185,6 +185,22 @@ fn values(tensor: &TensorProto) -> Option<(usize, Option<usize>)> {
     })
 }
 
+/// The bytes that the numbers of a tensor take in a row. `None` where that is not known or too much.
+pub(super) fn bytes(tensor: &TensorProto) -> Option<usize> {
+    let numbers = tensor
+        .dims
+        .iter()
+        .try_fold(1usize, |all, &dim| all.checked_mul(usize::try_from(dim).ok()?))?;
+    let [uint2, int2] = TWO_BITS;
+    let bits = match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Int4 | DataType::Uint4) => 4,
+        Ok(DataType::Bfloat16) => 16,
+        Err(_) if [uint2, int2].contains(&tensor.data_type) => 2,
+        _ => 8 * values(tensor)?.0,
+    };
+    Some(numbers.checked_mul(bits)?.div_ceil(8))
+}
+
 pub(super) fn dimension(size: Option<usize>) -> Dimension {
     Dimension {
         value: size.map(|size| dimension::Value::DimValue(size as i64)),

@@ -9,6 +9,8 @@ mod front;
 #[path = "../common/onnx.rs"]
 mod onnx;
 mod plain;
+#[cfg(feature = "onnx")]
+mod torchvision;
 
 use cases::{Case, cases};
 use onnx::File;

@@ -21,12 +21,31 @@ impl Maker<'_> {
         match (self.value(node, 0)?, self.value(node, 1)?) {
             (Value::Data(x), Value::Held(constant)) => self.with_constant(node, op, &x, &constant, false),
             (Value::Held(constant), Value::Data(x)) => self.with_constant(node, op, &x, &constant, true),
+            (Value::Held(a), Value::Held(b)) => self.binary_constants(node, op, &a, &b),
+            (Value::Sizes(a), Value::Sizes(b)) => self.binary_sizes(node, op, &a, &b),
             _ => {
                 let (a, b) = (self.data(node, 0)?, self.data(node, 1)?);
                 // Dimensions are counted from the last: the batch of one would meet another dimension of the other.
                 self.last(node, op, &[&a, &b])
             }
         }
+    }
+
+    /// A power that is a product, a root or a quotient.
+    pub(super) fn pow(&mut self, node: &NodeProto) -> Made<()> {
+        let x = self.data(node, 0)?;
+        let exponent = self.number(node, 1)?;
+        if exponent == 2.0 {
+            return self.last(node, Binary::Mul, &[&x, &x]);
+        }
+        let function = if exponent == 0.5 {
+            Function::Sqrt
+        } else if exponent == -1.0 {
+            Function::Recip
+        } else {
+            return Err(format!("takes powers of {exponent}: expected 2, 0.5 or -1"));
+        };
+        self.last(node, function, &[&x])
     }
 
     /// `first`: whether the constant comes first.
@@ -81,7 +100,7 @@ impl Maker<'_> {
 }
 
 /// The shape of a constant beside a value: without the batch, and with as many dimensions.
-fn beside(constant: &Tensor, x: &Data) -> Made<Vec<usize>> {
+pub(super) fn beside(constant: &Tensor, x: &Data) -> Made<Vec<usize>> {
     let dims = x.shape.len();
     let shape = match &*constant.dims {
         [1, rest @ ..] if rest.len() == dims => rest,

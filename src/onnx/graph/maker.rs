@@ -8,17 +8,36 @@ use std::{
 use tract_onnx::pb::{NodeProto, TensorProto};
 
 use super::{
-    MAX_MADE, Prepared, Shapes, opset,
+    MAX_MADE, Paths, Prepared, Shapes,
+    gelu::Gelus,
+    operators::known,
+    opset,
+    parameters::Parameters,
     values::{Data, Made, Sizes, Tensor, Value, decode},
 };
-use crate::graph::{Constant, NodeSpec, Op, shape};
+use crate::graph::{Constant, Linear, NodeSpec, Op, shape};
 use crate::onnx::{called, printable, tensors::constant};
 
 /// What is written behind the name of a weight that was turned round.
-const TURNED: &str = ".turned";
+pub(super) const TURNED: &str = ".turned";
 
 /// The most bytes of names of nodes.
 const MAX_LETTERS: usize = 1 << 26;
+
+/// A matrix with the shape that it had, and its numbers before and after it was turned round.
+struct Turned {
+    dims: Vec<usize>,
+    from: Arc<[f32]>,
+    to: Arc<[f32]>,
+}
+
+/// The one number of a list of one.
+fn only<T: Copy>(list: &[T]) -> Option<T> {
+    match *list {
+        [number] => Some(number),
+        _ => None,
+    }
+}
 
 /// A graph on the way.
 pub(super) struct Maker<'a> {
@@ -36,13 +55,20 @@ pub(super) struct Maker<'a> {
     names: HashSet<String>,
     /// Constants that are nodes.
     nodes: HashMap<String, Data>,
-    /// Weights that were turned round, with the shape that they had.
-    turned: HashMap<String, (Vec<usize>, Arc<[f32]>)>,
+    /// Weights that were turned round.
+    turned: HashMap<String, Turned>,
     made: usize,
     /// Bytes of the names of nodes, each time that they stand there.
     letters: usize,
     /// For each wanted name the last number behind it.
     numbers: HashMap<String, usize>,
+    /// The paths of layers by the names of their nodes.
+    pub paths: &'a Paths,
+    pub parameters: Parameters,
+    /// How many floats were made of integers.
+    pub dequantised: usize,
+    /// GELUs that are written as their formula.
+    pub gelus: Gelus,
 }
 
 impl<'a> Maker<'a> {
@@ -68,7 +94,16 @@ impl<'a> Maker<'a> {
             made: 0,
             letters: 0,
             numbers: HashMap::new(),
+            paths: model.paths,
+            parameters: Parameters::default(),
+            dequantised: 0,
+            gelus: Gelus::default(),
         }
+    }
+
+    /// Whether the file has a constant of this name.
+    pub fn is_constant(&self, name: &str) -> bool {
+        self.constants.contains_key(name) || self.held.contains_key(name)
     }
 
     pub fn is_held(&self, name: &str) -> bool {
@@ -106,7 +141,8 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn push(&mut self, name: String, op: Op, reads: &[&Data]) -> Made<Data> {
+    /// A node of the graph under a name that no other has.
+    pub fn push(&mut self, name: String, op: Op, reads: &[&Data]) -> Made<Data> {
         let letters = name.len() + reads.iter().map(|data| data.node.len()).sum::<usize>();
         self.write(letters)?;
         let shapes: Vec<&[usize]> = reads.iter().map(|data| &*data.shape).collect();
@@ -172,7 +208,8 @@ impl<'a> Maker<'a> {
         self.named(name)
     }
 
-    fn named(&mut self, name: &str) -> Made<Value> {
+    /// What a name of the file stands for.
+    pub fn named(&mut self, name: &str) -> Made<Value> {
         if let Some(value) = self.values.get(name) {
             return Ok(value.clone());
         }
@@ -194,7 +231,7 @@ impl<'a> Maker<'a> {
         match self.value(node, n)? {
             Value::Data(data) => Ok(data),
             Value::Held(tensor) => self.constant_node(&tensor),
-            Value::Sizes(_) => Err(format!("reads integers as input {n}")),
+            Value::Sizes(_) | Value::Integers(_) => Err(format!("reads integers as input {n}")),
         }
     }
 
@@ -235,11 +272,17 @@ impl<'a> Maker<'a> {
 
     /// One number that a constant holds.
     pub fn number(&mut self, node: &NodeProto, n: usize) -> Made<f32> {
-        let tensor = self.held(node, n)?;
-        match tensor.values.as_deref() {
-            Some(&[number]) => Ok(number),
-            _ => Err(format!("reads no single number as input {n}")),
-        }
+        let number = match self.value(node, n)? {
+            Value::Held(tensor) => tensor.values.as_deref().and_then(only),
+            Value::Integers(integers) => integers
+                .values
+                .as_deref()
+                .and_then(only)
+                .map(|number| number as f32),
+            Value::Sizes(sizes) => only(&sizes.sizes).and_then(known).map(|number| number as f32),
+            Value::Data(_) => None,
+        };
+        number.ok_or_else(|| format!("reads no single number as input {n}"))
     }
 
     /// Counts numbers that are computed of the file's.
@@ -276,15 +319,26 @@ impl<'a> Maker<'a> {
             };
         }
         if let Some(values) = &tensor.values {
-            let (dims, values) = self.turned.entry(tensor.name.clone()).or_insert_with(|| {
-                let columns_of = |n: usize| values.iter().skip(n).step_by(columns);
-                let values = (0..columns).flat_map(columns_of).copied().collect();
-                (tensor.dims.clone(), values)
-            });
-            if *dims != tensor.dims {
+            let known = self.turned.get(&tensor.name);
+            // Integers may stand for several matrices of floats.
+            let known = known.filter(|known| Arc::ptr_eq(&known.from, values));
+            if known.is_some_and(|known| known.dims != tensor.dims) {
                 return Err(two_shapes());
             }
-            turned.values = Some(values.clone());
+            let to = known.map_or_else(
+                || {
+                    let columns_of = |n: usize| values.iter().skip(n).step_by(columns);
+                    (0..columns).flat_map(columns_of).copied().collect()
+                },
+                |known| known.to.clone(),
+            );
+            let known = Turned {
+                dims: tensor.dims.clone(),
+                from: values.clone(),
+                to: Arc::clone(&to),
+            };
+            self.turned.insert(tensor.name.clone(), known);
+            turned.values = Some(to);
         }
         Ok(turned)
     }
@@ -294,7 +348,7 @@ impl<'a> Maker<'a> {
         let data = match self.named(name)? {
             Value::Data(data) => data,
             Value::Held(tensor) => self.constant_node(&tensor)?,
-            Value::Sizes(_) => return Err("is a list of integers".to_owned()),
+            Value::Sizes(_) | Value::Integers(_) => return Err("is a list of integers".to_owned()),
         };
         if !others.contains(&data.node) {
             return Ok(data.node);
@@ -324,7 +378,23 @@ impl<'a> Maker<'a> {
         let both = |name: &&&str| name.strip_suffix(TURNED).is_some_and(|stem| names.contains(stem));
         match names.iter().find(both) {
             Some(name) => Err(format!("reads the constant `{name}` turned round and as it is")),
-            None => Ok(kept),
+            None => Ok(kept.into_iter().map(plainly_named).collect()),
         }
     }
+}
+
+/// A linear layer whose weight was turned round, which nobody reads as it is, with the name of the parameter itself.
+fn plainly_named(spec: NodeSpec) -> NodeSpec {
+    let Op::Linear(linear) = spec.op() else {
+        return spec;
+    };
+    let Some(stem) = linear.weight.name().and_then(|name| name.strip_suffix(TURNED)) else {
+        return spec;
+    };
+    let weight = linear.weight.clone().named(stem);
+    let linear = Linear {
+        weight,
+        bias: linear.bias.clone(),
+    };
+    NodeSpec::new(spec.name(), linear, spec.inputs())
 }

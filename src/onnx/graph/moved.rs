@@ -152,7 +152,8 @@ impl Maker<'_> {
                 let dims = filled(&sizes, &tensor.dims, zero)?;
                 self.give(node, 0, Value::Held(Tensor { dims, ..tensor }))
             }
-            Value::Sizes(_) => Err("reshapes integers".to_owned()),
+            Value::Sizes(sizes) => self.reshape_sizes(node, sizes.sizes, &wanted),
+            Value::Integers(_) => Err("reshapes integers".to_owned()),
         }
     }
 
@@ -181,7 +182,7 @@ impl Maker<'_> {
             Value::Sizes(Sizes { sizes, .. }) if sizes.len() == 1 => {
                 self.give(node, 0, Value::Sizes(Sizes { row: false, sizes }))
             }
-            Value::Sizes(_) => Err("squeezes several integers".to_owned()),
+            Value::Sizes(_) | Value::Integers(_) => Err("squeezes several integers".to_owned()),
             Value::Data(x) => {
                 let axes = named.ok_or("works along the batch where that is 1")?;
                 let axes = axes
@@ -226,7 +227,7 @@ impl Maker<'_> {
         };
         match self.value(node, 0)? {
             Value::Sizes(Sizes { row: false, sizes }) => self.give(node, 0, Value::Sizes(Sizes::row(sizes))),
-            Value::Sizes(_) => Err("makes a matrix of integers".to_owned()),
+            Value::Sizes(_) | Value::Integers(_) => Err("makes a matrix of integers".to_owned()),
             Value::Data(x) => {
                 // The batch is larger than any dimension, so that one before it shows.
                 let dims = with(&[&[usize::MAX], &*x.shape].concat())?;
@@ -275,6 +276,12 @@ impl Maker<'_> {
     }
 
     pub(super) fn expand(&mut self, node: &NodeProto) -> Made<()> {
+        // Repeated for each picture, a constant is a value of the network.
+        if let Value::Held(tensor) = self.value(node, 0)?
+            && !self.sizes(node, 1)?.sizes.contains(&Size::Batch)
+        {
+            return self.expand_constant(node, &tensor);
+        }
         let x = self.data(node, 0)?;
         let wanted = self.sizes(node, 1)?.sizes;
         let all = x.shape.len() + 1;

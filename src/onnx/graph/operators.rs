@@ -8,24 +8,88 @@ use super::{
     values::{Made, Size, Value},
 };
 use crate::graph::{Binary, Function, Op, Reduction};
-use crate::onnx::operators::{attribute, is_standard, subgraphs};
+use crate::onnx::operators::{ONNX_RUNTIME, QONNX, attribute, subgraphs};
 
 impl Maker<'_> {
     /// Makes what a node of the file computes.
     pub(super) fn node(&mut self, node: &NodeProto) -> Made<()> {
-        if !is_standard(node) || subgraphs(node).next().is_some() {
-            return Err(unknown(node));
+        if subgraphs(node).next().is_some() {
+            return Err(
+                "runs a part of the network that only its input decides on: export the network without it"
+                    .to_owned(),
+            );
         }
+        let first = node.output.first().map_or("", |name| &**name);
+        if self.gelus.between.contains(first) {
+            return Ok(());
+        }
+        if let Some(x) = self.gelus.results.get(first).cloned() {
+            return match self.named(&x)? {
+                Value::Data(x) => self.last(node, Function::Gelu, &[&x]),
+                _ => Err("computes with constants alone".to_owned()),
+            };
+        }
+        match &*node.domain {
+            "" | "ai.onnx" => self.standard(node),
+            ONNX_RUNTIME => self.of_runtime(node),
+            domain if QONNX.contains(&domain) => self.qonnx(node),
+            _ => Err(unknown(node)),
+        }
+    }
+
+    /// An operator that ONNX Runtime adds.
+    fn of_runtime(&mut self, node: &NodeProto) -> Made<()> {
+        if int(node, "channels_last", 0) != 0 {
+            return Err("has its channels behind height and width".to_owned());
+        }
+        match &*node.op_type {
+            "QuantizeLinear" => self.quantize_linear(node),
+            "DequantizeLinear" => self.dequantize_linear(node),
+            "QLinearConv" => self.qlinear_conv(node),
+            "QGemm" => self.qgemm(node),
+            "QLinearAdd" => self.qlinear_binary(node, Binary::Add),
+            "QLinearMul" => self.qlinear_binary(node, Binary::Mul),
+            "QLinearConcat" => self.qlinear_concat(node),
+            "QLinearGlobalAveragePool" => self.qlinear(node, Op::AdaptiveAvgPool { output: [1; 2] }),
+            "QLinearAveragePool" => self.qlinear_avg_pool(node),
+            "QLinearSigmoid" => self.qlinear(node, Function::Sigmoid),
+            "QLinearLeakyRelu" => {
+                let slope = float(node, "alpha", 0.01);
+                self.qlinear(node, Function::LeakyRelu { slope })
+            }
+            "Gelu" => {
+                let x = self.data(node, 0)?;
+                self.last(node, Function::Gelu, &[&x])
+            }
+            _ => Err(unknown(node)),
+        }
+    }
+
+    /// An operator of ONNX's own.
+    fn standard(&mut self, node: &NodeProto) -> Made<()> {
         match &*node.op_type {
             "Constant" => self.constant_list(node),
             "Identity" => self.same(node),
             "Dropout" => self.dropout(node),
             "Cast" => self.cast(node),
+            "CastLike" => self.cast_like(node),
+            "ConstantOfShape" => self.constant_of_shape(node),
             "Conv" => self.conv(node),
             "ConvTranspose" => self.conv_transpose(node),
             "Gemm" => self.gemm(node),
             "MatMul" => self.mat_mul(node),
             "BatchNormalization" => self.batch_norm(node),
+            "LayerNormalization" => self.layer_norm(node),
+            "QuantizeLinear" => self.quantize_linear(node),
+            "DequantizeLinear" => self.dequantize_linear(node),
+            "QLinearConv" => self.qlinear_conv(node),
+            "QLinearMatMul" => self.qlinear_mat_mul(node),
+            "ConvInteger" => self.conv_integer(node),
+            "MatMulInteger" => self.mat_mul_integer(node),
+            "DynamicQuantizeLinear" => {
+                Err("chooses its scale for each input: quantise the network statically".to_owned())
+            }
+            "Pow" => self.pow(node),
             "Add" => self.binary(node, Binary::Add),
             "Sub" => self.binary(node, Binary::Sub),
             "Mul" => self.binary(node, Binary::Mul),
@@ -58,6 +122,9 @@ impl Maker<'_> {
             "Gather" => self.gather(node),
             _ => {
                 let function = function(node).ok_or_else(|| unknown(node))?;
+                if let Value::Held(tensor) = self.value(node, 0)? {
+                    return self.function_of_constant(node, function, &tensor);
+                }
                 let x = self.data(node, 0)?;
                 self.last(node, function, &[&x])
             }
@@ -89,7 +156,9 @@ impl Maker<'_> {
         let value = self.value(node, 0)?;
         let fits = match value {
             Value::Sizes(_) => matches!(to, 6 | 7),
+            // Integers of the network are floats here.
             Value::Data(_) | Value::Held(_) => to == 1,
+            Value::Integers(_) => false,
         };
         if !fits {
             return Err("changes the type of its numbers".to_owned());

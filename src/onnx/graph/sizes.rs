@@ -4,9 +4,10 @@ use tract_onnx::pb::NodeProto;
 
 use super::{
     maker::Maker,
-    operators::int,
-    values::{MAX_SIZES, Made, Size, Sizes, Tensor, Value},
+    operators::{axis, int, known},
+    values::{Data, MAX_SIZES, Made, Size, Sizes, Tensor, Value},
 };
+use crate::graph::Op;
 
 impl Maker<'_> {
     /// A `Constant` that is a list or a number in an attribute. One that is a tensor is looked at where it is read.
@@ -44,8 +45,11 @@ impl Maker<'_> {
 
     /// The shape of a value, the batch first.
     pub(super) fn shape(&mut self, node: &NodeProto) -> Made<()> {
-        let Value::Data(x) = self.value(node, 0)? else {
-            return Err("reads the shape of a constant".to_owned());
+        let x = match self.value(node, 0)? {
+            Value::Data(x) => x,
+            Value::Held(tensor) => return self.shape_of_constant(node, &tensor.dims),
+            Value::Integers(integers) => return self.shape_of_constant(node, &integers.dims),
+            Value::Sizes(_) => return Err("reads the shape of a list of integers".to_owned()),
         };
         let sizes = x.shape.iter().map(|&size| Size::Whole(size as i64));
         let sizes: Vec<Size> = std::iter::once(Size::Batch).chain(sizes).collect();
@@ -55,8 +59,10 @@ impl Maker<'_> {
     }
 
     pub(super) fn gather(&mut self, node: &NodeProto) -> Made<()> {
-        let Value::Sizes(of) = self.value(node, 0)? else {
-            return Err("takes numbers out of a value one by one".to_owned());
+        let of = match self.value(node, 0)? {
+            Value::Sizes(of) => of,
+            Value::Data(x) => return self.gather_place(node, &x),
+            _ => return Err("takes numbers out of a constant one by one".to_owned()),
         };
         let places = self.sizes(node, 1)?;
         let sizes = places.whole()?.into_iter().map(|place| {
@@ -81,6 +87,37 @@ impl Maker<'_> {
                 sizes,
             }),
         )
+    }
+
+    /// One place of a dimension, which is gone then.
+    fn gather_place(&mut self, node: &NodeProto, x: &Data) -> Made<()> {
+        let axis = axis(int(node, "axis", 0), x.shape.len())?;
+        let Sizes { row: false, sizes } = self.sizes(node, 1)? else {
+            return Err("takes several places out of a value".to_owned());
+        };
+        let size = x.shape[axis];
+        let place = sizes.first().copied().and_then(known).map(|place| {
+            if place < 0 {
+                place.saturating_add(size as i64)
+            } else {
+                place
+            }
+        });
+        let place = place
+            .and_then(|place| usize::try_from(place).ok())
+            .filter(|&place| place < size);
+        let start = place.ok_or("takes a place that is not there")?;
+        let (end, step) = (start + 1, 1);
+        let slice = Op::Slice {
+            axis,
+            start,
+            end,
+            step,
+        };
+        let part = self.step(node, "part", slice, &[x])?;
+        let mut shape = x.shape.clone();
+        shape.remove(axis);
+        self.last(node, Op::Reshape { shape }, &[&part])
     }
 
     pub(super) fn concat_sizes(&mut self, node: &NodeProto) -> Made<()> {
@@ -114,7 +151,7 @@ impl Maker<'_> {
 }
 
 /// The sizes from `start` to `end`, each counted from the last where it is negative.
-fn part(sizes: &[Size], start: i64, end: i64) -> &[Size] {
+pub(super) fn part(sizes: &[Size], start: i64, end: i64) -> &[Size] {
     let count = sizes.len() as i64;
     let place = |at: i64| (if at < 0 { at.saturating_add(count) } else { at }).clamp(0, count) as usize;
     let (start, end) = (place(start), place(end));

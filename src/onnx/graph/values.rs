@@ -11,6 +11,7 @@ use tract_onnx::{
     tensor::load_tensor,
 };
 
+use super::integers::{Integers, bits, integers};
 use crate::graph::Constant;
 use crate::panics::attempt;
 
@@ -98,6 +99,8 @@ pub(super) enum Value {
     Data(Data),
     Held(Tensor),
     Sizes(Sizes),
+    /// Constants of a quantised network.
+    Integers(Integers),
 }
 
 impl From<Data> for Value {
@@ -135,38 +138,62 @@ pub(super) fn decode(name: &str, tensor: &TensorProto, sketch: bool) -> Made<Val
             turned: false,
         })
     };
-    if is_float(tensor.data_type) && sketch {
+    let kind = tensor.data_type;
+    let whole = |values| {
+        Value::Integers(Integers {
+            name: name.to_owned(),
+            dims: dims.clone(),
+            kind,
+            values,
+        })
+    };
+    let can_say_a_shape = dims.len() <= 1 && numbers <= MAX_SIZES;
+    let of_integers = bits(kind)
+        .filter(|&(bits, _)| bits < 32 || !can_say_a_shape)
+        .is_some();
+    if sketch && is_float(kind) {
         return Ok(held(None));
+    }
+    if sketch && of_integers {
+        return Ok(whole(None));
     }
     if tensor.data_location == Some(DataLocation::External as i32) {
         return Err(refuse(
-            "whose numbers are in another file: export the network with its weights inside",
+            "whose numbers are in another file: read it by its path (`import_graph_from`), or export the network with its \
+             weights inside",
         ));
+    }
+    let wrong_count = || refuse("which does not hold as many numbers as its dimensions say");
+    if of_integers {
+        let values = integers(tensor, numbers).ok_or_else(wrong_count)?;
+        return Ok(whole(Some(values.into())));
     }
     let wide = |bytes: usize, listed: usize| match tensor.raw_data.len() {
         0 => listed == numbers,
         raw => Some(raw) == numbers.checked_mul(bytes),
     };
-    let (known, whole) = match DataType::try_from(tensor.data_type) {
+    let (known, sizes) = match DataType::try_from(kind) {
         Ok(DataType::Float) => (wide(4, tensor.float_data.len()), false),
         Ok(DataType::Float16) => (wide(2, tensor.int32_data.len()), false),
         Ok(DataType::Double) => (wide(8, tensor.double_data.len()), false),
         Ok(DataType::Int64) => (wide(8, tensor.int64_data.len()), true),
         Ok(DataType::Int32) => (wide(4, tensor.int32_data.len()), true),
-        _ => return Err(refuse("whose numbers are no floats of 16 bits or more")),
+        _ => {
+            return Err(refuse(
+                "whose numbers are no floats of 16 bits or more, and no integers of 2 to 32 bits",
+            ));
+        }
     };
     if !known {
-        return Err(refuse(
-            "which does not hold as many numbers as its dimensions say",
-        ));
+        return Err(wrong_count());
     }
-    if whole && (dims.len() > 1 || numbers > MAX_SIZES) {
-        return Err(refuse("which holds integers"));
+    if sizes && !can_say_a_shape {
+        return Err(refuse("which holds integers of 64 bits"));
     }
     let failed = || refuse("whose numbers cannot be read");
     let loaded = attempt(|| load_tensor(&FopenDataResolver, tensor, None).ok());
     let loaded = loaded.ok().flatten().ok_or_else(failed)?;
-    if whole {
+    if sizes {
         let cast = loaded.cast_to::<i64>().map_err(|_| failed())?;
         let plain = cast.try_as_plain_ram().map_err(|_| failed())?;
         let sizes = plain.as_slice::<i64>().map_err(|_| failed())?;

@@ -1,4 +1,4 @@
-//! Operators with weights: convolutions, linear layers, and batch norm.
+//! Operators with weights: convolutions and linear layers.
 
 use tract_onnx::pb::NodeProto;
 
@@ -17,6 +17,7 @@ impl Maker<'_> {
             .map_err(|error| format!("is no convolution of a graph: {error}"))?;
         let x = self.data(node, 0)?;
         let weight = self.held(node, 1)?;
+        let weight = self.part(node, weight, "weight");
         let conv = Conv {
             bias: self.bias(node, 2)?,
             stride: layer.stride,
@@ -41,6 +42,7 @@ impl Maker<'_> {
             return Err("cuts more off one side than off the other".to_owned());
         }
         let groups = whole(&[int(node, "group", 1)])?[0];
+        let weight = self.part(node, weight, "weight");
         let kernel = weight.dims.get(2..).unwrap_or_default();
         if attribute(node, "kernel_shape").is_some_and(|stated| whole(&stated.ints).as_deref() != Ok(kernel))
         {
@@ -63,6 +65,7 @@ impl Maker<'_> {
             return Ok(None);
         }
         let bias = self.held(node, n)?;
+        let bias = self.part(node, bias, "bias");
         Ok(Some(bias.constant(bias.dims.clone())))
     }
 
@@ -78,6 +81,7 @@ impl Maker<'_> {
         } else {
             self.turn(&weight)?
         };
+        let weight = self.part(node, weight, "weight");
         let &[_, outputs] = &*weight.dims else {
             return Err(format!(
                 "has a weight of {} dimensions: expected 2",
@@ -89,7 +93,8 @@ impl Maker<'_> {
         }
         let (alpha, beta) = (float(node, "alpha", 1.0), float(node, "beta", 1.0));
         let bias = if Self::has(node, 2) {
-            Some(self.held(node, 2)?)
+            let bias = self.held(node, 2)?;
+            Some(self.part(node, bias, "bias"))
         } else {
             None
         };
@@ -146,10 +151,12 @@ impl Maker<'_> {
         };
         match (self.value(node, 0)?, self.value(node, 1)?) {
             (Value::Data(x), Value::Held(weight)) if weight.dims.len() == 2 => {
+                let weight = self.part(node, weight, "weight");
                 self.last(node, linear(&weight), &[&x])
             }
             (Value::Held(weight), Value::Data(x)) if weight.dims.len() == 2 && x.shape.len() > 1 => {
                 let weight = self.turn(&weight)?;
+                let weight = self.part(node, weight, "weight");
                 let dims = x.shape.len();
                 let mut axes: Vec<usize> = (0..dims).collect();
                 axes.swap(dims - 2, dims - 1);
@@ -159,45 +166,5 @@ impl Maker<'_> {
             }
             _ => Err("multiplies by what is no matrix of constants".to_owned()),
         }
-    }
-
-    /// `(x - mean) / sqrt(variance + epsilon) * scale + bias`, in this order.
-    pub(super) fn batch_norm(&mut self, node: &NodeProto) -> Made<()> {
-        if int(node, "training_mode", 0) != 0
-            || int(node, "spatial", 1) == 0
-            || self.trains(node)
-            || node.output.iter().skip(1).any(|name| !name.is_empty())
-        {
-            return Err("is no batch norm in evaluation for each channel".to_owned());
-        }
-        let x = self.data(node, 0)?;
-        let shape = [&x.shape[..1], &vec![1; x.shape.len() - 1]].concat();
-        let mut parts = Vec::new();
-        for n in 1..5 {
-            let part = self.held(node, n)?;
-            if part.dims != x.shape[..1] {
-                return Err(format!(
-                    "has {:?} as input {n}: expected {:?}, one for each channel",
-                    part.dims,
-                    &x.shape[..1]
-                ));
-            }
-            parts.push(part);
-        }
-        let [scale, bias, mean, variance] = &parts[..] else {
-            return Err("has no four constants".to_owned());
-        };
-        self.count(variance.len())?;
-        let epsilon = f64::from(float(node, "epsilon", 1e-5));
-        let deviation = variance.map(|variance| (f64::from(variance) + epsilon).sqrt() as f32);
-        let part = |part: &Tensor| Some(part.constant(shape.clone()));
-        let affine = Affine {
-            minus: part(mean),
-            divisor: part(&deviation),
-            factor: part(scale),
-            plus: part(bias),
-            epsilon: Some(epsilon as f32),
-        };
-        self.last(node, affine, &[&x])
     }
 }

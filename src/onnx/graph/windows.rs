@@ -144,11 +144,25 @@ impl Maker<'_> {
 
     pub(super) fn avg_pool(&mut self, node: &NodeProto) -> Made<()> {
         let x = self.data(node, 0)?;
+        let means = self.means(node, x)?;
+        self.give(node, 0, means)
+    }
+
+    /// ONNX Runtime's pool of integers.
+    pub(super) fn qlinear_avg_pool(&mut self, node: &NodeProto) -> Made<()> {
+        let x = self.read_codes(node, [0, 1, 2])?;
+        let means = self.means(node, x)?;
+        self.write_codes(node, &means, [3, 4])
+    }
+
+    /// A pool that has the name of the file's node.
+    fn means(&mut self, node: &NodeProto, x: Data) -> Made<Data> {
+        let name = node.name.clone();
         let windows = Windows::of(node, &x)?;
         let count_padding = int(node, "count_include_pad", 0) != 0;
         let even = windows.before == windows.behind;
         if let Some(pool) = windows.pool(&x).filter(|_| even || !count_padding) {
-            return self.last(node, Op::AvgPool { pool, count_padding }, &[&x]);
+            return self.push(name, Op::AvgPool { pool, count_padding }, &[&x]);
         }
         if !count_padding {
             let cut = windows.cut(&x);
@@ -166,12 +180,12 @@ impl Maker<'_> {
                     part = self.step(node, "part", cut, &[&part])?;
                 }
             }
-            return self.last(node, Op::AvgPool { pool, count_padding }, &[&part]);
+            return self.push(name, Op::AvgPool { pool, count_padding }, &[&part]);
         }
         let (pad, pool) = windows.padded(0.0);
         let padded = self.step(node, "pad", pad, &[&x])?;
         let count_padding = false;
-        self.last(node, Op::AvgPool { pool, count_padding }, &[&padded])
+        self.push(name, Op::AvgPool { pool, count_padding }, &[&padded])
     }
 
     pub(super) fn global_mean(&mut self, node: &NodeProto) -> Made<()> {

@@ -1,0 +1,101 @@
+//! Networks of torchvision at full size: each file of a folder is read, and written again for ONNX Runtime to compare.
+//!
+//! `benches/peers/torchvision_onnx.py` makes the files and compares. A network that cannot be read is named with the node.
+
+use std::path::PathBuf;
+
+use vwc_sdk::graph::{Graph, OnnxExport, Op};
+use vwc_sdk::onnx::{import, import_graph_from};
+
+/// The folder with the files.
+const FOLDER: &str = "VWC_SDK_TORCHVISION";
+
+/// Networks whose attention multiplies values of the network by one another, which graphs do not have, and those that are quantised
+/// anew for each input.
+const REFUSED: [&str; 4] = ["vit_b_16", "swin_t", "maxvit_t", "dynamic"];
+
+#[test]
+fn files_of_torchvision_are_read_and_written_again() {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
+        eprintln!("SKIPPED: {FOLDER} names no folder with files of torchvision_onnx.py");
+        return;
+    };
+    let mut paths: Vec<PathBuf> = (std::fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "onnx"))
+        .collect();
+    paths.sort();
+    let mut wrong = Vec::new();
+    for path in paths {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let refused = REFUSED.iter().any(|network| name.contains(network));
+        match import_graph_from(&path, None) {
+            Ok(graph) => {
+                let names = strange_names(&graph);
+                println!(
+                    "{name}: {} nodes, {} convolutions",
+                    graph.nodes().len(),
+                    graph.mapped("x").layers.len()
+                );
+                if !names.is_empty() {
+                    wrong.push(format!("{name}: names {names:?}"));
+                }
+                let layers = import("x", std::fs::File::open(&path).unwrap(), None).unwrap();
+                if layers.network != graph.mapped("x") {
+                    wrong.push(format!(
+                        "{name}: its layers or ties are not those of its graph: {:?}",
+                        layers.widths_unknown
+                    ));
+                }
+                let again = graph.to_onnx(&OnnxExport::new("again")).unwrap();
+                std::fs::write(path.with_extension("again"), again).unwrap();
+                if refused {
+                    wrong.push(format!("{name} was read"));
+                }
+            }
+            Err(error) if refused => println!("{name}: {error}"),
+            Err(error) => wrong.push(format!("{name}: {error}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Nodes and constants of layers that are not called by a path.
+fn strange_names(graph: &Graph) -> Vec<String> {
+    let layers = graph.nodes().iter().filter(|node| match node.op() {
+        Op::Conv(_) | Op::Linear(_) => true,
+        Op::Affine(affine) => affine.epsilon.is_some(),
+        _ => false,
+    });
+    let mut strange = Vec::new();
+    for node in layers {
+        let made_up = |name: &str| {
+            name.starts_with('/')
+                || name.starts_with("node_")
+                || name.contains("::")
+                || name.starts_with("val_")
+        };
+        let constants: Vec<_> = match node.op() {
+            Op::Conv(conv) => [Some(&conv.weight), conv.bias.as_ref()]
+                .into_iter()
+                .flatten()
+                .collect(),
+            Op::Linear(linear) => [Some(&linear.weight), linear.bias.as_ref()]
+                .into_iter()
+                .flatten()
+                .collect(),
+            Op::Affine(affine) => affine.parts().collect(),
+            _ => Vec::new(),
+        };
+        let own = format!("{}.", node.name());
+        strange.extend(
+            (constants.iter())
+                .filter_map(|constant| constant.name())
+                .filter(|name| !name.starts_with(&own))
+                .map(str::to_owned),
+        );
+        strange.extend(Some(node.name()).filter(|name| made_up(name)).map(str::to_owned));
+    }
+    strange.truncate(8);
+    strange
+}
