@@ -9,7 +9,7 @@ use vwc_sdk::cli::run;
 use vwc_sdk::cli::serve;
 use vwc_sdk::cli::{compare, exit_code, front, map, simulate};
 #[cfg(feature = "train")]
-use vwc_sdk::cli::{devices, evaluate, export, graph, import, train};
+use vwc_sdk::cli::{devices, evaluate, export, graph, import, quantize, train};
 
 /// Train low-bit convolutional networks, map them onto processing-in-memory arrays, and prune them to fit.
 #[derive(Parser)]
@@ -29,6 +29,8 @@ enum Command {
     Prune(train::PruneArgs),
     #[cfg(feature = "train")]
     Test(train::TestArgs),
+    #[cfg(feature = "train")]
+    Quantize(quantize::QuantizeArgs),
     #[cfg(feature = "train")]
     Import(import::ImportArgs),
     #[cfg(feature = "train")]
@@ -80,6 +82,8 @@ fn main() -> ExitCode {
         Command::Prune(args) => exit_code(train::prune(args)),
         #[cfg(feature = "train")]
         Command::Test(args) => exit_code(train::test(args)),
+        #[cfg(feature = "train")]
+        Command::Quantize(args) => exit_code(quantize::run(&args)),
         #[cfg(feature = "train")]
         Command::Import(args) => exit_code(import::import(&args)),
         #[cfg(feature = "train")]

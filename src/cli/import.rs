@@ -1,4 +1,4 @@
-//! `vwc-sdk import`: weights from PyTorch.
+//! `vwc-sdk import`: weights from PyTorch, and networks from ONNX files.
 
 use std::path::PathBuf;
 
@@ -7,28 +7,30 @@ use clap::Args;
 use super::choice::choice;
 use super::job::agrees;
 use super::networks::{JobNetwork, NetworkArgs, NetworkKind, with_own_network};
+use super::opened::{NetworkFlag, Opened};
 use super::said;
 use crate::data::{ChannelOrder, DataKind, Normalization, PictureSpec, published_classes};
-use crate::models::{Network, Widths};
+use crate::models::{Network, NetworkConfig as _, Widths};
 use crate::pytorch::StateDict;
 use crate::train::ORIGINAL;
 use crate::train::RunDir;
 use crate::{DeviceName, Error, files};
 
-/// Read a network's weights from a PyTorch file, to prune, test or map it here.
+/// Read a network's weights from a PyTorch file, or a network from an ONNX file, to prune, test or map it here.
 ///
-/// Takes a state_dict of the networks of VWC-SDK's scripts, quantised or in full precision (--q 0), pruned or not: widths
+/// An ONNX file is a network of its own: a classifier of pictures, with its weights. Of PyTorch, it takes a state_dict of the networks of VWC-SDK's scripts, quantised or in full precision (--q 0), pruned or not: widths
 /// and classes are those of the file, and in full precision its tensors tell the twin from what is published. Every tensor
 /// has to be there, and none left over; the documentation of the module `pytorch` lists the names. Nothing in a pickle is
 /// run.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = IMPORT)]
 pub struct ImportArgs {
-    /// A file that torch.save wrote (.pt, .pth, .pth.tar, .th, .ckpt, .bin), or safetensors: what it is, its contents say
+    /// A file that torch.save wrote (.pt, .pth, .pth.tar, .th, .ckpt, .bin), or safetensors: what it is, its contents say; or ONNX, whose
+    /// name ends in .onnx
     pub file: PathBuf,
 
-    /// The network [default: what a file that `vwc-sdk export` wrote says]
-    #[arg(long, value_enum)]
+    /// The network: cnn8, resnet20 or vgg13 [default: what a file that `vwc-sdk export` wrote says; an ONNX file is one itself]
+    #[arg(long, value_name = "NETWORK", value_parser = own)]
     pub network: Option<NetworkKind>,
 
     /// Structure that the file does not tell.
@@ -58,7 +60,15 @@ pub struct ImportArgs {
 const IMPORT: &str = "\
 Examples:
   vwc-sdk import resnet20.pth --network resnet20 --wb 2 --ab 2 --directory runs/mine
-  vwc-sdk prune --directory runs/mine --total_epochs 20";
+  vwc-sdk prune --directory runs/mine --total_epochs 20
+  vwc-sdk import resnet18.onnx --normalization imagenet --directory runs/resnet18";
+
+fn own(name: &str) -> Result<NetworkKind, String> {
+    match name.parse()? {
+        NetworkFlag::Own(kind) => Ok(kind),
+        _ => Err("expected cnn8, resnet20 or vgg13".into()),
+    }
+}
 
 /// Runs `vwc-sdk import`.
 ///
@@ -72,6 +82,13 @@ pub fn import(args: &ImportArgs) -> Result<(), Error> {
             "--directory {}: it holds something already; choose a new folder",
             args.directory.display()
         )));
+    }
+    if args
+        .file
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"))
+    {
+        return import_graph(args);
     }
     let file = StateDict::read(&args.file)?;
     let found = file.network().and_then(NetworkKind::named);
@@ -171,20 +188,50 @@ fn import_as<C: JobNetwork + Widths>(args: &ImportArgs, file: &StateDict) -> Res
         ));
     }
     let network = file.load_into(config.init(&device))?;
-    let input = input(args, file, &config)?;
-    let dir = args.directory.join(ORIGINAL);
+    let input = input(args, file.input()?, &config)?;
+    keep(args, &network, &input)
+}
+
+/// A network of its own, from an ONNX file.
+fn import_graph(args: &ImportArgs) -> Result<(), Error> {
+    let NetworkArgs { q, wb, ab, .. } = &args.structure;
+    let flag = match (args.network, q, wb, ab) {
+        (None, None, None, None) => None,
+        (Some(_), ..) => Some("--network"),
+        (_, Some(_), ..) => Some("--q"),
+        (_, _, Some(_), _) => Some("--wb"),
+        _ => Some("--ab"),
+    };
+    if let Some(flag) = flag {
+        return Err(Error::Recipe(format!(
+            "{flag}: an ONNX file is a network of its own, which is kept as it is: leave the flag out; `vwc-sdk quantize` takes the file"
+        )));
+    }
+    let device = DeviceName::default().init()?;
+    let opened = Opened::read(&args.file, args.structure.input_size)?;
+    let network = opened.network(false, opened.config.classes(), 0, &device)?;
+    let input = input(args, None, &opened.config)?;
+    keep(args, &network, &input)
+}
+
+fn keep<N: Network<Config: JobNetwork>>(
+    args: &ImportArgs,
+    network: &N,
+    input: &PictureSpec,
+) -> Result<(), Error> {
+    let (config, dir) = (network.structure(), args.directory.join(ORIGINAL));
     let source = format!("imported from {}", args.file.display());
     // Whole or not at all: half a folder would stand in the way of the next try.
     files::replace_folder(&args.directory, |folder| {
         RunDir::new(folder.join(ORIGINAL))
-            .import(&network, &input, &source)
+            .import(network, input, &source)
             .map(drop)
     })?;
     say!(
-        "{} {}, widths {:?}, {} parameters: kept in {}",
+        "{} {}, {}, {} parameters: kept in {}",
         config.name(),
         config.precision(),
-        config.widths(),
+        config.widths_in_words(),
         network.num_trainable_params(),
         dir.display()
     );
@@ -193,8 +240,11 @@ fn import_as<C: JobNetwork + Widths>(args: &ImportArgs, file: &StateDict) -> Res
 
 /// What the network reads: by the flags, else as the file says, else as its published data set has it. What nobody said is said
 /// on standard error.
-fn input<C: JobNetwork>(args: &ImportArgs, file: &StateDict, config: &C) -> Result<PictureSpec, Error> {
-    let found = file.input()?;
+fn input<C: JobNetwork>(
+    args: &ImportArgs,
+    found: Option<PictureSpec>,
+    config: &C,
+) -> Result<PictureSpec, Error> {
     let data = C::DATA.unwrap_or(DataKind::Synthetic);
     let usual = PictureSpec::new(config.input(), published_classes(data, config.classes()))
         .with_normalization(data.normalization());

@@ -24,6 +24,8 @@ pub mod opened;
 pub mod options;
 #[cfg(feature = "train")]
 pub mod pictures;
+#[cfg(feature = "train")]
+pub mod quantize;
 #[cfg(feature = "packed")]
 pub mod run;
 #[cfg(feature = "remote")]

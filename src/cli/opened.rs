@@ -7,13 +7,15 @@ use std::sync::Arc;
 use burn::tensor::Device;
 
 use super::networks::{JobNetwork, NetworkArgs, NetworkKind};
-use crate::Error;
+use super::pictures::DataArgs;
 use crate::data::{PictureDataset, Splits};
 use crate::graph::{Graph, presets};
 use crate::models::{GraphNet, GraphNetConfig, Network as _, NetworkConfig as _};
+use crate::module::Parameters;
 use crate::quant::Bits;
 use crate::train::published::Published as _;
-use crate::train::{images, initial};
+use crate::train::{Project, images, initial};
+use crate::{DeviceName, Error};
 
 /// The pictures that steps of activations are measured on.
 pub const CALIBRATION: usize = 256;
@@ -136,6 +138,61 @@ impl Opened {
         })
     }
 
+    /// The pictures that flags ask for, for a network that tells apart as many classes as they have.
+    ///
+    /// # Errors
+    ///
+    /// Pictures that cannot be read, and those of another number of classes.
+    pub fn pictures(&self, data: &DataArgs) -> Result<Splits, Error> {
+        let size = self.config.input();
+        let splits = data.splits::<GraphNetConfig>(None, size, None, 0)?;
+        let (found, expected) = (splits.train.classes(), self.config.classes());
+        if found != expected {
+            return Err(Error::Recipe(format!(
+                "{}: it tells {expected} classes apart, and the pictures have {found}: give it pictures of its own classes, or train it \
+                 for these (vwc-sdk train --network {})",
+                self.source, self.source
+            )));
+        }
+        if data.normalization.is_none() {
+            say!(
+                "pictures are normalised by {}: if the network was trained with other numbers, say them with --normalization",
+                splits.train.normalization()
+            );
+        }
+        Ok(splits)
+    }
+
+    /// Keeps the network in `project` as though it had been trained there, unless it is there already.
+    ///
+    /// # Errors
+    ///
+    /// A folder that holds another network, and those of [`pictures`](Self::pictures).
+    pub fn keep(&self, data: &DataArgs, project: &Project) -> Result<(), Error> {
+        let device = DeviceName::default().init()?;
+        let network = self.network(false, self.config.classes(), 0, &device)?;
+        let dir = project.original();
+        if dir.path().join("config.json").exists() {
+            let (kept, run) = dir.load::<GraphNetConfig>(&device)?;
+            let same = run.structure == self.config && same_numbers(&kept, &network);
+            return if same {
+                Ok(())
+            } else {
+                Err(Error::Recipe(format!(
+                    "{}: it holds another network than {}, or one that was trained since: leave out --network to go on with it, or choose \
+                     another --directory",
+                    project.path().display(),
+                    self.source
+                )))
+            };
+        }
+        let splits = self.pictures(data)?;
+        let input = splits.train.spec(self.config.input());
+        dir.import(&network, &input, &format!("imported from {}", self.source))?;
+        say!("{}: kept in {}", self.source, dir.path().display());
+        Ok(())
+    }
+
     /// The network with its weights on `device`, else with random ones that follow from `seed`, for so many classes.
     ///
     /// # Errors
@@ -162,7 +219,12 @@ impl Opened {
     }
 }
 
-/// `network` with weights and activations of so many bits, its steps measured on some of these pictures.
+fn same_numbers(a: &GraphNet, b: &GraphNet) -> bool {
+    let [a, b] = [a, b].map(Parameters::of);
+    a.iter().eq(b.iter())
+}
+
+/// `network` with weights and activations of so many bits, its steps measured on these pictures.
 ///
 /// # Errors
 ///
@@ -171,11 +233,10 @@ pub fn quantized(
     network: GraphNet,
     [weights, activations]: [Bits; 2],
     pictures: &PictureDataset,
-    seed: u64,
     device: &Device,
 ) -> Result<GraphNet, Error> {
     let size = network.config().input();
-    let batches = images(&pictures.sample(CALIBRATION, seed), size, device)?;
+    let batches = images(pictures, size, device)?;
     Ok(network.quantized(weights, activations)?.calibrated(&batches))
 }
 
@@ -267,7 +328,7 @@ impl JobNetwork for GraphNetConfig {
         let network = opened.network(args.from_scratch, self.classes(), seed, device)?;
         match self.bits() {
             None => Ok(network),
-            Some(bits) => quantized(network, bits, &splits.train, seed, device),
+            Some(bits) => quantized(network, bits, &splits.train.sample(CALIBRATION, seed), device),
         }
     }
 

@@ -43,6 +43,9 @@ impl<C: JobNetwork> Job<C> {
                 .clone()
                 .unwrap_or_else(|| C::directory(&args.network)),
         );
+        if let (Mode::Prune | Mode::Test, Some(opened)) = (mode, &args.network.opened) {
+            opened.keep(&args.data, &project)?;
+        }
         if args.accept_changes {
             for dir in project.runs() {
                 accept_changes(&dir)?;

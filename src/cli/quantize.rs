@@ -1,0 +1,198 @@
+//! `vwc-sdk quantize`: a trained network in few bits without training, and what that costs.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use clap::Args;
+use serde::Serialize;
+
+use super::job::Format;
+use super::networks::{NetworkArgs, NetworkKind};
+use super::opened::{CALIBRATION, NetworkFlag, quantized};
+use super::options::at_least_one;
+use super::pictures::DataArgs;
+use crate::data::{PictureSpec, Splits};
+use crate::models::{GraphNet, GraphNetConfig, Network as _, NetworkConfig as _};
+use crate::quant::Bits;
+use crate::report::table;
+use crate::train::{Evaluation, ORIGINAL, RunConfig, RunDir, evaluate};
+use crate::{DeviceName, Error, files, text};
+
+/// Quantise a trained network without training it, and say what its accuracy was before and is after.
+///
+/// Weights and activations of every layer but the first and the last become multiples of a step: one for the weights of each layer,
+/// one for what each layer reads. Steps of activations are measured on some of the training pictures. From 8 bits on little is lost; at
+/// 4 bits and less training has to follow, which `vwc-sdk train --network FILE --wb BITS --ab BITS` does.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct QuantizeArgs {
+    /// An ONNX file with its weights, or the folder of a network that was made of one and is in full precision, as
+    /// runs/resnet18/original
+    #[arg(value_name = "FILE|RUN")]
+    pub network: PathBuf,
+
+    /// Weight bits: 1 to 8, or 32
+    #[arg(long, value_name = "BITS", default_value = "8")]
+    pub wb: Bits,
+
+    /// Activation bits: 1 to 8, or 32
+    #[arg(long, value_name = "BITS", default_value = "8")]
+    pub ab: Bits,
+
+    /// Training pictures that steps of activations are measured on, from each class its share
+    #[arg(long, value_name = "N", default_value_t = CALIBRATION, value_parser = at_least_one)]
+    pub calibration: usize,
+
+    /// Seed that they are drawn with
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub seed: u64,
+
+    /// Height and width of its pictures, where the file leaves them open
+    #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = super::options::input_size)]
+    pub input_size: Option<[usize; 2]>,
+
+    /// The pictures.
+    #[command(flatten)]
+    pub data: DataArgs,
+
+    /// New folder to keep the quantised network in, as though it had been trained there
+    #[arg(long, value_name = "DIR")]
+    pub directory: PathBuf,
+
+    /// What to print
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+
+    /// Device to compute on, as for `vwc-sdk train`
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: DeviceName,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  vwc-sdk quantize resnet18.onnx --wb 8 --ab 8 --data cifar10 --normalization imagenet --directory runs/w8a8
+  vwc-sdk quantize runs/resnet18/original --wb 4 --ab 4 --directory runs/w4a4
+  vwc-sdk test --directory runs/w8a8 --data cifar10";
+
+/// Accuracies before and after, in per cent.
+#[derive(Serialize)]
+struct Row {
+    precision: String,
+    test: Evaluation,
+    accuracy: f64,
+    interval: [f64; 2],
+}
+
+impl Row {
+    fn of(network: &GraphNet, test: Evaluation) -> Self {
+        Self {
+            precision: network.config().precision(),
+            accuracy: test.accuracy(),
+            interval: test.interval(),
+            test,
+        }
+    }
+}
+
+/// Runs `vwc-sdk quantize`.
+///
+/// # Errors
+///
+/// A network or pictures that cannot be read or do not fit, a network that is quantised already, and a folder that is not new.
+pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
+    if std::fs::read_dir(&args.directory).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Error::Recipe(format!(
+            "--directory {}: it holds something already; choose a new folder",
+            args.directory.display()
+        )));
+    }
+    let name = args.device.found()?;
+    let device = name.init()?;
+    name.guard(|| quantize(args, &device))
+}
+
+fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
+    let (network, splits, input) = source(args, device)?;
+    say!("{splits}");
+    let before = Row::of(&network, evaluate(&network, &splits.test, device)?);
+    let pictures = splits.train.sample(args.calibration, args.seed);
+    let small = quantized(network, [args.wb, args.ab], &pictures, device)?;
+    let layers = small.quantized_layers();
+    say!("quantised: {}", layers.join(", "));
+    let after = Row::of(&small, evaluate(&small, &splits.test, device)?);
+    let from = format!("quantised from {}", args.network.display());
+    // Whole or not at all.
+    files::replace_folder(&args.directory, |folder| {
+        RunDir::new(folder.join(ORIGINAL))
+            .import(&small, &input, &from)
+            .map(drop)
+    })?;
+    let lost = before.accuracy - after.accuracy;
+    let printed = match args.format {
+        Format::Json => text::json(&[&before, &after]) + "\n",
+        Format::Table => {
+            let rows = [&before, &after].map(|row| {
+                let [low, high] = row.interval;
+                vec![
+                    row.precision.clone(),
+                    format!("{:.2}", row.accuracy),
+                    format!("{low:.2} to {high:.2}"),
+                ]
+            });
+            table(
+                &["precision", "test accuracy, %", "95 % interval"],
+                rows.into_iter(),
+                None,
+            ) + "\n"
+        }
+    };
+    super::print(&printed).map_err(Error::io("standard output", "write"))?;
+    say!("kept in {}", args.directory.join(ORIGINAL).display());
+    if args.wb.get().min(args.ab.get()) <= 4 || lost > 1.0 {
+        say!(
+            "{lost:.2} points are lost without training; training goes on from here with: vwc-sdk train --network {} --wb {} --ab {}",
+            args.network.display(),
+            args.wb,
+            args.ab
+        );
+    }
+    Ok(())
+}
+
+/// The network in full precision, pictures for it, and what it reads.
+fn source(args: &QuantizeArgs, device: &Device) -> Result<(GraphNet, Splits, PictureSpec), Error> {
+    if is_onnx(&args.network) {
+        let flags = NetworkArgs {
+            input_size: args.input_size,
+            ..NetworkArgs::default()
+        };
+        let (_, flags) = NetworkFlag::File(args.network.clone()).open(flags)?;
+        let opened = flags.opened.expect("a file was opened");
+        let splits = opened.pictures(&args.data)?;
+        let input = splits.train.spec(opened.config.input());
+        let network = opened.network(false, opened.config.classes(), 0, device)?;
+        return Ok((network, splits, input));
+    }
+    if args.input_size.is_some() {
+        return Err(Error::Recipe(
+            "--input-size: it is for ONNX files: leave it out".into(),
+        ));
+    }
+    if NetworkKind::of_run(&args.network)? != NetworkKind::Graph {
+        return Err(Error::Recipe(format!(
+            "{}: it holds a network of this crate, which is trained in few bits from the start: `vwc-sdk train --wb --ab`",
+            args.network.display()
+        )));
+    }
+    let (network, run): (GraphNet, RunConfig<GraphNetConfig>) = RunDir::new(&args.network).load(device)?;
+    let size = run.structure.input();
+    let splits = args.data.splits(None, size, Some(&run), run.split_seed)?;
+    let input = run.input.clone();
+    Ok((network, splits, input))
+}
+
+/// Whether a name is that of an ONNX file.
+pub(super) fn is_onnx(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"))
+}
