@@ -2,7 +2,7 @@
 //! widths that are free in them.
 
 use vwc_sdk::graph::presets::{names, network, sketch};
-use vwc_sdk::graph::{Op, Sketch};
+use vwc_sdk::graph::{Constant, Op, Sketch};
 
 /// Trainable parameters: running statistics are none.
 fn parameters(sketch: &Sketch) -> usize {
@@ -24,12 +24,14 @@ fn parameters(sketch: &Sketch) -> usize {
 
 /// The paths of all parameters and running statistics, in order.
 fn paths(sketch: &Sketch) -> Vec<&str> {
-    let of = |op| match op {
-        &Op::Conv(ref conv) => vec![Some(&conv.weight), conv.bias.as_ref()],
-        Op::Linear(linear) => vec![Some(&linear.weight), linear.bias.as_ref()],
-        Op::Affine(norm) => norm.parts().map(Some).collect(),
-        _ => Vec::new(),
-    };
+    fn of(op: &Op) -> Vec<Option<&Constant>> {
+        match op {
+            Op::Conv(conv) => vec![Some(&conv.weight), conv.bias.as_ref()],
+            Op::Linear(linear) => vec![Some(&linear.weight), linear.bias.as_ref()],
+            Op::Affine(norm) => norm.parts().map(Some).collect(),
+            _ => Vec::new(),
+        }
+    }
     let all = sketch.nodes().iter().flat_map(|node| of(node.op())).flatten();
     all.map(|part| part.name().expect("a path")).collect()
 }

@@ -28,8 +28,8 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FrontArgs {
-    /// Network, ONNX file, layer list, or folder of a trained network, as `map` takes it. It has to have widths that
-    /// are free: resnet18-table and densenet40 have none.
+    /// Network, ONNX file, layer list, or folder of a trained network, as `map` takes it. Some of its widths
+    /// have to be free: those known by name have such widths, but for resnet18-table and densenet40.
     #[arg(value_name = "NETWORK|FILE")]
     pub network: NetworkArg,
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::ir::{Constant, Conv, Op};
+use super::shape::numbers;
 use super::{Graph, Node, NodeId};
 use crate::mapping::{ConvLayer, Network, Tie, depthwise};
 
@@ -116,7 +117,7 @@ impl<'a> Shared<'a> {
         for (constant, along) in used {
             let Some(name) = constant.name() else { continue };
             // One number for all belongs to no channel.
-            if constant.values.len() == 1 {
+            if numbers(&constant.shape) == Some(1) {
                 continue;
             }
             match self.met.get(name) {

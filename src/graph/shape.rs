@@ -183,7 +183,7 @@ fn affine_shape(affine: &Affine, x: &[usize]) -> Result<Shape, String> {
     }
     for part in affine.parts() {
         // Constants are repeated over the value, never the value over constants.
-        let one = part.values.len() == 1 && part.shape.len() <= x.len();
+        let one = numbers(&part.shape) == Some(1) && part.shape.len() <= x.len();
         if !one && broadcast(x, &part.shape).as_deref() != Ok(x) {
             return Err(format!(
                 "has constants of {:?} for {x:?}: expected the same or size 1",

@@ -147,3 +147,41 @@ fn drop_numbers(op: &mut Op) {
 pub(super) fn is_number(part: &Constant) -> bool {
     part.shape.is_empty()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Conv;
+
+    /// A learned slope that two layers of different widths share belongs to no channel, whether it is there or not.
+    #[test]
+    fn one_number_that_is_missing_is_read_as_one_that_is_there() {
+        let conv = |outputs: usize, inputs: usize| {
+            Conv::new(Constant::new(
+                [outputs, inputs, 1, 1],
+                vec![0.5; outputs * inputs],
+            ))
+        };
+        let scale = || Affine {
+            factor: Some(Constant::new([1], [0.5]).named("slope")),
+            ..Affine::default()
+        };
+        let graph = Graph::new(
+            [
+                NodeSpec::input("x", [3, 4, 4]),
+                NodeSpec::new("first", conv(8, 3), ["x"]),
+                NodeSpec::new("scaled", scale(), ["first"]),
+                NodeSpec::new("second", conv(6, 8), ["scaled"]),
+                NodeSpec::new("scaled again", scale(), ["second"]),
+                NodeSpec::new("last", conv(2, 6), ["scaled again"]),
+            ],
+            ["last"],
+        )
+        .unwrap();
+        assert_eq!(graph.mapped("net").widths().unwrap(), [8, 6]);
+        let sketch = Sketch::of(&graph);
+        assert_eq!(sketch.mapped("net"), graph.mapped("net"));
+        let text = serde_json::to_string(&sketch).unwrap();
+        assert_eq!(serde_json::from_str::<Sketch>(&text).unwrap(), sketch);
+    }
+}
