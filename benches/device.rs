@@ -15,6 +15,7 @@ use clap::Parser;
 use common::BareStep;
 use vwc_sdk::DeviceName;
 use vwc_sdk::cli::networks::{JobNetwork, NetworkArgs, NetworkKind};
+use vwc_sdk::cli::opened::own_network;
 use vwc_sdk::models::{Cnn8Config, ResNet20Config, Vgg13Config};
 
 /// Steps between two waits.
@@ -25,7 +26,7 @@ struct Args {
     /// As `--device` of the other commands
     #[arg(long, default_value_t)]
     device: DeviceName,
-    #[arg(long, value_enum, default_value = "cnn8")]
+    #[arg(long, value_parser = own_network, default_value = "cnn8")]
     network: NetworkKind,
     #[command(flatten)]
     structure: NetworkArgs,
@@ -45,6 +46,7 @@ fn main() {
         NetworkKind::Cnn8 => measure::<Cnn8Config>(&args),
         NetworkKind::ResNet20 => measure::<ResNet20Config>(&args),
         NetworkKind::Vgg13 => measure::<Vgg13Config>(&args),
+        NetworkKind::Graph => unreachable!("none of this crate's networks is one"),
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use super::choice::choice;
 use super::job::agrees;
 use super::networks::{JobNetwork, NetworkArgs, NetworkKind, with_own_network};
-use super::opened::{NetworkFlag, Opened};
+use super::opened::{Opened, own_network};
 use super::said;
 use crate::data::{ChannelOrder, DataKind, Normalization, PictureSpec, published_classes};
 use crate::models::{Network, NetworkConfig as _, Widths};
@@ -30,7 +30,7 @@ pub struct ImportArgs {
     pub file: PathBuf,
 
     /// The network: cnn8, resnet20 or vgg13 [default: what a file that `vwc-sdk export` wrote says; an ONNX file is one itself]
-    #[arg(long, value_name = "NETWORK", value_parser = own)]
+    #[arg(long, value_name = "NETWORK", value_parser = own_network)]
     pub network: Option<NetworkKind>,
 
     /// Structure that the file does not tell.
@@ -62,13 +62,6 @@ Examples:
   vwc-sdk import resnet20.pth --network resnet20 --wb 2 --ab 2 --directory runs/mine
   vwc-sdk prune --directory runs/mine --total_epochs 20
   vwc-sdk import resnet18.onnx --normalization imagenet --directory runs/resnet18";
-
-fn own(name: &str) -> Result<NetworkKind, String> {
-    match name.parse()? {
-        NetworkFlag::Own(kind) => Ok(kind),
-        _ => Err("expected cnn8, resnet20 or vgg13".into()),
-    }
-}
 
 /// Runs `vwc-sdk import`.
 ///

@@ -55,6 +55,18 @@ impl FromStr for NetworkFlag {
     }
 }
 
+/// A network of this crate by its name.
+///
+/// # Errors
+///
+/// Another name, and those that there are.
+pub fn own_network(name: &str) -> Result<NetworkKind, String> {
+    match name.parse()? {
+        NetworkFlag::Own(kind) => Ok(kind),
+        _ => Err("expected cnn8, resnet20 or vgg13".into()),
+    }
+}
+
 impl NetworkFlag {
     /// Which it is, with `args` to make it of: a file is read now.
     ///

@@ -151,7 +151,7 @@ pub(super) fn is_number(part: &Constant) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Conv;
+    use crate::graph::{Affine, Conv};
 
     /// A learned slope that two layers of different widths share belongs to no channel, whether it is there or not.
     #[test]
