@@ -14,7 +14,8 @@ use std::time::Instant;
 use clap::Parser;
 use common::BareStep;
 use vwc_sdk::DeviceName;
-use vwc_sdk::cli::networks::{JobNetwork, NetworkArgs, NetworkKind};
+use vwc_sdk::cli::kind::NetworkKind;
+use vwc_sdk::cli::networks::{JobNetwork, NetworkArgs};
 use vwc_sdk::cli::opened::own_network;
 use vwc_sdk::models::{Cnn8Config, ResNet20Config, Vgg13Config};
 

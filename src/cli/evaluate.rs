@@ -1,6 +1,6 @@
 //! `vwc-sdk evaluate`: the accuracy of a trained network on simulated arrays.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::data::dataset::Dataset;
 use clap::Args;
@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::choice::choice;
 use super::{
-    networks::{JobNetwork, NetworkKind, with_network},
+    kind::{NetworkKind, with_network},
+    networks::JobNetwork,
+    opened::{AsRun, FileArgs},
     options::{Format, adc_bits, plot_path, share, zero_or_more},
     pictures::TestPictureArgs,
 };
@@ -35,9 +37,13 @@ use crate::{DeviceName, Error};
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvaluateArgs {
-    /// Folder of a trained network: what the svhn_cnn8 example leaves in runs/svhn_cnn8/original, rcp1, ...
-    #[arg(value_name = "RUN")]
+    /// Folder of a trained network, as runs/svhn_cnn8/rcp1, or an ONNX file of a quantised one
+    #[arg(value_name = "RUN|FILE")]
     pub run: PathBuf,
+
+    /// What a file does not say.
+    #[command(flatten)]
+    pub file: FileArgs,
 
     /// Take the files of the run as they are, though they have changed since it wrote them: after an edit by hand
     #[arg(long)]
@@ -158,15 +164,16 @@ struct Row {
 ///
 /// An [`EvaluateError`] that says what cannot be read or run.
 pub fn run(args: &EvaluateArgs) -> Result<(), EvaluateError> {
-    with_network!(NetworkKind::of_run(&args.run)?, C => run_network::<C>(args))
+    let run = AsRun::of(&args.run, args.file, &args.data.source)?;
+    with_network!(NetworkKind::of_run(run.path())?, C => run_network::<C>(args, run.path()))
 }
 
-fn run_network<C: JobNetwork>(args: &EvaluateArgs) -> Result<(), EvaluateError> {
+fn run_network<C: JobNetwork>(args: &EvaluateArgs, run: &Path) -> Result<(), EvaluateError> {
     let device = DeviceName::default().init()?;
     if args.accept_changes {
-        super::accept_changes(&RunDir::new(&args.run))?;
+        super::accept_changes(&RunDir::new(run))?;
     }
-    let (network, run) = RunDir::new(&args.run).load::<C>(&device)?;
+    let (network, run) = RunDir::new(run).load::<C>(&device)?;
     let wanted = args.pictures as usize;
     let test = args.data.draw(C::DATA, &run, wanted)?;
     let (described, pictures) = (test.describe(args.data.draw_seed), test.drawn);

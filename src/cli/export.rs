@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::choice::choice;
-use super::networks::{JobNetwork, NetworkKind, with_network};
+use super::kind::{NetworkKind, with_network};
+use super::networks::JobNetwork;
+use super::opened::{AsRun, FileArgs};
 use super::pictures::TestPictureArgs;
 use crate::data::check_names;
 use crate::models::{Network, NetworkConfig as _};
@@ -19,11 +21,16 @@ use crate::{DeviceName, Error, files};
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXPORT, mut_arg("draw_seed", |arg| arg.requires("check")), mut_group("SourceArgs", |group| group.requires("check")))]
 pub struct ExportArgs {
-    /// Folder of a trained network, as runs/cifar10_resnet20/original
+    /// Folder of a trained network, as runs/cifar10_resnet20/original; or an ONNX file of a quantised one
+    #[arg(value_name = "RUN|FILE")]
     pub run: PathBuf,
 
     /// The file to write; unless --format says what, its name ends in .vwcp, .onnx or .safetensors (PyTorch's weights)
     pub file: PathBuf,
+
+    /// What a file does not say.
+    #[command(flatten)]
+    pub network: FileArgs,
 
     /// Take the files of the run as they are, though they have changed since it wrote them: after an edit by hand
     #[arg(long)]
@@ -165,8 +172,9 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
     if args.accept_changes {
         super::accept_changes(&RunDir::new(&args.run))?;
     }
-    with_network!(NetworkKind::of_run(&args.run)?, C => {
-        let (network, run) = RunDir::new(&args.run).load::<C>(&DeviceName::default().init()?)?;
+    let run = AsRun::of(&args.run, args.network, &args.data.source)?;
+    with_network!(NetworkKind::of_run(run.path())?, C => {
+        let (network, run) = RunDir::new(run.path()).load::<C>(&DeviceName::default().init()?)?;
         let mut input = run.input.clone();
         if !args.classes.is_empty() {
             input.classes.clone_from(&args.classes);

@@ -1,25 +1,31 @@
-//! `vwc-sdk graph`: what a trained network computes, as text, as a picture, as a layer list, or as an ONNX file of floats.
+//! `vwc-sdk graph`: what a network computes, as text, as a picture, as a layer list, or as an ONNX file of floats.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::networks::{RunGraph, graph_of_run};
-use super::options::{onnx_path, plot_path};
+use super::kind::{RunGraph, graph_of_run};
+use super::opened::{is_onnx, read_onnx};
+use super::options::{input_size, onnx_path, plot_path};
 use super::print;
 use crate::formats::layer_list;
-use crate::graph::OnnxExport;
+use crate::graph::{OnnxExport, presets};
 use crate::report::plot;
 use crate::train::RunDir;
 use crate::{Error, files, pytorch};
 
-/// Show what a trained network computes: every operation from its input to its output, with shapes, and which values are
+/// Show what a network computes: every operation from its input to its output, with shapes, and which values are
 /// codes of few bits.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct GraphArgs {
-    /// Folder of a trained network, as runs/cifar10_resnet20/original
+    /// Folder of a trained network, as runs/cifar10_resnet20/original; an ONNX file; or the name of a published network, as resnet18
+    #[arg(value_name = "RUN|FILE|NAME")]
     pub run: PathBuf,
+
+    /// Height and width of its pictures, where an ONNX file leaves them open
+    #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = input_size)]
+    pub input_size: Option<[usize; 2]>,
 
     /// What to print
     #[arg(long, value_enum, default_value_t)]
@@ -72,20 +78,23 @@ Examples:
 ///
 /// A folder without a network, and a picture or an ONNX file that cannot be written.
 pub fn run(args: &GraphArgs) -> Result<(), Error> {
-    if args.accept_changes {
-        super::accept_changes(&RunDir::new(&args.run))?;
-    }
     let RunGraph {
         graph,
         name,
         precision,
         input,
-    } = graph_of_run(&args.run)?;
+    } = source(args)?;
     if let Some(path) = &args.plot {
         plot::graph(path, &format!("{name} {precision}"), &graph)?;
         say!("the picture is in {}", path.display());
     }
     if let Some(path) = &args.onnx {
+        let Some(input) = input else {
+            return Err(Error::Recipe(format!(
+                "--onnx: {} is no trained network: give the folder of one",
+                args.run.display()
+            )));
+        };
         let export = OnnxExport::new(&name)
             .with_inputs(["input"])
             .with_outputs(["logits"])
@@ -100,4 +109,42 @@ pub fn run(args: &GraphArgs) -> Result<(), Error> {
         GraphFormat::Layers => layer_list(&graph.mapped(name)),
     };
     print(&text).map_err(Error::io("standard output", "write"))
+}
+
+/// The graph of a run, of a file, or of a published network, whose weights have no numbers.
+fn source(args: &GraphArgs) -> Result<RunGraph, Error> {
+    let precision = String::from("as it is described");
+    if is_onnx(&args.run) {
+        let (name, graph) = read_onnx(&args.run, args.input_size)?;
+        return Ok(RunGraph {
+            graph,
+            name,
+            precision,
+            input: None,
+        });
+    }
+    if args.input_size.is_some() {
+        return Err(Error::Recipe(
+            "--input-size is for ONNX files: leave it out".into(),
+        ));
+    }
+    let name = args.run.to_string_lossy();
+    if !args.run.is_dir() && !name.contains(std::path::MAIN_SEPARATOR) {
+        let sketch = presets::sketch(&name).map_err(|error| {
+            Error::Recipe(format!(
+                "{error} (or give the folder of a trained network, or a file whose name ends in .onnx)"
+            ))
+        })?;
+        let graph = sketch.graph().clone();
+        return Ok(RunGraph {
+            graph,
+            name: name.into_owned(),
+            precision,
+            input: None,
+        });
+    }
+    if args.accept_changes {
+        super::accept_changes(&RunDir::new(&args.run))?;
+    }
+    graph_of_run(&args.run)
 }

@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::choice::choice;
 use super::job::agrees;
-use super::networks::{JobNetwork, NetworkArgs, NetworkKind, with_own_network};
+use super::kind::{NetworkKind, with_own_network};
+use super::networks::{JobNetwork, NetworkArgs};
 use super::opened::{Opened, own_network};
 use super::said;
 use crate::data::{ChannelOrder, DataKind, Normalization, PictureSpec, published_classes};

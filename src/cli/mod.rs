@@ -15,6 +15,8 @@ pub mod graph;
 pub mod import;
 #[cfg(feature = "train")]
 pub mod job;
+#[cfg(feature = "train")]
+pub mod kind;
 pub mod map;
 pub mod network;
 #[cfg(feature = "train")]

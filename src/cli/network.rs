@@ -196,7 +196,7 @@ fn from_run(path: &Path) -> Result<Network, NetworkError> {
 
 #[cfg(feature = "train")]
 fn from_run(path: &Path) -> Result<Network, NetworkError> {
-    use super::networks::{RunGraph, graph_of_run};
+    use super::kind::{RunGraph, graph_of_run};
     use crate::graph::Op;
 
     let RunGraph { graph, name, .. } = graph_of_run(path).map_err(NetworkError::Run)?;

@@ -1,14 +1,15 @@
 //! `vwc-sdk quantize`: a trained network in few bits without training, and what that costs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::tensor::Device;
 use clap::Args;
 use serde::Serialize;
 
 use super::job::Format;
-use super::networks::{NetworkArgs, NetworkKind};
-use super::opened::{CALIBRATION, NetworkFlag, quantized};
+use super::kind::NetworkKind;
+use super::networks::NetworkArgs;
+use super::opened::{CALIBRATION, NetworkFlag, is_onnx, quantized};
 use super::options::at_least_one;
 use super::pictures::DataArgs;
 use crate::data::{PictureSpec, Splits};
@@ -189,10 +190,4 @@ fn source(args: &QuantizeArgs, device: &Device) -> Result<(GraphNet, Splits, Pic
     let splits = args.data.splits(None, size, Some(&run), run.split_seed)?;
     let input = run.input.clone();
     Ok((network, splits, input))
-}
-
-/// Whether a name is that of an ONNX file.
-pub(super) fn is_onnx(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"))
 }

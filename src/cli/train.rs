@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::job::{self, JobArgs, JobFlags, Mode, RoundFlags};
-use super::networks::{NetworkKind, with_network};
+use super::kind::{NetworkKind, with_network};
 use super::opened::NetworkFlag;
 use crate::Error;
 use crate::train::ORIGINAL;

@@ -233,6 +233,10 @@ impl WeightCodes {
     /// A unit is the largest weight divided by its integer.
     #[must_use]
     pub fn of(weight: &Constant, filters: usize) -> Option<Self> {
+        // Those of a sketch have no numbers.
+        if weight.values.is_empty() {
+            return None;
+        }
         let mut codes = vec![0; weight.values.len()];
         if let Some(unit) = grid(weight.values.iter().copied()) {
             for (code, &value) in codes.iter_mut().zip(weight.values.iter()) {

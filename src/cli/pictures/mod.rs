@@ -111,6 +111,15 @@ impl SourceArgs {
         Ok(source)
     }
 
+    /// What test pictures of this size are, where the flags say any: their normalisation and their classes.
+    pub(super) fn test_spec(&self, size: [usize; 2]) -> Result<Option<PictureSpec>, Error> {
+        if !self.asked_for() {
+            return Ok(None);
+        }
+        let (pictures, _) = self.source(None, None, false)?.load_test(size)?;
+        Ok(Some(pictures.spec(size)))
+    }
+
     /// Says what to do where a data set is not where it is looked for.
     fn found(&self, source: &DataSource, kept: bool) -> Result<(), Error> {
         let Some(dir) = source.dir().filter(|_| !source.is_present()) else {

@@ -6,19 +6,21 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 
-use super::networks::{JobNetwork, NetworkArgs, NetworkKind};
+use super::networks::NetworkArgs;
 use super::pictures::DataArgs;
-use crate::data::{PictureDataset, Splits};
-use crate::graph::{Graph, presets};
-use crate::models::{GraphNet, GraphNetConfig, Network as _, NetworkConfig as _};
+use crate::data::{Normalization, Splits};
+use crate::graph::{Graph, Sketch, presets};
+use crate::models::{GraphNet, GraphNetConfig, NetworkConfig as _};
 use crate::module::Parameters;
-use crate::quant::Bits;
-use crate::train::published::Published as _;
-use crate::train::{Project, images, initial};
+use crate::train::{Project, initial};
 use crate::{DeviceName, Error};
 
-/// The pictures that steps of activations are measured on.
-pub const CALIBRATION: usize = 256;
+mod as_run;
+mod job;
+
+use super::kind::NetworkKind;
+pub use as_run::{AsRun, FileArgs};
+pub use job::{CALIBRATION, quantized};
 
 /// A network as a command that trains takes it.
 #[derive(Clone, Debug)]
@@ -111,42 +113,21 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// The network in an ONNX file, called as the file is.
+    /// The classifier in an ONNX file.
     ///
     /// # Errors
     ///
-    /// [`Error::Structure`], which names the file.
-    #[cfg(feature = "onnx")]
+    /// Those of [`read_onnx`], and a network that is no classifier of pictures.
     pub fn read(path: &Path, input_size: Option<[usize; 2]>) -> Result<Self, Error> {
-        let refuse = |reason: String| Error::Structure {
-            network: path.display().to_string(),
-            reason,
-        };
-        let graph =
-            crate::onnx::import_graph_from(path, input_size).map_err(|error| refuse(error.to_string()))?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        let config =
-            GraphNetConfig::new(&name, crate::graph::Sketch::of(&graph)).map_err(|error| match error {
-                Error::Structure { reason, .. } => refuse(reason),
-                error => error,
-            })?;
+        let (name, graph) = read_onnx(path, input_size)?;
+        let config = GraphNetConfig::new(&name, Sketch::of(&graph)).map_err(|error| match error {
+            Error::Structure { reason, .. } => refused(path, reason),
+            error => error,
+        })?;
         Ok(Self {
             config,
             graph: Some(graph),
             source: path.display().to_string(),
-        })
-    }
-
-    /// This build reads no ONNX.
-    ///
-    /// # Errors
-    ///
-    /// Always.
-    #[cfg(not(feature = "onnx"))]
-    pub fn read(path: &Path, _: Option<[usize; 2]>) -> Result<Self, Error> {
-        Err(Error::Structure {
-            network: path.display().to_string(),
-            reason: "this vwc-sdk was built without ONNX: build it with `--features onnx`".into(),
         })
     }
 
@@ -160,19 +141,29 @@ impl Opened {
         let splits = data.splits::<GraphNetConfig>(None, size, None, 0)?;
         let (found, expected) = (splits.train.classes(), self.config.classes());
         if found != expected {
-            return Err(Error::Recipe(format!(
-                "{}: it tells {expected} classes apart, and the pictures have {found}: give it pictures of its own classes, or train it \
-                 for these (vwc-sdk train --network {})",
-                self.source, self.source
-            )));
+            return Err(self.other_classes(found));
         }
         if data.normalization.is_none() {
-            say!(
-                "pictures are normalised by {}: if the network was trained with other numbers, say them with --normalization",
-                splits.train.normalization()
-            );
+            self.say_normalization(splits.train.normalization());
         }
         Ok(splits)
+    }
+
+    fn other_classes(&self, found: usize) -> Error {
+        Error::Recipe(format!(
+            "{}: it tells {} classes apart, and the pictures have {found}: give it pictures of its own classes, or train it for these \
+             (vwc-sdk train --network {})",
+            self.source,
+            self.config.classes(),
+            self.source
+        ))
+    }
+
+    fn say_normalization(&self, taken: Normalization) {
+        say!(
+            "pictures are normalised by {taken}: if {} was trained with other numbers, say them with --normalization",
+            self.source
+        );
     }
 
     /// Keeps the network in `project` as though it had been trained there, unless it is there already.
@@ -236,122 +227,33 @@ fn same_numbers(a: &GraphNet, b: &GraphNet) -> bool {
     a.iter().eq(b.iter())
 }
 
-/// `network` with weights and activations of so many bits, its steps measured on these pictures.
+/// Whether a name is that of an ONNX file.
+pub fn is_onnx(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"))
+}
+
+/// The network in an ONNX file, called as the file is, with what it computes.
 ///
 /// # Errors
 ///
-/// A network that is quantised already or has nothing to quantise, and a picture that cannot be read.
-pub fn quantized(
-    network: GraphNet,
-    [weights, activations]: [Bits; 2],
-    pictures: &PictureDataset,
-    device: &Device,
-) -> Result<GraphNet, Error> {
-    let size = network.config().input();
-    let batches = images(pictures, size, device)?;
-    Ok(network.quantized(weights, activations)?.calibrated(&batches))
+/// [`Error::Structure`], which names the file: one that is no network, and in a build without ONNX any.
+pub fn read_onnx(path: &Path, input_size: Option<[usize; 2]>) -> Result<(String, Graph), Error> {
+    #[cfg(feature = "onnx")]
+    let read = crate::onnx::import_graph_from(path, input_size).map_err(|error| error.to_string());
+    #[cfg(not(feature = "onnx"))]
+    let read = Err(format!(
+        "this vwc-sdk was built without ONNX{}: build it with `--features onnx`",
+        input_size.map_or("", |_| ", so that --input-size means nothing")
+    ));
+    let graph = read.map_err(|reason| refused(path, reason))?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    Ok((name.into_owned(), graph))
 }
 
-impl NetworkArgs {
-    fn opened(&self) -> &Opened {
-        self.opened.as_deref().expect("a network of a graph was opened")
-    }
-
-    /// The bits that the flags ask for, of a network that is in full precision unless they say otherwise.
-    fn asked_bits(&self) -> Result<Option<[Bits; 2]>, Error> {
-        match (self.q, self.wb, self.ab) {
-            (Some(0), None, None) | (None, None, None) => Ok(None),
-            (Some(0), ..) => Err(Error::Recipe(
-                "--q 0: a network in full precision has no bits: leave out --wb and --ab, or --q 0".into(),
-            )),
-            (_, None, None) => Err(Error::Recipe(
-                "--q 1: say how many bits with --wb and --ab".into(),
-            )),
-            (_, weights, activations) => Ok(Some(
-                [weights, activations].map(|bits| bits.unwrap_or(Bits::FULL)),
-            )),
-        }
-    }
-}
-
-impl JobNetwork for GraphNetConfig {
-    fn from_args(args: &NetworkArgs, classes: usize, _embedded: bool) -> Result<Self, Error> {
-        let flag = if args.widths.is_some() {
-            Some("--widths")
-        } else if args.order.is_some() {
-            Some("--order")
-        } else {
-            args.full_precision.map(|_| "--full-precision")
-        };
-        if let Some(flag) = flag {
-            return Err(Error::Recipe(format!(
-                "{flag}: it is for the networks of this crate: leave it out"
-            )));
-        }
-        let opened = args.opened();
-        let mut config = opened.config.clone();
-        let before = config.classes();
-        if classes != before {
-            let (other, layer) = config.with_classes(classes)?;
-            say!(
-                "{}: the pictures have {classes} classes, and the network {before}: its last layer, `{layer}`, is replaced by a new one",
-                opened.source
-            );
-            config = other;
-        }
-        match args.asked_bits()? {
-            None => Ok(config),
-            Some([weights, activations]) => config.with_bits(weights, activations),
-        }
-    }
-
-    fn input_size(args: &NetworkArgs) -> Result<[usize; 2], Error> {
-        Ok(args.opened().config.input())
-    }
-
-    fn directory(args: &NetworkArgs) -> PathBuf {
-        let Some(opened) = &args.opened else {
-            return Self::DIRECTORY.into();
-        };
-        // A name from a file may hold anything.
-        let plain = |c: char| {
-            if c.is_alphanumeric() || "-_.".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        };
-        let name: String = opened.config.name().chars().map(plain).collect();
-        Path::new(Self::DIRECTORY).join(name.trim_start_matches('.'))
-    }
-
-    fn start(
-        &self,
-        args: &NetworkArgs,
-        seed: u64,
-        splits: &Splits,
-        device: &Device,
-    ) -> Result<GraphNet, Error> {
-        let opened = args.opened();
-        match (&opened.graph, args.from_scratch) {
-            (Some(_), false) => say!("training starts from the weights of {}", opened.source),
-            _ => say!("training starts from random weights"),
-        }
-        let network = opened.network(args.from_scratch, self.classes(), seed, device)?;
-        match self.bits() {
-            None => Ok(network),
-            Some(bits) => quantized(network, bits, &splits.train.sample(CALIBRATION, seed), device),
-        }
-    }
-
-    fn with_widths(&self, _: &[usize]) -> Result<Self, Error> {
-        Err(Error::Recipe(
-            "--widths: it is for the networks of this crate: leave it out".into(),
-        ))
-    }
-
-    fn widths_in_words(&self) -> String {
-        let layers = self.sketch().mapped(&self.name()).layers;
-        format!("{} convolutions", layers.len())
+fn refused(path: &Path, reason: String) -> Error {
+    Error::Structure {
+        network: path.display().to_string(),
+        reason,
     }
 }

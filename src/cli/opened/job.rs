@@ -1,0 +1,137 @@
+//! A network of a graph in the main job: trained from the weights of its file, in few bits if flags say so.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+
+use super::Opened;
+use crate::Error;
+use crate::cli::networks::{JobNetwork, NetworkArgs};
+use crate::data::{PictureDataset, Splits};
+use crate::models::{GraphNet, GraphNetConfig, Network as _, NetworkConfig as _};
+use crate::quant::Bits;
+use crate::train::images;
+use crate::train::published::Published as _;
+
+/// The pictures that steps of activations are measured on.
+pub const CALIBRATION: usize = 256;
+
+/// `network` with weights and activations of so many bits, its steps measured on these pictures.
+///
+/// # Errors
+///
+/// A network that is quantised already or has nothing to quantise, and a picture that cannot be read.
+pub fn quantized(
+    network: GraphNet,
+    [weights, activations]: [Bits; 2],
+    pictures: &PictureDataset,
+    device: &Device,
+) -> Result<GraphNet, Error> {
+    let size = network.config().input();
+    let batches = images(pictures, size, device)?;
+    Ok(network.quantized(weights, activations)?.calibrated(&batches))
+}
+
+impl NetworkArgs {
+    fn opened(&self) -> &Opened {
+        self.opened.as_deref().expect("a network of a graph was opened")
+    }
+
+    /// The bits that the flags ask for, of a network that is in full precision unless they say otherwise.
+    fn asked_bits(&self) -> Result<Option<[Bits; 2]>, Error> {
+        match (self.q, self.wb, self.ab) {
+            (Some(0), None, None) | (None, None, None) => Ok(None),
+            (Some(0), ..) => Err(Error::Recipe(
+                "--q 0: a network in full precision has no bits: leave out --wb and --ab, or --q 0".into(),
+            )),
+            (_, None, None) => Err(Error::Recipe(
+                "--q 1: say how many bits with --wb and --ab".into(),
+            )),
+            (_, weights, activations) => Ok(Some(
+                [weights, activations].map(|bits| bits.unwrap_or(Bits::FULL)),
+            )),
+        }
+    }
+}
+
+impl JobNetwork for GraphNetConfig {
+    fn from_args(args: &NetworkArgs, classes: usize, _embedded: bool) -> Result<Self, Error> {
+        let flag = if args.widths.is_some() {
+            Some("--widths")
+        } else if args.order.is_some() {
+            Some("--order")
+        } else {
+            args.full_precision.map(|_| "--full-precision")
+        };
+        if let Some(flag) = flag {
+            return Err(Error::Recipe(format!(
+                "{flag}: it is for the networks of this crate: leave it out"
+            )));
+        }
+        let opened = args.opened();
+        let mut config = opened.config.clone();
+        let before = config.classes();
+        if classes != before {
+            let (other, layer) = config.with_classes(classes)?;
+            say!(
+                "{}: the pictures have {classes} classes, and the network {before}: its last layer, `{layer}`, is replaced by a new one",
+                opened.source
+            );
+            config = other;
+        }
+        match args.asked_bits()? {
+            None => Ok(config),
+            Some([weights, activations]) => config.with_bits(weights, activations),
+        }
+    }
+
+    fn input_size(args: &NetworkArgs) -> Result<[usize; 2], Error> {
+        Ok(args.opened().config.input())
+    }
+
+    fn directory(args: &NetworkArgs) -> PathBuf {
+        let Some(opened) = &args.opened else {
+            return Self::DIRECTORY.into();
+        };
+        // A name from a file may hold anything.
+        let plain = |c: char| {
+            if c.is_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        };
+        let name: String = opened.config.name().chars().map(plain).collect();
+        Path::new(Self::DIRECTORY).join(name.trim_start_matches('.'))
+    }
+
+    fn start(
+        &self,
+        args: &NetworkArgs,
+        seed: u64,
+        splits: &Splits,
+        device: &Device,
+    ) -> Result<GraphNet, Error> {
+        let opened = args.opened();
+        match (&opened.graph, args.from_scratch) {
+            (Some(_), false) => say!("training starts from the weights of {}", opened.source),
+            _ => say!("training starts from random weights"),
+        }
+        let network = opened.network(args.from_scratch, self.classes(), seed, device)?;
+        match self.bits() {
+            None => Ok(network),
+            Some(bits) => quantized(network, bits, &splits.train.sample(CALIBRATION, seed), device),
+        }
+    }
+
+    fn with_widths(&self, _: &[usize]) -> Result<Self, Error> {
+        Err(Error::Recipe(
+            "--widths: it is for the networks of this crate: leave it out".into(),
+        ))
+    }
+
+    fn widths_in_words(&self) -> String {
+        let layers = self.sketch().mapped(&self.name()).layers;
+        format!("{} convolutions", layers.len())
+    }
+}

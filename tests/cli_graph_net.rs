@@ -1,0 +1,265 @@
+//! Networks from ONNX files on the command line: wherever a network's name or folder is taken.
+#![cfg(all(feature = "flex", feature = "onnx"))]
+
+mod common;
+#[path = "common/mobile.rs"]
+mod mobile;
+#[path = "common/place.rs"]
+mod place;
+
+use mobile::mobile;
+use place::Place;
+use serde_json::Value;
+use vwc_sdk::graph::{Function, Graph, NodeSpec, OnnxExport};
+
+fn vwc_sdk() -> Place {
+    Place::of(env!("CARGO_BIN_EXE_vwc-sdk").into())
+}
+
+/// A network of so many classes, as a file.
+fn keep(place: &Place, name: &str, classes: usize) {
+    let export = OnnxExport::new("mobile")
+        .with_inputs(["input"])
+        .with_outputs(["logits"]);
+    std::fs::write(place.path(name), mobile(classes).to_onnx(&export).unwrap()).unwrap();
+}
+
+const DIGITS: &str = "--pictures 300";
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Trained in few bits from the weights of the file, pruned, tested, mapped, run on arrays, packed and written again, by commands
+/// alone.
+#[test]
+fn a_file_goes_the_whole_way() {
+    let place = vwc_sdk();
+    keep(&place, "mobile.onnx", 10);
+    let train = format!(
+        "train --network mobile.onnx {DIGITS} --wb 4 --ab 4 --total-epochs 2 --batch-size 32 --format json"
+    );
+    let output = place.run(&train);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("training starts from the weights of mobile.onnx"),
+        "{said}"
+    );
+    let trained = json(&String::from_utf8_lossy(&output.stdout));
+    assert_eq!(trained["network"], "mobile");
+    assert_eq!(trained["precision"], "W4A4");
+    // The folder is called as the file, and is all that later commands need.
+    let tested = json(&place.data("test --directory runs/mobile --format json"));
+    assert_eq!(tested["networks"], trained["networks"]);
+    let pruned = json(&place.data(
+        "prune --directory runs/mobile --ratio 0.3 --total-epochs 1 --budget 100 --array 64x64 --format json",
+    ));
+    assert_eq!(pruned["networks"].as_array().unwrap().len(), 2);
+    let run = "runs/mobile/ratio1";
+    let graph = place.data(&format!("graph {run}"));
+    assert!(
+        graph.contains("block.depthwise") && graph.contains("W4"),
+        "{graph}"
+    );
+    let layers = place.data(&format!("map {run} --array 64x64 --format csv"));
+    assert!(layers.contains("block.project"), "{layers}");
+    let arrays = json(&place.data(&format!(
+        "evaluate {run} --array 64x64 --pictures 20 --adc-bits 0,3 --format json"
+    )));
+    assert_eq!(arrays[0]["accuracy"], arrays[1]["accuracy"]);
+    place.data(&format!("export {run} small.vwcp --check 30"));
+    place.data(&format!("export {run} small.safetensors"));
+    // In floats with quantised weights, the network is a file that commands take again: its quantisers are codes.
+    place.data(&format!("graph {run} --onnx small.onnx"));
+    let again = place.data("graph small.onnx");
+    assert!(again.contains("W4") && again.contains("u4: 0 to 15"), "{again}");
+    let arrays_again = json(&place.data(
+        "evaluate small.onnx --array 64x64 --pictures 20 --adc-bits 0,3 --format json --data synthetic",
+    ));
+    assert_eq!(arrays_again[0]["total"], arrays[0]["total"]);
+    place.data("export small.onnx again.vwcp");
+    place.data("simulate small.onnx --array 64x64");
+    place.data("front mobile.onnx --array 64x64");
+}
+
+#[test]
+fn a_file_is_tested_pruned_and_kept_as_it_is() {
+    let place = vwc_sdk();
+    keep(&place, "mobile.onnx", 10);
+    let test = format!("test --network mobile.onnx {DIGITS} --directory kept --format json");
+    let first = json(&place.data(&test));
+    assert_eq!(first["precision"], "full precision");
+    // The second time it is there already.
+    assert_eq!(json(&place.data(&test)), first);
+    place.data(&format!(
+        "prune --network mobile.onnx {DIGITS} --directory kept --ratio 0.2 --total-epochs 1 --budget 100"
+    ));
+    // Another file is not what is kept there.
+    keep(&place, "other.onnx", 10);
+    std::fs::write(place.path("other.onnx"), {
+        let graph = mobile(10);
+        let relu = NodeSpec::new("last", Function::Relu, ["fc"]);
+        let nodes = graph.nodes().iter().map(|node| {
+            let inputs = node.inputs().iter().map(|&id| graph.node(id).name());
+            NodeSpec::new(node.name(), node.op().clone(), inputs)
+        });
+        let graph = Graph::new(nodes.chain([relu]), ["last"]).unwrap();
+        graph.to_onnx(&OnnxExport::new("other")).unwrap()
+    })
+    .unwrap();
+    let error = place.refused(&format!("test --network other.onnx {DIGITS} --directory kept"), 1);
+    assert!(error.contains("another network than other.onnx"), "{error}");
+
+    place.data(
+        "import mobile.onnx --directory imported --normalization imagenet --classes a,b,c,d,e,f,g,h,i,j",
+    );
+    let config = json(&std::fs::read_to_string(place.path("imported/original/config.json")).unwrap());
+    assert_eq!(config["input"]["classes"][9], "j");
+    let error = place.refused("import mobile.onnx --directory imported2 --wb 4", 1);
+    assert!(
+        error.contains("--wb") && error.contains("vwc-sdk quantize"),
+        "{error}"
+    );
+}
+
+#[test]
+fn other_classes_replace_the_last_layer_and_it_is_said() {
+    let place = vwc_sdk();
+    keep(&place, "four.onnx", 4);
+    let train = format!("train --network four.onnx {DIGITS} --total-epochs 1 --batch-size 32 --directory r");
+    let output = place.run(&train);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("10 classes, and the network 4: its last layer, `fc`, is replaced"),
+        "{said}"
+    );
+    let scratch = place.run(&format!("{train}2 --from-scratch"));
+    let said = String::from_utf8_lossy(&scratch.stderr).into_owned();
+    assert!(said.contains("training starts from random weights"), "{said}");
+    // Where nothing is trained, classes have to be the network's own.
+    for command in [
+        "test --network four.onnx --directory t",
+        "quantize four.onnx --directory q",
+    ] {
+        let error = place.refused(&format!("{command} {DIGITS}"), 1);
+        assert!(
+            error.contains("four.onnx: it tells 4 classes apart, and the pictures have 10"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_network_is_quantised_without_training() {
+    let place = vwc_sdk();
+    keep(&place, "mobile.onnx", 10);
+    let train =
+        format!("train --network mobile.onnx {DIGITS} --total-epochs 2 --batch-size 32 --directory floats");
+    place.data(&train);
+    let rows = json(&place.data(&format!(
+        "quantize floats/original --directory w8 --format json {DIGITS}"
+    )));
+    let accuracy = |n: usize| rows[n]["accuracy"].as_f64().unwrap();
+    assert_eq!(rows[0]["precision"], "full precision");
+    assert_eq!(rows[1]["precision"], "W8A8");
+    assert!((accuracy(0) - accuracy(1)).abs() < 8.0, "{rows}");
+    let output = place.run(&format!(
+        "quantize mobile.onnx --wb 2 --ab 2 --directory w2 {DIGITS}"
+    ));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("training goes on from here with: vwc-sdk train --network mobile.onnx --wb 2 --ab 2"),
+        "{said}"
+    );
+    place.data(&format!("test --directory w2 {DIGITS} --data synthetic"));
+    let error = place.refused(
+        &format!("quantize w8/original --directory w9 {DIGITS} --data synthetic"),
+        1,
+    );
+    assert!(error.contains("it is quantised already, W8A8"), "{error}");
+    let error = place.refused(&format!("quantize mobile.onnx --directory w2 {DIGITS}"), 1);
+    assert!(error.contains("holds something already"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_done_with_a_file_is_said() {
+    let place = vwc_sdk();
+    keep(&place, "mobile.onnx", 10);
+    for (flags, said) in [
+        ("", "which pictures?"),
+        (
+            "--pictures 100 --widths 1,2",
+            "--widths: it is for the networks of this crate",
+        ),
+        (
+            "--pictures 100 --order original",
+            "--order: it is for the networks of this crate",
+        ),
+        ("--pictures 100 --q 1", "--q 1: say how many bits"),
+        (
+            "--pictures 100 --q 0 --wb 4",
+            "--q 0: a network in full precision has no bits",
+        ),
+        ("--data folder --data-dir nowhere", "nowhere"),
+    ] {
+        let error = place.refused(
+            &format!("train --network mobile.onnx {flags} --total-epochs 1"),
+            1,
+        );
+        assert!(error.contains(said), "{flags}: {error}");
+    }
+    let error = place.refused("train --network missing.onnx --pictures 100", 1);
+    assert!(error.contains("missing.onnx"), "{error}");
+    std::fs::write(place.path("broken.onnx"), b"no model").unwrap();
+    for command in [
+        "train --pictures 100 --network",
+        "graph",
+        "export",
+        "evaluate --array 64x64",
+        "quantize --directory q --pictures 100",
+    ] {
+        let end = if command == "export" { " x.vwcp" } else { "" };
+        let error = place.refused(&format!("{command} broken.onnx{end}"), 1);
+        assert!(
+            error.contains("broken.onnx: it cannot be read as ONNX"),
+            "{command}: {error}"
+        );
+    }
+    let two = Graph::new(
+        [
+            NodeSpec::input("x", [3, 8, 8]),
+            NodeSpec::input("y", [3, 8, 8]),
+            NodeSpec::new("sum", vwc_sdk::graph::Binary::Add, ["x", "y"]),
+        ],
+        ["sum"],
+    );
+    std::fs::write(
+        place.path("two.onnx"),
+        two.unwrap().to_onnx(&OnnxExport::new("two")).unwrap(),
+    )
+    .unwrap();
+    let error = place.refused("train --network two.onnx --pictures 100", 1);
+    assert!(error.contains("two.onnx: it has 2 inputs"), "{error}");
+    let error = place.refused("train --network resnet19 --pictures 100", 2);
+    assert!(error.contains("did you mean `resnet18`"), "{error}");
+    let error = place.refused("train --network cnn8 --from-scratch --pictures 100", 1);
+    assert!(error.contains("--from-scratch"), "{error}");
+}
+
+/// A published network is trained from its sketch.
+#[test]
+fn a_network_is_trained_by_its_name() {
+    let place = vwc_sdk();
+    let output =
+        place.run("train --network densenet40 --pictures 40 --total-epochs 1 --batch-size 8 --directory r");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("random weights"), "{said}");
+    let graph = place.data("graph mobilenet-v2");
+    assert!(
+        graph.contains("features.1.conv.0.0") && !graph.contains("W1"),
+        "{graph}"
+    );
+}
