@@ -95,15 +95,24 @@ def network(name, seed=0, **settings):
     if name == "googlenet":
         settings |= {"transform_input": True}
     model = getattr(torchvision.models, name)(num_classes=CLASSES, **settings)
+    return randomised(model).eval()
+
+
+def randomised(model):
+    """Gives batch norms statistics that are not trivial, and biases that begin as zeros, which exporters drop, other numbers. Of some
+    norms scale and shift stay as they begin, so that exporters write equal ones once."""
+    import torch
+
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.2)
             module.running_var.uniform_(0.5, 1.5)
-            # Of some the scales and shifts are as they begin, so that exporters write equal ones once.
             if module.num_features % 32:
                 torch.nn.init.uniform_(module.weight, 0.5, 1.5)
                 torch.nn.init.normal_(module.bias, 0, 0.2)
-    return model.eval()
+        elif isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)) and module.bias is not None:
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+    return model
 
 
 def picture(side, name="picture"):
@@ -170,13 +179,13 @@ def narrow(name):
         "googlenet": (lambda: network("googlenet"), "script17", 64),
         "inception_v3": (lambda: network("inception_v3"), "dynamo", 96),
         "shufflenet_v2_x0_5": (lambda: m.ShuffleNetV2([2, 2, 2], [24, 48, 96, 192, 256], **classes), "script11", 64),
-        "shufflenet_v2_x1_0": (lambda: m.shufflenet_v2_x1_0(**classes), "dynamo", 64),
-        "mobilenet_v2": (lambda: m.mobilenet_v2(width_mult=0.25, **classes), "dynamo-plain", 64),
+        "shufflenet_v2_x1_0": (lambda: m.ShuffleNetV2([2, 1, 1], [24, 116, 232, 464, 256], **classes), "script17", 64),
+        "mobilenet_v2": (lambda: m.mobilenet_v2(width_mult=0.25, **classes), "dynamo", 64),
         "mobilenet_v3_small": (lambda: m.mobilenet_v3_small(width_mult=0.5, **classes), "script11", 64),
         "mobilenet_v3_large": (lambda: m.mobilenet_v3_large(width_mult=0.5, **classes), "dynamo23", 64),
         "mnasnet0_5": (lambda: m.mnasnet0_5(**classes), "script17", 64),
         "efficientnet_b0": (lambda: m.efficientnet_b0(**classes), "dynamo", 64),
-        "regnet_x_400mf": (lambda: m.regnet_x_400mf(**classes), "script-plain", 64),
+        "regnet_x_400mf": (lambda: m.regnet_x_400mf(**classes), "script17", 64),
         "regnet_y_400mf": (lambda: m.regnet_y_400mf(**classes), "dynamo", 64),
         "convnext_tiny": (lambda: convnext.ConvNeXt(blocks, **classes), "script17", 64),
     }
@@ -186,7 +195,7 @@ def narrow(name):
 
     torch.manual_seed(0)
     model, exporter, side = made[name]
-    return model().eval(), exporter, side
+    return randomised(model()).eval(), exporter, side
 
 
 def stripped(model, folder):
