@@ -261,7 +261,7 @@ pub fn import(name: &str, file: impl Read, input_size: Option<[usize; 2]>) -> Re
 /// anything along the batch, and for weights in another file, which [`import_graph_from`] reads.
 pub fn import_graph(file: impl Read, input_size: Option<[usize; 2]>) -> Result<Graph, OnnxError> {
     let checked = prepare(read(file)?, input_size)?;
-    checked.with_shapes(|prepared| graph::graph(prepared))
+    checked.with_shapes(graph::graph)
 }
 
 /// As [`import_graph`], from the file at `path`, whose constants may be in other files beside it: those of exporters that write
@@ -279,7 +279,7 @@ pub fn import_graph_from(path: impl AsRef<Path>, input_size: Option<[usize; 2]>)
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     read_external(&mut decoded.model, folder.unwrap_or(Path::new(".")))?;
     let checked = prepare(decoded, input_size)?;
-    checked.with_shapes(|prepared| graph::graph(prepared))
+    checked.with_shapes(graph::graph)
 }
 
 /// Whether a node is a `Constant` of ONNX's own.

@@ -169,11 +169,14 @@ fn a_file_may_end_anywhere() {
     }
 }
 
-/// The files that fuzzing starts from.
+/// The files that fuzzing starts from, and small quantised networks.
 fn corpus() -> Vec<Vec<u8>> {
-    let files = fs::read_dir("fuzz/corpus/onnx").unwrap();
-    files
-        .map(|file| fs::read(file.unwrap().path()).unwrap())
+    let folders = ["fuzz/corpus/onnx", "tests/fixtures/quantised"];
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let paths = files.map(|file| file.unwrap().path());
+    paths
+        .filter(|path| path.extension().is_none_or(|ending| ending != "json"))
+        .map(|path| fs::read(path).unwrap())
         .collect()
 }
 

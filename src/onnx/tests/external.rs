@@ -62,7 +62,7 @@ fn weights_beside_the_model_are_read() {
                 None,
             )
             .unwrap();
-            let graph = checked.with_shapes(|prepared| graph::graph(prepared)).unwrap();
+            let graph = checked.with_shapes(graph::graph).unwrap();
             assert_eq!(graph.nodes()[1].weight().unwrap().values(), &numbers[3..]);
         }
     }

@@ -6,7 +6,7 @@ use crate::graph::{Affine, Function, Graph, Op};
 /// The graph of a model. `scopes`: the modules of its nodes.
 fn graph_with(model: ModelProto, scopes: Vec<Option<String>>) -> Result<Graph, OnnxError> {
     let checked = prepare(Decoded { model, scopes }, None)?;
-    checked.with_shapes(|prepared| graph::graph(prepared))
+    checked.with_shapes(graph::graph)
 }
 
 fn graph_of(model: ModelProto) -> Result<Graph, OnnxError> {
@@ -301,7 +301,10 @@ fn pairs_become_codes_of_their_bits() {
         assert!((codes.unit() - 0.25).abs() < 1e-9 && codes.through_zero());
         let (_, layer) = graph.conv_layer(conv).unwrap();
         assert_eq!(layer.weight.name(), Some("conv.weight"));
-        assert_eq!(layer.weight.values(), [-3.0f32 * 0.1, 0.1, 7.0 * 0.37, -8.0 * 0.37]);
+        assert_eq!(
+            layer.weight.values(),
+            [-3.0f32 * 0.1, 0.1, 7.0 * 0.37, -8.0 * 0.37]
+        );
         let weights = layer.weight_codes().unwrap();
         assert_eq!((weights.codes(), weights.units().len()), (&[-3, 1, 7, -8][..], 2));
         assert_eq!(layer.bias.as_ref().unwrap().values(), [4.0 * 0.1f32, 8.0 * 1.1]);
