@@ -230,6 +230,27 @@ fn the_command_maps_a_file_as_it_maps_the_preset() {
 }
 
 #[test]
+fn the_command_counts_linear_layers_where_asked() {
+    let rows = |args: &str| -> Vec<serde_json::Value> {
+        let (code, out, err) = vwc_sdk(&format!("map {args} --array 512x512 --format json"));
+        assert_eq!((code, &*err), (Some(0), ""), "{args}");
+        let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+        json["layers"].as_array().unwrap().clone()
+    };
+    let with = rows(&format!("{} --linear", path("resnet18.onnx")));
+    assert_eq!((with.len(), &with[20]["name"]), (21, &"fc".into()));
+    // 512 inputs fill the rows of an array, and 1000 outputs take the columns of two.
+    assert_eq!(with[20]["cycles"], 2);
+    let quantised = rows("tests/fixtures/quantised/qoperator-u8u8.onnx --linear");
+    assert_eq!((quantised.len(), &quantised[3]["name"]), (4, &"head".into()));
+    let (code, _, err) = vwc_sdk("map cnn8 --linear --array 64x64");
+    assert!(
+        code == Some(1) && err.contains("cnn8 lists its layers itself"),
+        "{err}"
+    );
+}
+
+#[test]
 fn files_that_cannot_be_mapped_end_with_one_sentence() {
     let directory = tempfile::tempdir().unwrap();
     let empty = directory.path().join("empty.onnx");

@@ -1,6 +1,6 @@
 """Classification networks of torchvision as ONNX files, by both exporters of PyTorch, to try the reader of ONNX files on.
 
-    python3 benches/peers/torchvision_onnx.py --files FOLDER [--quantised] [NETWORK ...]
+    python3 benches/peers/torchvision_onnx.py --files FOLDER [--exporters EXPORTER,...] [NETWORK ...]
     python3 benches/peers/torchvision_onnx.py --compare FOLDER
     python3 benches/peers/torchvision_onnx.py --fixtures tests/fixtures/torchvision [NETWORK ...]
 
@@ -311,10 +311,10 @@ def outputs(path, x):
     return session.run(None, {session.get_inputs()[0].name: x})
 
 
-def files(folder, names, quantised):
+def files(folder, names, exporters):
     for name in names or NETWORKS:
         side = NETWORKS[name]
-        for exporter in [*EXPORTERS, *(QUANTISERS if quantised else [])]:
+        for exporter in exporters:
             path = folder / f"{name}.{exporter}.onnx"
             if path.exists():
                 continue
@@ -347,12 +347,12 @@ def main():
     parser.add_argument("--files", type=pathlib.Path)
     parser.add_argument("--compare", type=pathlib.Path)
     parser.add_argument("--fixtures", type=pathlib.Path)
-    parser.add_argument("--quantised", action="store_true", help="quantise them, too, by ONNX Runtime")
+    parser.add_argument("--exporters", default=",".join(EXPORTERS), help=f"of {', '.join([*EXPORTERS, *QUANTISERS])}")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     if args.files:
         args.files.mkdir(parents=True, exist_ok=True)
-        files(args.files, args.names, args.quantised)
+        files(args.files, args.names, args.exporters.split(","))
     if args.fixtures:
         fixtures(args.fixtures, args.names)
     if args.compare:

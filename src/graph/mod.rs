@@ -46,6 +46,8 @@ mod sketch;
 mod text;
 
 #[cfg(feature = "onnx")]
+pub(crate) use mapped::as_convolution;
+#[cfg(feature = "onnx")]
 pub(crate) use shape::shape;
 #[cfg(any(feature = "packed", feature = "onnx"))]
 pub(crate) use shape::{extent, places, pool_shape};
