@@ -14,6 +14,7 @@
 mod affine;
 mod constants;
 mod gelu;
+mod integer_layers;
 mod integers;
 mod maker;
 mod moved;
@@ -23,6 +24,7 @@ mod parameters;
 mod qonnx;
 mod quantised;
 mod sizes;
+mod turned;
 mod values;
 mod weighted;
 mod windows;
