@@ -31,6 +31,7 @@ mod external;
 mod graph;
 mod infer;
 mod left_out;
+mod linear;
 mod operators;
 mod parts;
 mod paths;
@@ -62,6 +63,7 @@ use external::read_external;
 use graph::Prepared;
 use infer::{MAX_WORK, infer};
 use left_out::left_out;
+use linear::linear_layer;
 use operators::{attribute, is_convolution, is_standard, refuse_unreadable, subgraphs};
 use parts::{MAX_WEIGHT, Whole, scopes, weight};
 use paths::{Paths, name_by_path};
@@ -224,7 +226,31 @@ pub enum OnnxError {
 ///
 /// An [`OnnxError`] that names the node.
 pub fn import(name: &str, file: impl Read, input_size: Option<[usize; 2]>) -> Result<Import, OnnxError> {
-    from_prepared(name, prepare(read(file)?, input_size)?)
+    from_prepared(name, prepare(read(file)?, input_size)?, false)
+}
+
+/// As [`import`], with linear layers among the convolutions, as [`Graph::mapped_with_linear`] has them: `Gemm` and `MatMul` by a matrix
+/// of constants, and their quantised forms.
+///
+/// ```
+/// use vwc_sdk::onnx::import_with_linear;
+///
+/// let file = std::fs::File::open("tests/fixtures/onnx/resnet18.onnx")?;
+/// let import = import_with_linear("resnet18", file, None)?;
+/// assert_eq!((import.network.layers.len(), &*import.network.layers[20].name), (21, "fc"));
+/// assert_eq!(import.left_out, []);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// An [`OnnxError`] that names the node.
+pub fn import_with_linear(
+    name: &str,
+    file: impl Read,
+    input_size: Option<[usize; 2]>,
+) -> Result<Import, OnnxError> {
+    from_prepared(name, prepare(read(file)?, input_size)?, true)
 }
 
 /// Imports what the network in `file` computes, with its weights: a graph that can be mapped, written, packed or run.
@@ -261,7 +287,7 @@ pub fn import(name: &str, file: impl Read, input_size: Option<[usize; 2]>) -> Re
 /// anything along the batch, and for weights in another file, which [`import_graph_from`] reads.
 pub fn import_graph(file: impl Read, input_size: Option<[usize; 2]>) -> Result<Graph, OnnxError> {
     let checked = prepare(read(file)?, input_size)?;
-    checked.with_shapes(|prepared| graph::graph(prepared))
+    checked.with_shapes(graph::graph)
 }
 
 /// As [`import_graph`], from the file at `path`, whose constants may be in other files beside it: those of exporters that write
@@ -279,7 +305,7 @@ pub fn import_graph_from(path: impl AsRef<Path>, input_size: Option<[usize; 2]>)
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     read_external(&mut decoded.model, folder.unwrap_or(Path::new(".")))?;
     let checked = prepare(decoded, input_size)?;
-    checked.with_shapes(|prepared| graph::graph(prepared))
+    checked.with_shapes(graph::graph)
 }
 
 /// Whether a node is a `Constant` of ONNX's own.
@@ -372,29 +398,37 @@ fn prepare(decoded: Decoded, input_size: Option<[usize; 2]>) -> Result<Checked, 
 #[cfg(test)]
 fn from_model(name: &str, model: ModelProto, input_size: Option<[usize; 2]>) -> Result<Import, OnnxError> {
     let scopes = Vec::new();
-    from_prepared(name, prepare(Decoded { model, scopes }, input_size)?)
+    from_prepared(name, prepare(Decoded { model, scopes }, input_size)?, false)
 }
 
-fn from_prepared(name: &str, mut checked: Checked) -> Result<Import, OnnxError> {
+fn from_prepared(name: &str, mut checked: Checked, linear: bool) -> Result<Import, OnnxError> {
     // Shapes are all that is needed.
     checked.weights.iter_mut().for_each(without_data);
+    let multiply: HashSet<&str> = checked.left_out.iter().map(|(name, _)| &**name).collect();
     let (network, widths_unknown) = checked.with_shapes(|prepared| {
-        let convolutions = prepared.graph.node.iter().filter(|node| is_convolution(node));
-        let layers = convolutions
-            .map(|node| convolution(node, prepared.shapes))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut layers = Vec::new();
+        for node in &prepared.graph.node {
+            if is_convolution(node) {
+                layers.push(convolution(node, prepared.shapes)?);
+            } else if linear && multiply.contains(&*node.name) {
+                layers.extend(linear_layer(node, prepared.shapes));
+            }
+        }
         if layers.is_empty() {
             return Err(OnnxError::Empty);
         }
-        Ok(match graph::ties(prepared, name, &layers) {
+        Ok(match graph::ties(prepared, name, &layers, linear) {
             Ok(network) => (network, None),
             Err(error) => (Network::fixed(name, layers), Some(error.to_string())),
         })
     })?;
+    let counted: HashSet<String> = network.layers.iter().map(|layer| layer.name.clone()).collect();
+    let mut left_out = checked.left_out;
+    left_out.retain(|(name, _)| !counted.contains(name));
     Ok(Import {
         network,
         widths_unknown,
-        left_out: checked.left_out,
+        left_out,
     })
 }
 

@@ -166,11 +166,14 @@ fn a_file_may_end_anywhere() {
     }
 }
 
-/// The files that fuzzing starts from.
+/// The files that fuzzing starts from, and small quantised networks.
 fn corpus() -> Vec<Vec<u8>> {
-    let files = fs::read_dir("fuzz/corpus/onnx").unwrap();
-    files
-        .map(|file| fs::read(file.unwrap().path()).unwrap())
+    let folders = ["fuzz/corpus/onnx", "tests/fixtures/quantised"];
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let paths = files.map(|file| file.unwrap().path());
+    paths
+        .filter(|path| path.extension().is_none_or(|ending| ending != "json"))
+        .map(|path| fs::read(path).unwrap())
         .collect()
 }
 
@@ -221,6 +224,27 @@ fn the_command_maps_a_file_as_it_maps_the_preset() {
     let (from_file, said) = total(&path("resnet18.onnx"));
     assert_eq!(said, "not mapped: fc (Gemm)\n");
     assert_eq!(from_file, total("resnet18").0);
+}
+
+#[test]
+fn the_command_counts_linear_layers_where_asked() {
+    let rows = |args: &str| -> Vec<serde_json::Value> {
+        let (code, out, err) = vwc_sdk(&format!("map {args} --array 512x512 --format json"));
+        assert_eq!((code, &*err), (Some(0), ""), "{args}");
+        let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+        json["layers"].as_array().unwrap().clone()
+    };
+    let with = rows(&format!("{} --linear", path("resnet18.onnx")));
+    assert_eq!((with.len(), &with[20]["name"]), (21, &"fc".into()));
+    // 512 inputs fill the rows of an array, and 1000 outputs take the columns of two.
+    assert_eq!(with[20]["cycles"], 2);
+    let quantised = rows("tests/fixtures/quantised/qoperator-u8u8.onnx --linear");
+    assert_eq!((quantised.len(), &quantised[3]["name"]), (4, &"head".into()));
+    let (code, _, err) = vwc_sdk("map cnn8 --linear --array 64x64");
+    assert!(
+        code == Some(1) && err.contains("cnn8 lists its layers itself"),
+        "{err}"
+    );
 }
 
 #[test]

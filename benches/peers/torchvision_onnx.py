@@ -1,8 +1,8 @@
 """Classification networks of torchvision as ONNX files, by both exporters of PyTorch, to try the reader of ONNX files on.
 
-    python3 benches/peers/torchvision_onnx.py --files FOLDER [--quantised] [NETWORK ...]
+    python3 benches/peers/torchvision_onnx.py --files FOLDER [--exporters EXPORTER,...] [NETWORK ...]
     python3 benches/peers/torchvision_onnx.py --compare FOLDER
-    python3 benches/peers/torchvision_onnx.py --fixtures tests/fixtures/torchvision
+    python3 benches/peers/torchvision_onnx.py --fixtures tests/fixtures/torchvision [NETWORK ...]
 
 Weights are random and seeded; nothing is downloaded. Batch norms get running means and variances that are random, too, so
 that none is the identity.
@@ -11,9 +11,9 @@ that none is the identity.
 that `VWC_SDK_TORCHVISION` names, and writes each graph that it makes to FOLDER/NETWORK.EXPORTER.again as an ONNX file.
 `--compare` then runs ONNX Runtime on both and prints the largest difference of the outputs, relative to the largest output.
 
-`--fixtures` exports the networks at small picture sizes and with narrow layers where their classes allow that, and replaces the
-weights: a constant of more than 16 floats holds none in the fixture, and the test makes them by `filled` below. ONNX Runtime's
-outputs are beside them.
+`--fixtures` exports the networks for small pictures, some with fewer blocks and channels, and replaces the weights: a constant of
+more than 16 floats is in a file `weights` that is not kept, and the tests make it by `filled` below. ONNX Runtime's outputs for one
+picture are beside the fixture.
 
 Needs torch, torchvision, onnx, onnxscript and onnxruntime.
 """
@@ -54,34 +54,34 @@ QUANTISERS = {
     "dynamic-s8": ("dynamic", "QUInt8", "QInt8", False),
 }
 
-# Networks with the side of their pictures at full size and in the fixtures.
+# Networks with the side of their pictures at full size.
 NETWORKS = {
-    "alexnet": (224, 64),
-    "vgg11": (224, 32),
-    "vgg16_bn": (224, 32),
-    "resnet18": (224, 64),
-    "resnet50": (224, 64),
-    "resnext50_32x4d": (224, 64),
-    "wide_resnet50_2": (224, 64),
-    "squeezenet1_0": (224, 64),
-    "squeezenet1_1": (224, 64),
-    "densenet121": (224, 64),
-    "googlenet": (224, 64),
-    "inception_v3": (299, 96),
-    "shufflenet_v2_x0_5": (224, 64),
-    "shufflenet_v2_x1_0": (224, 64),
-    "mobilenet_v2": (224, 64),
-    "mobilenet_v3_small": (224, 64),
-    "mobilenet_v3_large": (224, 64),
-    "mnasnet0_5": (224, 64),
-    "efficientnet_b0": (224, 64),
-    "efficientnet_v2_s": (224, 64),
-    "regnet_x_400mf": (224, 64),
-    "regnet_y_400mf": (224, 64),
-    "convnext_tiny": (224, 64),
-    "vit_b_16": (224, None),
-    "swin_t": (224, None),
-    "maxvit_t": (224, None),
+    "alexnet": 224,
+    "vgg11": 224,
+    "vgg16_bn": 224,
+    "resnet18": 224,
+    "resnet50": 224,
+    "resnext50_32x4d": 224,
+    "wide_resnet50_2": 224,
+    "squeezenet1_0": 224,
+    "squeezenet1_1": 224,
+    "densenet121": 224,
+    "googlenet": 224,
+    "inception_v3": 299,
+    "shufflenet_v2_x0_5": 224,
+    "shufflenet_v2_x1_0": 224,
+    "mobilenet_v2": 224,
+    "mobilenet_v3_small": 224,
+    "mobilenet_v3_large": 224,
+    "mnasnet0_5": 224,
+    "efficientnet_b0": 224,
+    "efficientnet_v2_s": 224,
+    "regnet_x_400mf": 224,
+    "regnet_y_400mf": 224,
+    "convnext_tiny": 224,
+    "vit_b_16": 224,
+    "swin_t": 224,
+    "maxvit_t": 224,
 }
 
 
@@ -95,15 +95,24 @@ def network(name, seed=0, **settings):
     if name == "googlenet":
         settings |= {"transform_input": True}
     model = getattr(torchvision.models, name)(num_classes=CLASSES, **settings)
+    return randomised(model).eval()
+
+
+def randomised(model):
+    """Gives batch norms statistics that are not trivial, and biases that begin as zeros, which exporters drop, other numbers. Of some
+    norms scale and shift stay as they begin, so that exporters write equal ones once."""
+    import torch
+
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.2)
             module.running_var.uniform_(0.5, 1.5)
-            # Of some the scales and shifts are as they begin, so that exporters write equal ones once.
             if module.num_features % 32:
                 torch.nn.init.uniform_(module.weight, 0.5, 1.5)
                 torch.nn.init.normal_(module.bias, 0, 0.2)
-    return model.eval()
+        elif isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)) and module.bias is not None:
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+    return model
 
 
 def picture(side, name="picture"):
@@ -111,22 +120,22 @@ def picture(side, name="picture"):
 
 
 def filled(name, shape):
-    """Numbers that depend on a name and a shape alone, as `tests/torchvision.rs` makes them.
+    """Numbers that depend on a name and a shape alone, as `tests/common/torchvision.rs` makes them.
 
-    A generator of 64 bits (xorshift) starts from the FNV-1a hash of the name. Its numbers are in [-1, 1). Of a kernel or a matrix
-    they are scaled so that sums of as many products stay near one; of a variance or scale they are from 0.5 to 1.5.
+    Number n is that of the generator splitmix64 at place n, which starts from the FNV-1a hash of the name, in [-1, 1). Of a kernel
+    or a matrix numbers are scaled so that sums of as many products stay near one; of a variance or a scale they are from 0.5 to
+    1.5, and of other rows from -0.2 to 0.2.
     """
-    state = 0xCBF29CE484222325
+    seed = 0xCBF29CE484222325
     for byte in name.encode():
-        state = ((state ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
-    state |= 1
+        seed = ((seed ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
     count = int(np.prod(shape))
-    numbers = np.empty(count, np.float64)
-    for n in range(count):
-        state ^= (state << 13) & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 7
-        state ^= (state << 17) & 0xFFFFFFFFFFFFFFFF
-        numbers[n] = (state >> 11) / (1 << 52) - 1.0
+    with np.errstate(over="ignore"):
+        z = np.uint64(seed) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    numbers = (z >> np.uint64(11)).astype(np.float64) / (1 << 52) - 1.0
     if name.startswith(("picture", "calibration")):
         pass
     elif len(shape) > 1 and max(shape) < count:
@@ -138,6 +147,112 @@ def filled(name, shape):
 
 def positive(name):
     return name.endswith(("running_var", "weight", "layer_scale"))
+
+
+def narrow(name):
+    """A network for a fixture: its class with fewer blocks and channels, and the exporter and side of its pictures."""
+    import torch.nn as nn
+    import torchvision.models as m
+    from torchvision.models import convnext, densenet, resnet
+
+    def resnets(block, **settings):
+        return m.ResNet(block, [1, 1, 1, 1], num_classes=CLASSES, **settings)
+
+    def headless(model, inputs, pool=None):
+        model.classifier = nn.Linear(inputs, CLASSES)
+        model.avgpool = pool or model.avgpool
+        return model
+
+    blocks = [convnext.CNBlockConfig(16, 24, 1), convnext.CNBlockConfig(24, 32, 2), convnext.CNBlockConfig(32, None, 1)]
+    classes = {"num_classes": CLASSES}
+    made = {
+        "alexnet": (lambda: headless(m.alexnet(), 9216), "dynamo", 224),
+        "vgg11": (lambda: headless(m.vgg11(), 2048, nn.Identity()), "script11", 64),
+        "vgg16_bn": (lambda: headless(m.vgg16_bn(), 2048, nn.Identity()), "dynamo", 64),
+        "resnet18": (lambda: resnets(resnet.BasicBlock), "script-plain", 64),
+        "resnet50": (lambda: resnets(resnet.Bottleneck), "dynamo-plain", 64),
+        "resnext50_32x4d": (lambda: resnets(resnet.Bottleneck, groups=32, width_per_group=4), "dynamo", 64),
+        "wide_resnet50_2": (lambda: resnets(resnet.Bottleneck, width_per_group=128), "script17", 64),
+        "squeezenet1_0": (lambda: m.squeezenet1_0(**classes), "dynamo23", 64),
+        "squeezenet1_1": (lambda: m.squeezenet1_1(**classes), "script17", 64),
+        "densenet121": (lambda: m.DenseNet(8, (2, 2, 2, 2), 16, num_classes=CLASSES), "script-plain", 64),
+        "googlenet": (lambda: network("googlenet"), "script17", 64),
+        "inception_v3": (lambda: network("inception_v3"), "dynamo", 96),
+        "shufflenet_v2_x0_5": (lambda: m.ShuffleNetV2([2, 2, 2], [24, 48, 96, 192, 256], **classes), "script11", 64),
+        "shufflenet_v2_x1_0": (lambda: m.ShuffleNetV2([2, 1, 1], [24, 116, 232, 464, 256], **classes), "script17", 64),
+        "mobilenet_v2": (lambda: m.mobilenet_v2(width_mult=0.25, **classes), "dynamo", 64),
+        "mobilenet_v3_small": (lambda: m.mobilenet_v3_small(width_mult=0.5, **classes), "script11", 64),
+        "mobilenet_v3_large": (lambda: m.mobilenet_v3_large(width_mult=0.5, **classes), "dynamo23", 64),
+        "mnasnet0_5": (lambda: m.mnasnet0_5(**classes), "script17", 64),
+        "efficientnet_b0": (lambda: m.efficientnet_b0(**classes), "dynamo", 64),
+        "regnet_x_400mf": (lambda: m.regnet_x_400mf(**classes), "script17", 64),
+        "regnet_y_400mf": (lambda: m.regnet_y_400mf(**classes), "dynamo", 64),
+        "convnext_tiny": (lambda: convnext.ConvNeXt(blocks, **classes), "script17", 64),
+    }
+    if name is None:
+        return list(made)
+    import torch
+
+    torch.manual_seed(0)
+    model, exporter, side = made[name]
+    return randomised(model()).eval(), exporter, side
+
+
+def stripped(model, folder):
+    """Takes the notes and the larger constants out of a file. They are said to be in the file `weights` beside it, and are written
+    to it in `folder`. Returns their names and shapes."""
+    scopes = "pkg.torch.onnx.name_scopes"
+    del model.metadata_props[:]
+    graph = model.graph
+    del graph.metadata_props[:], graph.value_info[:]
+    graph.doc_string = ""
+    with_weights = ("Conv", "Gemm", "MatMul", "BatchNormalization", "LayerNormalization")
+    for node in graph.node:
+        node.doc_string = ""
+        kept = [note.value for note in node.metadata_props if note.key == scopes and node.op_type in with_weights]
+        del node.metadata_props[:]
+        for value in kept:
+            note = node.metadata_props.add()
+            note.key, note.value = scopes, value
+    for info in [*graph.input, *graph.output]:
+        del info.metadata_props[:]
+    constants = []
+    with open(folder / "weights", "wb") as weights:
+        for tensor in graph.initializer:
+            del tensor.metadata_props[:]
+            tensor.doc_string = ""
+            if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) <= 16:
+                continue
+            shape = [*tensor.dims]
+            numbers = filled(tensor.name, shape).tobytes()
+            tensor.ClearField("raw_data")
+            tensor.ClearField("float_data")
+            del tensor.external_data[:]
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            for key, value in [("location", "weights"), ("offset", weights.tell()), ("length", len(numbers))]:
+                entry = tensor.external_data.add()
+                entry.key, entry.value = key, str(value)
+            weights.write(numbers)
+            constants.append([tensor.name, shape])
+    return constants
+
+
+def fixtures(to, names):
+    to.mkdir(parents=True, exist_ok=True)
+    for name in names or narrow(None):
+        model, exporter, side = narrow(name)
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            export(model, side, exporter, folder / "whole.onnx")
+            file = onnx.load(folder / "whole.onnx")
+            constants = stripped(file, folder)
+            onnx.save(file, folder / "model.onnx")
+            (logits,) = outputs(folder / "model.onnx", filled("picture", (1, 3, side, side)))[:1]
+            file = (folder / "model.onnx").read_bytes()
+        (to / f"{name}.onnx").write_bytes(file)
+        about = {"exporter": exporter, "side": side, "logits": [float(f"{x:.9g}") for x in logits[0]], "constants": constants}
+        (to / f"{name}.json").write_text(json.dumps(about, separators=(",", ":")) + "\n")
+        print(name, exporter, len(file), np.abs(logits).max(), flush=True)
 
 
 def export(model, side, exporter, path):
@@ -196,10 +311,10 @@ def outputs(path, x):
     return session.run(None, {session.get_inputs()[0].name: x})
 
 
-def files(folder, names, quantised):
+def files(folder, names, exporters):
     for name in names or NETWORKS:
-        side, _ = NETWORKS[name]
-        for exporter in [*EXPORTERS, *(QUANTISERS if quantised else [])]:
+        side = NETWORKS[name]
+        for exporter in exporters:
             path = folder / f"{name}.{exporter}.onnx"
             if path.exists():
                 continue
@@ -219,7 +334,7 @@ def compare(folder):
         if not again.exists():
             continue
         model = onnx.load(path)
-        x = picture(NETWORKS[name][0])
+        x = picture(NETWORKS[name])
         first, second = outputs(path, x), outputs(again, x)
         assert len(first) == len(second), path
         worst = max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in zip(first, second))
@@ -231,12 +346,15 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--files", type=pathlib.Path)
     parser.add_argument("--compare", type=pathlib.Path)
-    parser.add_argument("--quantised", action="store_true", help="quantise them, too, by ONNX Runtime")
+    parser.add_argument("--fixtures", type=pathlib.Path)
+    parser.add_argument("--exporters", default=",".join(EXPORTERS), help=f"of {', '.join([*EXPORTERS, *QUANTISERS])}")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     if args.files:
         args.files.mkdir(parents=True, exist_ok=True)
-        files(args.files, args.names, args.quantised)
+        files(args.files, args.names, args.exporters.split(","))
+    if args.fixtures:
+        fixtures(args.fixtures, args.names)
     if args.compare:
         compare(args.compare)
 

@@ -43,6 +43,10 @@ pub struct MapArgs {
     #[command(flatten)]
     pub input: InputArgs,
 
+    /// Count linear layers, too, as convolutions of 1x1: of ONNX files and trained networks.
+    #[arg(long)]
+    pub linear: bool,
+
     /// Size of the array in cells, ROWSxCOLS: inputs enter on the rows, outputs leave on the columns.
     #[arg(long, value_name = "ROWSxCOLS", required_unless_present = "load")]
     pub array: Option<PimArray>,
@@ -73,7 +77,7 @@ pub struct MapArgs {
 
     /// Show a mapping that --format json saved instead of making one.
     #[arg(long, value_name = "FILE",
-          conflicts_with_all = ["network", "input_size", "array", "channels", "method", "hold", "minimum", "minimum_share", "multiple"])]
+          conflicts_with_all = ["network", "input_size", "linear", "array", "channels", "method", "hold", "minimum", "minimum_share", "multiple"])]
     pub load: Option<PathBuf>,
 
     /// What to print.
@@ -283,9 +287,9 @@ fn plan(args: &MapArgs) -> Result<(Plan, Vec<KeptWidth>), MapError> {
     };
     let config = args.mapping.config(array);
     let network = if widths == Widths::Keep {
-        network.load(args.input)?
+        network.load_layers(args.input, args.linear)?
     } else {
-        network.load_free(args.input)?
+        network.load_free_layers(args.input, args.linear)?
     };
     Ok(Plan::within(&network, args.method, &config, widths, &limits)?)
 }

@@ -66,6 +66,14 @@ pub enum NetworkError {
         /// The network.
         network: String,
     },
+    /// Linear layers of what lists its layers itself.
+    #[error(
+        "--linear is for ONNX files and trained networks: leave it out, as {network} lists its layers itself"
+    )]
+    Linear {
+        /// The network.
+        network: String,
+    },
     /// The folder holds no trained network that can be used.
     #[cfg(feature = "train")]
     #[error(transparent)]
@@ -122,7 +130,16 @@ impl NetworkArg {
     ///
     /// A [`NetworkError`] that names the file and the node, line or layer.
     pub fn load(&self, input: InputArgs) -> Result<Network, NetworkError> {
-        self.load_for(input, false)
+        self.load_for(input, false, false)
+    }
+
+    /// As [`NetworkArg::load`], with linear layers as convolutions of 1x1 where `linear`.
+    ///
+    /// # Errors
+    ///
+    /// As [`NetworkArg::load`], and [`NetworkError::Linear`] of a preset or a layer list.
+    pub fn load_layers(&self, input: InputArgs, linear: bool) -> Result<Network, NetworkError> {
+        self.load_for(input, false, linear)
     }
 
     /// As [`NetworkArg::load`], for a search of widths.
@@ -132,26 +149,37 @@ impl NetworkArg {
     /// As [`NetworkArg::load`], and a [`NetworkError`] that names the node of an ONNX file past which its free widths cannot be
     /// told.
     pub fn load_free(&self, input: InputArgs) -> Result<Network, NetworkError> {
-        self.load_for(input, true)
+        self.load_for(input, true, false)
     }
 
-    fn load_for(&self, input: InputArgs, search: bool) -> Result<Network, NetworkError> {
+    /// As [`NetworkArg::load_free`], with linear layers as convolutions of 1x1 where `linear`.
+    ///
+    /// # Errors
+    ///
+    /// As [`NetworkArg::load_free`], and [`NetworkError::Linear`] of a preset or a layer list.
+    pub fn load_free_layers(&self, input: InputArgs, linear: bool) -> Result<Network, NetworkError> {
+        self.load_for(input, true, linear)
+    }
+
+    fn load_for(&self, input: InputArgs, search: bool, linear: bool) -> Result<Network, NetworkError> {
         if let Self::File(path) = self
             && ending(path) == "onnx"
         {
-            return from_onnx(path, input, search);
+            return from_onnx(path, input, search, linear);
         }
+        let called = || match self {
+            Self::Preset(network) => network.name.clone(),
+            Self::File(path) | Self::Run(path) => path.display().to_string(),
+        };
         if input.input_size.is_some() {
-            return Err(NetworkError::InputSize {
-                network: match self {
-                    Self::Preset(network) => network.name.clone(),
-                    Self::File(path) | Self::Run(path) => path.display().to_string(),
-                },
-            });
+            return Err(NetworkError::InputSize { network: called() });
+        }
+        if linear && !matches!(self, Self::Run(_)) {
+            return Err(NetworkError::Linear { network: called() });
         }
         let path = match self {
             Self::Preset(network) => return Ok(network.clone()),
-            Self::Run(path) => return from_run(path),
+            Self::Run(path) => return from_run(path, linear),
             Self::File(path) => path,
         };
         let bytes = files::read_up_to(path, MAX_BYTES).map_err(|error| NetworkError::Read {
@@ -188,41 +216,45 @@ fn list(path: &Path, what: String) -> NetworkError {
 }
 
 #[cfg(not(feature = "train"))]
-fn from_run(path: &Path) -> Result<Network, NetworkError> {
+fn from_run(path: &Path, _: bool) -> Result<Network, NetworkError> {
     Err(NetworkError::WithoutRuns {
         path: path.display().to_string(),
     })
 }
 
 #[cfg(feature = "train")]
-fn from_run(path: &Path) -> Result<Network, NetworkError> {
+fn from_run(path: &Path, linear: bool) -> Result<Network, NetworkError> {
     use super::kind::{RunGraph, graph_of_run};
     use crate::graph::Op;
 
     let RunGraph { graph, name, .. } = graph_of_run(path).map_err(NetworkError::Run)?;
     let left_out = graph.nodes().iter().filter_map(|node| {
         let what = match node.op() {
-            Op::Linear(_) => "linear layer",
+            Op::Linear(_) if !linear => "linear layer",
             Op::ConvTranspose(_) => "transposed convolution",
             _ => return None,
         };
         Some((node.name(), what))
     });
     say_left_out(left_out);
+    if linear {
+        return Ok(graph.mapped_with_linear(name));
+    }
     Ok(graph.mapped(name))
 }
 
 #[cfg(not(feature = "onnx"))]
-fn from_onnx(path: &Path, _: InputArgs, _: bool) -> Result<Network, NetworkError> {
+fn from_onnx(path: &Path, _: InputArgs, _: bool, _: bool) -> Result<Network, NetworkError> {
     Err(NetworkError::WithoutOnnx {
         path: path.display().to_string(),
     })
 }
 
 #[cfg(feature = "onnx")]
-fn from_onnx(path: &Path, input: InputArgs, search: bool) -> Result<Network, NetworkError> {
-    use crate::onnx::{OnnxError, import};
+fn from_onnx(path: &Path, input: InputArgs, search: bool, linear: bool) -> Result<Network, NetworkError> {
+    use crate::onnx::{OnnxError, import, import_with_linear};
 
+    let import = if linear { import_with_linear } else { import };
     let import = File::open(path)
         .map_err(OnnxError::Read)
         .and_then(|file| import(&stem(path), file, input.input_size))
@@ -231,7 +263,7 @@ fn from_onnx(path: &Path, input: InputArgs, search: bool) -> Result<Network, Net
             error,
         })?;
     if import.network.layers.len() > MAX_LAYERS {
-        return Err(list(path, format!("it has more than {MAX_LAYERS} convolutions")));
+        return Err(list(path, format!("it has more than {MAX_LAYERS} layers")));
     }
     if let Some(reason) = import.widths_unknown.filter(|_| search) {
         return Err(NetworkError::Widths {

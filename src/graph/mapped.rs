@@ -7,6 +7,14 @@ use super::shape::numbers;
 use super::{Graph, Node, NodeId};
 use crate::mapping::{ConvLayer, Network, Tie, depthwise};
 
+/// A linear layer from so many inputs to so many outputs, that is computed at so many places, as a convolution.
+pub(crate) fn as_convolution(name: &str, [inputs, outputs]: [usize; 2], places: usize) -> ConvLayer {
+    ConvLayer {
+        input: [1, places],
+        ..ConvLayer::square(name, 1, 1, inputs, outputs)
+    }
+}
+
 /// Channels of a value: those of one width, or those that stay.
 #[derive(Clone, Copy, PartialEq)]
 enum Channels {
@@ -173,6 +181,40 @@ impl Graph {
     /// ```
     #[must_use]
     pub fn mapped(&self, name: impl Into<String>) -> Network {
+        self.mapped_of(name.into(), false)
+    }
+
+    /// As [`mapped`](Self::mapped), with the linear layers among the convolutions: on an array each is a convolution of 1x1, over one
+    /// place or, where its input has several dimensions, over all rows of the last.
+    ///
+    /// The width in front of a linear layer stays where each of its channels is several numbers of the layer's input, as that of a
+    /// feature map which was flattened.
+    ///
+    /// ```
+    /// use vwc_sdk::graph::{Constant, Graph, Linear, NodeSpec};
+    ///
+    /// let linear = |inputs: usize, outputs: usize| Linear {
+    ///     weight: Constant::new([inputs, outputs], vec![0.5; inputs * outputs]),
+    ///     bias: None,
+    /// };
+    /// let nodes = [
+    ///     NodeSpec::input("x", [20]),
+    ///     NodeSpec::new("hidden", linear(20, 50), ["x"]),
+    ///     NodeSpec::new("head", linear(50, 10), ["hidden"]),
+    /// ];
+    /// let network = Graph::new(nodes, ["head"])?.mapped_with_linear("perceptron");
+    /// assert_eq!(network.layers[1].in_channels, 50);
+    /// assert_eq!(network.widths()?, [50]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn mapped_with_linear(&self, name: impl Into<String>) -> Network {
+        self.mapped_of(name.into(), true)
+    }
+
+    fn mapped_of(&self, name: String, with_linear: bool) -> Network {
+        // How many channels each width has.
+        let mut sizes: HashMap<usize, usize> = HashMap::new();
         let mut widths = Widths::default();
         let mut channels: Vec<Channels> = Vec::with_capacity(self.nodes.len());
         let mut layers = Vec::new();
@@ -190,7 +232,23 @@ impl Graph {
             };
             shared.join(node, input, output, &mut widths);
             channels.push(output);
+            if let Channels::Width(width) = output {
+                sizes.entry(width).or_insert(node.shape[0]);
+            }
             layers.extend(layer.map(|layer| (layer, input, output)));
+            if let Some(layer) = self.linear_layer(id).filter(|_| with_linear) {
+                let size = match input {
+                    Channels::Width(width) => sizes.get(&widths.root(width)),
+                    _ => None,
+                };
+                let row = node.shape.len() == 1;
+                if row && size == Some(&layer.in_channels) {
+                    layers.push((layer, input, output));
+                } else {
+                    widths.fix(input);
+                    layers.push((layer, Channels::Fixed, if row { output } else { Channels::Fixed }));
+                }
+            }
         }
         for output in &self.outputs {
             widths.fix(channels[output.0]);
@@ -262,6 +320,23 @@ impl Graph {
             out_channels: conv.weight.shape[0],
         };
         Some((layer, conv))
+    }
+
+    /// A linear layer as a convolution of 1x1. `None` of another node.
+    fn linear_layer(&self, id: NodeId) -> Option<ConvLayer> {
+        let node = self.node(id);
+        let Op::Linear(linear) = &node.op else {
+            return None;
+        };
+        let (_, places) = self.node(node.inputs[0]).shape().split_last()?;
+        let &[inputs, outputs] = linear.weight.shape() else {
+            return None;
+        };
+        Some(as_convolution(
+            &node.name,
+            [inputs, outputs],
+            places.iter().product(),
+        ))
     }
 
     /// Whether none of the channels that a node reads can go: it puts them beside others, takes them apart, orders or reduces

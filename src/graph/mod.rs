@@ -47,6 +47,8 @@ mod shape;
 mod sketch;
 mod text;
 
+#[cfg(feature = "onnx")]
+pub(crate) use mapped::as_convolution;
 #[cfg(any(feature = "onnx", feature = "train"))]
 pub(crate) use shape::shape;
 #[cfg(any(feature = "packed", feature = "onnx"))]

@@ -118,7 +118,7 @@ impl Files<'_> {
             }
             Err(error) => return Err(refuse(format!("and `{location}` could not be read: {error}"))),
         }
-        tensor.raw_data = read.into();
+        tensor.raw_data = read;
         tensor.external_data.clear();
         tensor.data_location = None;
         tensor.float_data.clear();

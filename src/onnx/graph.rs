@@ -14,6 +14,7 @@
 mod affine;
 mod constants;
 mod gelu;
+mod integer_layers;
 mod integers;
 mod maker;
 mod moved;
@@ -23,6 +24,7 @@ mod parameters;
 mod qonnx;
 mod quantised;
 mod sizes;
+mod turned;
 mod values;
 mod weighted;
 mod windows;
@@ -67,9 +69,20 @@ pub(super) fn graph(model: &Prepared<'_>) -> Result<Graph, OnnxError> {
 }
 
 /// The layers with the widths between them that are free, or why that cannot be told.
-pub(super) fn ties(model: &Prepared<'_>, name: &str, layers: &[ConvLayer]) -> Result<Network, OnnxError> {
+/// `linear`: whether linear layers are among them.
+pub(super) fn ties(
+    model: &Prepared<'_>,
+    name: &str,
+    layers: &[ConvLayer],
+    linear: bool,
+) -> Result<Network, OnnxError> {
     let (specs, outputs) = nodes(model, true)?;
-    let network = Graph::of_shapes(specs, outputs)?.mapped(name);
+    let graph = Graph::of_shapes(specs, outputs)?;
+    let network = if linear {
+        graph.mapped_with_linear(name)
+    } else {
+        graph.mapped(name)
+    };
     if network.layers == layers {
         if !network.ties.is_empty() {
             // One matrix may read channels of different widths, in as many places together.

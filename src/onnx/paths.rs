@@ -98,10 +98,9 @@ fn found(graph: &GraphProto, scopes: &[Option<String>]) -> HashMap<usize, Found>
         let Some(places) = weights(node).filter(|_| is_made_up(&node.name)) else {
             continue;
         };
-        let names = places
-            .iter()
-            .filter_map(|&place| constant(node.input.get(place)?));
-        let Some(weight) = names.last() else { continue };
+        let from_behind = places.iter().rev();
+        let mut names = from_behind.filter_map(|&place| constant(node.input.get(place)?));
+        let Some(weight) = names.next() else { continue };
         let stem = weight.strip_suffix("_quantized").unwrap_or(&weight);
         let stem = stem.strip_suffix(".weight").filter(|stem| !stem.is_empty());
         let noted = scopes.get(n).cloned().flatten();

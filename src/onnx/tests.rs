@@ -1,3 +1,5 @@
+mod external;
+mod made;
 mod ties;
 
 use super::{infer::infer_within, tensors::placeholder, *};

@@ -2,7 +2,7 @@
 
 use vwc_sdk::graph::{Affine, Binary, Constant, Conv, Function, Graph, Linear, NodeSpec, OnnxExport, Op};
 use vwc_sdk::mapping::Padding;
-use vwc_sdk::onnx::{import, import_graph};
+use vwc_sdk::onnx::{import, import_graph, import_with_linear};
 
 use crate::cases::{PICTURES, cases, noise};
 use crate::plain;
@@ -161,6 +161,42 @@ fn widths_are_tied_as_those_of_the_graph() {
         if let Ok(import) = import {
             assert_eq!(import.network, case.graph.mapped(&case.name), "{}", case.name);
         }
+    }
+}
+
+/// The width in front of a linear layer stays where its channels are several numbers each.
+#[test]
+fn linear_layers_are_convolutions_where_asked() {
+    let graph = residual();
+    let import = import_with_linear("network", &file(&graph)[..], None).unwrap();
+    assert_eq!(import.network, graph.mapped_with_linear("network"));
+    assert_eq!((import.left_out, import.network.layers.len()), (vec![], 5));
+    // The last convolution's width is read by the head.
+    assert_eq!(import.network.widths().unwrap(), [16, 24, 32]);
+    let flat = |side: usize| {
+        let linear = Linear {
+            weight: Constant::new([16 * side * side, 10], noise(9, 160 * side * side)),
+            bias: None,
+        };
+        let nodes = [
+            NodeSpec::input("x", [3, side, side]),
+            NodeSpec::new("conv", conv(16, 3, 3, 1), ["x"]),
+            NodeSpec::new(
+                "flat",
+                Op::Reshape {
+                    shape: vec![16 * side * side],
+                },
+                ["conv"],
+            ),
+            NodeSpec::new("head", linear, ["flat"]),
+        ];
+        Graph::new(nodes, ["head"]).unwrap()
+    };
+    for (side, widths) in [(1, vec![16]), (2, vec![])] {
+        let network = flat(side).mapped_with_linear("network");
+        assert_eq!(network.layers[1].in_channels, 16 * side * side);
+        let ties = network.ties.iter().filter(|tie| tie.output.is_some()).count();
+        assert_eq!(ties, widths.len());
     }
 }
 

@@ -10,6 +10,8 @@ mod front;
 mod onnx;
 mod plain;
 #[cfg(feature = "onnx")]
+mod quantised;
+#[cfg(feature = "onnx")]
 mod torchvision;
 
 use cases::{Case, cases};

@@ -2,8 +2,12 @@
 //!
 //! `benches/peers/torchvision_onnx.py` makes the files and compares. A network that cannot be read is named with the node.
 
+#[path = "../common/torchvision.rs"]
+mod fixtures;
+
 use std::path::PathBuf;
 
+use crate::onnx::{self, File};
 use vwc_sdk::graph::{Graph, OnnxExport, Op};
 use vwc_sdk::onnx::{import, import_graph_from};
 
@@ -13,6 +17,30 @@ const FOLDER: &str = "VWC_SDK_TORCHVISION";
 /// Networks whose attention multiplies values of the network by one another, which graphs do not have, and those that are quantised
 /// anew for each input.
 const REFUSED: [&str; 4] = ["vit_b_16", "swin_t", "maxvit_t", "dynamic"];
+
+/// How far a logit may be from ONNX Runtime's, of the largest one.
+const TOLERANCE: f64 = 1e-4;
+
+/// The graph of each fixture, written as an ONNX file again, computes in other runtimes what ONNX Runtime computed with the file.
+#[test]
+fn graphs_of_fixtures_compute_the_same() {
+    let files: Vec<File> = (fixtures::names().iter())
+        .map(|name| {
+            let fixture = fixtures::read(name);
+            let names = strange_names(&fixture.graph);
+            assert!(names.is_empty(), "{name}: {names:?}");
+            File {
+                name: fixture.name,
+                bytes: fixture.graph.to_onnx(&OnnxExport::new("again")).unwrap(),
+                inputs: vec![(vec![1, 3, fixture.side, fixture.side], fixture.picture)],
+                expected: vec![fixture.logits.into_iter().map(f64::from).collect()],
+                tolerance: TOLERANCE,
+            }
+        })
+        .collect();
+    assert!(files.len() >= 15, "{} fixtures", files.len());
+    onnx::check(&files);
+}
 
 #[test]
 fn files_of_torchvision_are_read_and_written_again() {

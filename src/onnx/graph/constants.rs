@@ -154,6 +154,16 @@ impl Maker<'_> {
         self.give(node, 0, Value::Sizes(Sizes { row, sizes }))
     }
 
+    /// Integers as often as a list of one size says.
+    pub(super) fn expand_sizes(&mut self, node: &NodeProto, sizes: Vec<Size>) -> Made<()> {
+        let sizes = match (&self.sizes(node, 1)?.whole()?[..], &sizes[..]) {
+            ([1], _) => sizes,
+            (&[count], &[size]) if (1..=MAX_SIZES as i64).contains(&count) => vec![size; count as usize],
+            _ => return Err("makes a matrix or a long list of integers".to_owned()),
+        };
+        self.give(node, 0, Value::Sizes(Sizes::row(sizes)))
+    }
+
     /// The shape of a constant.
     pub(super) fn shape_of_constant(&mut self, node: &NodeProto, dims: &[usize]) -> Made<()> {
         let sizes: Vec<Size> = dims.iter().map(|&size| Size::Whole(size as i64)).collect();

@@ -212,7 +212,7 @@ mod tests {
     fn held(kind: i32, raw: &[u8]) -> TensorProto {
         TensorProto {
             data_type: kind,
-            raw_data: raw.to_vec().into(),
+            raw_data: raw.to_vec(),
             ..TensorProto::default()
         }
     }

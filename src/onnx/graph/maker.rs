@@ -1,35 +1,24 @@
 //! The graph that is being made: its nodes, their names, and what each name of the file stands for.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::{NodeProto, TensorProto};
 
 use super::{
     MAX_MADE, Paths, Prepared, Shapes,
     gelu::Gelus,
+    integers::bits,
     operators::known,
     opset,
     parameters::Parameters,
+    turned::{TURNED, Turned, plainly_named},
     values::{Data, Made, Sizes, Tensor, Value, decode},
 };
-use crate::graph::{Constant, Linear, NodeSpec, Op, shape};
+use crate::graph::{Constant, NodeSpec, Op, shape};
 use crate::onnx::{called, printable, tensors::constant};
-
-/// What is written behind the name of a weight that was turned round.
-pub(super) const TURNED: &str = ".turned";
 
 /// The most bytes of names of nodes.
 const MAX_LETTERS: usize = 1 << 26;
-
-/// A matrix with the shape that it had, and its numbers before and after it was turned round.
-struct Turned {
-    dims: Vec<usize>,
-    from: Arc<[f32]>,
-    to: Arc<[f32]>,
-}
 
 /// The one number of a list of one.
 fn only<T: Copy>(list: &[T]) -> Option<T> {
@@ -56,7 +45,7 @@ pub(super) struct Maker<'a> {
     /// Constants that are nodes.
     nodes: HashMap<String, Data>,
     /// Weights that were turned round.
-    turned: HashMap<String, Turned>,
+    pub turned: HashMap<String, Turned>,
     made: usize,
     /// Bytes of the names of nodes, each time that they stand there.
     letters: usize,
@@ -213,10 +202,15 @@ impl<'a> Maker<'a> {
         if let Some(value) = self.values.get(name) {
             return Ok(value.clone());
         }
-        let value = if let Some(tensor) = self.constants.get(name) {
-            decode(name, tensor, false)?
-        } else if let Some(tensor) = self.held.get(name) {
-            decode(name, tensor, self.sketch)?
+        let held = self.held.get(name).map(|&tensor| (tensor, self.sketch));
+        let constant = self.constants.get(name).map(|&tensor| (tensor, false));
+        let value = if let Some((tensor, sketch)) = constant.or(held) {
+            if bits(tensor.data_type).is_some() && !sketch {
+                // Each may be a part of a byte in the file, and takes four here.
+                let sizes = tensor.dims.iter().map(|&size| usize::try_from(size).unwrap_or(0));
+                self.dequantised(sizes.fold(1, usize::saturating_mul))?;
+            }
+            decode(name, tensor, sketch)?
         } else {
             return Err(format!(
                 "reads `{name}`, which is no float, or which nothing computes"
@@ -296,53 +290,6 @@ impl<'a> Maker<'a> {
         Ok(())
     }
 
-    /// A matrix with rows and columns exchanged.
-    pub fn turn(&mut self, tensor: &Tensor) -> Made<Tensor> {
-        let &[rows, columns] = &*tensor.dims else {
-            return Err(format!(
-                "reads a matrix of {} dimensions: expected 2",
-                tensor.dims.len()
-            ));
-        };
-        let two_shapes = || "reads one constant as matrices of two shapes".to_owned();
-        let mut turned = Tensor {
-            name: format!("{}{TURNED}", tensor.name),
-            dims: vec![columns, rows],
-            turned: true,
-            values: None,
-        };
-        // Turned twice it is the constant itself.
-        if let Some(stem) = tensor.name.strip_suffix(TURNED).filter(|_| tensor.turned) {
-            return match self.named(stem)? {
-                Value::Held(first) if first.dims == turned.dims => Ok(first),
-                _ => Err(two_shapes()),
-            };
-        }
-        if let Some(values) = &tensor.values {
-            let known = self.turned.get(&tensor.name);
-            // Integers may stand for several matrices of floats.
-            let known = known.filter(|known| Arc::ptr_eq(&known.from, values));
-            if known.is_some_and(|known| known.dims != tensor.dims) {
-                return Err(two_shapes());
-            }
-            let to = known.map_or_else(
-                || {
-                    let columns_of = |n: usize| values.iter().skip(n).step_by(columns);
-                    (0..columns).flat_map(columns_of).copied().collect()
-                },
-                |known| known.to.clone(),
-            );
-            let known = Turned {
-                dims: tensor.dims.clone(),
-                from: values.clone(),
-                to: Arc::clone(&to),
-            };
-            self.turned.insert(tensor.name.clone(), known);
-            turned.values = Some(to);
-        }
-        Ok(turned)
-    }
-
     /// The node that computes an output, another one than `others`.
     pub fn output(&mut self, name: &str, others: &[String]) -> Made<String> {
         let data = match self.named(name)? {
@@ -381,20 +328,4 @@ impl<'a> Maker<'a> {
             None => Ok(kept.into_iter().map(plainly_named).collect()),
         }
     }
-}
-
-/// A linear layer whose weight was turned round, which nobody reads as it is, with the name of the parameter itself.
-fn plainly_named(spec: NodeSpec) -> NodeSpec {
-    let Op::Linear(linear) = spec.op() else {
-        return spec;
-    };
-    let Some(stem) = linear.weight.name().and_then(|name| name.strip_suffix(TURNED)) else {
-        return spec;
-    };
-    let weight = linear.weight.clone().named(stem);
-    let linear = Linear {
-        weight,
-        bias: linear.bias.clone(),
-    };
-    NodeSpec::new(spec.name(), linear, spec.inputs())
 }

@@ -276,6 +276,9 @@ impl Maker<'_> {
     }
 
     pub(super) fn expand(&mut self, node: &NodeProto) -> Made<()> {
+        if let Value::Sizes(sizes) = self.value(node, 0)? {
+            return self.expand_sizes(node, sizes.sizes);
+        }
         // Repeated for each picture, a constant is a value of the network.
         if let Value::Held(tensor) = self.value(node, 0)?
             && !self.sizes(node, 1)?.sizes.contains(&Size::Batch)

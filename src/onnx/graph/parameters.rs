@@ -7,10 +7,7 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::NodeProto;
 
-use super::{
-    maker::{Maker, TURNED},
-    values::Tensor,
-};
+use super::{maker::Maker, turned::TURNED, values::Tensor};
 use crate::onnx::paths::{LEAVES, is_made_up_constant};
 
 /// The names that were given to constants.
