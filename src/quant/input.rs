@@ -83,40 +83,9 @@ impl QuantInput {
     /// where they are all zero or fewer than one.
     #[must_use]
     pub fn calibrated(self, sample: &[f32]) -> Self {
-        let Some([lowest, highest]) = range(self.bits, self.signed) else {
+        let Some(step) = range(self.bits, self.signed).and_then(|range| best_step(sample, range)) else {
             return self;
         };
-        // Of what a range reaches to: below zero it is as long as `lowest` says.
-        let reach = |&x: &f32| {
-            if x >= 0.0 {
-                x / highest
-            } else {
-                x / lowest.min(-f32::MIN_POSITIVE)
-            }
-        };
-        let reaches = sample.iter().filter(|x| **x >= 0.0 || lowest < 0.0);
-        let largest = reaches.map(reach).filter(|x| x.is_finite()).fold(0f32, f32::max);
-        if largest < f32::MIN_POSITIVE {
-            return self;
-        }
-        let one_bit = [lowest, highest] == [-1.0, 1.0];
-        let rounded = |x: f32, step: f32| match x / step {
-            unit if one_bit => {
-                if unit >= 0.0 {
-                    step
-                } else {
-                    -step
-                }
-            }
-            unit => unit.clamp(lowest, highest).round_ties_even() * step,
-        };
-        let error = |step: f32| -> f64 {
-            let squares = sample.iter().map(|&x| f64::from(x - rounded(x, step)).powi(2));
-            squares.sum()
-        };
-        let steps = (1..=CANDIDATES).map(|n| largest * n as f32 / CANDIDATES as f32);
-        let best = steps.min_by(|&a, &b| error(a).total_cmp(&error(b)));
-        let step = best.unwrap_or(largest);
         Self {
             step: self.step.map(|old| {
                 let gradients = old.is_require_grad();
@@ -125,6 +94,38 @@ impl QuantInput {
             ..self
         }
     }
+}
+
+/// The step with which codes from `lowest` to `highest` stand for the numbers of `sample` with the least mean squared error, of a
+/// hundred steps up to the one with which nothing is cut off. None where all of them are zero.
+pub(crate) fn best_step(sample: &[f32], [lowest, highest]: [f32; 2]) -> Option<f32> {
+    // The step with which a number is the outermost code on its side.
+    let reach = |&x: &f32| {
+        if x >= 0.0 {
+            x / highest
+        } else {
+            x / lowest.min(-f32::MIN_POSITIVE)
+        }
+    };
+    let reaches = sample.iter().filter(|x| **x >= 0.0 || lowest < 0.0);
+    let largest = reaches.map(reach).filter(|x| x.is_finite()).fold(0f32, f32::max);
+    if largest < f32::MIN_POSITIVE {
+        return None;
+    }
+    let one_bit = [lowest, highest] == [-1.0, 1.0];
+    let rounded = |x: f32, step: f32| match x / step {
+        unit if one_bit && unit >= 0.0 => step,
+        _ if one_bit => -step,
+        unit => unit.clamp(lowest, highest).round_ties_even() * step,
+    };
+    let error = |step: f32| -> f64 {
+        let squares = sample.iter().map(|&x| f64::from(x - rounded(x, step)).powi(2));
+        squares.sum()
+    };
+    let steps = (1..=CANDIDATES).map(|n| largest * n as f32 / CANDIDATES as f32);
+    let errors: Vec<(f32, f64)> = steps.map(|step| (step, error(step))).collect();
+    let best = errors.into_iter().min_by(|(_, a), (_, b)| a.total_cmp(b));
+    best.map(|(step, _)| step)
 }
 
 /// The least and the largest code; none where nothing is rounded.

@@ -123,7 +123,7 @@ impl WeightQuantizer {
     }
 
     /// The least and the largest multiple of LSQ's step; none where nothing is rounded to multiples.
-    fn range(&self) -> Option<[f32; 2]> {
+    pub(crate) fn range(&self) -> Option<[f32; 2]> {
         let Self::Lsq(bits) = self else { return None };
         bits.levels().map(|levels| match levels {
             1 => [-1.0, 1.0],

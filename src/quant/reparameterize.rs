@@ -39,6 +39,9 @@ impl FakeQuantized {
     }
 }
 
+/// Where the step of a weight stands, behind the weight's path.
+pub(crate) const STEP: &str = ".quantizer.step";
+
 impl Reparameterization for FakeQuantized {
     const NAME: &'static str = "quantizer";
 

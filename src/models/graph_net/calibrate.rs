@@ -27,9 +27,7 @@ impl GraphNet {
         for images in batches {
             let mut look = |n: usize, value: &AnyTensor| {
                 if quantizers[n].is_some() {
-                    let numbers = value.numbers();
-                    let step = numbers.len().div_ceil(share).max(1);
-                    samples[n].extend(numbers.into_iter().step_by(step));
+                    samples[n].extend(evenly(&value.numbers(), share));
                 }
             };
             plain.computed(images.clone().without_autodiff(), &mut look);
@@ -40,4 +38,14 @@ impl GraphNet {
             .collect();
         self
     }
+}
+
+/// Numbers in equal distances, as many as are looked at.
+pub(super) fn some_of(numbers: &[f32]) -> Vec<f32> {
+    evenly(numbers, MOST_NUMBERS).collect()
+}
+
+fn evenly(numbers: &[f32], most: usize) -> impl Iterator<Item = f32> {
+    let step = numbers.len().div_ceil(most).max(1);
+    numbers.iter().step_by(step).copied()
 }

@@ -15,8 +15,9 @@ mod resize;
 use std::fmt;
 
 use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
+use self::calibrate::some_of;
 use self::parameters::{Layer, Quantizer};
 pub use config::GraphNetConfig;
 
@@ -25,7 +26,7 @@ use crate::Error;
 use crate::graph::{Graph, Op, Sketch, compute};
 use crate::module::Parameters;
 use crate::module::any::AnyTensor;
-use crate::quant::WeightQuantizer;
+use crate::quant::{STEP, WeightQuantizer, best_step};
 
 /// A [`Graph`] as a network that trains: its constants are parameters.
 ///
@@ -125,7 +126,7 @@ impl GraphNet {
     /// ([`WeightQuantizer::Lsq`]), one bit by [`WeightQuantizer::Xnor`]; what these layers read by
     /// [`QuantInput`](crate::quant::QuantInput), with a sign where it may be below zero. 32 bits leave a side as it is.
     ///
-    /// Steps of weights start from the weights, and those of activations from a guess:
+    /// Steps of weights start where they round the weights with the least mean squared error, and those of activations from a guess:
     /// [`calibrated`](Self::calibrated) measures them.
     ///
     /// # Errors
@@ -144,7 +145,24 @@ impl GraphNet {
             )));
         }
         let config = self.config.clone().with_bits(weights, activations)?;
-        Ok(Self { config, ..self }.with_quantizers(&device))
+        let latent = Parameters::of(&self);
+        let network = Self { config, ..self }.with_quantizers(&device);
+        let Some(range) = WeightQuantizer::lsq(weights).range() else {
+            return Ok(network);
+        };
+        let mut parameters = Parameters::of(&network);
+        for layer in network.config.quantized_nodes() {
+            let Some(path) = network.layers[layer].weight_path() else {
+                continue;
+            };
+            let step = format!("{path}{STEP}");
+            if parameters.get(&step).is_ok()
+                && let Some(best) = best_step(&some_of(latent.values(&path)?), range)
+            {
+                parameters.insert(step, TensorData::from([best]));
+            }
+        }
+        parameters.put_into(network)
     }
 
     /// The layers whose weights and inputs are quantised, by name.
