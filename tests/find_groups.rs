@@ -6,6 +6,8 @@ mod common;
 mod draw;
 #[path = "find_groups/drawn.rs"]
 mod drawn;
+#[path = "common/masked.rs"]
+mod masked;
 
 use std::collections::BTreeSet;
 
@@ -24,6 +26,7 @@ use burn::tensor::module::conv2d;
 use burn::tensor::ops::{ConvOptions, PadMode};
 use burn::tensor::{Device, Int, Tensor, TensorData, s};
 use common::{assert_close, noise, tensor, values};
+use masked::masked;
 use vwc_sdk::graph::presets;
 use vwc_sdk::mapping::channels::network_rounds;
 use vwc_sdk::mapping::{self, ConvLayer, MappingConfig, MappingError, PimArray, Tie, WidthLimits};
@@ -74,30 +77,6 @@ fn filled<M: Module>(module: M) -> M {
         parameters.insert(path, TensorData::new(values, shape));
     }
     parameters.put_into(module).unwrap()
-}
-
-/// The module with zeros in all that belongs to channels which are pruned, but for what is divided by.
-fn masked<M: Module>(module: &M, groups: &FoundGroups, widths: &[usize]) -> M {
-    let parameters = Parameters::of(module);
-    let mut zeroed = parameters.clone();
-    for (group, &width) in groups.iter().zip(widths) {
-        let scores = Ranking::L1.scores(group, &parameters).unwrap();
-        let kept = vwc_sdk::prune::keep_largest(&scores, width);
-        for slice in (group.slices.iter()).filter(|slice| !slice.path.ends_with("divisor")) {
-            let mut data = zeroed.values(&slice.path).unwrap().to_vec();
-            let shape = zeroed.get(&slice.path).unwrap().shape().to_vec();
-            let inner: usize = shape[slice.dim + 1..].iter().product();
-            for channel in (0..group.channels).filter(|channel| !kept.contains(channel)) {
-                for index in slice.indices(channel) {
-                    for block in data.chunks_mut(shape[slice.dim] * inner) {
-                        block[index * inner..][..inner].fill(0.0);
-                    }
-                }
-            }
-            zeroed.insert(slice.path.clone(), TensorData::new(data, shape));
-        }
-    }
-    zeroed.put_into(module.valid()).unwrap()
 }
 
 fn channels(groups: &FoundGroups) -> Vec<(&str, usize)> {

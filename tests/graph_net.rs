@@ -4,15 +4,20 @@
 mod common;
 #[path = "common/draw.rs"]
 mod draw;
+#[path = "common/gradients.rs"]
+mod gradients;
+#[path = "common/masked.rs"]
+mod masked;
 #[path = "common/mobile.rs"]
 mod mobile;
 
 use burn::data::dataloader::batcher::Batcher;
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use common::{assert_close, noise, tensor, values};
 use draw::{Numbers, network};
+use gradients::by_path;
+use masked::masked;
 use mobile::{mobile, numbers};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -21,7 +26,7 @@ use vwc_sdk::graph::{Binary, Constant, Conv, Function, Graph, Linear, NodeSpec, 
 use vwc_sdk::models::{GraphNet, GraphNetConfig, Network, NetworkConfig};
 use vwc_sdk::module::Parameters;
 use vwc_sdk::packed::{Model, Session};
-use vwc_sdk::prune::{Ranking, groups_of, keep_largest, prune};
+use vwc_sdk::prune::{Ranking, groups_of, prune};
 use vwc_sdk::quant::Bits;
 use vwc_sdk::train::{FitOptions, Recipe, RunDir, evaluate, fit, initial};
 
@@ -40,34 +45,6 @@ fn mobile_net() -> GraphNet {
 fn images(seed: u64, count: usize, [height, width]: [usize; 2]) -> Tensor<4> {
     let shape = [count, 3, height, width];
     tensor(&noise(seed, shape.iter().product()), shape, &device())
-}
-
-/// The network with zeros in all that belongs to channels which are pruned, but for what is divided by.
-fn masked(network: &GraphNet, widths: &[usize]) -> GraphNet {
-    let groups = groups_of(network).unwrap();
-    let parameters = Parameters::of(network);
-    let mut zeroed = parameters.clone();
-    for (group, &width) in groups.iter().zip(widths) {
-        let kept = keep_largest(&Ranking::L1.scores(group, &parameters).unwrap(), width);
-        for slice in group
-            .slices
-            .iter()
-            .filter(|slice| !slice.path.ends_with("divisor"))
-        {
-            let mut data = zeroed.values(&slice.path).unwrap().to_vec();
-            let shape = zeroed.get(&slice.path).unwrap().shape().to_vec();
-            let inner: usize = shape[slice.dim + 1..].iter().product();
-            for channel in (0..group.channels).filter(|channel| !kept.contains(channel)) {
-                for index in slice.indices(channel) {
-                    for block in data.chunks_mut(shape[slice.dim] * inner) {
-                        block[index * inner..][..inner].fill(0.0);
-                    }
-                }
-            }
-            zeroed.insert(slice.path.clone(), TensorData::new(data, shape));
-        }
-    }
-    zeroed.put_into(network.valid()).unwrap()
 }
 
 #[test]
@@ -202,7 +179,7 @@ proptest! {
         let pruned = prune(&network, &widths, Ranking::L1);
         let small = pruned.unwrap_or_else(|error| panic!("{error}\n{widths:?}\n{groups}\n{graph}")).network;
         let x = images(seed, 2, size);
-        let expected = values(&masked(&network, &widths).forward(x.clone()));
+        let expected = values(&masked(&network, &groups, &widths).forward(x.clone()));
         assert_close(&values(&small.forward(x.clone())), &expected, 1e-4, &format!("{widths:?}\n{groups}\n{graph}"));
         let config = small.structure();
         let text = serde_json::to_string(&config).unwrap();
@@ -218,7 +195,7 @@ fn quantised_layers_read_codes_and_are_packed() {
     let x = images(5, 4, [32, 32]);
     for [weights, activations] in [[4, 4], [2, 3], [8, 8], [1, 2]] {
         let network = mobile_net().quantized(bits(weights), bits(activations)).unwrap();
-        let network = network.calibrated(&[x.clone()]);
+        let network = network.calibrated(std::slice::from_ref(&x));
         let layers = network.quantized_layers();
         assert_eq!(layers.len(), 6, "{layers:?}");
         assert!(!layers.contains(&"stem.conv") && !layers.contains(&"fc"));
@@ -375,7 +352,7 @@ fn a_graph_is_trained_kept_pruned_and_quantised() {
     let small = small
         .quantized(bits(4), bits(4))
         .unwrap()
-        .calibrated(&[x.clone()]);
+        .calibrated(std::slice::from_ref(&x));
     let tuned = fit(
         small,
         FitOptions::new(&splits, &recipe(2), run("small"), &devices),
@@ -421,20 +398,18 @@ fn gradients_are_differences() {
         (network.forward(x) * Tensor::from_inner(weights.clone())).sum()
     };
     let trained = network.clone().fork(&autodiff).train();
-    let gradients = loss(&trained).backward();
-    let gradients = GradientsParams::from_grads(gradients, &trained);
-    let mut found = Gradients::default();
-    found.gradients = Some(gradients);
-    trained.visit(&mut found);
+    let found = by_path(loss(&trained).backward(), &trained);
     let mut checked = 0;
     for (path, data) in plain.iter() {
-        let Some(gradient) = found.by_path.get(path) else {
+        let Some(gradient) = found.get(path) else {
             assert!(
                 path.ends_with("running_mean") || path.ends_with("running_var"),
                 "{path}"
             );
             continue;
         };
+        assert_eq!(gradient.shape, data.shape().to_vec(), "{path}");
+        let gradient = &gradient.values;
         // Along the gradient, where the difference is largest.
         let norm = gradient.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
         if norm < 1e-4 {
@@ -463,28 +438,4 @@ fn gradients_are_differences() {
         checked += 1;
     }
     assert!(checked > 15, "{checked}");
-}
-
-#[derive(Default)]
-struct Gradients {
-    path: Vec<String>,
-    gradients: Option<GradientsParams>,
-    by_path: std::collections::BTreeMap<String, Vec<f32>>,
-}
-
-impl ModuleVisitor for Gradients {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.into());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.as_ref().unwrap().get::<D>(param.id) {
-            let values = gradient.into_data().try_into_vec().unwrap();
-            self.by_path.insert(self.path.join("."), values);
-        }
-    }
 }

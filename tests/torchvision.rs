@@ -4,15 +4,25 @@
 //! outputs are of `benches/peers/torchvision_onnx.py`.
 #![cfg(all(feature = "flex", feature = "onnx"))]
 
+#[path = "common/gradients.rs"]
+mod gradients;
 #[path = "common/torchvision.rs"]
 mod torchvision;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use std::collections::BTreeMap;
 
-use torchvision::{Fixture, names, read};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use vwc_sdk::models::{GraphNet, Network};
+
+use gradients::{Gradient, by_path};
+use torchvision::{Fixture, filled, names, read};
 
 /// How far a logit may be from ONNX Runtime's, of the largest one: both sum in floats of 32 bits, in other orders.
 const TOLERANCE: f32 = 1e-4;
+
+/// How far a gradient may be from PyTorch's, of its norm.
+const GRADIENT_TOLERANCE: f64 = 1e-3;
 
 #[test]
 fn networks_compute_what_onnx_runtime_does() {
@@ -42,4 +52,62 @@ fn networks_compute_what_onnx_runtime_does() {
             );
         }
     }
+}
+
+/// Made into networks that train, they have PyTorch's gradients, batch norms in training among them.
+#[test]
+fn networks_have_the_gradients_of_pytorch() {
+    let device = Device::flex();
+    let all = torchvision::gradients();
+    assert!(all.len() >= 3, "{:?}", all.keys());
+    for (name, expected) in all {
+        let Fixture { graph, side, .. } = read(&name);
+        let network = GraphNet::of(&graph, &name, &device).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let network = network.fork(&device.clone().autodiff()).train();
+        let input = |name: &str, shape: &[usize]| TensorData::new(filled(name, shape), shape.to_vec());
+        let picture = Tensor::<4>::from_data(input("picture", &[2, 3, side, side]), &device);
+        let weights = Tensor::<2>::from_data(input("picture of logits", &[2, 10]), &device);
+        let loss = (network.forward(Tensor::from_inner(picture)) * Tensor::from_inner(weights)).sum();
+        let found: BTreeMap<String, [f64; 2]> = by_path(loss.backward(), &network)
+            .into_iter()
+            .map(|(path, gradient)| (path.clone(), norm_and_product(&path, &gradient)))
+            .collect();
+        let largest = expected.values().fold(0f64, |most, [norm, _]| most.max(*norm));
+        // Some exporters write a bias of zeros in front of each batch norm, which takes it off again.
+        for (path, [norm, _]) in found.iter().filter(|(path, _)| !expected.contains_key(*path)) {
+            assert!(
+                path.ends_with(".bias") && *norm < 1e-3 * largest,
+                "{name}, {path}: {norm}"
+            );
+        }
+        for (path, [norm, product]) in &expected {
+            let found = found[path];
+            for (found, expected) in found.iter().zip([norm, product]) {
+                assert!(
+                    (found - expected).abs() <= GRADIENT_TOLERANCE * norm.max(1e-3 * largest),
+                    "{name}, {path}: {found}, expected {expected}, the norm is {norm}"
+                );
+            }
+        }
+    }
+}
+
+/// The norm of a gradient, and its product with numbers of the parameter's path.
+fn norm_and_product(path: &str, gradient: &Gradient) -> [f64; 2] {
+    let Gradient { shape, values } = gradient;
+    // PyTorch has the outputs of a matrix first.
+    let (shape, place): (Vec<usize>, Box<dyn Fn(usize) -> usize>) = match shape[..] {
+        [inputs, outputs] => (
+            vec![outputs, inputs],
+            Box::new(move |n| n % outputs * inputs + n / outputs),
+        ),
+        _ => (shape.clone(), Box::new(|n| n)),
+    };
+    let numbers = filled(&format!("picture of {path}"), &shape);
+    let products = values
+        .iter()
+        .enumerate()
+        .map(|(n, x)| f64::from(*x) * f64::from(numbers[place(n)]));
+    let squares = values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+    [squares.sqrt(), products.sum()]
 }

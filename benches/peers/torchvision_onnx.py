@@ -3,6 +3,7 @@
     python3 benches/peers/torchvision_onnx.py --files FOLDER [--exporters EXPORTER,...] [NETWORK ...]
     python3 benches/peers/torchvision_onnx.py --compare FOLDER
     python3 benches/peers/torchvision_onnx.py --fixtures tests/fixtures/torchvision [NETWORK ...]
+    python3 benches/peers/torchvision_onnx.py --gradients tests/fixtures/torchvision
 
 Weights are random and seeded; nothing is downloaded. Batch norms get running means and variances that are random, too, so
 that none is the identity.
@@ -14,6 +15,8 @@ that `VWC_SDK_TORCHVISION` names, and writes each graph that it makes to FOLDER/
 `--fixtures` exports the networks for small pictures, some with fewer blocks and channels, and replaces the weights: a constant of
 more than 16 floats is in a file `weights` that is not kept, and the tests make it by `filled` below. ONNX Runtime's outputs for one
 picture are beside the fixture.
+
+`--gradients` writes what PyTorch's autograd computes with some of the fixtures.
 
 Needs torch, torchvision, onnx, onnxscript and onnxruntime.
 """
@@ -255,6 +258,53 @@ def fixtures(to, names):
         print(name, exporter, len(file), np.abs(logits).max(), flush=True)
 
 
+# Networks whose fixtures have batch norms as they are, and one that has none.
+WITH_GRADIENTS = ["resnet18", "resnet50", "densenet121", "squeezenet1_1"]
+
+
+def gradients(to):
+    """What PyTorch's autograd computes in training with the networks and weights of the fixtures: for each parameter the norm of its
+    gradient and the product with numbers of its name."""
+    import torch
+
+    found = {}
+    for name in WITH_GRADIENTS:
+        model, _, side = narrow(name)
+        graph = onnx.load(to / f"{name}.onnx", load_external_data=False).graph
+        values = {}
+        for tensor in graph.initializer:
+            external = tensor.data_location == onnx.TensorProto.EXTERNAL
+            values[tensor.name] = filled(tensor.name, [*tensor.dims]) if external else onnx.numpy_helper.to_array(tensor)
+        state = {key: value for key, value in values.items() if key in model.state_dict()}
+        # Equal vectors are in the file once, some with other names for them.
+        for node in graph.node:
+            if node.op_type == "Identity" and node.input[0] in values:
+                values[node.output[0]] = values[node.input[0]]
+            if node.op_type == "BatchNormalization":
+                stem = node.input[3].removesuffix("running_mean")
+                for part, read in zip(["weight", "bias", "running_mean", "running_var"], node.input[1:]):
+                    state[stem + part] = values[read]
+        missing = model.load_state_dict({key: torch.tensor(value) for key, value in state.items()}, strict=False).missing_keys
+        assert all(key.endswith("num_batches_tracked") for key in missing), missing
+        about = json.loads((to / f"{name}.json").read_text())
+        logits = model(torch.from_numpy(filled("picture", (1, 3, side, side)))).detach().numpy()[0]
+        expected = np.array(about["logits"])
+        assert np.abs(logits - expected).max() < 1e-4 * np.abs(expected).max(), name
+        model.train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.eval()
+        logits = model(torch.from_numpy(picture(side)))
+        (logits * torch.from_numpy(filled("picture of logits", (2, CLASSES)))).sum().backward()
+        found[name] = {}
+        for path, parameter in model.named_parameters():
+            gradient = parameter.grad.numpy().astype(np.float64)
+            product = (gradient * filled("picture of " + path, gradient.shape)).sum()
+            found[name][path] = [float(f"{x:.9g}") for x in (np.sqrt((gradient**2).sum()), product)]
+        print(name, len(found[name]), flush=True)
+    (to / "gradients.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
+
+
 def export(model, side, exporter, path):
     import torch
 
@@ -347,6 +397,7 @@ def main():
     parser.add_argument("--files", type=pathlib.Path)
     parser.add_argument("--compare", type=pathlib.Path)
     parser.add_argument("--fixtures", type=pathlib.Path)
+    parser.add_argument("--gradients", type=pathlib.Path)
     parser.add_argument("--exporters", default=",".join(EXPORTERS), help=f"of {', '.join([*EXPORTERS, *QUANTISERS])}")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
@@ -355,6 +406,8 @@ def main():
         files(args.files, args.names, args.exporters.split(","))
     if args.fixtures:
         fixtures(args.fixtures, args.names)
+    if args.gradients:
+        gradients(args.gradients)
     if args.compare:
         compare(args.compare)
 

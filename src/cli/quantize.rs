@@ -140,11 +140,7 @@ fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
                     format!("{low:.2} to {high:.2}"),
                 ]
             });
-            table(
-                &["precision", "test accuracy, %", "95 % interval"],
-                rows.into_iter(),
-                None,
-            ) + "\n"
+            table(&["precision", "test accuracy, %", "95 % interval"], rows, None) + "\n"
         }
     };
     super::print(&printed).map_err(Error::io("standard output", "write"))?;

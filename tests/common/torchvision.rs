@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,12 @@ pub fn names() -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// What PyTorch computes of some of the networks: of each parameter the norm of its gradient, and its product with numbers.
+pub fn gradients() -> BTreeMap<String, BTreeMap<String, [f64; 2]>> {
+    let path = PathBuf::from(FIXTURES).join("gradients.json");
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 /// Writes the weights of a fixture beside a copy of it, and reads the two.
@@ -90,7 +97,7 @@ pub fn filled(name: &str, shape: &[usize]) -> Vec<f32> {
     let matrix = shape.len() > 1 && shape.iter().max().is_some_and(|&most| most < count);
     let scale = (3.0 / shape[1..].iter().product::<usize>() as f64).sqrt();
     let number = |x: f64| match (name, matrix) {
-        ("picture", _) => x,
+        (name, _) if name.starts_with("picture") => x,
         (_, true) => x * scale,
         _ if positive => 1.0 + 0.5 * x,
         _ => 0.2 * x,

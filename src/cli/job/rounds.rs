@@ -27,7 +27,7 @@ impl<C: JobNetwork> Job<C> {
         }
         match self.width_choice() {
             WidthChoice::Array(limits) => {
-                let (network, _) = start.groups.mapped(&self.config.name());
+                let (network, _) = start.groups.mapped(self.config.name());
                 network_rounds(&network, &self.mapping, &limits, self.max_rounds()).map(drop)?
             }
             WidthChoice::Front { cycles, limits } => {

@@ -83,14 +83,11 @@ impl DataArgs {
         kept: Option<&RunConfig<C>>,
     ) -> Result<DataSource, Error> {
         let known = kept.and_then(|run| run.source.as_ref());
+        // Of a network that was published on nothing, a number of digits to draw says what the pictures are.
+        let drawn =
+            self.pictures.is_some() && known.is_none() && published.is_none() && !self.source.asked_for();
         let flags = SourceArgs {
-            data: if self.synthetic {
-                Some(DataKind::Synthetic)
-            } else if self.pictures.is_some()
-                && known.is_none()
-                && published.is_none()
-                && !self.source.asked_for()
-            {
+            data: if self.synthetic || drawn {
                 Some(DataKind::Synthetic)
             } else if (self.download || self.extra)
                 && known.is_none_or(|known| known.kind() == DataKind::Synthetic)
