@@ -116,6 +116,15 @@ fn a_file_is_tested_pruned_and_kept_as_it_is() {
     );
     let config = json(&std::fs::read_to_string(place.path("imported/original/config.json")).unwrap());
     assert_eq!(config["input"]["classes"][9], "j");
+    // Out as PyTorch has it, and in again: a file of a network that is described by its run.
+    place.data("export imported/original mobile.safetensors");
+    place.data("import mobile.safetensors --directory again");
+    let again = json(&std::fs::read_to_string(place.path("again/original/config.json")).unwrap());
+    assert_eq!([&again["structure"], &again["input"]], [&config["structure"], &config["input"]]);
+    place.data(&format!("quantize imported/original --directory few {DIGITS} --data synthetic --classes-by-place"));
+    place.data("export few/original few.safetensors");
+    let error = place.refused("import few.safetensors --directory no", 1);
+    assert!(error.contains("few.safetensors: its network is quantised"), "{error}");
     let error = place.refused("import mobile.onnx --directory imported2 --wb 4", 1);
     assert!(
         error.contains("--wb") && error.contains("vwc-sdk quantize"),

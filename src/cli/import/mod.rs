@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::choice::choice;
-use super::job::agrees;
-use super::kind::{NetworkKind, with_own_network};
-use super::networks::{JobNetwork, NetworkArgs};
-use super::opened::{Opened, own_network};
-use super::said;
+use crate::cli::choice::choice;
+use crate::cli::job::agrees;
+use crate::cli::kind::{NetworkKind, with_own_network};
+use crate::cli::networks::{JobNetwork, NetworkArgs};
+use crate::cli::opened::{is_onnx, own_network};
+use crate::cli::said;
 use crate::data::{ChannelOrder, DataKind, Normalization, PictureSpec, published_classes};
 use crate::models::{Network, NetworkConfig as _, Widths};
 use crate::pytorch::StateDict;
@@ -17,12 +17,14 @@ use crate::train::ORIGINAL;
 use crate::train::RunDir;
 use crate::{DeviceName, Error, files};
 
+mod described;
+
 /// Read a network's weights from a PyTorch file, or a network from an ONNX file, to prune, test or map it here.
 ///
-/// An ONNX file is a network of its own: a classifier of pictures, with its weights. Of PyTorch, it takes a state_dict of the networks of VWC-SDK's scripts, quantised or in full precision (--q 0), pruned or not: widths
-/// and classes are those of the file, and in full precision its tensors tell the twin from what is published. Every tensor
-/// has to be there, and none left over; the documentation of the module `pytorch` lists the names. Nothing in a pickle is
-/// run.
+/// An ONNX file is a network of its own: a classifier of pictures, with its weights. Of PyTorch, a state_dict is taken of the
+/// networks of VWC-SDK's scripts, quantised or in full precision (--q 0), pruned or not: widths and classes are those of the
+/// file, and in full precision its tensors tell the twin from what is published. Every tensor has to be there, and none left
+/// over; the documentation of the module `pytorch` lists the names. Nothing in a pickle is run.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = IMPORT)]
 pub struct ImportArgs {
@@ -77,12 +79,8 @@ pub fn import(args: &ImportArgs) -> Result<(), Error> {
             args.directory.display()
         )));
     }
-    if args
-        .file
-        .extension()
-        .is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"))
-    {
-        return import_graph(args);
+    if is_onnx(&args.file) {
+        return described::from_onnx(args);
     }
     let file = StateDict::read(&args.file)?;
     let found = file.network().and_then(NetworkKind::named);
@@ -101,7 +99,7 @@ pub fn import(args: &ImportArgs) -> Result<(), Error> {
         path: args.file.clone(),
         reason: "it does not say which network it holds: give --network cnn8, resnet20 or vgg13".into(),
     })?;
-    with_own_network!(network, C => import_as::<C>(args, &file), unreachable!("no PyTorch file tells a graph"))
+    with_own_network!(network, C => import_as::<C>(args, &file), described::from_pytorch(args, &file))
 }
 
 fn import_as<C: JobNetwork + Widths>(args: &ImportArgs, file: &StateDict) -> Result<(), Error> {
@@ -183,28 +181,6 @@ fn import_as<C: JobNetwork + Widths>(args: &ImportArgs, file: &StateDict) -> Res
     }
     let network = file.load_into(config.init(&device))?;
     let input = input(args, file.input()?, &config)?;
-    keep(args, &network, &input)
-}
-
-/// A network of its own, from an ONNX file.
-fn import_graph(args: &ImportArgs) -> Result<(), Error> {
-    let NetworkArgs { q, wb, ab, .. } = &args.structure;
-    let flag = match (args.network, q, wb, ab) {
-        (None, None, None, None) => None,
-        (Some(_), ..) => Some("--network"),
-        (_, Some(_), ..) => Some("--q"),
-        (_, _, Some(_), _) => Some("--wb"),
-        _ => Some("--ab"),
-    };
-    if let Some(flag) = flag {
-        return Err(Error::Recipe(format!(
-            "{flag}: an ONNX file is a network of its own, which is kept as it is: leave the flag out; `vwc-sdk quantize` takes the file"
-        )));
-    }
-    let device = DeviceName::default().init()?;
-    let opened = Opened::read(&args.file, args.structure.input_size)?;
-    let network = opened.network(false, opened.config.classes(), 0, &device)?;
-    let input = input(args, None, &opened.config)?;
     keep(args, &network, &input)
 }
 
