@@ -120,11 +120,19 @@ fn a_file_is_tested_pruned_and_kept_as_it_is() {
     place.data("export imported/original mobile.safetensors");
     place.data("import mobile.safetensors --directory again");
     let again = json(&std::fs::read_to_string(place.path("again/original/config.json")).unwrap());
-    assert_eq!([&again["structure"], &again["input"]], [&config["structure"], &config["input"]]);
-    place.data(&format!("quantize imported/original --directory few {DIGITS} --data synthetic --classes-by-place"));
+    assert_eq!(
+        [&again["structure"], &again["input"]],
+        [&config["structure"], &config["input"]]
+    );
+    place.data(&format!(
+        "quantize imported/original --directory few {DIGITS} --data synthetic --classes-by-place"
+    ));
     place.data("export few/original few.safetensors");
     let error = place.refused("import few.safetensors --directory no", 1);
-    assert!(error.contains("few.safetensors: its network is quantised"), "{error}");
+    assert!(
+        error.contains("few.safetensors: its network is quantised"),
+        "{error}"
+    );
     let error = place.refused("import mobile.onnx --directory imported2 --wb 4", 1);
     assert!(
         error.contains("--wb") && error.contains("vwc-sdk quantize"),
@@ -174,6 +182,18 @@ fn a_network_is_quantised_without_training() {
     assert_eq!(rows[0]["precision"], "full precision");
     assert_eq!(rows[1]["precision"], "W8A8");
     assert!((accuracy(0) - accuracy(1)).abs() < 8.0, "{rows}");
+    // With pairs of QuantizeLinear and DequantizeLinear it is a file whose codes are found again.
+    place.data("export w8/original w8.onnx --format qdq");
+    let graph = place.data("graph w8.onnx");
+    assert!(graph.contains("u8: 0 to 255"), "{graph}");
+    let tested = |network: &str| {
+        let test = format!("test {network} {DIGITS} --data synthetic --format json");
+        json(&place.data(&test))["networks"][0]["test"].clone()
+    };
+    assert_eq!(
+        tested("--network w8.onnx --directory from-w8"),
+        tested("--directory w8")
+    );
     let output = place.run(&format!(
         "quantize mobile.onnx --wb 2 --ab 2 --directory w2 {DIGITS}"
     ));

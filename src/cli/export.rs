@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::choice::choice;
+use super::graph::onnx_of;
 use super::kind::{NetworkKind, with_network};
 use super::networks::JobNetwork;
 use super::opened::{AsRun, FileArgs};
@@ -66,7 +67,10 @@ pub enum ExportFormat {
     Packed,
     /// The same in integer operations of ONNX; `vwc-sdk graph --onnx` writes any network in floats
     Onnx,
-    /// The same integers and scales alone, as safetensors
+    /// ONNX in floats with integers between QuantizeLinear and DequantizeLinear, of networks of 8 or 4 bits: normalised pictures
+    /// go in
+    Qdq,
+    /// The integers and scales of packed inference alone, as safetensors
     Integers,
     /// Floats under PyTorch's names, as safetensors
     Pytorch,
@@ -78,6 +82,7 @@ Examples:
   vwc-sdk export runs/cifar10_resnet20/rcp1 rcp1.vwcp --check 10000
   vwc-sdk run rcp1.vwcp frog.jpg
   vwc-sdk export runs/cifar10_resnet20/rcp1 rcp1.onnx
+  vwc-sdk export runs/resnet18/original w8a8.onnx --format qdq
   vwc-sdk export runs/cifar10_resnet20/rcp1 rcp1.safetensors
   python3 -c 'from safetensors.torch import load_file; model.load_state_dict(load_file(\"rcp1.safetensors\"))'";
 
@@ -143,11 +148,15 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
     };
     let pytorch = format == ExportFormat::Pytorch;
     let foreign = [
-        ("--check", !pytorch, args.check.is_some()),
+        (
+            "--check",
+            !pytorch && format != ExportFormat::Qdq,
+            args.check.is_some(),
+        ),
         ("--weights", pytorch, args.weights.is_some()),
     ];
     if let Some((flag, ..)) = foreign.into_iter().find(|&(_, fits, given)| given && !fits) {
-        let fits = if pytorch {
+        let fits = if flag == "--check" {
             "packed, onnx or integers"
         } else {
             "pytorch"
@@ -194,6 +203,14 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
             );
             return Ok(());
         }
+        if format == ExportFormat::Qdq {
+            let graph = network.graph()?;
+            let bytes = onnx_of(&run.structure, &input).with_pairs();
+            let bytes = graph.to_onnx(&bytes).map_err(Error::from)?;
+            files::write(&args.file, &bytes).map_err(PackedError::io(&args.file, "write"))?;
+            say!("{} {} in {}", run.structure.name(), run.structure.precision(), args.file.display());
+            return Ok(());
+        }
         let model = freeze(&network, &input)?;
         if let Some(wanted) = args.check {
             check::<C>(args, wanted as usize, &network, &run, &model)?;
@@ -201,7 +218,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         let bytes = match format {
             ExportFormat::Packed => model.to_bytes(),
             ExportFormat::Onnx => model.to_onnx()?,
-            ExportFormat::Integers | ExportFormat::Pytorch => model.to_safetensors(),
+            ExportFormat::Integers | ExportFormat::Pytorch | ExportFormat::Qdq => model.to_safetensors(),
         };
         files::write(&args.file, &bytes).map_err(PackedError::io(&args.file, "write"))?;
         let (kib, f32s) = (bytes.len() as f64 / 1024.0, model.float_size() as f64 / 1024.0);

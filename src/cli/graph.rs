@@ -8,8 +8,10 @@ use super::kind::{RunGraph, graph_of_run};
 use super::opened::{is_onnx, read_onnx};
 use super::options::{input_size, onnx_path, plot_path};
 use super::print;
+use crate::data::PictureSpec;
 use crate::formats::layer_list;
 use crate::graph::{OnnxExport, presets};
+use crate::models::NetworkConfig;
 use crate::report::plot;
 use crate::train::RunDir;
 use crate::{Error, files, pytorch};
@@ -95,11 +97,7 @@ pub fn run(args: &GraphArgs) -> Result<(), Error> {
                 args.run.display()
             )));
         };
-        let export = OnnxExport::new(&name)
-            .with_inputs(["input"])
-            .with_outputs(["logits"])
-            .with_metadata("precision", &precision)
-            .with_metadata(pytorch::INPUT, serde_json::to_string(&input).expect("plain data"));
+        let export = onnx_called(&name, &precision, &input);
         let bytes = graph.to_onnx(&export)?;
         files::write(path, &bytes).map_err(Error::io(path, "write"))?;
         say!("{name} {precision} in {}: ONNX in floats", path.display());
@@ -147,4 +145,17 @@ fn source(args: &GraphArgs) -> Result<RunGraph, Error> {
         super::accept_changes(&RunDir::new(&args.run))?;
     }
     graph_of_run(&args.run)
+}
+
+/// What the ONNX file of a trained network says beside the graph.
+pub(super) fn onnx_of<C: NetworkConfig>(network: &C, input: &PictureSpec) -> OnnxExport {
+    onnx_called(&network.name(), &network.precision(), input)
+}
+
+fn onnx_called(name: &str, precision: &str, input: &PictureSpec) -> OnnxExport {
+    OnnxExport::new(name)
+        .with_inputs(["input"])
+        .with_outputs(["logits"])
+        .with_metadata("precision", precision)
+        .with_metadata(pytorch::INPUT, serde_json::to_string(input).expect("plain data"))
 }

@@ -13,6 +13,9 @@ use protobuf::Message;
 const OPSET: u64 = 17;
 /// The version of the format that belongs to the operator set.
 const IR_VERSION: u64 = 8;
+/// The operator set of files with integers of 4 bits, and its format. ONNX Runtime reads it since version 1.18.
+const OPSET_OF_4_BITS: u64 = 21;
+const IR_VERSION_OF_4_BITS: u64 = 10;
 
 /// Types of numbers, as ONNX counts them.
 #[derive(Clone, Copy, Debug)]
@@ -20,16 +23,18 @@ pub(crate) enum Type {
     /// 32-bit floats.
     F32 = 1,
     /// Bytes.
-    #[cfg(feature = "packed")]
     U8 = 2,
     /// Bytes with a sign.
-    #[cfg(feature = "packed")]
     I8 = 3,
     /// Integers of 32 bits.
     #[cfg(feature = "packed")]
     I32 = 6,
     /// Integers of 64 bits, as sizes and places are.
     I64 = 7,
+    /// Integers of 4 bits.
+    U4 = 21,
+    /// Integers of 4 bits with a sign.
+    I4 = 22,
 }
 
 /// A setting of a node.
@@ -149,9 +154,10 @@ impl OnnxGraph {
         self.0.message(13, value.0);
     }
 
-    /// The bytes of a file with this graph in it.
+    /// The bytes of a file with this graph in it, in the newer operator set where it has integers of 4 bits.
     pub fn into_file<'a>(
         mut self,
+        has_4_bits: bool,
         network: &str,
         inputs: impl IntoIterator<Item = Value>,
         outputs: impl IntoIterator<Item = Value>,
@@ -166,9 +172,16 @@ impl OnnxGraph {
         }
         let mut opset = Message::default();
         opset.text(1, "");
-        opset.number(2, OPSET);
+        opset.number(2, if has_4_bits { OPSET_OF_4_BITS } else { OPSET });
         let mut file = Message::default();
-        file.number(1, IR_VERSION);
+        file.number(
+            1,
+            if has_4_bits {
+                IR_VERSION_OF_4_BITS
+            } else {
+                IR_VERSION
+            },
+        );
         file.text(2, "vwc-sdk");
         file.text(3, env!("CARGO_PKG_VERSION"));
         file.message(7, self.0);

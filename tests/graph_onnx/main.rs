@@ -8,6 +8,8 @@ mod cases;
 mod front;
 #[path = "../common/onnx.rs"]
 mod onnx;
+#[cfg(feature = "onnx")]
+mod pairs;
 mod plain;
 #[cfg(feature = "onnx")]
 mod quantised;

@@ -278,6 +278,7 @@ impl Graph {
         let output = Value::new("logits", Type::F32, [pictures, classes]);
         let names = serde_json::to_string(&plan.classes).expect("plain data");
         let metadata = [("classes", names.as_str()), ("precision", &plan.precision)];
-        self.file.into_file(&plan.network, [input], [output], metadata)
+        self.file
+            .into_file(false, &plan.network, [input], [output], metadata)
     }
 }

@@ -2,6 +2,7 @@
 
 mod names;
 mod operators;
+mod pairs;
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use crate::graph::{Graph, GraphError, NodeId};
 use crate::onnx_file::{Attribute, OnnxGraph, Side, Type, Value};
 use crate::text;
 use names::Names;
+use pairs::Pairs;
 
 /// The most bytes of constants in a file. protobuf ends at 2 GiB; what is left is more than nodes and names can take.
 const MAX_CONSTANTS: usize = (2 << 30) - (256 << 20);
@@ -27,6 +29,7 @@ pub struct OnnxExport {
     inputs: Option<Vec<String>>,
     outputs: Option<Vec<String>>,
     metadata: BTreeMap<String, String>,
+    pairs: bool,
 }
 
 impl OnnxExport {
@@ -37,7 +40,20 @@ impl OnnxExport {
             inputs: None,
             outputs: None,
             metadata: BTreeMap::new(),
+            pairs: false,
         }
+    }
+
+    /// Writes what is quantised to 8 and 4 bits as integers, between `QuantizeLinear` and `DequantizeLinear` (QDQ), for runtimes and
+    /// compilers that compute in integers: weights as integers with a scale, or one for each filter, and values as such a pair.
+    /// Everything else is floats. With 4 bits the operator set is 21.
+    ///
+    /// [`Graph::to_onnx`] then refuses values of other bits, weights that 8 bits do not hold, as DoReFa-Net's of 8 bits, whose integers
+    /// are odd, and a network that is not quantised.
+    #[must_use]
+    pub fn with_pairs(mut self) -> Self {
+        self.pairs = true;
+        self
     }
 
     /// Names for the inputs, in the order of [`Graph::inputs`].
@@ -100,14 +116,22 @@ impl Graph {
     ///
     /// # Errors
     ///
-    /// [`GraphError`] where names are not as many as inputs or outputs, or do not differ, and where the numbers of the network
-    /// are too many for a file.
+    /// [`GraphError`] where names are not as many as inputs or outputs, or do not differ, where the numbers of the network
+    /// are too many for a file, and where it cannot be written [with pairs](OnnxExport::with_pairs) that were asked for.
     pub fn to_onnx(&self, export: &OnnxExport) -> Result<Vec<u8>, GraphError> {
         fits_file(self, MAX_CONSTANTS)?;
         let inputs = public_names(self, &self.inputs, export.inputs.as_deref(), "input")?;
         let outputs = public_names(self, &self.outputs, export.outputs.as_deref(), "output")?;
-        let mut writer = Writer::new(self, &inputs, outputs)?;
+        let pairs = if export.pairs {
+            Pairs::of(self)?
+        } else {
+            Pairs::default()
+        };
+        let mut writer = Writer::new(self, &inputs, outputs, pairs)?;
         for (id, node) in self.iter() {
+            if writer.pairs.inside.contains(&id) {
+                continue;
+            }
             writer.operators(id);
             if !matches!(node.op, Op::Input { .. }) && !writer.outputs.contains(&writer.values[id.0]) {
                 let batch = if writer.fixed[id.0] {
@@ -124,6 +148,7 @@ impl Graph {
         let public = |(&id, name): (&NodeId, &String)| value(self.node(id), name, Side::Open(BATCH));
         let metadata = (export.metadata.iter()).map(|(key, value)| (key.as_str(), value.as_str()));
         Ok(writer.file.into_file(
+            writer.has_4_bits,
             &export.network,
             self.inputs.iter().zip(&inputs).map(public),
             self.outputs.iter().zip(&writer.outputs).map(public),
@@ -201,10 +226,18 @@ struct Writer<'a> {
     outputs: Vec<String>,
     /// The value that holds the size of the batch, where it is needed.
     batch: Option<String>,
+    /// What is left to be written as integers.
+    pairs: Pairs,
+    has_4_bits: bool,
 }
 
 impl<'a> Writer<'a> {
-    fn new(graph: &'a Graph, inputs: &[String], mut outputs: Vec<String>) -> Result<Self, GraphError> {
+    fn new(
+        graph: &'a Graph,
+        inputs: &[String],
+        mut outputs: Vec<String>,
+        pairs: Pairs,
+    ) -> Result<Self, GraphError> {
         let mut names = Names::default();
         let mut values = vec![String::new(); graph.nodes.len()];
         for (&id, name) in graph.inputs.iter().zip(inputs) {
@@ -257,6 +290,8 @@ impl<'a> Writer<'a> {
             fixed,
             outputs,
             batch: None,
+            has_4_bits: pairs.have_4_bits(),
+            pairs,
         })
     }
 

@@ -2,12 +2,13 @@
 
 use std::f32::consts::SQRT_2;
 
+use super::pairs::{Pair, Weights, bytes};
 use super::{Attributes, Writer};
 use crate::graph::NodeId;
 use crate::graph::ir::{
     Affine, Binary, Constant, Conv, ConvTranspose, Function, Linear, Node, Op, Pool, Reduction,
 };
-use crate::onnx_file::Attribute;
+use crate::onnx_file::{Attribute, Type};
 
 impl Writer<'_> {
     /// Writes the operators of a node; the last one computes its value.
@@ -20,10 +21,14 @@ impl Writer<'_> {
             .map(|input| self.values[input.0].clone())
             .collect();
         let mut place = Place {
+            id,
             node,
             value: self.values[id.0].clone(),
             writer: self,
         };
+        if let Some(pair) = place.writer.pairs.values.remove(&id) {
+            return place.pair(&pair);
+        }
         match &node.op {
             Op::Input { .. } => {}
             Op::Constant(constant) => place.constant_value(constant),
@@ -100,6 +105,7 @@ impl Writer<'_> {
 
 /// Where operators of a node are written.
 struct Place<'a, 'w, 'g> {
+    id: NodeId,
     node: &'a Node,
     /// The name of what it computes.
     value: String,
@@ -150,13 +156,45 @@ impl Place<'_, '_, '_> {
         self.writer.floats(&value, &shape, constant.values());
     }
 
+    /// A value that is rounded to integers and scaled back.
+    fn pair(&mut self, pair: &Pair) {
+        let from = self.writer.values[pair.from.index()].clone();
+        let scale = self.number("scale", pair.scale);
+        let zero = self.integers("zero", &[], &[0], pair.of);
+        let read = [scale, zero];
+        let codes = self.step("QuantizeLinear", [vec![from], read.to_vec()].concat(), &[]);
+        self.last("DequantizeLinear", [vec![codes], read.to_vec()].concat(), &[]);
+    }
+
+    /// Weights that are integers, scaled.
+    fn scaled(&mut self, weights: &Weights, shape: &[usize]) -> String {
+        let codes = self.integers("weight.codes", shape, &weights.codes, weights.of);
+        let (shape, attributes): (&[usize], &[(&str, Attribute<'_>)]) = match weights.scales.len() {
+            1 => (&[], &[]),
+            count => (&[count], &[("axis", Attribute::Int(weights.filters as i64))]),
+        };
+        let scale = self.floats("weight.scale", shape, &weights.scales);
+        self.step("DequantizeLinear", vec![codes, scale], attributes)
+    }
+
+    fn integers(&mut self, part: &str, shape: &[usize], codes: &[i16], of: Type) -> String {
+        let name = self.writer.names.new_name(&format!("{}.{part}", self.node.name));
+        let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+        self.writer.file.tensor(&name, of, &shape, &bytes(codes, of));
+        name
+    }
+
     fn weighted(
         &mut self,
         mut inputs: Vec<String>,
         weight: &Constant,
         bias: Option<&Constant>,
     ) -> Vec<String> {
-        inputs.push(self.constant(weight, "weight"));
+        let weights = self.writer.pairs.weights.remove(&self.id);
+        inputs.push(match weights {
+            Some(weights) => self.scaled(&weights, weight.shape()),
+            None => self.constant(weight, "weight"),
+        });
         if let Some(bias) = bias {
             inputs.push(self.constant(bias, "bias"));
         }
@@ -398,6 +436,11 @@ impl Place<'_, '_, '_> {
                 return self.last("ReduceSum", with(inputs, axes), &[]);
             }
         };
+        // The operator set that has 4 bits takes them as an input.
+        if self.writer.has_4_bits {
+            let axes = self.ints("axes", &axes);
+            return self.last(op, with(inputs, axes), &[]);
+        }
         self.last(op, inputs, &[("axes", Attribute::Ints(&axes))]);
     }
 
