@@ -90,7 +90,7 @@ impl Graph {
     /// alike; a sum that lies on the edge between two codes may fall on either side. The integer form of a network that can be
     /// packed, [`Model::to_onnx`](crate::packed::Model::to_onnx), has no such edges.
     ///
-    /// The operator set is 17, which ONNX Runtime reads since version 1.12. No operator is of another domain than ONNX's own.
+    /// The operator set is 17, which ONNX Runtime reads since version 1.12, but with [pairs](OnnxExport::with_pairs) of 4 bits. No operator is of another domain than ONNX's own.
     /// GELU is written as its formula with `Erf`. Pools that round up have the padding of their last windows written out: set 17
     /// does not say which windows `ceil_mode` counts. An adaptive mean with windows of several sizes is two products with
     /// matrices of weights.
