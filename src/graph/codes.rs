@@ -7,7 +7,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-#[cfg(feature = "packed")]
+#[cfg(feature = "train")]
 use super::GraphError;
 use super::ir::{Affine, Binary, Constant, Conv, ConvKernel, Function, Op, Reduction};
 use super::{Graph, Node};
@@ -340,7 +340,7 @@ fn whole(value: f32, unit: f32) -> i16 {
 }
 
 /// The most bits of codes that layers read where a network runs on codes: packed, and on arrays.
-#[cfg(feature = "packed")]
+#[cfg(feature = "train")]
 const MAX_BITS: u32 = 8;
 
 /// What is known of a value.
@@ -399,7 +399,7 @@ impl Graph {
 
     /// Refuses a layer that reads finer codes than any that networks run on: it would be computed in full precision, and a
     /// network that its user takes for quantised would be none.
-    #[cfg(feature = "packed")]
+    #[cfg(feature = "train")]
     pub(crate) fn check_bits(&self, codes: &[Option<Codes>]) -> Result<(), GraphError> {
         for (id, node) in self.iter() {
             if !matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Linear(_)) {
