@@ -199,7 +199,7 @@ fn a_network_is_quantised_without_training() {
     ));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains("training goes on from here with: vwc-sdk train --network mobile.onnx --wb 2 --ab 2"),
+        said.contains("vwc-sdk train --network mobile.onnx --wb 2 --ab 2"),
         "{said}"
     );
     place.data(&format!("test --directory w2 {DIGITS} --data synthetic"));

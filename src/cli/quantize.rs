@@ -101,6 +101,11 @@ impl Row {
 ///
 /// A network or pictures that cannot be read or do not fit, a network that is quantised already, and a folder that is not new.
 pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
+    if [args.wb, args.ab] == [Bits::FULL; 2] {
+        return Err(Error::Recipe(
+            "--wb 32 --ab 32: nothing is quantised: give 1 to 8 bits for weights, for activations, or for both".into(),
+        ));
+    }
     if std::fs::read_dir(&args.directory).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Error::Recipe(format!(
             "--directory {}: it holds something already; choose a new folder",
@@ -146,9 +151,14 @@ fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
     super::print(&printed).map_err(Error::io("standard output", "write"))?;
     say!("kept in {}", args.directory.join(ORIGINAL).display());
     if args.wb.get().min(args.ab.get()) <= 4 || lost > 1.0 {
+        let from = if is_onnx(&args.network) {
+            args.network.display().to_string()
+        } else {
+            "FILE.onnx, that which the network came from,".into()
+        };
         say!(
-            "{lost:.2} points are lost without training; training goes on from here with: vwc-sdk train --network {} --wb {} --ab {}",
-            args.network.display(),
+            "{lost:.2} points less than before, without training. Training starts from the file: vwc-sdk train --network {from} --wb {} \
+             --ab {}, with the same flags for pictures",
             args.wb,
             args.ab
         );
@@ -165,6 +175,12 @@ fn source(args: &QuantizeArgs, device: &Device) -> Result<(GraphNet, Splits, Pic
         };
         let (_, flags) = NetworkFlag::File(args.network.clone()).open(flags)?;
         let opened = flags.opened.expect("a file was opened");
+        if opened.layers_of_codes() > 0 {
+            return Err(Error::Recipe(format!(
+                "{}: its weights are codes already, and would be rounded once more: give the file in full precision",
+                opened.source
+            )));
+        }
         let splits = opened.pictures(&args.data)?;
         let input = splits.train.spec(opened.config.input());
         let network = opened.network(false, opened.config.classes(), 0, device)?;

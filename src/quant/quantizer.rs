@@ -170,7 +170,8 @@ pub(super) fn multiples<const D: usize>(
 
 /// -1 or 1, with the gradient of a clamp.
 fn sign<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    let value = x.clone().detach().greater_equal_elem(0.0).float() * 2.0 - 1.0;
+    // Without a comparison, which graphs have no node for: 0 and 1 of what is below zero and what is not.
+    let value = x.clone().detach().floor().clamp(-1.0, 0.0) * 2.0 + 1.0;
     straight_through(x.clamp(-1.0, 1.0), value)
 }
 

@@ -69,7 +69,11 @@ impl Results {
                 params: round.network.num_trainable_params(),
                 cycles: round.cycles(),
                 cycles_after_first: round.cycles_after_first(),
-                speed_up: first.cycles_after_first() as f64 / round.cycles_after_first() as f64,
+                speed_up: match round.cycles_after_first() {
+                    // Without convolutions there is nothing to speed up.
+                    0 => 1.0,
+                    cycles => first.cycles_after_first() as f64 / cycles as f64,
+                },
                 valid_accuracy: round.valid_accuracy,
                 test_accuracy: test.accuracy(),
             },

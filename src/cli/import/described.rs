@@ -47,6 +47,8 @@ fn no_structure(args: &ImportArgs) -> Result<(), Error> {
         ("--wb", wb.is_some()),
         ("--ab", ab.is_some()),
         ("--widths", widths.is_some()),
+        ("--order", args.structure.order.is_some()),
+        ("--full-precision", args.structure.full_precision.is_some()),
         ("--from-scratch", args.structure.from_scratch),
     ];
     match flags.into_iter().find(|(_, given)| *given) {

@@ -82,6 +82,11 @@ pub fn import(args: &ImportArgs) -> Result<(), Error> {
     if is_onnx(&args.file) {
         return described::from_onnx(args);
     }
+    if args.structure.from_scratch || args.structure.input_size.is_some() {
+        return Err(Error::Recipe(
+            "--from-scratch and --input-size are for ONNX files: leave them out".into(),
+        ));
+    }
     let file = StateDict::read(&args.file)?;
     let found = file.network().and_then(NetworkKind::named);
     if let (Some(asked), Some(found)) = (args.network, found)

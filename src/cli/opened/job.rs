@@ -47,9 +47,10 @@ impl NetworkArgs {
             (_, None, None) => Err(Error::Recipe(
                 "--q 1: say how many bits with --wb and --ab".into(),
             )),
-            (_, weights, activations) => Ok(Some(
-                [weights, activations].map(|bits| bits.unwrap_or(Bits::FULL)),
-            )),
+            (_, weights, activations) => {
+                let bits = [weights, activations].map(|bits| bits.unwrap_or(Bits::FULL));
+                Ok((bits != [Bits::FULL; 2]).then_some(bits))
+            }
         }
     }
 }
@@ -102,7 +103,8 @@ impl JobNetwork for GraphNetConfig {
             }
         };
         let name: String = opened.config.name().chars().map(plain).collect();
-        Path::new(Self::DIRECTORY).join(name.trim_start_matches('.'))
+        let name = name.trim_start_matches('.');
+        Path::new(Self::DIRECTORY).join(if name.is_empty() { "network" } else { name })
     }
 
     fn start(
@@ -116,6 +118,14 @@ impl JobNetwork for GraphNetConfig {
         match (&opened.graph, args.from_scratch) {
             (Some(_), false) => say!("training starts from the weights of {}", opened.source),
             _ => say!("training starts from random weights"),
+        }
+        let coded = opened.layers_of_codes();
+        if self.bits().is_none() && !args.from_scratch && coded > 0 {
+            say!(
+                "the weights of {coded} layers are codes in {}: they are trained in full precision, and values stay in their codes; give \
+                 --wb to train weights in codes",
+                opened.source
+            );
         }
         let network = opened.network(args.from_scratch, self.classes(), seed, device)?;
         match self.bits() {

@@ -44,10 +44,7 @@ impl FromStr for NetworkFlag {
             _ => {}
         }
         let path = Path::new(name);
-        if path
-            .extension()
-            .is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"))
-        {
+        if is_onnx(path) {
             return Ok(Self::File(path.into()));
         }
         match presets::sketch(name) {
@@ -86,6 +83,11 @@ impl NetworkFlag {
                 return Ok((*kind, args));
             }
             Self::Preset(name) => {
+                if args.input_size.is_some() {
+                    return Err(Error::Recipe(format!(
+                        "--input-size: it is for ONNX files, and {name} has its own: leave it out"
+                    )));
+                }
                 let sketch =
                     presets::sketch(name).map_err(|error| Error::Recipe(format!("--network: {error}")))?;
                 Opened {
@@ -131,6 +133,12 @@ impl Opened {
         })
     }
 
+    /// How many layers have weights that are codes: of a file that was quantised.
+    pub fn layers_of_codes(&self) -> usize {
+        let nodes = self.graph.iter().flat_map(Graph::nodes);
+        nodes.filter(|node| node.weight_codes().is_some()).count()
+    }
+
     /// The pictures that flags ask for, for a network that tells apart as many classes as they have.
     ///
     /// # Errors
@@ -161,7 +169,8 @@ impl Opened {
 
     fn say_normalization(&self, taken: Normalization) {
         say!(
-            "pictures are normalised by {taken}: if {} was trained with other numbers, say them with --normalization",
+            "pictures are normalised by {taken}: if {} was trained with other numbers, say them with --normalization, and where it is kept in \
+             a folder by now, name another one with --directory",
             self.source
         );
     }
@@ -178,7 +187,17 @@ impl Opened {
         if dir.path().join("config.json").exists() {
             let (kept, run) = dir.load::<GraphNetConfig>(&device)?;
             let same = run.structure == self.config && same_numbers(&kept, &network);
-            return if same {
+            let other = data
+                .normalization
+                .filter(|asked| *asked != run.input.normalization);
+            return if let (true, Some(asked)) = (same, other) {
+                Err(Error::Recipe(format!(
+                    "--normalization {asked}: {} keeps {} with pictures normalised by {}: choose another --directory, or remove that",
+                    project.path().display(),
+                    self.source,
+                    run.input.normalization
+                )))
+            } else if same {
                 Ok(())
             } else {
                 Err(Error::Recipe(format!(

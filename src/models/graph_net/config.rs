@@ -27,6 +27,9 @@ pub struct GraphNetConfig {
 
 impl Config for GraphNetConfig {}
 
+/// The most parameters of a network: 4 GiB of them. A configuration of a few kilobytes may ask for any number.
+const MAX_PARAMETERS: usize = 1 << 30;
+
 /// The longest name of a parameter, in bytes.
 const MAX_PATH: usize = 1000;
 
@@ -243,6 +246,18 @@ impl NetworkConfig for GraphNetConfig {
             )));
         };
         check_classes(&self.name, *classes)?;
+        let sizes = graph.nodes().iter().flat_map(|node| part_names(node.op()));
+        let numbers = sizes.map(|(_, constant)| {
+            constant
+                .shape()
+                .iter()
+                .fold(1usize, |all, &size| all.saturating_mul(size))
+        });
+        if numbers.fold(0usize, usize::saturating_add) > MAX_PARAMETERS {
+            return Err(self.refuse(format!(
+                "it has more than {MAX_PARAMETERS} parameters: expected a network that memory holds"
+            )));
+        }
         let mut paths = HashSet::new();
         let constants = graph.nodes().iter().flat_map(|node| part_names(node.op()));
         for (_, constant) in constants {
@@ -324,7 +339,7 @@ fn not_below_zero(graph: &Graph) -> Vec<bool> {
             Op::Function(function) => match *function {
                 Function::Relu | Function::Sigmoid | Function::HardSigmoid { .. } | Function::Abs => true,
                 Function::Exp | Function::Sqrt => true,
-                Function::Clamp { min, .. } => min >= 0.0 || all(),
+                Function::Clamp { min, max } => min >= 0.0 || (max >= 0.0 && all()),
                 Function::HardSwish { .. } | Function::Silu | Function::Gelu | Function::LeakyRelu { .. } => {
                     all()
                 }

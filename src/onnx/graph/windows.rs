@@ -283,9 +283,8 @@ impl Maker<'_> {
             }
             _ => false,
         };
-        let partly = ["axes", "keep_aspect_ratio_policy"]
-            .iter()
-            .any(|name| attribute(node, name).is_some());
+        let policy = text(node, "keep_aspect_ratio_policy", "stretch");
+        let partly = attribute(node, "axes").is_some() || policy != "stretch";
         if !repeats || partly {
             return Err("enlarges in a way that is no repetition".to_owned());
         }

@@ -1,14 +1,14 @@
 //! `vwc-sdk evaluate`: the accuracy of a trained network on simulated arrays.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use burn::data::dataset::Dataset;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 
-use super::choice::choice;
-use super::{
+use crate::cli::choice::choice;
+use crate::cli::{
     kind::{NetworkKind, with_network},
     networks::JobNetwork,
     opened::{AsRun, FileArgs},
@@ -16,6 +16,7 @@ use super::{
     pictures::TestPictureArgs,
 };
 use crate::crossbar::Device;
+use crate::graph::{Graph, Node, Op};
 use crate::mapping::{MappingConfig, Method, PimArray};
 use crate::models::Network as _;
 use crate::report::{
@@ -24,14 +25,19 @@ use crate::report::{
     styled_table,
 };
 use crate::simulate::SimulatedNetwork;
-use crate::train::{Evaluation, RunDir, evaluate, evaluate_with};
+use crate::train::{RunDir, evaluate, evaluate_with};
 use crate::{DeviceName, Error};
+
+mod rows;
+
+use rows::{HEADER, Row, cells};
 
 /// Classify test pictures with a trained network whose quantised convolutions run on simulated arrays.
 ///
 /// The first line of the table is the network as it was trained, without an array. Every following line is an array:
 /// each number of converter bits with each variation. Where converters are exact and cells do not vary, the accuracy is
-/// the network's own. Convolutions in full precision and the classifier are computed beside the array. Pictures are read as the
+/// the network's own. Convolutions that read no codes, or codes below zero, are computed exactly beside the array, which is said, and
+/// so is the classifier. Pictures are read as the
 /// network was trained: normalised in the same way, with classes matched by name. The interval holds the accuracy on all
 /// pictures of the kind with a confidence of 95 %.
 #[derive(Debug, Clone, Args)]
@@ -142,22 +148,6 @@ pub enum EvaluateError {
     Output(#[from] std::io::Error),
 }
 
-/// One line of the result.
-#[derive(Debug, Clone, Serialize)]
-struct Row {
-    /// Of the converters; `null` for the network itself.
-    adc_bits: Option<u32>,
-    variation: Option<f64>,
-    #[serde(flatten)]
-    evaluation: Evaluation,
-    /// In per cent.
-    accuracy: f64,
-    /// Of 95 % confidence, in per cent.
-    interval: [f64; 2],
-    /// Part of the conversions that were clipped.
-    clipped: f64,
-}
-
 /// Evaluates the network with every setting and prints the results.
 ///
 /// # Errors
@@ -171,7 +161,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), EvaluateError> {
 fn run_network<C: JobNetwork>(args: &EvaluateArgs, run: &Path) -> Result<(), EvaluateError> {
     let device = DeviceName::default().init()?;
     if args.accept_changes {
-        super::accept_changes(&RunDir::new(run))?;
+        crate::cli::accept_changes(&RunDir::new(run))?;
     }
     let (network, run) = RunDir::new(run).load::<C>(&device)?;
     let wanted = args.pictures as usize;
@@ -209,6 +199,9 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs, run: &Path) -> Result<(), Eva
             ..Device::ideal(1)
         };
         let mut simulated = SimulatedNetwork::new(&graph, &device, args.method, &config, &faults)?;
+        if rows.len() == 1 {
+            say_beside(&graph, &simulated);
+        }
         let evaluation = evaluate_with(&pictures, run.structure.input(), &device, |images| {
             simulated.forward(images)
         })?;
@@ -238,39 +231,11 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs, run: &Path) -> Result<(), Eva
         }
     };
     // The table first: it took longer, and a picture that cannot be drawn must not cost it.
-    super::print(&text)?;
+    crate::cli::print(&text)?;
     if let Some(path) = &args.plot {
         plot(args, path, &rows)?;
     }
     Ok(())
-}
-
-const HEADER: [&str; 7] = [
-    "ADC bits",
-    "variation",
-    "right",
-    "of",
-    "accuracy %",
-    "95 % interval",
-    "clipped %",
-];
-
-fn cells(row: &Row) -> Vec<String> {
-    let bits = match row.adc_bits {
-        None => "no array".to_owned(),
-        Some(0) => "exact".to_owned(),
-        Some(bits) => bits.to_string(),
-    };
-    vec![
-        bits,
-        row.variation
-            .map_or(String::new(), |variation| variation.to_string()),
-        row.evaluation.correct.to_string(),
-        row.evaluation.total.to_string(),
-        format!("{:.2}", row.accuracy),
-        format!("{:.1} to {:.1}", row.interval[0], row.interval[1]),
-        format!("{:.2}", 100.0 * row.clipped),
-    ]
 }
 
 /// Against converter bits, a curve for each variation; against variation where all converters are alike.
@@ -295,4 +260,24 @@ fn plot(args: &EvaluateArgs, path: &std::path::Path, rows: &[Row]) -> Result<(),
     };
     let title = format!("{} on {}: test accuracy", args.run.display(), args.array);
     accuracy_curves(path, &title, x_label, rows[0].accuracy, &curves)
+}
+
+/// Says which convolutions are computed without faults, as arrays do not take what they read: values below zero, or no codes.
+fn say_beside(graph: &Graph, simulated: &SimulatedNetwork) {
+    let on: HashSet<&str> = simulated.on_arrays().collect();
+    let convolutions = graph
+        .nodes()
+        .iter()
+        .filter(|node| matches!(node.op(), Op::Conv(_)));
+    let beside: Vec<&str> = convolutions
+        .map(Node::name)
+        .filter(|name| !on.contains(name))
+        .collect();
+    if !beside.is_empty() {
+        say!(
+            "{} convolutions are on arrays; computed exactly beside them, as they read values below zero or no codes: {}",
+            on.len(),
+            beside.join(", ")
+        );
+    }
 }
