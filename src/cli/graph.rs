@@ -65,7 +65,7 @@ A line names an operation, says what it computes, whose results it reads, and th
 Two ONNX files can be made of a network. `graph --onnx` writes 32-bit floats: normalised pictures go in, weights are the
 quantised values, and activations are clamped and rounded, so codes may differ where a sum lies on the edge between two. It
 takes every network, and tools for floats read it. `export RUN FILE.onnx` writes integers: bytes go in, and the codes are those
-of packed inference. It takes networks of 1 to 4 bits.
+of packed inference, or fails: it takes networks of fused layers of 1 to 4 bits alone, as CNN-8, ResNet-20 and VGG-13 are.
 
 Examples:
   vwc-sdk graph runs/cifar10_resnet20/rcp1

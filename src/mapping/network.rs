@@ -90,7 +90,8 @@ impl Network {
         let last = self.ties.iter().flat_map(named).max();
         let Some(last) = last.filter(|&last| last < 2 * self.layers.len()) else {
             return Err(refuse(
-                "it has no free widths, or numbers them with gaps".to_owned(),
+                "it has no free widths, as where grouped convolutions and concatenations tie all of them, or numbers them with gaps"
+                    .to_owned(),
             ));
         };
         let mut widths: Vec<Option<usize>> = vec![None; last + 1];

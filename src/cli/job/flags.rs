@@ -71,7 +71,8 @@ pub struct JobFlags {
     pub network: NetworkArgs,
 
     /// Epochs of training, or, where only pruning is asked for, of fine-tuning a round [default: as published, 100 and 40
-    /// for CNN-8, 200 and 80 for ResNet-20, 400 and 80 for VGG-13; on the embedded digits 12 and 5, or 8 and 4]
+    /// for CNN-8, 200 and 80 for ResNet-20, 400 and 80 for VGG-13; 30 and 10 for others; on the embedded digits 12 and 5, or 8
+    /// and 4]
     #[arg(long, alias = "total_epochs", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
     pub total_epochs: Option<usize>,
 
@@ -79,7 +80,7 @@ pub struct JobFlags {
     #[arg(long, value_parser = positive, allow_negative_numbers = true, help_heading = "Recipe")]
     pub lr: Option<f64>,
 
-    /// Pictures per step [default: 512, 128 for VGG-13; on the embedded digits 32; in pruning, as it was trained]
+    /// Pictures per step [default: 512 for CNN-8 and ResNet-20, 128 for others; on the embedded digits 32; in pruning, as it was trained]
     #[arg(long, alias = "batch_size", value_name = "N", value_parser = at_least_one, help_heading = "Recipe")]
     pub batch_size: Option<usize>,
 
@@ -110,8 +111,8 @@ pub struct JobFlags {
     #[command(flatten)]
     pub data: DataArgs,
 
-    /// PIM array that channels are searched for, rows x columns [default: as published, 256x512 for CNN-8, 512x256 for the
-    /// others; of a network that is there already, what it was trained or pruned for]
+    /// PIM array that channels are searched for, rows x columns [default: as published, 256x512 for CNN-8, 512x256 for
+    /// ResNet-20 and VGG-13; 256x256 for others; of a network that is there already, what it was trained or pruned for]
     #[arg(long, help_heading = "Mapping")]
     pub array: Option<PimArray>,
 
@@ -132,13 +133,13 @@ pub struct JobFlags {
     pub search: Option<Search>,
 
     /// Feature map sizes: as the published tables count them, without padding, or as the network computes them
-    /// [default: as-published; exact-geometry for VGG-13, for which there is no table; of a network that is there already,
+    /// [default: as-published for CNN-8 and ResNet-20, exact-geometry for others, for which there is no table; of a network that is there already,
     /// as with --array]
     #[arg(long, value_parser = choice::<Accounting>(), help_heading = "Mapping")]
     pub accounting: Option<Accounting>,
 
     /// Folder that networks, metrics and logs are kept in. A run that is there already is moved aside, not overwritten
-    /// [default: runs/svhn_cnn8, runs/cifar10_resnet20 or runs/cifar10_vgg13]
+    /// [default: runs/svhn_cnn8, runs/cifar10_resnet20 or runs/cifar10_vgg13; of a file runs/ and its name]
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub directory: Option<PathBuf>,
 

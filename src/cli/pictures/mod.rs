@@ -18,8 +18,8 @@ pub use training::{Augmentation, DataArgs};
 /// Flags for the place of a data set.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SourceArgs {
-    /// What the pictures are [default: those that the network was trained on; for a new one svhn for CNN-8, cifar10 for the
-    /// others]
+    /// What the pictures are [default: those that the network was trained on; for a new one svhn for CNN-8, cifar10 for
+    /// ResNet-20 and VGG-13; for others it has to be said]
     #[arg(long, value_parser = choice::<DataKind>(), help_heading = "Data")]
     pub data: Option<DataKind>,
 
