@@ -76,6 +76,18 @@ fn accept_changes(dir: &crate::train::RunDir) -> Result<(), crate::Error> {
     Ok(())
 }
 
+/// Refuses a `--directory` that holds something: what is there would stand as though it were the new network's.
+#[cfg(feature = "train")]
+fn new_folder(dir: &std::path::Path) -> Result<(), crate::Error> {
+    if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(crate::Error::Recipe(format!(
+            "--directory {}: it holds something already; choose a new folder",
+            dir.display()
+        )));
+    }
+    Ok(())
+}
+
 /// What a `main` returns: 0, or 1 and the error on standard error. (Wrong usage has ended with 2 before.)
 pub fn exit_code(result: Result<(), impl std::fmt::Display>) -> ExitCode {
     match result {

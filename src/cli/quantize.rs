@@ -8,8 +8,7 @@ use serde::Serialize;
 
 use super::job::Format;
 use super::kind::NetworkKind;
-use super::networks::NetworkArgs;
-use super::opened::{CALIBRATION, NetworkFlag, is_onnx, quantized};
+use super::opened::{CALIBRATION, Opened, is_onnx, quantized};
 use super::options::at_least_one;
 use super::pictures::DataArgs;
 use crate::data::{PictureSpec, Splits};
@@ -106,12 +105,7 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
             "--wb 32 --ab 32: nothing is quantised: give 1 to 8 bits for weights, for activations, or for both".into(),
         ));
     }
-    if std::fs::read_dir(&args.directory).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Error::Recipe(format!(
-            "--directory {}: it holds something already; choose a new folder",
-            args.directory.display()
-        )));
-    }
+    super::new_folder(&args.directory)?;
     let name = args.device.found()?;
     let device = name.init()?;
     name.guard(|| quantize(args, &device))
@@ -169,12 +163,7 @@ fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
 /// The network in full precision, pictures for it, and what it reads.
 fn source(args: &QuantizeArgs, device: &Device) -> Result<(GraphNet, Splits, PictureSpec), Error> {
     if is_onnx(&args.network) {
-        let flags = NetworkArgs {
-            input_size: args.input_size,
-            ..NetworkArgs::default()
-        };
-        let (_, flags) = NetworkFlag::File(args.network.clone()).open(flags)?;
-        let opened = flags.opened.expect("a file was opened");
+        let opened = Opened::read(&args.network, args.input_size)?;
         if opened.layers_of_codes() > 0 {
             return Err(Error::Recipe(format!(
                 "{}: its weights are codes already, and would be rounded once more: give the file in full precision",

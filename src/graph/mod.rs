@@ -127,6 +127,16 @@ impl Graph {
         self.node(self.outputs[n])
     }
 
+    /// For each node how often its result is read, outputs included.
+    #[cfg(feature = "train")]
+    pub(crate) fn reads(&self) -> Vec<usize> {
+        let mut reads: Vec<usize> = self.readers().iter().map(Vec::len).collect();
+        for output in &self.outputs {
+            reads[output.0] += 1;
+        }
+        reads
+    }
+
     /// The nodes as they are given to [`Graph::new`].
     pub(crate) fn specs(&self) -> impl Iterator<Item = NodeSpec> {
         self.nodes.iter().map(|node| NodeSpec {

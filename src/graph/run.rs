@@ -47,15 +47,11 @@ impl Graph {
     #[must_use]
     pub fn on(&self, device: &Device) -> Executor {
         let constants = self.nodes.iter().map(|node| constants_of(node, device)).collect();
-        let mut reads: Vec<usize> = self.readers().iter().map(Vec::len).collect();
-        for output in &self.outputs {
-            reads[output.0] += 1;
-        }
         Executor {
             graph: self.clone(),
             device: device.clone(),
             constants,
-            reads,
+            reads: self.reads(),
         }
     }
 }

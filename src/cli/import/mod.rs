@@ -73,12 +73,7 @@ Examples:
 /// A file that does not hold the network, by the names of what is missing, left over or of another shape.
 pub fn import(args: &ImportArgs) -> Result<(), Error> {
     // Rounds of another original would stand as though they were this one's.
-    if std::fs::read_dir(&args.directory).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(Error::Recipe(format!(
-            "--directory {}: it holds something already; choose a new folder",
-            args.directory.display()
-        )));
-    }
+    crate::cli::new_folder(&args.directory)?;
     if is_onnx(&args.file) {
         return described::from_onnx(args);
     }

@@ -108,10 +108,7 @@ impl GraphNet {
             .enumerate()
             .map(|(n, (node, names))| Layer::new(node, names, numbers(n), device))
             .collect();
-        let mut reads: Vec<usize> = graph.readers().iter().map(Vec::len).collect();
-        for output in graph.outputs() {
-            reads[output.index()] += 1;
-        }
+        let reads = graph.reads();
         let quantizers = vec![None; graph.nodes().len()];
         let net = Self {
             config,
@@ -257,17 +254,11 @@ impl GraphNet {
                 let input = input.index();
                 left[input] -= 1;
                 let side = usize::from(quantized[n] && self.quantizers[input].is_some());
-                let value = if left[input] == 0 {
-                    std::mem::take(&mut values[input])
-                } else {
-                    values[input].clone()
-                };
-                let [plain, codes] = value;
-                inputs.push(
-                    [plain, codes][side]
-                        .clone()
-                        .expect("it was computed, and is kept until it was read"),
-                );
+                let value = values[input][side].clone();
+                if left[input] == 0 {
+                    values[input] = [None, None];
+                }
+                inputs.push(value.expect("it was computed, and is kept until it was read"));
             }
             let value = match node.op() {
                 Op::Input { .. } => images.clone().into(),
