@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::job::Format;
 use super::kind::NetworkKind;
-use super::opened::{CALIBRATION, Opened, is_onnx, quantized};
+use super::networks::graph_net::{CALIBRATION, quantized};
+use super::opened::{Opened, is_onnx};
 use super::options::at_least_one;
 use super::pictures::DataArgs;
 use crate::data::{PictureSpec, Splits};

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::job::{self, JobArgs, JobFlags, Mode, RoundFlags};
 use super::kind::{NetworkKind, with_network};
-use super::opened::NetworkFlag;
+use super::networks::flag::NetworkFlag;
 use crate::Error;
 use crate::train::ORIGINAL;
 

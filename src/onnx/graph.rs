@@ -14,8 +14,10 @@
 mod affine;
 mod constants;
 mod gelu;
+mod grid;
 mod integer_layers;
 mod integers;
+mod layer_constants;
 mod maker;
 mod moved;
 mod norms;
@@ -42,6 +44,7 @@ use super::{
 };
 use crate::graph::{Graph, NodeSpec};
 use crate::mapping::{ConvLayer, Network};
+use gelu::Gelus;
 use maker::Maker;
 use values::is_float;
 
@@ -141,7 +144,7 @@ fn nodes(model: &Prepared<'_>, sketch: bool) -> Result<(Vec<NodeSpec>, Vec<Strin
                 reason: printable(&reason),
             })?;
     }
-    maker.gelus = maker.gelus(graph);
+    maker.gelus = Gelus::of(graph, &mut |name, number| maker.is_number(name, number));
     let wanted = wanted(graph);
     for node in graph
         .node

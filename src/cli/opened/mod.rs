@@ -1,12 +1,9 @@
 //! Networks that are none of this crate's: from an ONNX file, or one of the published networks that are known by their names.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::sync::Arc;
+use std::path::Path;
 
 use burn::tensor::Device;
 
-use super::networks::NetworkArgs;
 use super::pictures::DataArgs;
 use crate::data::{Normalization, Splits};
 use crate::graph::{Graph, Sketch, presets};
@@ -16,92 +13,8 @@ use crate::train::{Project, initial};
 use crate::{DeviceName, Error};
 
 mod as_run;
-mod job;
 
-use super::kind::NetworkKind;
 pub use as_run::{AsRun, FileArgs};
-pub use job::{CALIBRATION, quantized};
-
-/// A network as a command that trains takes it.
-#[derive(Clone, Debug)]
-pub enum NetworkFlag {
-    /// One of this crate's.
-    Own(NetworkKind),
-    /// A published one, without weights.
-    Preset(String),
-    /// An ONNX file.
-    File(PathBuf),
-}
-
-impl FromStr for NetworkFlag {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "cnn8" => return Ok(Self::Own(NetworkKind::Cnn8)),
-            "resnet20" => return Ok(Self::Own(NetworkKind::ResNet20)),
-            "vgg13" => return Ok(Self::Own(NetworkKind::Vgg13)),
-            _ => {}
-        }
-        let path = Path::new(name);
-        if is_onnx(path) {
-            return Ok(Self::File(path.into()));
-        }
-        match presets::sketch(name) {
-            Ok(_) => Ok(Self::Preset(name.into())),
-            Err(error) => Err(format!("{error} (or give a file whose name ends in .onnx)")),
-        }
-    }
-}
-
-/// A network of this crate by its name.
-///
-/// # Errors
-///
-/// Another name, and those that there are.
-pub fn own_network(name: &str) -> Result<NetworkKind, String> {
-    match name.parse()? {
-        NetworkFlag::Own(kind) => Ok(kind),
-        _ => Err("expected cnn8, resnet20 or vgg13".into()),
-    }
-}
-
-impl NetworkFlag {
-    /// Which it is, with `args` to make it of: a file is read now.
-    ///
-    /// # Errors
-    ///
-    /// A file that cannot be read as a network, and one that is no classifier of pictures.
-    pub fn open(&self, mut args: NetworkArgs) -> Result<(NetworkKind, NetworkArgs), Error> {
-        let opened = match self {
-            Self::Own(kind) => {
-                if args.from_scratch || args.input_size.is_some() {
-                    return Err(Error::Recipe(
-                        "--from-scratch and --input-size are for networks from files: leave them out".into(),
-                    ));
-                }
-                return Ok((*kind, args));
-            }
-            Self::Preset(name) => {
-                if args.input_size.is_some() {
-                    return Err(Error::Recipe(format!(
-                        "--input-size: it is for ONNX files, and {name} has its own: leave it out"
-                    )));
-                }
-                let sketch =
-                    presets::sketch(name).map_err(|error| Error::Recipe(format!("--network: {error}")))?;
-                Opened {
-                    config: GraphNetConfig::new(name, sketch)?,
-                    graph: None,
-                    source: name.clone(),
-                }
-            }
-            Self::File(path) => Opened::read(path, args.input_size)?,
-        };
-        args.opened = Some(Arc::new(opened));
-        Ok((NetworkKind::Graph, args))
-    }
-}
 
 /// A network that was read, in full precision.
 #[derive(Debug)]
@@ -115,6 +28,20 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// The published network called `name`, without weights.
+    ///
+    /// # Errors
+    ///
+    /// A name that none has.
+    pub fn preset(name: &str) -> Result<Self, Error> {
+        let sketch = presets::sketch(name).map_err(|error| Error::Recipe(format!("--network: {error}")))?;
+        Ok(Self {
+            config: GraphNetConfig::new(name, sketch)?,
+            graph: None,
+            source: name.into(),
+        })
+    }
+
     /// The classifier in an ONNX file.
     ///
     /// # Errors

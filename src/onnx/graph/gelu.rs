@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::{maker::Maker, values::Value};
 use crate::onnx::operators::is_standard;
 
 /// The formulas of a file.
@@ -48,21 +47,24 @@ impl<'a> Uses<'a> {
     }
 }
 
-impl Maker<'_> {
-    /// Finds the formulas of a file.
-    pub(super) fn gelus(&mut self, graph: &GraphProto) -> Gelus {
-        let mut gelus = Gelus::default();
+impl Gelus {
+    /// The formulas of a file. `is_number`: whether a value is a constant of this number alone.
+    pub(super) fn of(graph: &GraphProto, is_number: &mut dyn FnMut(&str, f32) -> bool) -> Self {
+        let mut gelus = Self::default();
         if !graph.node.iter().any(|node| node.op_type == "Erf") {
             return gelus;
         }
         let outputs: HashSet<&str> = graph.output.iter().map(|output| &*output.name).collect();
-        let uses = Uses::of(graph);
+        let mut formula = Formula {
+            uses: Uses::of(graph),
+            is_number,
+        };
         for erf in graph
             .node
             .iter()
             .filter(|node| node.op_type == "Erf" && is_standard(node))
         {
-            if let Some((x, between, result)) = self.gelu(erf, &uses)
+            if let Some((x, between, result)) = formula.gelu(erf)
                 && !between.iter().any(|value| outputs.contains(&**value))
             {
                 gelus.results.insert(result, x);
@@ -71,44 +73,52 @@ impl Maker<'_> {
         }
         gelus
     }
+}
 
+/// What a formula is told by.
+struct Formula<'a> {
+    uses: Uses<'a>,
+    is_number: &'a mut dyn FnMut(&str, f32) -> bool,
+}
+
+impl Formula<'_> {
     /// What a formula reads, what is between, and what it results in.
-    fn gelu(&mut self, erf: &NodeProto, uses: &Uses<'_>) -> Option<(String, Vec<String>, String)> {
-        let scaled = uses.producers.get(&**erf.input.first()?)?;
+    fn gelu(&mut self, erf: &NodeProto) -> Option<(String, Vec<String>, String)> {
+        let scaled = *self.uses.producers.get(&**erf.input.first()?)?;
         let x = match &*scaled.op_type {
             "Div" => self.beside(scaled, std::f32::consts::SQRT_2, false)?,
             "Mul" => self.beside(scaled, std::f32::consts::FRAC_1_SQRT_2, true)?,
             _ => return None,
         };
-        let add = uses.reader(erf.output.first()?)?;
+        let add = self.uses.reader(erf.output.first()?)?;
         let sum = add.output.first()?.clone();
         if add.op_type != "Add" || self.beside(add, 1.0, true)? != erf.output[0] {
             return None;
         }
         let mut between = vec![scaled.output.first()?.clone(), erf.output[0].clone(), sum.clone()];
-        if uses.reader(&between[0])?.output != erf.output {
+        if self.uses.reader(&between[0])?.output != erf.output {
             return None;
         }
         // Two products are left: with x, and with a half. Either may come first, and the half may be taken of x or of the sum.
-        let product = uses.reader(&sum)?;
+        let product = self.uses.reader(&sum)?;
         if product.op_type != "Mul" || product.input.len() != 2 {
             return None;
         }
         let other = product.input.iter().find(|input| **input != sum)?.clone();
         let result = product.output.first()?.clone();
-        if let Some(half) = uses.producers.get(&*other)
+        if let Some(&half) = self.uses.producers.get(&*other)
             && half.op_type == "Mul"
             && self.beside(half, 0.5, true).as_ref() == Some(&x)
-            && uses.reader(&other).is_some()
+            && self.uses.reader(&other).is_some()
         {
             between.push(other);
             return Some((x, between, result));
         }
         between.push(result.clone());
-        let next = uses.reader(&result)?;
+        let next = self.uses.reader(&result)?;
         let last = next.output.first()?.clone();
         let halved = other == x && (self.is_half(next) == Some(result.clone()));
-        let times_x = self.is_number(&other, 0.5)
+        let times_x = (self.is_number)(&other, 0.5)
             && next.op_type == "Mul"
             && next.input.len() == 2
             && next.input.contains(&x)
@@ -128,22 +138,9 @@ impl Maker<'_> {
     /// The value that a node of two reads beside this number, which comes second unless `either`.
     fn beside(&mut self, node: &NodeProto, number: f32, either: bool) -> Option<String> {
         let [a, b] = &node.input[..] else { return None };
-        if self.is_number(b, number) {
+        if (self.is_number)(b, number) {
             return Some(a.clone());
         }
-        (either && self.is_number(a, number)).then(|| b.clone())
-    }
-
-    /// Whether a value is a constant of this number alone, but for its last digits.
-    fn is_number(&mut self, name: &str, number: f32) -> bool {
-        let Ok(Value::Held(tensor)) = self.named(name) else {
-            return false;
-        };
-        match tensor.values.as_deref() {
-            Some(&[found]) => (found - number).abs() <= 1e-4 * number,
-            // Shapes alone are looked at.
-            None => tensor.len() == 1,
-            _ => false,
-        }
+        (either && (self.is_number)(a, number)).then(|| b.clone())
     }
 }

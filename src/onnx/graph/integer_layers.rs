@@ -4,7 +4,7 @@
 use tract_onnx::pb::NodeProto;
 
 use super::{
-    integers::Grid,
+    grid::Grid,
     maker::Maker,
     operators::{axis, float, int},
     values::{Data, Made, Tensor, Value},

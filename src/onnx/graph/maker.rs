@@ -8,11 +8,10 @@ use super::{
     MAX_MADE, Paths, Prepared, Shapes,
     gelu::Gelus,
     integers::bits,
-    operators::known,
     opset,
     parameters::Parameters,
     turned::{TURNED, Turned, plainly_named},
-    values::{Data, Made, Sizes, Tensor, Value, decode},
+    values::{Data, Made, Size, Sizes, Tensor, Value, decode},
 };
 use crate::graph::{Constant, NodeSpec, Op, shape};
 use crate::onnx::{called, printable, tensors::constant};
@@ -273,12 +272,26 @@ impl<'a> Maker<'a> {
                 .as_deref()
                 .and_then(only)
                 .map(|number| number as f32),
-            Value::Sizes(sizes) => only(&sizes.sizes).and_then(known).map(|number| number as f32),
+            Value::Sizes(sizes) => only(&sizes.sizes)
+                .and_then(Size::known)
+                .map(|number| number as f32),
             Value::Data(_) => None,
         };
         number.ok_or_else(|| format!("reads no single number as input {n}"))
     }
 
+    /// Whether a value is a constant of this number alone, but for its last digits.
+    pub fn is_number(&mut self, name: &str, number: f32) -> bool {
+        let Ok(Value::Held(tensor)) = self.named(name) else {
+            return false;
+        };
+        match tensor.values.as_deref() {
+            Some(&[found]) => (found - number).abs() <= 1e-4 * number,
+            // Shapes alone are looked at.
+            None => tensor.len() == 1,
+            _ => false,
+        }
+    }
     /// Counts numbers that are computed of the file's.
     pub fn count(&mut self, numbers: usize) -> Made<()> {
         self.made = self.made.saturating_add(numbers);

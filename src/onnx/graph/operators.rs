@@ -5,7 +5,7 @@ use tract_onnx::pb::NodeProto;
 use super::{
     maker::Maker,
     unknown,
-    values::{Made, Size, Value},
+    values::{Made, Value},
 };
 use crate::graph::{Binary, Function, Op, Reduction};
 use crate::onnx::operators::{ONNX_RUNTIME, QONNX, attribute, subgraphs};
@@ -287,13 +287,5 @@ pub(super) fn axis(axis: i64, dims: usize) -> Made<usize> {
         0 => Err("works along the batch".to_owned()),
         axis if (1..all).contains(&axis) => Ok(axis as usize - 1),
         _ => Err(format!("names the dimension {axis} of {all}")),
-    }
-}
-
-/// A size as an integer, or none where it is the batch.
-pub(super) fn known(size: Size) -> Option<i64> {
-    match size {
-        Size::Batch => None,
-        Size::Whole(size) => Some(size),
     }
 }

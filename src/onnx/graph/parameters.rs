@@ -5,9 +5,6 @@
 
 use std::collections::HashMap;
 
-use tract_onnx::pb::NodeProto;
-
-use super::{maker::Maker, turned::TURNED, values::Tensor};
 use crate::onnx::paths::{LEAVES, is_made_up_constant};
 
 /// The names that were given to constants.
@@ -19,24 +16,17 @@ pub(super) struct Parameters {
     matrices: HashMap<String, String>,
 }
 
-impl Maker<'_> {
-    /// A constant of a layer under the name of its parameter, `leaf` of those in [`LEAVES`].
-    pub(super) fn part(&mut self, node: &NodeProto, tensor: Tensor, leaf: &str) -> Tensor {
-        let Some(path) = self.paths.get(&node.name).cloned() else {
-            return tensor;
-        };
-        let source = tensor.name.strip_suffix(TURNED).filter(|_| tensor.turned);
-        let source = source.unwrap_or(&tensor.name).to_owned();
-        let matrix = tensor.dims.len() > 1;
-        let mut name = self.parameter([&path, &node.name], &source, leaf, matrix);
-        if tensor.turned {
-            name += TURNED;
-        }
-        Tensor { name, ..tensor }
-    }
-
-    /// `stems`: the path of the layer, and a name that no other layer has.
-    fn parameter(&mut self, stems: [&str; 2], source: &str, leaf: &str, matrix: bool) -> String {
+impl Parameters {
+    /// What the constant `source` is called as the parameter `leaf` of a layer. `stems`: the path of the layer, and a name that no
+    /// other layer has. `taken`: whether the file has a constant of a name.
+    pub fn name(
+        &mut self,
+        stems: [&str; 2],
+        source: &str,
+        leaf: &str,
+        matrix: bool,
+        taken: impl Fn(&str) -> bool,
+    ) -> String {
         let made_up = is_made_up_constant(source);
         let kept = if matrix {
             !made_up
@@ -50,18 +40,14 @@ impl Maker<'_> {
         if kept {
             return source.to_owned();
         }
-        if let Some(name) = self.parameters.matrices.get(source).filter(|_| matrix) {
+        if let Some(name) = self.matrices.get(source).filter(|_| matrix) {
             return name.clone();
         }
         let mut name = format!("{}.{leaf}", stems[0]);
         let mut number = 0;
         loop {
-            let other = self
-                .parameters
-                .given
-                .get(&name)
-                .is_some_and(|given| given != source);
-            if !other && !self.is_constant(&name) {
+            let other = self.given.get(&name).is_some_and(|given| given != source);
+            if !other && !taken(&name) {
                 break;
             }
             number += 1;
@@ -70,9 +56,9 @@ impl Maker<'_> {
                 name = format!("{name}.{number}");
             }
         }
-        self.parameters.given.insert(name.clone(), source.to_owned());
+        self.given.insert(name.clone(), source.to_owned());
         if matrix {
-            self.parameters.matrices.insert(source.to_owned(), name.clone());
+            self.matrices.insert(source.to_owned(), name.clone());
         }
         name
     }

@@ -6,7 +6,8 @@
 use tract_onnx::pb::NodeProto;
 
 use super::{
-    integers::{Grid, Integers, ends},
+    grid::{Grid, ends},
+    integers::Integers,
     maker::Maker,
     operators::int,
     values::{Data, Made, Tensor, Value},

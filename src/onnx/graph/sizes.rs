@@ -4,7 +4,7 @@ use tract_onnx::pb::NodeProto;
 
 use super::{
     maker::Maker,
-    operators::{axis, int, known},
+    operators::{axis, int},
     values::{Data, MAX_SIZES, Made, Size, Sizes, Tensor, Value},
 };
 use crate::graph::Op;
@@ -96,7 +96,7 @@ impl Maker<'_> {
             return Err("takes several places out of a value".to_owned());
         };
         let size = x.shape[axis];
-        let place = sizes.first().copied().and_then(known).map(|place| {
+        let place = sizes.first().copied().and_then(Size::known).map(|place| {
             if place < 0 {
                 place.saturating_add(size as i64)
             } else {

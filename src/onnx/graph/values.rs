@@ -71,6 +71,16 @@ pub(super) enum Size {
     Whole(i64),
 }
 
+impl Size {
+    /// The integer, or none where it is the batch.
+    pub fn known(self) -> Option<i64> {
+        match self {
+            Self::Batch => None,
+            Self::Whole(size) => Some(size),
+        }
+    }
+}
+
 /// Integers in a row, or one alone.
 #[derive(Clone)]
 pub(super) struct Sizes {
@@ -85,10 +95,7 @@ impl Sizes {
 
     /// The integers, none of which is the batch.
     pub fn whole(&self) -> Made<Vec<i64>> {
-        let whole = self.sizes.iter().map(|size| match size {
-            Size::Whole(size) => Some(*size),
-            Size::Batch => None,
-        });
+        let whole = self.sizes.iter().copied().map(Size::known);
         let whole = whole.collect::<Option<_>>();
         whole.ok_or_else(|| "computes with the size of the batch".to_owned())
     }

@@ -297,12 +297,7 @@ impl Maker<'_> {
             factor_of(&scales.floats)
         } else {
             let sizes = self.sizes(node, sizes)?;
-            match sizes
-                .sizes
-                .iter()
-                .map(|&size| super::operators::known(size))
-                .collect::<Vec<_>>()[..]
-            {
+            match sizes.sizes.iter().map(|size| size.known()).collect::<Vec<_>>()[..] {
                 [batch, Some(channels), Some(down), Some(across)]
                     if batch.is_none_or(|batch| usize::try_from(batch).ok() == self.batch)
                         && usize::try_from(channels) == Ok(x.shape[0]) =>

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
-use super::Opened;
+use super::{JobNetwork, NetworkArgs};
 use crate::Error;
-use crate::cli::networks::{JobNetwork, NetworkArgs};
+use crate::cli::opened::Opened;
 use crate::data::{PictureDataset, Splits};
 use crate::models::{GraphNet, GraphNetConfig, Network as _, NetworkConfig as _};
 use crate::quant::Bits;

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use clap::Args;
 
+pub mod flag;
+pub mod graph_net;
+
 use super::choice::choice;
 use super::opened::Opened;
 use super::options::input_size;
