@@ -7,8 +7,8 @@ use burn::optim::Optimizer;
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use proptest::prelude::*;
 use vwc_sdk::quant::{
-    Activation, Bits, QuantConv2dConfig, WeightQuantizer, composed, composed_block, conv_norm_pool_act,
-    conv2d, dropout, norm_pool_act, quantize_weight,
+    Activation, Bits, QuantConv2dConfig, QuantInputConfig, WeightQuantizer, composed, composed_block,
+    conv_norm_pool_act, conv2d, dropout, grouped_conv2d, norm_pool_act, quantize_weight,
 };
 use vwc_sdk::train::Adam;
 
@@ -57,14 +57,34 @@ fn weighed_sum<const D: usize>(x: &Tensor<D>) -> Tensor<1> {
 
 fn conv_agrees(
     x_shape: [usize; 4],
+    outputs_and_kernel: [usize; 3],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    bias: bool,
+    channels_last: bool,
+) {
+    grouped_conv_agrees(
+        x_shape,
+        outputs_and_kernel,
+        1,
+        stride,
+        padding,
+        bias,
+        channels_last,
+    );
+}
+
+fn grouped_conv_agrees(
+    x_shape: [usize; 4],
     [outputs, kernel_h, kernel_w]: [usize; 3],
+    groups: usize,
     stride: [usize; 2],
     padding: [usize; 2],
     bias: bool,
     channels_last: bool,
 ) {
     let leaves = || {
-        let weight = leaf([outputs, x_shape[1], kernel_h, kernel_w], 2);
+        let weight = leaf([outputs, x_shape[1] / groups, kernel_h, kernel_w], 2);
         (leaf(x_shape, 1), weight, bias.then(|| leaf([outputs], 3)))
     };
     let run = |kernels: bool| {
@@ -80,9 +100,9 @@ fn conv_agrees(
         };
         let args = (maps, weight.clone(), bias.clone());
         let output = if kernels {
-            conv2d(args.0, args.1, args.2, stride, padding)
+            grouped_conv2d(args.0, args.1, args.2, stride, padding, groups)
         } else {
-            composed_block::conv2d(args.0, args.1, args.2, stride, padding)
+            composed_block::grouped_conv2d(args.0, args.1, args.2, stride, padding, groups)
         };
         let grads = weighed_sum(&output).backward();
         let bias = bias.map(|bias| bias.grad(&grads).unwrap());
@@ -95,7 +115,9 @@ fn conv_agrees(
     };
     let (found, expected) = (run(true), run(false));
     let limit = 1e-5;
-    let what = format!("{x_shape:?} {outputs} {kernel_h}x{kernel_w} stride {stride:?} padding {padding:?}");
+    let what = format!(
+        "{x_shape:?} {outputs} in {groups} groups, {kernel_h}x{kernel_w} stride {stride:?} padding {padding:?}"
+    );
     assert!(apart(&found.0, &expected.0) < limit, "output of {what}");
     assert!(
         apart(&found.1, &expected.1) < limit,
@@ -130,6 +152,34 @@ proptest! {
         conv_agrees(
             [batch, inputs, height, width],
             [outputs, kernel_h, kernel_w],
+            stride,
+            padding,
+            bias,
+            channels_last,
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn convolutions_in_groups_agree(
+        batch in 1usize..4,
+        groups in 1usize..40,
+        (inputs, outputs) in prop_oneof![2 => Just((1usize, 1usize)), 1 => (1usize..4, 1usize..4)],
+        (height, width) in (1usize..12, 1usize..20),
+        (kernel_h, kernel_w) in prop_oneof![Just((3usize, 3usize)), Just((5, 5)), (1usize..6, 1usize..6)],
+        stride in prop::array::uniform2(1usize..4),
+        padding in prop::array::uniform2(0usize..4),
+        bias: bool,
+        channels_last: bool,
+    ) {
+        prop_assume!(height + 2 * padding[0] >= kernel_h && width + 2 * padding[1] >= kernel_w);
+        grouped_conv_agrees(
+            [batch, groups * inputs, height, width],
+            [groups * outputs, kernel_h, kernel_w],
+            groups,
             stride,
             padding,
             bias,
@@ -520,4 +570,49 @@ fn the_same_parameter_may_be_used_twice() {
     let twice = composed_block::conv2d(once, reference.clone(), None, [1, 1], [1, 1]);
     let grads = weighed_sum(&twice).backward();
     assert!(apart(&found, &reference.grad(&grads).unwrap()) < 1e-5);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn multiples_of_a_learned_step_agree(
+        shape in prop::array::uniform4(1usize..9),
+        bits in 1u8..=8,
+        signed: bool,
+        step in 0.01f64..0.7,
+        channels_last: bool,
+    ) {
+        let bits = Bits::new(bits).unwrap();
+        let highest = ((1u32 << bits.get()) - 1) as f32;
+        let range = match (signed, highest == 1.0) {
+            (false, _) => [0.0, highest],
+            (true, true) => [-1.0, 1.0],
+            (true, false) => [-(highest + 1.0) / 2.0, (highest - 1.0) / 2.0],
+        };
+        let of_picture = shape[1..].iter().product::<usize>() as f32;
+        let share = 1.0 / (of_picture * range[1].max(1.0)).sqrt();
+        let run = |kernels: bool| {
+            let x = leaf(shape, 7);
+            // Some numbers are outside the range, and some are between two codes.
+            let maps = match channels_last {
+                true => x.clone().permute([0, 2, 3, 1]).mul_scalar(2.0).permute([0, 3, 1, 2]),
+                false => x.clone().mul_scalar(2.0),
+            };
+            let quantizer = QuantInputConfig::new(bits).with_signed(signed).with_step(Some(step));
+            let quantizer = quantizer.init(&device());
+            let y = if kernels {
+                quantizer.forward(maps)
+            } else {
+                composed::multiples(maps, quantizer.step.val(), range, share)
+            };
+            let grads = weighed_sum(&y).backward();
+            (y.inner(), x.grad(&grads).unwrap(), quantizer.step.val().grad(&grads).unwrap())
+        };
+        let (found, expected) = (run(true), run(false));
+        prop_assert_eq!(found.0.into_data(), expected.0.into_data());
+        prop_assert!(apart(&found.1, &expected.1) < 1e-5);
+        let (found, expected) = (found.2.into_scalar::<f32>(), expected.2.into_scalar::<f32>());
+        prop_assert!((found - expected).abs() <= 1e-4 * expected.abs().max(1.0), "{found} {expected}");
+    }
 }

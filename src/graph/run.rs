@@ -291,22 +291,22 @@ fn convolution(conv: &Conv, x: Tensor<4>, constants: &[AnyTensor]) -> Tensor<4> 
     let weight: Tensor<4> = constants[0].clone().into_tensor();
     let padding = conv.padding;
     let even = padding.top == padding.bottom && padding.left == padding.right;
-    let plain = even && conv.groups == 1 && conv.dilation == [1; 2];
+    let ours = even && conv.dilation == [1; 2];
     let sides = [padding.top, padding.left];
     match conv.kernel {
         #[cfg(feature = "flex")]
         ConvKernel::Codes {
             weight_levels,
             input_levels,
-        } if plain && conv.bias.is_none() && crate::kernels::apply_to(&x) => {
+        } if ours && conv.groups == 1 && conv.bias.is_none() && crate::kernels::apply_to(&x) => {
             let levels = crate::kernels::Levels {
                 weight: weight_levels,
                 input: input_levels,
             };
             crate::kernels::codes_conv2d(x, weight, conv.stride, sides, levels)
         }
-        ConvKernel::Crate | ConvKernel::Codes { .. } if plain => {
-            crate::quant::conv2d(x, weight, bias(constants), conv.stride, sides)
+        ConvKernel::Crate | ConvKernel::Codes { .. } if ours => {
+            crate::quant::grouped_conv2d(x, weight, bias(constants), conv.stride, sides, conv.groups)
         }
         _ => {
             let pairs = [(padding.top, padding.bottom), (padding.left, padding.right)];

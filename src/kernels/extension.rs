@@ -13,18 +13,32 @@ use burn::tensor::{DType, Shape, TensorData};
 use super::buffer::{Buffer, Codes};
 use super::conv::{self, OutputGradient};
 use super::dropout::DropoutMask;
+use super::grouped;
 use super::integer::Levels;
+use super::multiples::{self, Multiples};
 use super::norm::{self, Act, Affine, NormShape};
 use super::optimizer::{AdamStep, adam};
 use super::pictures::{Pictures, channels_last};
 use super::shape::ConvShape;
 use super::weight::{WeightScale, quantize_weight, quantize_weight_backward};
 
-/// Stride and padding of a convolution.
+/// Stride, padding and groups of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConvSteps {
     pub stride: [usize; 2],
     pub padding: [usize; 2],
+    pub groups: usize,
+}
+
+impl ConvSteps {
+    /// Without groups.
+    pub fn whole(stride: [usize; 2], padding: [usize; 2]) -> Self {
+        Self {
+            stride,
+            padding,
+            groups: 1,
+        }
+    }
 }
 
 /// How weights are quantised.
@@ -84,6 +98,10 @@ pub(crate) trait KernelOps: Backend {
 
     /// Quantised weights, of any shape.
     fn kernel_quantize_weight(weight: FloatTensor<Self>, levels: WeightLevels) -> FloatTensor<Self>;
+
+    /// Multiples of a step, `[1]`, above zero, of any shape.
+    fn kernel_multiples(x: FloatTensor<Self>, step: FloatTensor<Self>, codes: Multiples)
+    -> FloatTensor<Self>;
 
     /// Dropout.
     fn kernel_dropout(x: FloatTensor<Self>, mask: DropoutMask) -> FloatTensor<Self>;
@@ -222,6 +240,10 @@ impl KernelOps for Flex {
         quantized(&weight.to_contiguous(), levels).weight
     }
 
+    fn kernel_multiples(x: FlexTensor, step: FlexTensor, codes: Multiples) -> FlexTensor {
+        multiples(&dense(x), numbers(&step)[0], codes)
+    }
+
     fn kernel_dropout(x: FlexTensor, mask: DropoutMask) -> FlexTensor {
         dropout(to_channels_last(x), mask)
     }
@@ -337,6 +359,23 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         }
     }
 
+    fn kernel_multiples(
+        x: FloatTensor<Self>,
+        step: FloatTensor<Self>,
+        codes: Multiples,
+    ) -> FloatTensor<Self> {
+        let prep = RoundToMultiples
+            .prepare::<C>([x.node(), step.node()])
+            .compute_bound()
+            .stateful();
+        let (x, step) = (dense(x.into_primitive()), numbers(&step.into_primitive())[0]);
+        let output = multiples(&x, step, codes);
+        match prep {
+            OpsKind::Tracked(prep) => prep.finish((x, step, codes), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
     fn kernel_dropout(x: FloatTensor<Self>, mask: DropoutMask) -> FloatTensor<Self> {
         let prep = Dropout.prepare::<C>([x.node()]).compute_bound().stateful();
         let output = Flex::kernel_dropout(x.into_primitive(), mask);
@@ -394,10 +433,10 @@ impl<const N: usize> Backward<Flex, N> for Conv2d {
         let shape = conv_shape(&x, &weight, steps);
         let (x, weight) = (usable(x), weight.to_contiguous());
         if let Some(node) = &ops.parents[0] {
-            grads.register::<Flex>(node.id, input_gradient(&shape, &dy, &weight));
+            grads.register::<Flex>(node.id, input_gradient(&shape, steps.groups, &dy, &weight));
         }
         if let Some(node) = &ops.parents[1] {
-            let gradient = weight_gradient(&shape, &x, OutputGradient::Maps(pictures(&dy)));
+            let gradient = weight_gradient(&shape, steps.groups, &x, OutputGradient::Maps(pictures(&dy)));
             grads.register::<Flex>(node.id, tensor(gradient, weight.shape()));
         }
         if let Some(Some(node)) = ops.parents.get(2) {
@@ -423,10 +462,10 @@ impl Backward<Flex, 2> for QuantConv2d {
         let x = usable(x);
         let [x_node, weight_node] = ops.parents;
         if let Some(node) = x_node {
-            grads.register::<Flex>(node.id, input_gradient(&shape, &dy, &quantized.weight));
+            grads.register::<Flex>(node.id, input_gradient(&shape, 1, &dy, &quantized.weight));
         }
         if let Some(node) = weight_node {
-            let gradient = weight_gradient(&shape, &x, OutputGradient::Maps(pictures(&dy)));
+            let gradient = weight_gradient(&shape, 1, &x, OutputGradient::Maps(pictures(&dy)));
             let latent = latent_gradient(&weight, quantized.scale, &gradient);
             grads.register::<Flex>(node.id, latent);
         }
@@ -452,11 +491,11 @@ impl Backward<Flex, 3> for Conv2dPool {
             let mut maps_dy = Buffer::unwritten(shape.batch * height * width * shape.channels[1]);
             conv::unpool(&shape, dy, &codes, &mut maps_dy);
             let maps_dy = maps(maps_dy, shape.batch, shape.channels[1], [height, width]);
-            let gradient = input_gradient(&shape, &maps_dy, &weight.clone().to_contiguous());
+            let gradient = input_gradient(&shape, 1, &maps_dy, &weight.clone().to_contiguous());
             grads.register::<Flex>(node.id, gradient);
         }
         if let Some(node) = weight_node {
-            let gradient = weight_gradient(&shape, &x, OutputGradient::Pooled(dy, &codes));
+            let gradient = weight_gradient(&shape, 1, &x, OutputGradient::Pooled(dy, &codes));
             grads.register::<Flex>(node.id, tensor(gradient, weight.shape()));
         }
         if let Some(node) = bias_node {
@@ -480,6 +519,31 @@ impl Backward<Flex, 1> for QuantizeWeight {
         let weight = weight.to_contiguous();
         let scale = WeightScale::of(numbers(&weight), levels.smallest);
         grads.register::<Flex>(node.id, latent_gradient(&weight, scale, numbers(&grad)));
+    }
+}
+
+/// Of numbers and the step.
+#[derive(Debug)]
+struct RoundToMultiples;
+
+impl Backward<Flex, 2> for RoundToMultiples {
+    type State = (FlexTensor, f32, Multiples);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (x, step, codes) = ops.state;
+        let dy = in_order_of(&x, grads.consume::<Flex>(&ops.node));
+        let mut dx = Buffer::unwritten(numbers(&x).len());
+        let slope = multiples::backward(codes, step, numbers(&x), numbers(&dy), &mut dx);
+        let [x_node, step_node] = ops.parents;
+        if let Some(node) = x_node {
+            grads.register::<Flex>(
+                node.id,
+                FlexTensor::new(dx.into_bytes(), layout_of(&x), DType::F32),
+            );
+        }
+        if let Some(node) = step_node {
+            grads.register::<Flex>(node.id, vector(&[slope]));
+        }
     }
 }
 
@@ -531,8 +595,9 @@ fn conv2d(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, steps: Co
     );
     let size = shape.output();
     let mut out = Buffer::unwritten(shape.batch * size[0] * size[1] * shape.channels[1]);
-    conv::forward(
+    grouped::forward(
         &shape,
+        steps.groups,
         pictures(&x),
         numbers(&weight),
         bias.as_ref().map(numbers),
@@ -596,18 +661,18 @@ fn codes_conv2d(
 }
 
 /// `dy` is usable, `weight` contiguous.
-fn input_gradient(shape: &ConvShape, dy: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
+fn input_gradient(shape: &ConvShape, groups: usize, dy: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
     let [batch, inputs, size] = [shape.batch, shape.channels[0], shape.input[0] * shape.input[1]];
     let mut out = Buffer::unwritten(batch * inputs * size);
-    conv::backward_input(shape, pictures(dy), numbers(weight), &mut out);
+    grouped::backward_input(shape, groups, pictures(dy), numbers(weight), &mut out);
     maps(out, batch, inputs, shape.input)
 }
 
 /// `x` is usable.
-fn weight_gradient(shape: &ConvShape, x: &FlexTensor, dy: OutputGradient<'_>) -> Buffer {
+fn weight_gradient(shape: &ConvShape, groups: usize, x: &FlexTensor, dy: OutputGradient<'_>) -> Buffer {
     let [inputs, outputs] = shape.channels;
-    let mut out = Buffer::unwritten(inputs * outputs * shape.kernel[0] * shape.kernel[1]);
-    conv::backward_weight(shape, pictures(x), dy, &mut out);
+    let mut out = Buffer::unwritten(inputs / groups * outputs * shape.kernel[0] * shape.kernel[1]);
+    grouped::backward_weight(shape, groups, pictures(x), dy, &mut out);
     out
 }
 
@@ -726,6 +791,45 @@ fn pictures(x: &FlexTensor) -> Pictures<'_> {
 /// The numbers of a tensor that fills its memory without gaps, in the order they lie in.
 fn numbers(x: &FlexTensor) -> &[f32] {
     &x.storage::<f32>()[x.layout().start_offset()..][..x.layout().num_elements()]
+}
+
+/// A tensor that fills its memory without gaps: in the order of its dimensions, or feature maps with the channels last.
+fn dense(x: FlexTensor) -> FlexTensor {
+    if is_channels_last(&x) {
+        x
+    } else {
+        x.to_contiguous()
+    }
+}
+
+/// Whether feature maps lie with the channels last in memory.
+pub(super) fn is_channels_last(x: &FlexTensor) -> bool {
+    let dims: Result<[usize; 4], _> = x.shape().to_vec().try_into();
+    dims.is_ok_and(|[batch, channels, height, width]| {
+        x.layout().has_positive_strides()
+            && (pictures(x).as_channels_last(batch, channels, [height, width])).is_some()
+    })
+}
+
+/// `gradient` with its numbers in the order in which those of `x`, which is [`dense`], lie.
+fn in_order_of(x: &FlexTensor, gradient: FlexTensor) -> FlexTensor {
+    if is_channels_last(x) {
+        to_channels_last(gradient)
+    } else {
+        gradient.to_contiguous()
+    }
+}
+
+/// The layout of a tensor like `x`, which is [`dense`], in memory of its own.
+fn layout_of(x: &FlexTensor) -> Layout {
+    Layout::new(x.shape(), x.layout().strides().to_vec(), 0)
+}
+
+/// `x` is [`dense`].
+fn multiples(x: &FlexTensor, step: f32, codes: Multiples) -> FlexTensor {
+    let mut out = Buffer::unwritten(numbers(x).len());
+    multiples::forward(codes, step, numbers(x), &mut out);
+    FlexTensor::new(out.into_bytes(), layout_of(x), DType::F32)
 }
 
 /// Feature maps with the channels last in memory, copied where they lie otherwise.

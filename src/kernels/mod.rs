@@ -8,10 +8,13 @@
 //! buffer     memory that is used again
 //! tile       two register tiles, in the machine's own vectors
 //! conv       convolution and its gradients, over tiles
+//! depthwise  convolutions whose every channel has a kernel of its own
+//! grouped    convolutions in groups of channels
 //! integer    the forward pass of quantised convolutions, on bytes
 //! norm       batch norm, 2x2 max-pool and activation
 //! dropout    dropout
 //! weight     the weight quantiser
+//! multiples  rounding to multiples of a learned step
 //! optimizer  a step of Adam
 //! extension  all of them as operations of Burn's `flex` backend
 //! ```
@@ -22,9 +25,12 @@
 
 mod buffer;
 mod conv;
+mod depthwise;
 mod dropout;
 mod extension;
+mod grouped;
 mod integer;
+mod multiples;
 mod norm;
 mod optimizer;
 mod pictures;
@@ -38,8 +44,10 @@ use burn::nn::BatchNorm;
 use burn::tensor::{DType, Distribution, Int, Tensor};
 
 use dropout::DropoutMask;
-use extension::{ConstantOps, ConvSteps, KernelOps, PoolAct, QuantSteps, WeightLevels};
+pub(crate) use extension::ConvSteps;
+use extension::{ConstantOps, KernelOps, PoolAct, QuantSteps, WeightLevels};
 pub(crate) use integer::Levels;
+pub(crate) use multiples::Multiples;
 pub(crate) use norm::Act;
 pub(crate) use optimizer::AdamStep;
 
@@ -56,15 +64,31 @@ pub(crate) fn apply_to<const D: usize>(x: &Tensor<D>) -> bool {
     }
 }
 
+/// Whether the channels of feature maps lie last in memory, as the kernels leave them, and not where their shape says.
+pub(crate) fn are_channels_last(x: &Tensor<4>) -> bool {
+    if !apply_to(x) {
+        return false;
+    }
+    let x = match x.clone().into_dispatch().kind {
+        DispatchTensorKind::Flex(x) => x.float(),
+        DispatchTensorKind::Autodiff(kind) => match *kind {
+            DispatchTensorKind::Flex(x) => x.autodiff_inner(),
+            #[allow(unreachable_patterns)]
+            _ => return false,
+        },
+        #[allow(unreachable_patterns)]
+        _ => return false,
+    };
+    !x.layout().is_contiguous() && extension::is_channels_last(&x)
+}
+
 /// A convolution.
 pub(crate) fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
-    stride: [usize; 2],
-    padding: [usize; 2],
+    steps: ConvSteps,
 ) -> Tensor<4> {
-    let steps = ConvSteps { stride, padding };
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(match bias {
         None => Dispatch::kernel_conv2d(x, weight, steps),
@@ -82,7 +106,7 @@ pub(crate) fn quant_conv2d(
     smallest: f32,
 ) -> Tensor<4> {
     let steps = QuantSteps {
-        steps: ConvSteps { stride, padding },
+        steps: ConvSteps::whole(stride, padding),
         smallest,
         levels,
     };
@@ -101,7 +125,7 @@ pub(crate) fn codes_conv2d(
     padding: [usize; 2],
     levels: Levels,
 ) -> Tensor<4> {
-    let steps = ConvSteps { stride, padding };
+    let steps = ConvSteps::whole(stride, padding);
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(Dispatch::kernel_codes_conv2d(x, weight, steps, levels))
 }
@@ -115,7 +139,7 @@ pub(crate) fn conv2d_pool(
     padding: [usize; 2],
     act: Act,
 ) -> Tensor<4> {
-    let steps = ConvSteps { stride, padding };
+    let steps = ConvSteps::whole(stride, padding);
     let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
     Tensor::from_dispatch(Dispatch::kernel_conv2d_pool(x, weight, bias, steps, act))
 }
@@ -133,6 +157,12 @@ pub(crate) fn quantize_weight<const D: usize>(
 /// As [`quantize_weight`], of the tensor of the `flex` device itself.
 pub(crate) fn quantized(weight: FloatTensor<Flex>, levels: Option<u32>, smallest: f32) -> FloatTensor<Flex> {
     Flex::kernel_quantize_weight(weight, WeightLevels { levels, smallest })
+}
+
+/// Multiples of `step`, `[1]`, which is above zero.
+pub(crate) fn multiples<const D: usize>(x: Tensor<D>, step: Tensor<1>, codes: Multiples) -> Tensor<D> {
+    let (x, step) = (x.into_dispatch(), step.into_dispatch());
+    Tensor::from_dispatch(Dispatch::kernel_multiples(x, step, codes))
 }
 
 /// A 2x2 max-pool where wanted, then an activation.

@@ -77,6 +77,12 @@ impl<'a> Pictures<'a> {
                 row.copy_from_slice(&self.data[start..][..width * channels]);
                 continue;
             }
+            if by_channel == 1 {
+                for (x, to) in row.chunks_exact_mut(channels).enumerate() {
+                    to.copy_from_slice(&self.data[start + x * by_column..][..channels]);
+                }
+                continue;
+            }
             for channel in 0..channels {
                 let from = &self.data[start + channel * by_channel..];
                 for (x, to) in row.chunks_exact_mut(channels).enumerate() {

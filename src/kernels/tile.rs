@@ -24,14 +24,14 @@ pub(super) fn max_rows<S: Simd>(across: usize) -> usize {
 }
 
 #[inline(always)]
-fn load<S: Simd>(from: &[f32], v: usize) -> Vector<S, f32> {
+pub(super) fn load<S: Simd>(from: &[f32], v: usize) -> Vector<S, f32> {
     let from = &from[v * S::lanes32()..][..S::lanes32()];
     // SAFETY: the slice is as long as a vector.
     unsafe { vload_unaligned(from.as_ptr()) }
 }
 
 #[inline(always)]
-fn store<S: Simd>(to: &mut [f32], v: usize, value: Vector<S, f32>) {
+pub(super) fn store<S: Simd>(to: &mut [f32], v: usize, value: Vector<S, f32>) {
     let to = &mut to[v * S::lanes32()..][..S::lanes32()];
     // SAFETY: the slice is as long as a vector.
     unsafe { vstore_unaligned(to.as_mut_ptr(), value) }
@@ -208,7 +208,7 @@ pub(super) fn outer_rows<S: Simd>(
     with_size!(rows, across, outer::<S>(x, dy, sweep, out, out_step));
 }
 
-trait Splat {
+pub(super) trait Splat {
     fn splat_as<S: Simd>(self) -> Vector<S, f32>;
 }
 

@@ -59,6 +59,7 @@ pub(crate) fn conv2d(
     bias: Option<&Tensor<1>>,
     stride: [usize; 2],
     padding: [usize; 2],
+    groups: usize,
     levels: Option<[u32; 2]>,
 ) -> Option<Tensor<4>> {
     let mut inputs = vec![on_recorder(x)?, on_recorder(weight)?];
@@ -78,6 +79,7 @@ pub(crate) fn conv2d(
         padding[1],
         weight_levels as usize,
         input_levels as usize,
+        groups,
     ];
     let scalars = numbers.map(|number| ScalarIr::UInt(number as u64)).to_vec();
     record(CONV2D, inputs, shape, scalars)
@@ -154,7 +156,7 @@ pub(super) fn as_burn(operation: OperationIr) -> (OperationIr, Option<Ours>) {
                     stride: [number(0), number(1)],
                     padding: [(down, down), (across, across)],
                     dilation: [1; 2],
-                    groups: 1,
+                    groups: number(6),
                 },
                 out: custom.outputs[0].clone(),
             };

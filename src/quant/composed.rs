@@ -64,3 +64,39 @@ pub fn quantize_activation<const D: usize>(x: Tensor<D>, bits: Bits) -> Tensor<D
         Some(_) => quantize(x.clamp(0.0, 1.0), bits),
     }
 }
+
+/// `step * round(clamp(x / step, lowest, highest))`, half to even; with codes from -1 to 1 `step` times the sign. `step`: `[1]`, above
+/// zero. Any shape.
+///
+/// The gradient of `x` is 1 within the range and 0 outside; that of `step` is `round(v) - v` within, with `v = x / step`, and the
+/// range's end outside, summed up and times `share`. LSQ (Esser et al., 2020, arXiv 1902.08153), equations 1 to 3.
+pub fn multiples<const D: usize>(
+    x: Tensor<D>,
+    step: Tensor<1>,
+    [lowest, highest]: [f32; 2],
+    share: f32,
+) -> Tensor<D> {
+    // The step itself, with a gradient that is so much smaller.
+    let step = if step.is_autodiff() {
+        straight_through(step.clone() * share, step)
+    } else {
+        step
+    };
+    let step = step.reshape([1; D]);
+    let unit = x / step.clone();
+    let whole = if [lowest, highest] == [-1.0, 1.0] {
+        sign(unit)
+    } else {
+        let unit = unit.clamp(lowest, highest);
+        let rounded = unit.clone().round();
+        straight_through(unit, rounded)
+    };
+    whole * step
+}
+
+/// -1 or 1, with the gradient of a clamp.
+pub(super) fn sign<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    // Without a comparison, which graphs have no node for: 0 and 1 of what is below zero and what is not.
+    let value = x.clone().detach().floor().clamp(-1.0, 0.0) * 2.0 + 1.0;
+    straight_through(x.clamp(-1.0, 1.0), value)
+}

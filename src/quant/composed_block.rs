@@ -17,7 +17,20 @@ pub fn conv2d(
     stride: [usize; 2],
     padding: [usize; 2],
 ) -> Tensor<4> {
-    module::conv2d(x, weight, bias, ConvOptions::new(stride, padding, [1, 1], 1))
+    grouped_conv2d(x, weight, bias, stride, padding, 1)
+}
+
+/// As [`grouped_conv2d`](super::grouped_conv2d).
+pub fn grouped_conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: [usize; 2],
+    padding: [usize; 2],
+    groups: usize,
+) -> Tensor<4> {
+    let options = ConvOptions::new(stride, padding, [1, 1], groups);
+    module::conv2d(x, weight, bias, options)
 }
 
 /// As [`norm_pool_act`](super::norm_pool_act).

@@ -120,6 +120,7 @@ impl QuantConv2d {
                 None,
                 self.stride,
                 self.padding,
+                1,
                 Some([levels.weight, levels.input]),
             )
         {
@@ -151,7 +152,7 @@ impl QuantConv2d {
     }
 }
 
-/// A 2-D convolution, zero-padded, without dilation or groups.
+/// A 2-D convolution, zero-padded, without dilation or groups: [`grouped_conv2d`] of one group.
 ///
 /// On `flex`, kernels of this crate compute it; elsewhere, Burn's own.
 ///
@@ -168,13 +169,49 @@ pub fn conv2d(
     stride: [usize; 2],
     padding: [usize; 2],
 ) -> Tensor<4> {
+    grouped_conv2d(x, weight, bias, stride, padding, 1)
+}
+
+/// A 2-D convolution, zero-padded, without dilation, whose channels are in `groups`. With as many groups as channels it is a
+/// depthwise one.
+///
+/// On `flex`, kernels of this crate compute it; elsewhere, Burn's own.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels_in, height_in, width_in]`
+/// - `weight`: `[channels_out, channels_in / groups, kernel_height, kernel_width]`
+/// - `bias`: `[channels_out]`
+/// - output: `[batch, channels_out, height_out, width_out]`
+///
+/// # Panics
+///
+/// Where `groups` does not divide both numbers of channels, or `weight` has other channels than that.
+pub fn grouped_conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: [usize; 2],
+    padding: [usize; 2],
+    groups: usize,
+) -> Tensor<4> {
+    let ([_, inputs, ..], [outputs, of_group, ..]) = (x.dims(), weight.dims());
+    assert!(
+        of_group * groups == inputs && outputs % groups.max(1) == 0,
+        "{groups} groups of {of_group} inputs do not fit {inputs} input and {outputs} output channels"
+    );
     #[cfg(feature = "flex")]
     if crate::kernels::apply_to(&x) {
-        return crate::kernels::conv2d(x, weight, bias, stride, padding);
+        let steps = crate::kernels::ConvSteps {
+            stride,
+            padding,
+            groups,
+        };
+        return crate::kernels::conv2d(x, weight, bias, steps);
     }
     #[cfg(feature = "flex")]
-    if let Some(recorded) = recorded::conv2d(&x, &weight, bias.as_ref(), stride, padding, None) {
+    if let Some(recorded) = recorded::conv2d(&x, &weight, bias.as_ref(), stride, padding, groups, None) {
         return recorded;
     }
-    composed_block::conv2d(x, weight, bias, stride, padding)
+    composed_block::grouped_conv2d(x, weight, bias, stride, padding, groups)
 }

@@ -53,7 +53,7 @@ pub use bits::{Bits, BitsError};
 pub use block::{conv_norm_pool_act, dropout, norm_pool_act};
 pub use composed::quantize;
 pub(crate) use composed::straight_through;
-pub use conv::{QuantConv2d, QuantConv2dConfig, conv2d};
+pub use conv::{QuantConv2d, QuantConv2dConfig, conv2d, grouped_conv2d};
 pub(crate) use input::best_step;
 pub use input::{QuantInput, QuantInputConfig};
 pub use linear::{QuantLinear, QuantLinearConfig};

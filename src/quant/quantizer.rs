@@ -5,8 +5,7 @@ use std::fmt;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::composed::straight_through;
-use super::{Bits, quantize_weight};
+use super::{Bits, composed, quantize_weight};
 
 /// How latent weights become those computed with: in a [`QuantConv2d`](super::QuantConv2d) or
 /// [`QuantLinear`](super::QuantLinear), and, [`on`](Self::on) any module, through Burn's
@@ -112,7 +111,7 @@ impl WeightQuantizer {
                 for d in (0..D).filter(|&d| d != filters) {
                     scale = scale.mean_dim(d);
                 }
-                sign(weight) * scale
+                composed::sign(weight) * scale
             }
             (Self::Lsq(_), Some(range), Some(step)) => {
                 let count = weight.shape().num_elements();
@@ -147,32 +146,16 @@ const SMALLEST_STEP: f32 = 1e-12;
 pub(super) fn multiples<const D: usize>(
     x: Tensor<D>,
     step: Tensor<1>,
-    [lowest, highest]: [f32; 2],
+    range: [f32; 2],
     count: usize,
 ) -> Tensor<D> {
-    let mut step = step.abs().clamp_min(SMALLEST_STEP);
-    if step.is_autodiff() {
-        let share = 1.0 / (count as f32 * highest.max(1.0)).sqrt();
-        // The step itself, with a gradient that is so much smaller.
-        step = straight_through(step.clone() * share, step);
+    let share = 1.0 / (count as f32 * range[1].max(1.0)).sqrt();
+    let step = step.abs().clamp_min(SMALLEST_STEP);
+    #[cfg(feature = "flex")]
+    if crate::kernels::apply_to(&x) {
+        return crate::kernels::multiples(x, step, crate::kernels::Multiples { range, share });
     }
-    let step = step.reshape([1; D]);
-    let unit = x / step.clone();
-    let whole = if lowest == -1.0 && highest == 1.0 {
-        sign(unit)
-    } else {
-        let unit = unit.clamp(lowest, highest);
-        let rounded = unit.clone().round();
-        straight_through(unit, rounded)
-    };
-    whole * step
-}
-
-/// -1 or 1, with the gradient of a clamp.
-fn sign<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    // Without a comparison, which graphs have no node for: 0 and 1 of what is below zero and what is not.
-    let value = x.clone().detach().floor().clamp(-1.0, 0.0) * 2.0 + 1.0;
-    straight_through(x.clamp(-1.0, 1.0), value)
+    composed::multiples(x, step, range, share)
 }
 
 impl fmt::Display for WeightQuantizer {

@@ -4,10 +4,12 @@
 //! config       what a network is: its sketch, and what of it is quantised
 //! parameters   the parameters of a node, under their names in the file, and Burn's `Module`
 //! resize       a sketch with the widths that parameters have
+//! compute      what a node computes, with this crate's kernels
 //! calibrate    first steps of activation quantisers, from pictures
 //! ```
 
 mod calibrate;
+mod compute;
 mod config;
 mod parameters;
 mod resize;
@@ -18,12 +20,13 @@ use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use self::calibrate::some_of;
+use self::compute::compute;
 use self::parameters::{Layer, Quantizer};
 pub use config::GraphNetConfig;
 
 use super::{Network, NetworkConfig};
 use crate::Error;
-use crate::graph::{Graph, Op, Sketch, compute};
+use crate::graph::{Graph, Op, Sketch};
 use crate::module::Parameters;
 use crate::module::any::AnyTensor;
 use crate::quant::{STEP, WeightQuantizer, best_step};

@@ -321,14 +321,8 @@ impl Layer {
 
     /// What a batch norm makes of its input, where the node is one.
     pub fn norm(&self, inputs: &[AnyTensor]) -> Option<AnyTensor> {
-        struct Forward<'a>(&'a BatchNorm);
-        impl any::Function for Forward<'_> {
-            fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-                self.0.forward(x)
-            }
-        }
         let norm = self.norm.as_ref()?;
-        Some(inputs[0].clone().map(Forward(&norm.norm)))
+        Some(super::compute::norm(inputs[0].clone(), &norm.norm))
     }
 
     /// The constants that the node is computed with, in their shapes.
