@@ -37,6 +37,10 @@ pub(crate) enum Type {
     I4 = 22,
 }
 
+/// The domain of the operators that round floats to codes, QONNX, and its version.
+pub(crate) const QONNX: &str = "qonnx.custom_op.general";
+const QONNX_VERSION: u64 = 1;
+
 /// A setting of a node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Attribute<'a> {
@@ -89,12 +93,41 @@ impl Value {
 
 /// The graph of an ONNX file that is being written.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OnnxGraph(Message);
+pub(crate) struct OnnxGraph {
+    graph: Message,
+    /// Whether there is an operator of [`QONNX`].
+    has_qonnx: bool,
+}
 
 impl OnnxGraph {
     /// A node that computes `output` of `inputs`. An input without a name is left out.
     pub fn node(
         &mut self,
+        op: &str,
+        name: &str,
+        inputs: &[String],
+        output: &str,
+        attributes: &[(&str, Attribute<'_>)],
+    ) {
+        self.node_of("", op, name, inputs, output, attributes);
+    }
+
+    /// As [`node`](Self::node), of an operator of [`QONNX`].
+    pub fn qonnx_node(
+        &mut self,
+        op: &str,
+        name: &str,
+        inputs: &[String],
+        output: &str,
+        attributes: &[(&str, Attribute<'_>)],
+    ) {
+        self.has_qonnx = true;
+        self.node_of(QONNX, op, name, inputs, output, attributes);
+    }
+
+    fn node_of(
+        &mut self,
+        domain: &str,
         op: &str,
         name: &str,
         inputs: &[String],
@@ -134,7 +167,10 @@ impl OnnxGraph {
             attribute.number(20, kind);
             node.message(5, attribute);
         }
-        self.0.message(1, node);
+        if !domain.is_empty() {
+            node.text(7, domain);
+        }
+        self.graph.message(1, node);
     }
 
     /// A constant of this shape; the lowest byte of each number first.
@@ -146,12 +182,12 @@ impl OnnxGraph {
         tensor.number(2, of as u64);
         tensor.text(8, name);
         tensor.bytes(9, bytes);
-        self.0.message(5, tensor);
+        self.graph.message(5, tensor);
     }
 
     /// The shape of a value between input and output, which viewers show.
     pub fn describe(&mut self, value: Value) {
-        self.0.message(13, value.0);
+        self.graph.message(13, value.0);
     }
 
     /// The bytes of a file with this graph in it, in the newer operator set where it has integers of 4 bits.
@@ -163,12 +199,12 @@ impl OnnxGraph {
         outputs: impl IntoIterator<Item = Value>,
         metadata: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Vec<u8> {
-        self.0.text(2, network);
+        self.graph.text(2, network);
         for input in inputs {
-            self.0.message(11, input.0);
+            self.graph.message(11, input.0);
         }
         for output in outputs {
-            self.0.message(12, output.0);
+            self.graph.message(12, output.0);
         }
         let mut opset = Message::default();
         opset.text(1, "");
@@ -184,8 +220,14 @@ impl OnnxGraph {
         );
         file.text(2, "vwc-sdk");
         file.text(3, env!("CARGO_PKG_VERSION"));
-        file.message(7, self.0);
+        file.message(7, self.graph);
         file.message(8, opset);
+        if self.has_qonnx {
+            let mut opset = Message::default();
+            opset.text(1, QONNX);
+            opset.number(2, QONNX_VERSION);
+            file.message(8, opset);
+        }
         for (key, text) in metadata {
             let mut entry = Message::default();
             entry.text(1, key);

@@ -1,4 +1,4 @@
-//! Networks of 8 and 4 bits written with pairs of `QuantizeLinear` and `DequantizeLinear`.
+//! Quantised networks written with pairs of `QuantizeLinear` and `DequantizeLinear`, and as QONNX.
 
 use vwc_sdk::graph::{
     Affine, Codes, Constant, Conv, Function, Graph, Linear, NodeSpec, OnnxExport, Op, Reduction,
@@ -168,6 +168,95 @@ fn what_pairs_do_not_hold_is_refused_by_name() {
     let error = refused(&conv.unwrap());
     assert!(
         error.contains("`conv`") && error.contains("-255 to 255"),
+        "{error}"
+    );
+}
+
+#[test]
+fn qonnx_is_read_back_as_the_codes_that_it_is_of() {
+    for (bits, signed) in [
+        (8, false),
+        (8, true),
+        (5, true),
+        (4, false),
+        (3, true),
+        (2, false),
+        (2, true),
+    ] {
+        let graph = network(bits, signed);
+        let bytes = graph.to_onnx(&OnnxExport::new("qonnx").with_qonnx()).unwrap();
+        let inputs = [noise(7, 2 * 3 * 36)];
+        let expected = plain::outputs(&graph, &inputs, 2);
+        let read = import_graph(&bytes[..], None).unwrap();
+        for kind in kinds(&graph) {
+            assert!(kinds(&read).contains(&kind), "{kind:?}\n{read}");
+        }
+        for name in ["body", "fc"] {
+            let weight = |graph: &Graph| graph.node(graph.find(name).unwrap()).weight().unwrap().clone();
+            let (found, expected) = (weight(&read), weight(&graph));
+            for (found, expected) in found.values().iter().zip(expected.values()) {
+                assert!((found - expected).abs() < 1e-6, "{name}: {found} {expected}");
+            }
+        }
+        let found = plain::outputs(&read, &inputs, 2);
+        for (found, expected) in found[0].iter().zip(&expected[0]) {
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
+    }
+}
+
+/// The names of the operators of another domain in a file, which stand in it as they are.
+fn times(bytes: &[u8], word: &str) -> usize {
+    let found = bytes
+        .windows(word.len())
+        .filter(|window| *window == word.as_bytes());
+    found.count()
+}
+
+#[test]
+fn signs_and_odd_weights_are_written_in_the_fewest_bits() {
+    let one_bit = |weight: [f32; 4]| {
+        Graph::new(
+            [
+                NodeSpec::input("x", [1, 4, 4]),
+                NodeSpec::new("clamp", Function::Clamp { min: 0.0, max: 1.0 }, ["x"]),
+                NodeSpec::new("round", Function::Round, ["clamp"]),
+                NodeSpec::new("conv", Conv::new(Constant::new([4, 1, 1, 1], weight)), ["round"]),
+            ],
+            ["conv"],
+        )
+        .unwrap()
+    };
+    let export = OnnxExport::new("few").with_qonnx();
+    let bytes = one_bit([0.5, -0.5, -0.5, 0.5]).to_onnx(&export).unwrap();
+    assert_eq!(times(&bytes, "BipolarQuant"), 1);
+    let read = import_graph(&bytes[..], None).unwrap();
+    assert_eq!(kinds(&read), [(0, 1, 1), (0, 1, 1)]);
+    assert_eq!(
+        read.node(read.find("conv").unwrap()).weight().unwrap().values(),
+        [0.5, -0.5, -0.5, 0.5]
+    );
+    // DoReFa-Net's weights of 2 bits: -3, -1, 1 and 3, which take 3 bits.
+    let bytes = one_bit([0.75, -0.25, 0.25, -0.75]).to_onnx(&export).unwrap();
+    assert_eq!(times(&bytes, "BipolarQuant"), 0);
+    let read = import_graph(&bytes[..], None).unwrap();
+    assert_eq!(
+        read.node(read.find("conv").unwrap()).weight().unwrap().values(),
+        [0.75, -0.25, 0.25, -0.75]
+    );
+}
+
+#[test]
+fn what_qonnx_does_not_hold_is_refused_by_name() {
+    let mut nodes = vec![NodeSpec::input("x", [3, 4, 4])];
+    let end = by_step(&mut nodes, "x", 0.1, [0.0, 5.0], true);
+    let error = Graph::new(nodes, [end])
+        .unwrap()
+        .to_onnx(&OnnxExport::new("no").with_qonnx())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`x.codes3`") && error.contains("from 0 to 5"),
         "{error}"
     );
 }

@@ -2,7 +2,7 @@
 
 mod names;
 mod operators;
-mod pairs;
+mod quantised;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::graph::{Graph, GraphError, NodeId};
 use crate::onnx_file::{Attribute, OnnxGraph, Side, Type, Value};
 use crate::text;
 use names::Names;
-use pairs::Pairs;
+use quantised::{Form, Quantised};
 
 /// The most bytes of constants in a file. protobuf ends at 2 GiB; what is left is more than nodes and names can take.
 const MAX_CONSTANTS: usize = (2 << 30) - (256 << 20);
@@ -29,7 +29,7 @@ pub struct OnnxExport {
     inputs: Option<Vec<String>>,
     outputs: Option<Vec<String>>,
     metadata: BTreeMap<String, String>,
-    pairs: bool,
+    form: Form,
 }
 
 impl OnnxExport {
@@ -40,7 +40,7 @@ impl OnnxExport {
             inputs: None,
             outputs: None,
             metadata: BTreeMap::new(),
-            pairs: false,
+            form: Form::Floats,
         }
     }
 
@@ -52,7 +52,21 @@ impl OnnxExport {
     /// are odd, and a network that is not quantised.
     #[must_use]
     pub fn with_pairs(mut self) -> Self {
-        self.pairs = true;
+        self.form = Form::Pairs;
+        self
+    }
+
+    /// Writes what is quantised as QONNX has it, for FINN, hls4ml and Brevitas' tools: weights and values are floats that the operators
+    /// `Quant` and `BipolarQuant` round, with a scale, or one for each filter, a zero point of 0, and all attributes. Everything else is
+    /// ONNX's own.
+    ///
+    /// Weights take as few bits as hold their codes: signs are `BipolarQuant`. DoReFa-Net's weights of two and more bits have no zero,
+    /// and odd integers for codes: they take a bit more than they were trained with.
+    ///
+    /// [`Graph::to_onnx`] then refuses values whose codes are not all of so many bits, and a network that is not quantised.
+    #[must_use]
+    pub fn with_qonnx(mut self) -> Self {
+        self.form = Form::Qonnx;
         self
     }
 
@@ -90,7 +104,7 @@ impl Graph {
     /// alike; a sum that lies on the edge between two codes may fall on either side. The integer form of a network that can be
     /// packed, [`Model::to_onnx`](crate::packed::Model::to_onnx), has no such edges.
     ///
-    /// The operator set is 17, which ONNX Runtime reads since version 1.12, but with [pairs](OnnxExport::with_pairs) of 4 bits. No operator is of another domain than ONNX's own.
+    /// The operator set is 17, which ONNX Runtime reads since version 1.12, but with [pairs](OnnxExport::with_pairs) of 4 bits. No operator is of another domain than ONNX's own, but those of [QONNX](OnnxExport::with_qonnx).
     /// GELU is written as its formula with `Erf`. Pools that round up have the padding of their last windows written out: set 17
     /// does not say which windows `ceil_mode` counts. An adaptive mean with windows of several sizes is two products with
     /// matrices of weights.
@@ -117,19 +131,16 @@ impl Graph {
     /// # Errors
     ///
     /// [`GraphError`] where names are not as many as inputs or outputs, or do not differ, where the numbers of the network
-    /// are too many for a file, and where it cannot be written [with pairs](OnnxExport::with_pairs) that were asked for.
+    /// are too many for a file, and where it cannot be written [with pairs](OnnxExport::with_pairs) or [as QONNX](OnnxExport::with_qonnx)
+    /// that was asked for.
     pub fn to_onnx(&self, export: &OnnxExport) -> Result<Vec<u8>, GraphError> {
         fits_file(self, MAX_CONSTANTS)?;
         let inputs = public_names(self, &self.inputs, export.inputs.as_deref(), "input")?;
         let outputs = public_names(self, &self.outputs, export.outputs.as_deref(), "output")?;
-        let pairs = if export.pairs {
-            Pairs::of(self)?
-        } else {
-            Pairs::default()
-        };
-        let mut writer = Writer::new(self, &inputs, outputs, pairs)?;
+        let quantised = Quantised::of(self, export.form)?;
+        let mut writer = Writer::new(self, &inputs, outputs, quantised)?;
         for (id, node) in self.iter() {
-            if writer.pairs.inside.contains(&id) {
+            if writer.quantised.inside.contains(&id) {
                 continue;
             }
             writer.operators(id);
@@ -226,8 +237,8 @@ struct Writer<'a> {
     outputs: Vec<String>,
     /// The value that holds the size of the batch, where it is needed.
     batch: Option<String>,
-    /// What is left to be written as integers.
-    pairs: Pairs,
+    /// What is left to be written as codes.
+    quantised: Quantised,
     has_4_bits: bool,
 }
 
@@ -236,7 +247,7 @@ impl<'a> Writer<'a> {
         graph: &'a Graph,
         inputs: &[String],
         mut outputs: Vec<String>,
-        pairs: Pairs,
+        quantised: Quantised,
     ) -> Result<Self, GraphError> {
         let mut names = Names::default();
         let mut values = vec![String::new(); graph.nodes.len()];
@@ -290,8 +301,8 @@ impl<'a> Writer<'a> {
             fixed,
             outputs,
             batch: None,
-            has_4_bits: pairs.have_4_bits(),
-            pairs,
+            has_4_bits: quantised.have_4_bits(),
+            quantised,
         })
     }
 

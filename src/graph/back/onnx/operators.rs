@@ -2,7 +2,7 @@
 
 use std::f32::consts::SQRT_2;
 
-use super::pairs::{Pair, Weights, bytes};
+use super::quantised::{Held, Rounded, Weights, bytes};
 use super::{Attributes, Writer};
 use crate::graph::NodeId;
 use crate::graph::ir::{
@@ -26,8 +26,8 @@ impl Writer<'_> {
             value: self.values[id.0].clone(),
             writer: self,
         };
-        if let Some(pair) = place.writer.pairs.values.remove(&id) {
-            return place.pair(&pair);
+        if let Some(rounded) = place.writer.quantised.values.remove(&id) {
+            return place.rounded(&rounded);
         }
         match &node.op {
             Op::Input { .. } => {}
@@ -156,19 +156,64 @@ impl Place<'_, '_, '_> {
         self.writer.floats(&value, &shape, constant.values());
     }
 
-    /// A value that is rounded to integers and scaled back.
-    fn pair(&mut self, pair: &Pair) {
-        let from = self.writer.values[pair.from.index()].clone();
-        let scale = self.number("scale", pair.scale);
-        let zero = self.integers("zero", &[], &[0], pair.of);
+    /// A value that is rounded to codes and scaled back.
+    fn rounded(&mut self, rounded: &Rounded) {
+        let from = self.writer.values[rounded.from.index()].clone();
+        let scale = self.number("scale", rounded.scale);
+        let Held::Integers(of) = rounded.held else {
+            let value = self.value.clone();
+            let name = self.node.name.clone();
+            return self.quant(&name, [from, scale], rounded.held, &value);
+        };
+        let zero = self.integers("zero", &[], &[0], of);
         let read = [scale, zero];
         let codes = self.step("QuantizeLinear", [vec![from], read.to_vec()].concat(), &[]);
         self.last("DequantizeLinear", [vec![codes], read.to_vec()].concat(), &[]);
     }
 
-    /// Weights that are integers, scaled.
-    fn scaled(&mut self, weights: &Weights, shape: &[usize]) -> String {
-        let codes = self.integers("weight.codes", shape, &weights.codes, weights.of);
+    /// Floats that are rounded as QONNX has it.
+    fn quant(&mut self, name: &str, [from, scale]: [String; 2], held: Held, to: &str) {
+        let Held::Quant { bits, signed, narrow } = held else {
+            return self
+                .writer
+                .file
+                .qonnx_node("BipolarQuant", name, &[from, scale], to, &[]);
+        };
+        let zero = self.number("zero", 0.0);
+        let bits = self.number("bits", bits as f32);
+        let attributes = [
+            ("signed", Attribute::Int(signed.into())),
+            ("narrow", Attribute::Int(narrow.into())),
+            ("rounding_mode", Attribute::Text("ROUND")),
+        ];
+        let inputs = [from, scale, zero, bits];
+        self.writer
+            .file
+            .qonnx_node("Quant", name, &inputs, to, &attributes);
+    }
+
+    /// Weights that are codes, scaled.
+    fn scaled(&mut self, weights: &Weights, weight: &Constant) -> String {
+        let shape = weight.shape();
+        let Held::Integers(of) = weights.held else {
+            let scale = match weights.scales.len() {
+                1 => self.number("weight.scale", weights.scales[0]),
+                count => {
+                    let mut shape = vec![1; shape.len()];
+                    shape[weights.filters] = count;
+                    self.floats("weight.scale", &shape, &weights.scales)
+                }
+            };
+            let from = self.constant(weight, "weight");
+            let to = self
+                .writer
+                .names
+                .new_name(&format!("{}.weight.quant", self.node.name));
+            let name = self.writer.operators.new_name(&to);
+            self.quant(&name, [from, scale], weights.held, &to);
+            return to;
+        };
+        let codes = self.integers("weight.codes", shape, &weights.codes, of);
         let (shape, attributes): (&[usize], &[(&str, Attribute<'_>)]) = match weights.scales.len() {
             1 => (&[], &[]),
             count => (&[count], &[("axis", Attribute::Int(weights.filters as i64))]),
@@ -190,9 +235,9 @@ impl Place<'_, '_, '_> {
         weight: &Constant,
         bias: Option<&Constant>,
     ) -> Vec<String> {
-        let weights = self.writer.pairs.weights.remove(&self.id);
+        let weights = self.writer.quantised.weights.remove(&self.id);
         inputs.push(match weights {
-            Some(weights) => self.scaled(&weights, weight.shape()),
+            Some(weights) => self.scaled(&weights, weight),
             None => self.constant(weight, "weight"),
         });
         if let Some(bias) = bias {

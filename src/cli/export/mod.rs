@@ -1,16 +1,21 @@
 //! `vwc-sdk export`: a trained network as one file, for this crate's packed inference, PyTorch or ONNX Runtime.
 
+mod format;
+
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum as _};
 
-use super::choice::choice;
-use super::graph::onnx_of;
-use super::kind::{NetworkKind, with_network};
-use super::networks::JobNetwork;
-use super::opened::{AsRun, FileArgs};
-use super::pictures::TestPictureArgs;
+pub use format::ExportFormat;
+
+use crate::cli::choice::choice;
+use crate::cli::graph::onnx_of;
+use crate::cli::kind::{NetworkKind, with_network};
+use crate::cli::networks::JobNetwork;
+use crate::cli::opened::{AsRun, FileArgs};
+use crate::cli::pictures::TestPictureArgs;
 use crate::data::check_names;
+use crate::graph::{Graph, Node};
 use crate::models::{Network, NetworkConfig as _};
 use crate::packed::{Model, PackedError, compare, freeze};
 use crate::pytorch::{Weights, save_safetensors};
@@ -60,22 +65,6 @@ pub struct ExportArgs {
     pub data: TestPictureArgs,
 }
 
-/// What a trained network is written as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ExportFormat {
-    /// Bits and thresholds, which `vwc-sdk run` reads
-    Packed,
-    /// The same in integer operations of ONNX; `vwc-sdk graph --onnx` writes any network in floats
-    Onnx,
-    /// ONNX in floats with integers between QuantizeLinear and DequantizeLinear, of networks of 8 or 4 bits: normalised pictures
-    /// go in
-    Qdq,
-    /// The integers and scales of packed inference alone, as safetensors
-    Integers,
-    /// Floats under PyTorch's names, as safetensors
-    Pytorch,
-}
-
 const EXPORT: &str = "\
 Examples:
   vwc-sdk export runs/cifar10_resnet20/rcp1 rcp1.vwcp
@@ -83,6 +72,7 @@ Examples:
   vwc-sdk run rcp1.vwcp frog.jpg
   vwc-sdk export runs/cifar10_resnet20/rcp1 rcp1.onnx
   vwc-sdk export runs/resnet18/original w8a8.onnx --format qdq
+  vwc-sdk export runs/svhn_cnn8/original cnn8.onnx --format qonnx
   vwc-sdk export runs/cifar10_resnet20/rcp1 rcp1.safetensors
   python3 -c 'from safetensors.torch import load_file; model.load_state_dict(load_file(\"rcp1.safetensors\"))'";
 
@@ -144,15 +134,12 @@ pub enum ExportError {
 pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
     let format = match args.format {
         Some(format) => format,
-        None => by_name(&args.file)?,
+        None => ExportFormat::by_name(&args.file).ok_or_else(|| ExportError::Name(args.file.clone()))?,
     };
     let pytorch = format == ExportFormat::Pytorch;
+    let rounds = format.rounds();
     let foreign = [
-        (
-            "--check",
-            !pytorch && format != ExportFormat::Qdq,
-            args.check.is_some(),
-        ),
+        ("--check", !pytorch && rounds.is_none(), args.check.is_some()),
         ("--weights", pytorch, args.weights.is_some()),
     ];
     if let Some((flag, ..)) = foreign.into_iter().find(|&(_, fits, given)| given && !fits) {
@@ -179,7 +166,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         return Err(ExportError::OwnFile(args.file.clone()));
     }
     if args.accept_changes {
-        super::accept_changes(&RunDir::new(&args.run))?;
+        crate::cli::accept_changes(&RunDir::new(&args.run))?;
     }
     let run = AsRun::of(&args.run, args.network, &args.data.source)?;
     with_network!(NetworkKind::of_run(run.path())?, C => {
@@ -189,7 +176,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
             input.classes.clone_from(&args.classes);
             let fits = input.validate(run.structure.input(), run.structure.classes());
             fits.map_err(ExportError::Class)?;
-            super::said("--classes", Some(args.classes.join(",")), Some(run.input.classes.join(",")), String::new());
+            crate::cli::said("--classes", Some(args.classes.join(",")), Some(run.input.classes.join(",")), String::new());
         }
         if pytorch {
             let weights = args.weights.unwrap_or(Weights::Latent);
@@ -203,10 +190,13 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
             );
             return Ok(());
         }
-        if format == ExportFormat::Qdq {
+        if let Some(rounds) = rounds {
             let graph = network.graph()?;
-            let bytes = onnx_of(&run.structure, &input).with_pairs();
-            let bytes = graph.to_onnx(&bytes).map_err(Error::from)?;
+            let export = rounds(onnx_of(&run.structure, &input));
+            let bytes = graph.to_onnx(&export).map_err(Error::from)?;
+            if format == ExportFormat::Qonnx {
+                say_odd_codes(&graph);
+            }
             files::write(&args.file, &bytes).map_err(PackedError::io(&args.file, "write"))?;
             say!("{} {} in {}", run.structure.name(), run.structure.precision(), args.file.display());
             return Ok(());
@@ -218,7 +208,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         let bytes = match format {
             ExportFormat::Packed => model.to_bytes(),
             ExportFormat::Onnx => model.to_onnx()?,
-            ExportFormat::Integers | ExportFormat::Pytorch | ExportFormat::Qdq => model.to_safetensors(),
+            _ => model.to_safetensors(),
         };
         files::write(&args.file, &bytes).map_err(PackedError::io(&args.file, "write"))?;
         let (kib, f32s) = (bytes.len() as f64 / 1024.0, model.float_size() as f64 / 1024.0);
@@ -240,6 +230,21 @@ fn is_of_run(run: &Path, file: &Path) -> bool {
         .unwrap_or(false);
     let ending = file.extension().and_then(|ending| ending.to_str());
     same && matches!(ending, Some("bpk" | "json" | "csv"))
+}
+
+/// Names the layers whose weights take a bit more in QONNX than they were trained with.
+fn say_odd_codes(graph: &Graph) {
+    let odd = |node: &&Node| {
+        let codes = node.weight_codes();
+        codes.is_some_and(|codes| codes.odd() && codes.range() != (-1..=1))
+    };
+    let layers: Vec<&str> = graph.nodes().iter().filter(odd).map(Node::name).collect();
+    if !layers.is_empty() {
+        say!(
+            "weights without a zero, as DoReFa-Net has them, take a bit more in QONNX than they have: {}",
+            layers.join(", ")
+        );
+    }
 }
 
 /// Compares the classes that the packed network gives to test pictures with those of the trained one.
@@ -273,13 +278,4 @@ fn check<C: JobNetwork>(
         evaluation.accuracy()
     );
     Ok(())
-}
-
-fn by_name(file: &Path) -> Result<ExportFormat, ExportError> {
-    match file.extension().and_then(|ending| ending.to_str()) {
-        Some("vwcp") => Ok(ExportFormat::Packed),
-        Some("onnx") => Ok(ExportFormat::Onnx),
-        Some("safetensors") => Ok(ExportFormat::Pytorch),
-        _ => Err(ExportError::Name(file.into())),
-    }
 }

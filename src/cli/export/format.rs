@@ -1,0 +1,46 @@
+//! What `vwc-sdk export` writes.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+
+use crate::graph::OnnxExport;
+
+/// What a trained network is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Bits and thresholds, which `vwc-sdk run` reads
+    Packed,
+    /// The same in integer operations of ONNX; `vwc-sdk graph --onnx` writes any network in floats
+    Onnx,
+    /// ONNX in floats with integers between QuantizeLinear and DequantizeLinear, of networks of 8 or 4 bits: normalised pictures
+    /// go in
+    Qdq,
+    /// ONNX in floats that QONNX's Quant and BipolarQuant round, for FINN and hls4ml: normalised pictures go in
+    Qonnx,
+    /// The integers and scales of packed inference alone, as safetensors
+    Integers,
+    /// Floats under PyTorch's names, as safetensors
+    Pytorch,
+}
+
+impl ExportFormat {
+    /// What the name of a file says.
+    pub(super) fn by_name(file: &Path) -> Option<Self> {
+        match file.extension().and_then(|ending| ending.to_str())? {
+            "vwcp" => Some(Self::Packed),
+            "onnx" => Some(Self::Onnx),
+            "safetensors" => Some(Self::Pytorch),
+            _ => None,
+        }
+    }
+
+    /// How ONNX in floats is made to say what is rounded, where that is what is written.
+    pub(super) fn rounds(self) -> Option<fn(OnnxExport) -> OnnxExport> {
+        match self {
+            Self::Qdq => Some(OnnxExport::with_pairs),
+            Self::Qonnx => Some(OnnxExport::with_qonnx),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Which values and weights of a graph are written as codes with a scale: as integers between `QuantizeLinear` and
+//! `DequantizeLinear` (QDQ), or as floats that `Quant` and `BipolarQuant` round (QONNX).
+
+use std::collections::{HashMap, HashSet};
+
+use crate::graph::ir::{Affine, Constant, Function, Node, Op};
+use crate::graph::{Graph, GraphError, NodeId, WeightCodes};
+use crate::onnx_file::Type;
+
+/// How codes are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As the operations that compute them.
+    #[default]
+    Floats,
+    /// As integers, in pairs of operators.
+    Pairs,
+    /// As QONNX.
+    Qonnx,
+}
+
+/// What holds codes in a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Held {
+    /// Integers of a type.
+    Integers(Type),
+    /// The codes of `Quant`.
+    Quant {
+        bits: u32,
+        signed: bool,
+        /// Whether the lowest code is left out.
+        narrow: bool,
+    },
+    /// -1 and 1.
+    Signs,
+}
+
+/// A value that is rounded to codes.
+pub(super) struct Rounded {
+    /// What is rounded.
+    pub from: NodeId,
+    pub scale: f32,
+    pub held: Held,
+}
+
+/// Weights that are codes.
+pub(super) struct Weights {
+    /// In the order of the weights.
+    pub codes: Vec<i16>,
+    /// One, or one for each filter.
+    pub scales: Vec<f32>,
+    /// The dimension that counts filters.
+    pub filters: usize,
+    pub held: Held,
+}
+
+/// What is written as codes.
+#[derive(Default)]
+pub(super) struct Quantised {
+    /// By the nodes whose values are the codes, scaled.
+    pub values: HashMap<NodeId, Rounded>,
+    /// By their layers.
+    pub weights: HashMap<NodeId, Weights>,
+    /// The nodes that the codes stand for.
+    pub inside: HashSet<NodeId>,
+}
+
+impl Quantised {
+    /// What of `graph` is written in this form.
+    ///
+    /// # Errors
+    ///
+    /// Codes and weights that the form does not hold; and a graph without any.
+    pub fn of(graph: &Graph, form: Form) -> Result<Self, GraphError> {
+        let mut found = Self::default();
+        if form == Form::Floats {
+            return Ok(found);
+        }
+        let readers = graph.readers();
+        for (id, node) in graph.iter() {
+            if let Some(quantiser) = quantiser(graph, &readers, id) {
+                found.put(graph, id, quantiser, form)?;
+            }
+            if let Some(weights) = weights(node, form)? {
+                found.weights.insert(id, weights);
+            }
+        }
+        for (id, _) in graph.iter() {
+            // What is scaled elsewhere, or not at all.
+            if let Some(quantiser) = plain_quantiser(graph, &readers, id)
+                && !found.inside.contains(&id)
+                && !found.values.contains_key(&id)
+            {
+                found.put(graph, id, quantiser, form)?;
+            }
+        }
+        if found.values.is_empty() && found.weights.is_empty() {
+            return Err(GraphError::Graph(
+                "nothing in it is quantised: expected a network of few bits, or write the file in floats"
+                    .into(),
+            ));
+        }
+        Ok(found)
+    }
+
+    fn put(&mut self, graph: &Graph, id: NodeId, quantiser: Quantiser, form: Form) -> Result<(), GraphError> {
+        let Quantiser {
+            chain,
+            from,
+            scale,
+            range,
+        } = quantiser;
+        let held = match form {
+            Form::Qonnx => quant(range),
+            _ => integers(range),
+        };
+        let Some(held) = held else {
+            let [low, high] = range;
+            let expected = match form {
+                Form::Qonnx => "those of so many bits, with a sign or without",
+                _ => "those of 8 or 4 bits, 0 to 255, -128 to 127, 0 to 15 or -8 to 7",
+            };
+            let reason =
+                format!("its codes are from {low} to {high}: expected {expected}; write the file in floats");
+            return Err(GraphError::node(graph.node(id).name(), reason));
+        };
+        self.values.insert(id, Rounded { from, scale, held });
+        self.inside.extend(chain);
+        Ok(())
+    }
+
+    /// Whether 4 bits are used, which newer operator sets have.
+    pub fn have_4_bits(&self) -> bool {
+        let values = self.values.values().map(|value| value.held);
+        let mut all = values.chain(self.weights.values().map(|weights| weights.held));
+        all.any(|held| matches!(held, Held::Integers(Type::U4 | Type::I4)))
+    }
+}
+
+/// The integers that are just these codes.
+fn integers([low, high]: [f32; 2]) -> Option<Held> {
+    Some(Held::Integers(match (low, high) {
+        (0.0, 255.0) => Type::U8,
+        (-128.0, 127.0) => Type::I8,
+        (0.0, 15.0) => Type::U4,
+        (-8.0, 7.0) => Type::I4,
+        _ => return None,
+    }))
+}
+
+/// The codes of `Quant` that are just these.
+fn quant([low, high]: [f32; 2]) -> Option<Held> {
+    let signed = low < 0.0;
+    // The largest code is all ones.
+    let bits = (high + 1.0).log2() + if signed { 1.0 } else { 0.0 };
+    let narrow = signed && low == -high;
+    let lowest = if !signed {
+        0.0
+    } else if narrow {
+        -high
+    } else {
+        -high - 1.0
+    };
+    (bits.fract() == 0.0 && (1.0..=16.0).contains(&bits) && low == lowest).then_some(Held::Quant {
+        bits: bits as u32,
+        signed,
+        narrow,
+    })
+}
+
+/// What rounds a value to codes.
+struct Quantiser {
+    /// Its nodes but the last.
+    chain: Vec<NodeId>,
+    /// What is rounded.
+    from: NodeId,
+    scale: f32,
+    /// The least and the largest code.
+    range: [f32; 2],
+}
+
+/// Rounding and clamping to whole numbers, in either order, that end at a node.
+fn plain_quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quantiser> {
+    let before = |id: NodeId| match graph.node(id).inputs() {
+        &[before] => Some(before),
+        _ => None,
+    };
+    let first = before(end)?;
+    if readers[first.index()].len() != 1 || graph.outputs().contains(&first) {
+        return None;
+    }
+    let range = match (graph.node(first).op(), graph.node(end).op()) {
+        (&Op::Function(Function::Clamp { min, max }), Op::Function(Function::Round))
+        | (Op::Function(Function::Round), &Op::Function(Function::Clamp { min, max })) => [min, max],
+        _ => return None,
+    };
+    let from = before(first)?;
+    range
+        .iter()
+        .all(|end| end.is_finite() && end.fract() == 0.0)
+        .then(|| Quantiser {
+            chain: vec![first],
+            from,
+            scale: 1.0,
+            range,
+        })
+}
+
+/// What rounds a value and scales the codes back, and ends at a node.
+///
+/// Two forms are one: `round(clamp(x / s)) * s`, in either order, and `round(clamp(x, 0, 1) * n) / n`.
+fn quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quantiser> {
+    let before = |id: NodeId| match graph.node(id).inputs() {
+        &[before] => Some(before),
+        _ => None,
+    };
+    // What only the next node of the chain reads.
+    let alone = |id: NodeId| readers[id.index()].len() == 1 && !graph.outputs().contains(&id);
+    let third = before(end).filter(|&id| alone(id))?;
+    let second = before(third).filter(|&id| alone(id))?;
+    let first = before(second).filter(|&id| alone(id));
+    let op = |id: NodeId| graph.node(id).op();
+    let clamp = |id: NodeId| match *op(id) {
+        Op::Function(Function::Clamp { min, max }) => Some([min, max]),
+        _ => None,
+    };
+    let rounds = |id: NodeId| matches!(op(id), Op::Function(Function::Round));
+    if let Some(scale) = only(op(end), |affine| &affine.factor) {
+        let first = first?;
+        let range = match (rounds(third), rounds(second)) {
+            (true, false) => clamp(second)?,
+            (false, true) => clamp(third)?,
+            _ => return None,
+        };
+        let same = only(op(first), |affine| &affine.divisor) == Some(scale);
+        let from = before(first)?;
+        return (same && scale > 0.0).then(|| Quantiser {
+            chain: vec![first, second, third],
+            from,
+            scale,
+            range,
+        });
+    }
+    let levels = only(op(end), |affine| &affine.divisor)?;
+    let same = rounds(third) && only(op(second), |affine| &affine.factor) == Some(levels);
+    let first = first.filter(|&id| same && clamp(id) == Some([0.0, 1.0]))?;
+    let from = before(first)?;
+    Some(Quantiser {
+        chain: vec![first, second, third],
+        from,
+        scale: 1.0 / levels,
+        range: [0.0, levels],
+    })
+}
+
+/// The number of an affine node that has this part alone.
+fn only(op: &Op, part: impl Fn(&Affine) -> &Option<Constant>) -> Option<f32> {
+    match op {
+        Op::Affine(affine) if affine.parts().count() == 1 => part(affine).as_ref()?.as_scalar(),
+        _ => None,
+    }
+}
+
+/// The weights of a layer as codes, where they are.
+fn weights(node: &Node, form: Form) -> Result<Option<Weights>, GraphError> {
+    let filters = match node.op() {
+        Op::Conv(_) => 0,
+        Op::ConvTranspose(_) | Op::Linear(_) => 1,
+        _ => return Ok(None),
+    };
+    let Some(codes) = node.weight_codes() else {
+        return Ok(None);
+    };
+    let (low, high) = codes.range().into_inner();
+    let held = match form {
+        Form::Qonnx => quant_of_weights(&codes),
+        _ => match (low, high) {
+            (-8.., ..=7) => Held::Integers(Type::I4),
+            (-128.., ..=127) => Held::Integers(Type::I8),
+            _ => {
+                let reason = format!(
+                    "its weights are integers from {low} to {high}: expected some that 8 bits hold, -128 to 127; write the file in floats"
+                );
+                return Err(GraphError::node(node.name(), reason));
+            }
+        },
+    };
+    Ok(Some(Weights {
+        codes: codes.codes().to_vec(),
+        scales: codes.units().to_vec(),
+        filters,
+        held,
+    }))
+}
+
+/// Signs, or as few bits as hold the codes, without the lowest code where none is.
+fn quant_of_weights(codes: &WeightCodes) -> Held {
+    if codes.codes().iter().all(|code| code.abs() == 1) {
+        return Held::Signs;
+    }
+    let (low, high) = codes.range().into_inner();
+    let (low, high) = (i32::from(low), i32::from(high));
+    let bits = (2..=16).find(|bits| low >= -(1 << (bits - 1)) && high < 1 << (bits - 1));
+    let bits = bits.expect("codes have 16 bits at most");
+    Held::Quant {
+        bits,
+        signed: true,
+        narrow: low > -(1 << (bits - 1)),
+    }
+}
+
+/// Integers as their type has them in a file: of 4 bits two to a byte, the first one in its lower half.
+pub(super) fn bytes(codes: &[i16], of: Type) -> Vec<u8> {
+    match of {
+        Type::U4 | Type::I4 => codes
+            .chunks(2)
+            .map(|pair| {
+                let half = |n: usize| pair.get(n).map_or(0, |&code| code as u8 & 0xf);
+                half(0) | half(1) << 4
+            })
+            .collect(),
+        _ => codes.iter().map(|&code| code as u8).collect(),
+    }
+}
