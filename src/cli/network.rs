@@ -227,7 +227,18 @@ fn from_run(path: &Path, linear: bool) -> Result<Network, NetworkError> {
     use super::kind::{RunGraph, graph_of_run};
     use crate::graph::Op;
 
-    let RunGraph { graph, name, .. } = graph_of_run(path).map_err(NetworkError::Run)?;
+    let run = graph_of_run(path).map_err(NetworkError::Run)?;
+    let RunGraph {
+        graph,
+        name,
+        precision,
+        ..
+    } = run;
+    if precision.starts_with('W') && !precision.starts_with("W1A") {
+        say!(
+            "{name} was trained as {precision}; its weights count as --weight-bits says, 1 unless it is given"
+        );
+    }
     let left_out = graph.nodes().iter().filter_map(|node| {
         let what = match node.op() {
             Op::Linear(_) if !linear => "linear layer",
