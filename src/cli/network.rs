@@ -224,19 +224,14 @@ fn from_run(path: &Path, _: bool) -> Result<Network, NetworkError> {
 
 #[cfg(feature = "train")]
 fn from_run(path: &Path, linear: bool) -> Result<Network, NetworkError> {
-    use super::kind::{RunGraph, graph_of_run};
+    use super::kind::graph_of_run;
     use crate::graph::Op;
 
     let run = graph_of_run(path).map_err(NetworkError::Run)?;
-    let RunGraph {
-        graph,
-        name,
-        precision,
-        ..
-    } = run;
+    let (graph, name, precision) = (run.graph, run.name, run.precision);
     if precision.starts_with('W') && !precision.starts_with("W1A") {
         say!(
-            "{name} was trained as {precision}; its weights count as --weight-bits says, 1 unless it is given"
+            "{name} was trained as {precision}; its weights count as --weight-bits says, which is 1 by default"
         );
     }
     let left_out = graph.nodes().iter().filter_map(|node| {
