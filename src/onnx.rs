@@ -28,6 +28,7 @@
 //! ```
 
 mod external;
+mod fold;
 mod graph;
 mod infer;
 mod left_out;
@@ -348,6 +349,8 @@ struct Checked {
     weights: Vec<TensorProto>,
     left_out: LeftOut,
     paths: Paths,
+    /// Whether an input leaves the size of the batch open.
+    open_batch: bool,
 }
 
 impl Checked {
@@ -364,6 +367,7 @@ impl Checked {
             shapes: &shapes,
             weights: &self.weights,
             paths: &self.paths,
+            open_batch: self.open_batch,
         })
     }
 }
@@ -385,6 +389,7 @@ fn prepare(decoded: Decoded, input_size: Option<[usize; 2]>) -> Result<Checked, 
     let paths = name_by_path(graph, &scopes);
     make_names_unique(&mut graph.node);
     let left_out = left_out(graph);
+    let open_batch = leaves_batch_open(graph);
     say_sizes(graph, input_size)?;
     let weights = leave_out_weights(graph)?;
     Ok(Checked {
@@ -392,6 +397,7 @@ fn prepare(decoded: Decoded, input_size: Option<[usize; 2]>) -> Result<Checked, 
         weights,
         left_out,
         paths,
+        open_batch,
     })
 }
 
@@ -554,6 +560,13 @@ fn refuse_values_computed_twice(graph: &GraphProto) -> Result<(), OnnxError> {
 fn shape_of(info: &mut ValueInfoProto) -> Option<&mut Vec<Dimension>> {
     let type_proto::Value::TensorType(tensor) = info.r#type.as_mut()?.value.as_mut()?;
     tensor.shape.as_mut().map(|shape| &mut shape.dim)
+}
+
+/// Whether the first size of an input is no number.
+fn leaves_batch_open(graph: &mut GraphProto) -> bool {
+    let mut inputs = graph.input.iter_mut();
+    inputs
+        .any(|input| shape_of(input).is_some_and(|dims| dims.first().is_some_and(|dim| size(dim).is_none())))
 }
 
 /// Gives open sizes of the inputs a value: the batch is 1, height and width are `input_size`. Others stay open.

@@ -156,10 +156,14 @@ def narrow(name):
     """A network for a fixture: its class with fewer blocks and channels, and the exporter and side of its pictures."""
     import torch.nn as nn
     import torchvision.models as m
-    from torchvision.models import convnext, densenet, resnet
+    from torchvision.models import convnext, densenet, resnet, swin_transformer
 
     def resnets(block, **settings):
         return m.ResNet(block, [1, 1, 1, 1], num_classes=CLASSES, **settings)
+
+    def swin_v2(*args, **settings):
+        block, merging = swin_transformer.SwinTransformerBlockV2, swin_transformer.PatchMergingV2
+        return m.SwinTransformer(*args, block=block, downsample_layer=merging, **settings)
 
     def headless(model, inputs, pool=None):
         model.classifier = nn.Linear(inputs, CLASSES)
@@ -191,6 +195,12 @@ def narrow(name):
         "regnet_x_400mf": (lambda: m.regnet_x_400mf(**classes), "script17", 64),
         "regnet_y_400mf": (lambda: m.regnet_y_400mf(**classes), "dynamo", 64),
         "convnext_tiny": (lambda: convnext.ConvNeXt(blocks, **classes), "script17", 64),
+        "convnext_small": (lambda: convnext.ConvNeXt(blocks, **classes), "dynamo", 64),
+        "vit_b_16": (lambda: m.VisionTransformer(32, 8, 2, 4, 32, 64, **classes), "script17", 32),
+        "vit_b_32": (lambda: m.VisionTransformer(32, 8, 2, 4, 32, 64, **classes), "dynamo23", 32),
+        "swin_t": (lambda: m.SwinTransformer([4, 4], 16, [2, 2], [2, 4], [4, 4], **classes), "script-plain", 40),
+        "swin_v2_t": (lambda: swin_v2([4, 4], 16, [2, 1], [2, 4], [4, 4], **classes), "dynamo", 40),
+        "maxvit_t": (lambda: m.MaxVit((64, 64), 16, 4, [16, 24], [1, 1], 8, 0.0, **classes), "dynamo", 64),
     }
     if name is None:
         return list(made)

@@ -14,9 +14,8 @@ use vwc_sdk::onnx::{import, import_graph_from};
 /// The folder with the files.
 const FOLDER: &str = "VWC_SDK_TORCHVISION";
 
-/// Networks whose attention multiplies values of the network by one another, which graphs do not have, and those that are quantised
-/// anew for each input.
-const REFUSED: [&str; 4] = ["vit_b_16", "swin_t", "maxvit_t", "dynamic"];
+/// Networks that are quantised anew for each input.
+const REFUSED: [&str; 1] = ["dynamic"];
 
 /// How far a logit may be from ONNX Runtime's, of the largest one.
 const TOLERANCE: f64 = 1e-4;

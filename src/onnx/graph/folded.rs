@@ -1,0 +1,189 @@
+//! What is computed of constants alone, and is a constant: masks, tables of positions, scales. Files that were not simplified are full
+//! of it. Operators that keep the numbers, their names among them, are read as those of values are; others tract computes.
+
+use std::sync::Arc;
+
+use tract_onnx::{pb::NodeProto, tract_hir::internal::Tensor as Numbers};
+
+use super::{
+    fixed::Fixed,
+    integers::Integers,
+    maker::Maker,
+    values::{MAX_SIZES, Made, Size, Sizes, Tensor, Value},
+};
+use crate::onnx::fold::{Fold, is_computed};
+
+/// The operators that make a constant a node of the graph, where it is not computed.
+const MAKE_NODES: [&str; 14] = [
+    "Clip",
+    "Concat",
+    "Flatten",
+    "Gather",
+    "MatMul",
+    "Pad",
+    "Pow",
+    "ReduceL2",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceSum",
+    "Slice",
+    "Softmax",
+    "Split",
+];
+
+/// The operators that result in truth values.
+const TRUTHS: [&str; 8] = [
+    "And",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Not",
+    "Or",
+];
+
+impl Maker<'_> {
+    /// An operator of ONNX's own, on values of the network or on constants.
+    pub(super) fn standard_or_folded(&mut self, node: &NodeProto) -> Made<()> {
+        let constants = if is_computed(&node.op_type) {
+            self.constants_of(node)
+        } else {
+            None
+        };
+        let Some(constants) = constants else {
+            return self.standard(node);
+        };
+        let sizes = constants.iter().all(|value| matches!(value, Value::Sizes(_)));
+        if sizes || !MAKE_NODES.contains(&&*node.op_type) {
+            let Err(reason) = self.standard(node) else {
+                return Ok(());
+            };
+            return self.fold(node, &constants).unwrap_or(Err(reason));
+        }
+        match self.fold(node, &constants) {
+            Some(done) => done,
+            None => self.standard(node),
+        }
+    }
+
+    /// What a node reads, if that is constants alone, without the size of the batch.
+    fn constants_of(&mut self, node: &NodeProto) -> Option<Vec<Value>> {
+        let mut constants = Vec::new();
+        for name in node.input.iter().filter(|name| !name.is_empty()) {
+            let value = self.named(name).ok()?;
+            let constant = match &value {
+                Value::Held(_) | Value::Fixed(_) | Value::Integers(_) => true,
+                Value::Sizes(sizes) => sizes.whole().is_ok(),
+                _ => false,
+            };
+            constants.push(Some(value).filter(|_| constant)?);
+        }
+        Some(constants).filter(|constants| !constants.is_empty())
+    }
+
+    /// Computes a node of constants. `None` where that cannot be done.
+    fn fold(&mut self, node: &NodeProto, constants: &[Value]) -> Option<Made<()>> {
+        let mut inputs = Vec::new();
+        for value in constants {
+            let Some(numbers) = numbers_of(value)? else {
+                return self.shape_alone(node);
+            };
+            inputs.push(numbers);
+        }
+        let fold = Fold::of(self.opset, node, inputs)?;
+        if let Err(reason) = self
+            .look_at(fold.work(node))
+            .and_then(|()| self.count(fold.results))
+        {
+            return Some(Err(reason));
+        }
+        for (n, result) in fold.run()?.iter().enumerate() {
+            let name = node.output.get(n).cloned().unwrap_or_default();
+            let value = value_of(name, result)?;
+            if let Err(reason) = self.give(node, n, value) {
+                return Some(Err(reason));
+            }
+        }
+        Some(Ok(()))
+    }
+
+    /// A constant of which the shape alone is known, as the numbers of weights are not looked at.
+    fn shape_alone(&mut self, node: &NodeProto) -> Option<Made<()>> {
+        for (n, name) in node.output.iter().enumerate() {
+            let inferred = |sizes: &Vec<Option<usize>>| sizes.iter().copied().collect::<Option<Vec<_>>>();
+            let dims = self.shapes.find(name, inferred)?;
+            let value = if TRUTHS.contains(&&*node.op_type) {
+                Value::Fixed(Fixed { dims, numbers: None })
+            } else {
+                Value::Held(Tensor {
+                    name: name.clone(),
+                    dims,
+                    values: None,
+                    turned: false,
+                })
+            };
+            if let Err(reason) = self.give(node, n, value) {
+                return Some(Err(reason));
+            }
+        }
+        Some(Ok(()))
+    }
+}
+
+/// A constant as tract has it, all integers with 64 bits. `None` of what is not computed with; of weights that are not looked at there
+/// are no numbers.
+fn numbers_of(value: &Value) -> Option<Option<Arc<Numbers>>> {
+    Some(match value {
+        Value::Held(Tensor { dims, values, .. }) => match values {
+            Some(values) => Some(Arc::new(Numbers::from_shape(dims, values).ok()?)),
+            None => None,
+        },
+        Value::Sizes(sizes) => {
+            let whole = sizes.whole().ok()?;
+            let dims = if sizes.row { vec![whole.len()] } else { Vec::new() };
+            Some(Arc::new(Numbers::from_shape(&dims, &whole).ok()?))
+        }
+        Value::Fixed(fixed) => fixed.numbers.clone(),
+        // Those of fewer bits are a quantised network's.
+        Value::Integers(Integers {
+            kind: 6,
+            dims,
+            values,
+            ..
+        }) => match values {
+            Some(values) => {
+                let whole: Vec<i64> = values.iter().map(|&value| value.into()).collect();
+                Some(Arc::new(Numbers::from_shape(dims, &whole).ok()?))
+            }
+            None => None,
+        },
+        _ => return None,
+    })
+}
+
+/// A constant of tract under a name.
+fn value_of(name: String, numbers: &Numbers) -> Option<Value> {
+    if numbers.datum_type().is_float() {
+        let floats = numbers.cast_to::<f32>().ok()?;
+        let floats = floats.try_as_plain_ram().ok()?;
+        let dims = numbers.shape().to_vec();
+        if numbers.len() == 0 {
+            return None;
+        }
+        return Some(Value::Held(Tensor {
+            name,
+            dims,
+            values: Some(floats.as_slice::<f32>().ok()?.into()),
+            turned: false,
+        }));
+    }
+    let fixed = Fixed::of_tensor(numbers)?;
+    match fixed.whole() {
+        Some(whole) if fixed.dims.len() <= 1 && whole.len() <= MAX_SIZES => Some(Value::Sizes(Sizes {
+            row: fixed.dims.len() == 1,
+            sizes: whole.iter().copied().map(Size::Whole).collect(),
+        })),
+        _ => Some(Value::Fixed(fixed)),
+    }
+}
