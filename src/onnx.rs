@@ -259,7 +259,7 @@ pub fn import_with_linear(
 ///
 /// Read are ONNX's own operators for convolutions, linear layers, batch norm in evaluation, pools, means, sums and maxima along
 /// dimensions, functions of single numbers, additions and products, and for what moves numbers: `Concat`, `Split`, `Slice`,
-/// `Reshape`, `Transpose`, `Pad`, `Expand`, `Resize` by whole factors. Weights stand in the file, as floats of 16 bits or more.
+/// `Reshape`, `Transpose`, `Pad`, `Expand`, `Resize` by whole factors; products of two values, as attention has them, in `MatMul`, `Einsum` and `Attention`. Weights stand in the file, as floats of 16 bits or more.
 /// Nodes have their names, and constants are called as the file calls them. Inputs that no output is computed of are left out.
 ///
 /// ```
@@ -413,11 +413,12 @@ fn from_prepared(name: &str, mut checked: Checked, linear: bool) -> Result<Impor
     let multiply: HashSet<&str> = checked.left_out.iter().map(|(name, _)| &**name).collect();
     let (network, widths_unknown) = checked.with_shapes(|prepared| {
         let mut layers = Vec::new();
+        let batch = batch_size(prepared);
         for node in &prepared.graph.node {
             if is_convolution(node) {
                 layers.push(convolution(node, prepared.shapes)?);
             } else if linear && multiply.contains(&*node.name) {
-                layers.extend(linear_layer(node, prepared.shapes));
+                layers.extend(linear_layer(node, prepared.shapes, batch));
             }
         }
         if layers.is_empty() {
@@ -436,6 +437,18 @@ fn from_prepared(name: &str, mut checked: Checked, linear: bool) -> Result<Impor
         widths_unknown,
         left_out,
     })
+}
+
+/// How many pictures the inferred shapes are of: the first size of the first input that is no constant.
+fn batch_size(prepared: &Prepared<'_>) -> usize {
+    let held: HashSet<&str> = (prepared.weights.iter()).map(|tensor| &*tensor.name).collect();
+    let mut inputs = prepared
+        .graph
+        .input
+        .iter()
+        .filter(|input| !held.contains(&*input.name));
+    let first = |input: &ValueInfoProto| prepared.shapes.find(&input.name, |sizes| *sizes.first()?);
+    inputs.find_map(first).unwrap_or(1)
 }
 
 fn malformed(what: impl AsRef<str>) -> OnnxError {

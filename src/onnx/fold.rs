@@ -7,7 +7,9 @@ use tract_onnx::{
     Onnx,
     model::ParsingContext,
     pb::{ModelProto, NodeProto},
-    tract_hir::internal::{InferenceModel, InferenceOp, IntoArcTensor, IntoTValue, TVec, Tensor},
+    tract_hir::internal::{
+        DatumType, InferenceFact, InferenceModel, InferenceOp, IntoArcTensor, IntoTValue, TVec, Tensor,
+    },
 };
 
 use super::infer::{Folding, built};
@@ -82,18 +84,41 @@ pub(super) fn is_computed(operator: &str) -> bool {
     operator == "Where" || COMPUTED.contains(&operator)
 }
 
+/// What is known of an input.
+pub(super) enum Known {
+    Numbers(Arc<Tensor>),
+    /// Of floats, or of integers, the dimensions alone.
+    Shape {
+        dims: Vec<usize>,
+        floats: bool,
+    },
+}
+
+impl Known {
+    fn fact(&self) -> Option<InferenceFact> {
+        match self {
+            Self::Numbers(numbers) => InferenceFact::try_from(numbers.clone()).ok(),
+            Self::Shape { dims, floats } => {
+                let kind = if *floats { DatumType::F32 } else { DatumType::I64 };
+                Some(InferenceFact::dt_shape(kind, dims))
+            }
+        }
+    }
+}
+
 /// An operator that was built for its inputs, and what it reads.
 pub(super) struct Fold {
     operator: Box<dyn InferenceOp>,
-    inputs: TVec<Arc<Tensor>>,
-    /// How many numbers it computes.
+    inputs: Vec<Known>,
+    /// The dimensions of what it computes.
+    pub shapes: Vec<Vec<usize>>,
+    /// How many numbers that are.
     pub results: usize,
 }
 
 impl Fold {
     /// Builds a node's operator for constants, those of the inputs that are there. `None` where tract does not know what it results in.
-    pub fn of(opset: i64, node: &NodeProto, inputs: Vec<Arc<Tensor>>) -> Option<Self> {
-        let inputs: TVec<Arc<Tensor>> = inputs.into_iter().collect();
+    pub fn of(opset: i64, node: &NodeProto, inputs: Vec<Known>) -> Option<Self> {
         let folding = attempt(|| {
             let (framework, model) = (Onnx::default(), ModelProto::default());
             let context = ParsingContext {
@@ -107,33 +132,50 @@ impl Fold {
             built(&context, node)
         });
         let folding: Folding = folding.ok()??;
-        let (operator, shapes) = folding.shapes_of(&inputs, node.output.len())?;
+        let facts = inputs.iter().map(Known::fact).collect::<Option<Vec<_>>>()?;
+        let (operator, shapes) = folding.shapes_of(&facts, node.output.len())?;
         let count = |shape: &Vec<usize>| shape.iter().try_fold(1usize, |all, &size| all.checked_mul(size));
         let results = shapes.iter().map(count).sum::<Option<usize>>()?;
         Some(Self {
             operator,
             inputs,
+            shapes,
             results,
         })
     }
 
     /// How many numbers are read, and products computed of them.
     pub fn work(&self, node: &NodeProto) -> usize {
-        let read: usize = self.inputs.iter().map(|input| input.len()).sum();
-        match (
-            &*node.op_type,
-            self.inputs.first().and_then(|input| input.shape().last()),
-        ) {
+        let dims = |known: &Known| match known {
+            Known::Numbers(numbers) => numbers.shape().to_vec(),
+            Known::Shape { dims, .. } => dims.clone(),
+        };
+        let count = |dims: Vec<usize>| dims.into_iter().fold(1, usize::saturating_mul);
+        let read = self
+            .inputs
+            .iter()
+            .map(dims)
+            .map(count)
+            .fold(0, usize::saturating_add);
+        let inner = self
+            .inputs
+            .first()
+            .map(dims)
+            .and_then(|dims| dims.last().copied());
+        match (&*node.op_type, inner) {
             // Some products take the time in which a number is copied.
-            ("MatMul", Some(inner)) => read.saturating_add(self.results.saturating_mul(*inner) / 16),
+            ("MatMul", Some(inner)) => read.saturating_add(self.results.saturating_mul(inner) / 16),
             _ => read,
         }
     }
 
-    /// What it computes.
+    /// What it computes. `None` where numbers are missing.
     pub fn run(self) -> Option<Vec<Arc<Tensor>>> {
-        let inputs = self.inputs.into_iter().map(IntoTValue::into_tvalue);
-        let inputs = inputs.collect();
+        let inputs = self.inputs.into_iter().map(|known| match known {
+            Known::Numbers(numbers) => Some(numbers.into_tvalue()),
+            Known::Shape { .. } => None,
+        });
+        let inputs = inputs.collect::<Option<TVec<_>>>()?;
         let results = attempt(|| self.operator.eval_out_of_plan(inputs).ok().flatten());
         let results = results.ok()??;
         let results: Vec<Arc<Tensor>> = results

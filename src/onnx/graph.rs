@@ -21,6 +21,7 @@ mod fixed;
 mod folded;
 mod gelu;
 mod grid;
+mod in_place;
 mod index;
 mod indexed;
 mod integer_layers;

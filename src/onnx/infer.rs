@@ -276,6 +276,9 @@ pub(super) fn built(context: &ParsingContext, node: &NodeProto) -> Option<Foldin
     closures.is_empty().then_some(folding)
 }
 
+/// An operator with the shapes of its results.
+type Operator = (Box<dyn InferenceOp>, Vec<Vec<usize>>);
+
 type Built = (Box<dyn InferenceOp>, Vec<String>);
 
 /// Builds a node's operator, or one that leaves everything open where tract does not get that far.
@@ -482,22 +485,12 @@ fn drop_expressions(fact: &mut InferenceFact) {
 }
 
 impl Folding {
-    /// The operator itself with the shapes of its results, where constants say all of them.
-    pub fn shapes_of(
-        mut self,
-        inputs: &[Arc<Tensor>],
-        results: usize,
-    ) -> Option<(Box<dyn InferenceOp>, Vec<Vec<usize>>)> {
-        let known = inputs.iter().cloned().map(InferenceFact::try_from);
-        let known = known.collect::<TractResult<Vec<InferenceFact>>>().ok()?;
+    /// The operator itself with the shapes of its results, where what is known of its inputs says all of them.
+    pub fn shapes_of(mut self, known: &[InferenceFact], results: usize) -> Option<Operator> {
         let open = vec![InferenceFact::default(); results];
-        self.refuse_axes(
-            &known.iter().collect::<Vec<_>>(),
-            &open.iter().collect::<Vec<_>>(),
-        )
-        .ok()?;
-        let facts = self.infer_facts(known.iter().collect(), open.iter().collect(), TVec::new());
-        let (_, found, _) = facts.ok()?;
+        let (inputs, outputs): (TVec<_>, TVec<_>) = (known.iter().collect(), open.iter().collect());
+        self.refuse_axes(&inputs, &outputs).ok()?;
+        let (_, found, _) = self.infer_facts(inputs, outputs, TVec::new()).ok()?;
         let sizes = |fact: &InferenceFact| Some(fact.shape.as_concrete_finite().ok()??.to_vec());
         let shapes = found.iter().map(sizes).collect::<Option<Vec<Vec<usize>>>>()?;
         let few = shapes.iter().all(|shape| shape.len() <= MAX_AXES);

@@ -115,11 +115,11 @@ impl Maker<'_> {
         let parts = ordered.parts();
         let [before, first, second] = lists.map(Vec::len);
         let together = |parts: &[Part]| {
-            let sizes = parts.iter().map(|part| match part {
+            let mut sizes = parts.iter().map(|part| match part {
                 Part::Own(size) => Some(*size),
                 Part::Batch(_) => None,
             });
-            let all = sizes.fold(Some(1usize), |all, size| all?.checked_mul(size?));
+            let all = sizes.try_fold(1usize, |all, size| all.checked_mul(size?));
             all.map(Part::Own)
                 .ok_or_else(|| "works along the batch".to_owned())
         };

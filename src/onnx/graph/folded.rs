@@ -9,9 +9,10 @@ use super::{
     fixed::Fixed,
     integers::Integers,
     maker::Maker,
+    operators::int,
     values::{MAX_SIZES, Made, Size, Sizes, Tensor, Value},
 };
-use crate::onnx::fold::{Fold, is_computed};
+use crate::onnx::fold::{Fold, Known, is_computed};
 
 /// The operators that make a constant a node of the graph, where it is not computed.
 const MAKE_NODES: [&str; 14] = [
@@ -84,14 +85,13 @@ impl Maker<'_> {
 
     /// Computes a node of constants. `None` where that cannot be done.
     fn fold(&mut self, node: &NodeProto, constants: &[Value]) -> Option<Made<()>> {
-        let mut inputs = Vec::new();
-        for value in constants {
-            let Some(numbers) = numbers_of(value)? else {
-                return self.shape_alone(node);
-            };
-            inputs.push(numbers);
-        }
+        let inputs = constants.iter().map(known).collect::<Option<Vec<Known>>>()?;
+        let missing = inputs.iter().any(|known| matches!(known, Known::Shape { .. }));
         let fold = Fold::of(self.opset, node, inputs)?;
+        if missing {
+            let shapes = fold.shapes.clone();
+            return Some(self.shapes_alone(node, constants, shapes));
+        }
         if let Err(reason) = self
             .look_at(fold.work(node))
             .and_then(|()| self.count(fold.results))
@@ -108,58 +108,64 @@ impl Maker<'_> {
         Some(Ok(()))
     }
 
-    /// A constant of which the shape alone is known, as the numbers of weights are not looked at.
-    fn shape_alone(&mut self, node: &NodeProto) -> Option<Made<()>> {
-        for (n, name) in node.output.iter().enumerate() {
-            let inferred = |sizes: &Vec<Option<usize>>| sizes.iter().copied().collect::<Option<Vec<_>>>();
-            let dims = self.shapes.find(name, inferred)?;
-            let value = if TRUTHS.contains(&&*node.op_type) {
-                Value::Fixed(Fixed { dims, numbers: None })
-            } else {
+    /// Constants of which the shapes alone are known, as the numbers of weights are not looked at.
+    fn shapes_alone(&mut self, node: &NodeProto, constants: &[Value], shapes: Vec<Vec<usize>>) -> Made<()> {
+        let first = constants.get(usize::from(node.op_type == "Where"));
+        let floats = match &*node.op_type {
+            "Cast" => int(node, "to", 0) == 1,
+            operator if TRUTHS.contains(&operator) => false,
+            _ => matches!(first, Some(Value::Held(_))),
+        };
+        for (n, dims) in shapes.into_iter().enumerate() {
+            let value = if floats {
                 Value::Held(Tensor {
-                    name: name.clone(),
+                    name: node.output.get(n).cloned().unwrap_or_default(),
                     dims,
                     values: None,
                     turned: false,
                 })
+            } else {
+                Value::Fixed(Fixed { dims, numbers: None })
             };
-            if let Err(reason) = self.give(node, n, value) {
-                return Some(Err(reason));
-            }
+            self.give(node, n, value)?;
         }
-        Some(Ok(()))
+        Ok(())
     }
 }
 
-/// A constant as tract has it, all integers with 64 bits. `None` of what is not computed with; of weights that are not looked at there
-/// are no numbers.
-fn numbers_of(value: &Value) -> Option<Option<Arc<Numbers>>> {
-    Some(match value {
+/// A constant as tract has it, all integers with 64 bits. `None` of what is not computed with.
+fn known(value: &Value) -> Option<Known> {
+    let numbers = match value {
         Value::Held(Tensor { dims, values, .. }) => match values {
-            Some(values) => Some(Arc::new(Numbers::from_shape(dims, values).ok()?)),
-            None => None,
+            Some(values) => Numbers::from_shape(dims, values).ok()?,
+            None => {
+                let (dims, floats) = (dims.clone(), true);
+                return Some(Known::Shape { dims, floats });
+            }
         },
         Value::Sizes(sizes) => {
             let whole = sizes.whole().ok()?;
             let dims = if sizes.row { vec![whole.len()] } else { Vec::new() };
-            Some(Arc::new(Numbers::from_shape(&dims, &whole).ok()?))
+            Numbers::from_shape(&dims, &whole).ok()?
         }
-        Value::Fixed(fixed) => fixed.numbers.clone(),
+        Value::Fixed(Fixed { dims, numbers }) => {
+            let (dims, floats) = (dims.clone(), false);
+            let shape = Known::Shape { dims, floats };
+            return Some(numbers.clone().map_or(shape, Known::Numbers));
+        }
         // Those of fewer bits are a quantised network's.
         Value::Integers(Integers {
             kind: 6,
             dims,
             values,
             ..
-        }) => match values {
-            Some(values) => {
-                let whole: Vec<i64> = values.iter().map(|&value| value.into()).collect();
-                Some(Arc::new(Numbers::from_shape(dims, &whole).ok()?))
-            }
-            None => None,
-        },
+        }) => {
+            let values = values.as_ref()?.iter().map(|&value| value.into());
+            Numbers::from_shape(dims, &values.collect::<Vec<i64>>()).ok()?
+        }
         _ => return None,
-    })
+    };
+    Some(Known::Numbers(Arc::new(numbers)))
 }
 
 /// A constant of tract under a name.

@@ -70,8 +70,8 @@ fn with_batch_at(n: usize, sizes: &[Size], around: (usize, usize), batch: usize)
         });
     }
     let others = own.iter().enumerate().filter(|&(other, _)| other != n);
-    let others = others.map(|(_, &size)| size);
-    let count = others.fold(Some(1usize), |all, size| all?.checked_mul(size))?;
+    let mut others = others.map(|(_, &size)| size);
+    let count = others.try_fold(1usize, |all, size| all.checked_mul(size))?;
     let all = before.checked_mul(behind)?;
     let mut unknown = sizes.iter().enumerate().filter(|&(_, &size)| size == open);
     let (first, second) = (unknown.next().map(|(place, _)| place), unknown.next());
