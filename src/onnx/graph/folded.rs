@@ -32,6 +32,9 @@ const MAKE_NODES: [&str; 14] = [
     "Split",
 ];
 
+/// What a step counts beside the numbers that it reads.
+const STEP: usize = 1 << 13;
+
 /// The operators that result in truth values.
 const TRUTHS: [&str; 8] = [
     "And",
@@ -93,7 +96,7 @@ impl Maker<'_> {
             return Some(self.shapes_alone(node, constants, shapes));
         }
         if let Err(reason) = self
-            .look_at(fold.work(node))
+            .look_at(fold.work(node).saturating_add(STEP))
             .and_then(|()| self.count(fold.results))
         {
             return Some(Err(reason));
