@@ -102,7 +102,9 @@ impl Maker<'_> {
         }
         let constant = self.constant(&constant.name, constant.constant(shape))?;
         let reads = if first { [&constant, x] } else { [x, &constant] };
-        self.last(node, op, &reads)
+        let result = self.push(node.name.clone(), op.into(), &reads)?;
+        let place = x.place;
+        self.give(node, 0, Data { place, ..result })
     }
 }
 

@@ -14,10 +14,11 @@ use super::{
 };
 use crate::onnx::fold::{Fold, Known, is_computed};
 
-/// The operators that make a constant a node of the graph, where it is not computed.
-const MAKE_NODES: [&str; 14] = [
+/// The operators that are computed first: those that would make a constant a node of the graph, or truth values integers.
+const MAKE_NODES: [&str; 15] = [
     "Clip",
     "Concat",
+    "Equal",
     "Flatten",
     "Gather",
     "MatMul",
@@ -59,7 +60,8 @@ impl Maker<'_> {
             return self.standard(node);
         };
         let sizes = constants.iter().all(|value| matches!(value, Value::Sizes(_)));
-        if sizes || !MAKE_NODES.contains(&&*node.op_type) {
+        // Integers that say shapes are no truth values.
+        if (sizes && node.op_type != "Equal") || !MAKE_NODES.contains(&&*node.op_type) {
             let Err(reason) = self.standard(node) else {
                 return Ok(());
             };
@@ -88,6 +90,10 @@ impl Maker<'_> {
 
     /// Computes a node of constants. `None` where that cannot be done.
     fn fold(&mut self, node: &NodeProto, constants: &[Value]) -> Option<Made<()>> {
+        let logical = ["And", "Not", "Or"].contains(&&*node.op_type);
+        if logical && !constants.iter().all(|value| matches!(value, Value::Fixed(_))) {
+            return None;
+        }
         let inputs = constants.iter().map(known).collect::<Option<Vec<Known>>>()?;
         let missing = inputs.iter().any(|known| matches!(known, Known::Shape { .. }));
         let fold = Fold::of(self.opset, node, inputs)?;

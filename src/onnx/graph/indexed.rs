@@ -38,8 +38,7 @@ impl Maker<'_> {
             all.checked_div(step)?.checked_add((rest != 0).into())
         });
         let count = count.and_then(|count| usize::try_from(count).ok());
-        let count =
-            count.filter(|&count| (1..=MAX_PLACES).contains(&count) && from.checked_add(step).is_some());
+        let count = count.filter(|count| (1..=MAX_PLACES).contains(count));
         let count = count.ok_or("counts to nothing, or too far")?;
         self.count(count)?;
         let numbers = (0..count as i64).map(|n| from + n * step);

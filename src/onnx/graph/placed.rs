@@ -7,9 +7,16 @@
 use super::data::{Data, Part};
 use super::size::{Made, Size};
 
-/// The dimensions that a value gets in the file. `zero`: whether 0 is a size, not one that stays. `batch`: the size of the batch that
-/// stands in the file where it is a number.
-pub(super) fn reshaped(x: &Data, wanted: &[Size], zero: bool, batch: usize) -> Made<Vec<Part>> {
+/// The size of the batch in a file, where it is a number.
+#[derive(Clone, Copy)]
+pub(super) struct Pictures {
+    pub count: usize,
+    /// Whether the file leaves it open, and one picture stands for any number of them.
+    pub open: bool,
+}
+
+/// The dimensions that a value gets in the file. `zero`: whether 0 is a size, not one that stays.
+pub(super) fn reshaped(x: &Data, wanted: &[Size], zero: bool, batch: Pictures) -> Made<Vec<Part>> {
     let parts = x.parts();
     let refuse = || {
         let sizes = |list: &[Size]| {
@@ -57,7 +64,7 @@ pub(super) fn reshaped(x: &Data, wanted: &[Size], zero: bool, batch: usize) -> M
 }
 
 /// The dimensions with the batch in number `n`, with so many numbers before and behind it, where that is possible.
-fn with_batch_at(n: usize, sizes: &[Size], around: (usize, usize), batch: usize) -> Option<Vec<Part>> {
+fn with_batch_at(n: usize, sizes: &[Size], around: (usize, usize), batch: Pictures) -> Option<Vec<Part>> {
     let (before, behind) = around;
     let open = Size::Whole(-1);
     // The others are numbers, one of which may be left open where that of the batch is not.
@@ -81,7 +88,9 @@ fn with_batch_at(n: usize, sizes: &[Size], around: (usize, usize), batch: usize)
     own[n] = match sizes[n] {
         Size::Batch(_) => own[n],
         size if size == open => all.checked_div(count)?,
-        _ if own[n].is_multiple_of(batch) => own[n] / batch,
+        // Of an open batch such a size is that of one picture alone, as some exporters write it.
+        _ if batch.open && own[n] != 1 => return None,
+        _ if own[n].is_multiple_of(batch.count) => own[n] / batch.count,
         _ => return None,
     };
     if let Some(place) = first.filter(|&place| place != n) {
@@ -114,10 +123,17 @@ mod tests {
     use super::*;
     use crate::onnx::graph::data::of_parts;
 
+    /// `batch`: its size in the file, 0 where it is open.
     fn after(parts: &[Part], wanted: &[Size], batch: usize) -> Result<Vec<Part>, String> {
         let (shape, place) = of_parts(parts);
         let node = "x".to_owned();
-        reshaped(&Data { node, shape, place }, wanted, false, batch)
+        let (count, open) = (batch.max(1), batch == 0);
+        reshaped(
+            &Data { node, shape, place },
+            wanted,
+            false,
+            Pictures { count, open },
+        )
     }
 
     fn whole(sizes: &[i64]) -> Vec<Size> {
@@ -128,13 +144,13 @@ mod tests {
     fn windows_go_into_the_batch_and_out_of_it() {
         let map = [Part::BATCH, Own(2), Own(3), Own(7), Own(5)];
         let windows = [Batch([None, Some(6)]), Own(7), Own(5)];
-        assert_eq!(after(&map, &whole(&[-1, 7, 5]), 1).unwrap(), windows);
+        assert_eq!(after(&map, &whole(&[-1, 7, 5]), 0).unwrap(), windows);
         assert_eq!(
             after(&map, &[Size::Batch(6), Whole(-1), Whole(5)], 1).unwrap(),
             windows
         );
         assert_eq!(after(&map, &whole(&[12, 7, 5]), 2).unwrap(), windows);
-        assert_eq!(after(&windows, &whole(&[-1, 2, 3, 7, 5]), 1).unwrap(), map);
+        assert_eq!(after(&windows, &whole(&[-1, 2, 3, 7, 5]), 0).unwrap(), map);
         assert_eq!(after(&windows, &whole(&[0, 7, 5, 1]), 1).unwrap()[..3], windows);
         // One window: the batch is alone.
         let one = [Part::BATCH, Own(1), Own(1), Own(7), Own(5)];
@@ -177,6 +193,10 @@ mod tests {
         assert!(after(&map, &whole(&[-1, -1]), 1).is_err());
         assert!(after(&map, &whole(&[2, 0, 0, 0]), 2).is_err());
         assert!(after(&map, &[Size::Batch(24)], 1).is_ok());
+        // Of an open batch, each size but one is for all pictures.
+        assert!(after(&map, &whole(&[6, -1]), 0).is_err());
+        assert!(after(&map, &whole(&[6, -1]), 1).is_ok());
+        assert_eq!(after(&map, &whole(&[1, -1]), 0).unwrap(), [Part::BATCH, Own(24)]);
         assert_eq!(
             after(&map, &whole(&[7, -1]), 1).unwrap_err(),
             "makes [7, -1] of [batch, 6, 4]"

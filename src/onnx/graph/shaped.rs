@@ -6,7 +6,7 @@ use super::{
     data::{Part, of_parts, place},
     maker::Maker,
     operators::{int, whole},
-    placed::reshaped,
+    placed::{Pictures, reshaped},
     values::{Data, Made, Size, Sizes, Tensor, Value},
 };
 use crate::graph::Op;
@@ -28,7 +28,8 @@ impl Maker<'_> {
         wanted: &[Size],
         zero: bool,
     ) -> Made<()> {
-        let parts = reshaped(x, wanted, zero, self.batch.unwrap_or(1))?;
+        let (count, open) = (self.batch.unwrap_or(1), self.open);
+        let parts = reshaped(x, wanted, zero, Pictures { count, open })?;
         self.last_with(node, x, &parts)
     }
 
