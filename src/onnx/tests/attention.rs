@@ -327,3 +327,19 @@ fn constants_of_constants_take_little() {
     assert!(error.contains("too many others"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
+
+#[test]
+fn a_constant_may_come_first_beside_a_moved_batch() {
+    let one = TensorProto {
+        float_data: vec![1.0; 4],
+        ..tensor("one", &[4])
+    };
+    let nodes = vec![
+        transpose("x", &[1, 0, 2], "t"),
+        node("Sub", &["one", "t"], "d", vec![]),
+        transpose("d", &[1, 0, 2], "y"),
+    ];
+    let graph = graph_of(model(&[0, 3, 4], vec![one], nodes)).unwrap();
+    let shapes: Vec<&[usize]> = graph.nodes().iter().map(|node| node.shape()).collect();
+    assert_eq!(shapes, [&[3, 4][..], &[3, 4], &[1, 4], &[3, 4], &[3, 4]]);
+}
