@@ -103,7 +103,10 @@ pub(super) fn ties(
     } else {
         graph.mapped(name)
     };
-    if network.layers == layers {
+    // Linear layers behind shapes that were not inferred are in the graph alone.
+    let mut rest = network.layers.iter();
+    let in_order = layers.iter().all(|layer| rest.any(|other| other == layer));
+    if network.layers == layers || (linear && in_order) {
         if !network.ties.is_empty() {
             // One matrix may read channels of different widths, in as many places together.
             network.widths()?;

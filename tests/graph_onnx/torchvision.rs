@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use crate::onnx::{self, File};
 use vwc_sdk::graph::{Graph, OnnxExport, Op};
-use vwc_sdk::onnx::{import, import_graph_from};
+use vwc_sdk::onnx::{import, import_graph_from, import_with_linear};
 
 /// The folder with the files.
 const FOLDER: &str = "VWC_SDK_TORCHVISION";
@@ -72,6 +72,13 @@ fn files_of_torchvision_are_read_and_written_again() {
                     wrong.push(format!(
                         "{name}: its layers or ties are not those of its graph: {:?}",
                         layers.widths_unknown
+                    ));
+                }
+                let linear = import_with_linear("x", std::fs::File::open(&path).unwrap(), None).unwrap();
+                if linear.network != graph.mapped_with_linear("x") {
+                    wrong.push(format!(
+                        "{name}: its linear layers or ties are not those of its graph: {:?}",
+                        linear.widths_unknown
                     ));
                 }
                 let again = graph.to_onnx(&OnnxExport::new("again")).unwrap();
