@@ -44,6 +44,8 @@ pub(super) fn linear_layer(node: &NodeProto, shapes: &Shapes, batch: usize) -> O
         .iter()
         .try_fold(1usize, |all, &size| all.checked_mul(size))?;
     // The batch is one of the dimensions, or in one of them.
-    let places = places.checked_div(batch).filter(|each| each * batch == places)?;
+    let places = places
+        .checked_div(batch)
+        .filter(|&each| each > 0 && each * batch == places)?;
     Some(as_convolution(&called(node), [inputs, outputs], places))
 }
