@@ -28,6 +28,7 @@
 //! ```
 
 mod external;
+mod fold;
 mod graph;
 mod infer;
 mod left_out;
@@ -258,7 +259,7 @@ pub fn import_with_linear(
 ///
 /// Read are ONNX's own operators for convolutions, linear layers, batch norm in evaluation, pools, means, sums and maxima along
 /// dimensions, functions of single numbers, additions and products, and for what moves numbers: `Concat`, `Split`, `Slice`,
-/// `Reshape`, `Transpose`, `Pad`, `Expand`, `Resize` by whole factors. Weights stand in the file, as floats of 16 bits or more.
+/// `Reshape`, `Transpose`, `Pad`, `Expand`, `Resize` by whole factors; products of two values, as attention has them, in `MatMul`, `Einsum` and `Attention`. Weights stand in the file, as floats of 16 bits or more.
 /// Nodes have their names, and constants are called as the file calls them. Inputs that no output is computed of are left out.
 ///
 /// ```
@@ -348,6 +349,8 @@ struct Checked {
     weights: Vec<TensorProto>,
     left_out: LeftOut,
     paths: Paths,
+    /// Whether an input leaves the size of the batch open.
+    open_batch: bool,
 }
 
 impl Checked {
@@ -364,6 +367,7 @@ impl Checked {
             shapes: &shapes,
             weights: &self.weights,
             paths: &self.paths,
+            open_batch: self.open_batch,
         })
     }
 }
@@ -385,6 +389,7 @@ fn prepare(decoded: Decoded, input_size: Option<[usize; 2]>) -> Result<Checked, 
     let paths = name_by_path(graph, &scopes);
     make_names_unique(&mut graph.node);
     let left_out = left_out(graph);
+    let open_batch = leaves_batch_open(graph);
     say_sizes(graph, input_size)?;
     let weights = leave_out_weights(graph)?;
     Ok(Checked {
@@ -392,6 +397,7 @@ fn prepare(decoded: Decoded, input_size: Option<[usize; 2]>) -> Result<Checked, 
         weights,
         left_out,
         paths,
+        open_batch,
     })
 }
 
@@ -407,11 +413,12 @@ fn from_prepared(name: &str, mut checked: Checked, linear: bool) -> Result<Impor
     let multiply: HashSet<&str> = checked.left_out.iter().map(|(name, _)| &**name).collect();
     let (network, widths_unknown) = checked.with_shapes(|prepared| {
         let mut layers = Vec::new();
+        let batch = batch_size(prepared);
         for node in &prepared.graph.node {
             if is_convolution(node) {
                 layers.push(convolution(node, prepared.shapes)?);
             } else if linear && multiply.contains(&*node.name) {
-                layers.extend(linear_layer(node, prepared.shapes));
+                layers.extend(linear_layer(node, prepared.shapes, batch));
             }
         }
         if layers.is_empty() {
@@ -430,6 +437,18 @@ fn from_prepared(name: &str, mut checked: Checked, linear: bool) -> Result<Impor
         widths_unknown,
         left_out,
     })
+}
+
+/// How many pictures the inferred shapes are of: the first size of the first input that is no constant.
+fn batch_size(prepared: &Prepared<'_>) -> usize {
+    let held: HashSet<&str> = (prepared.weights.iter()).map(|tensor| &*tensor.name).collect();
+    let mut inputs = prepared
+        .graph
+        .input
+        .iter()
+        .filter(|input| !held.contains(&*input.name));
+    let first = |input: &ValueInfoProto| prepared.shapes.find(&input.name, |sizes| *sizes.first()?);
+    inputs.find_map(first).unwrap_or(1)
 }
 
 fn malformed(what: impl AsRef<str>) -> OnnxError {
@@ -554,6 +573,13 @@ fn refuse_values_computed_twice(graph: &GraphProto) -> Result<(), OnnxError> {
 fn shape_of(info: &mut ValueInfoProto) -> Option<&mut Vec<Dimension>> {
     let type_proto::Value::TensorType(tensor) = info.r#type.as_mut()?.value.as_mut()?;
     tensor.shape.as_mut().map(|shape| &mut shape.dim)
+}
+
+/// Whether the first size of an input is no number.
+fn leaves_batch_open(graph: &mut GraphProto) -> bool {
+    let mut inputs = graph.input.iter_mut();
+    inputs
+        .any(|input| shape_of(input).is_some_and(|dims| dims.first().is_some_and(|dim| size(dim).is_none())))
 }
 
 /// Gives open sizes of the inputs a value: the batch is 1, height and width are `input_size`. Others stay open.

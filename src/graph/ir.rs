@@ -282,6 +282,9 @@ pub enum Op {
     },
     /// Two values, number by number. Dimensions of size 1 are repeated.
     Binary(Binary),
+    /// The matrix product of two values, over the last dimension of the first and the last but one of the second. Both have as many
+    /// dimensions. Those in front of the matrices are equal, or of size 1, which is repeated.
+    MatMul,
     /// Values side by side along a dimension.
     Concat {
         /// The dimension.

@@ -344,6 +344,8 @@ impl Graph {
     fn keeps_channels(&self, node: &Node, linear: bool) -> bool {
         match &node.op {
             Op::ConvTranspose(conv) => conv.groups > 1,
+            // Channels may be rows, columns, what is summed over, or the number of matrices.
+            Op::MatMul => true,
             Op::Concat { axis } | Op::Slice { axis, .. } | Op::Softmax { axis, .. } => *axis == 0,
             // A mean over channels is another one when one of them is gone; so is a sum or a maximum.
             Op::Reduce { axes, .. } => axes.contains(&0),

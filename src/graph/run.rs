@@ -194,6 +194,11 @@ pub(crate) fn compute(
         let a = inputs.pop().expect("it reads two values");
         return a.zip(b, *op);
     }
+    if let Op::MatMul = op {
+        let b = inputs.pop().expect("it reads two values");
+        let a = inputs.pop().expect("it reads two values");
+        return a.zip(b, Product);
+    }
     let x = inputs.pop().expect("it reads a value");
     match op {
         Op::Conv(conv) => convolution(conv, x.into_tensor(), constants).into(),
@@ -250,7 +255,7 @@ pub(crate) fn compute(
             module::interpolate(x, options).into()
         }
         &Op::Softmax { axis, log } => softmax(x, axis + 1, log),
-        Op::Input { .. } | Op::Constant(_) | Op::Binary(_) | Op::Concat { .. } => {
+        Op::Input { .. } | Op::Constant(_) | Op::Binary(_) | Op::MatMul | Op::Concat { .. } => {
             unreachable!("computed before")
         }
     }
@@ -377,6 +382,15 @@ impl any::Function2 for Binary {
             Self::Max => x.max_pair(y),
             Self::Min => x.min_pair(y),
         }
+    }
+}
+
+/// The product of two values as matrices.
+struct Product;
+
+impl any::Function2 for Product {
+    fn apply<const D: usize>(&self, x: Tensor<D>, y: Tensor<D>) -> Tensor<D> {
+        x.matmul(y)
     }
 }
 

@@ -14,7 +14,7 @@ type Shape = Vec<usize>;
 pub(crate) fn shape(op: &Op, inputs: &[&[usize]]) -> Result<Shape, String> {
     let wanted = match op {
         Op::Input { .. } | Op::Constant(_) => 0,
-        Op::Binary(_) => 2,
+        Op::Binary(_) | Op::MatMul => 2,
         Op::Concat { .. } => inputs.len().max(1),
         _ => 1,
     };
@@ -52,6 +52,7 @@ pub(crate) fn shape(op: &Op, inputs: &[&[usize]]) -> Result<Shape, String> {
             shape
         }
         Op::Binary(_) => broadcast(inputs[0], inputs[1])?,
+        Op::MatMul => mat_mul_shape(inputs[0], inputs[1])?,
         Op::Concat { axis } => concat_shape(*axis, inputs)?,
         &Op::Slice {
             axis,
@@ -175,6 +176,22 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<Shape, String> {
     same.ok_or_else(|| {
         format!("reads {a:?} and {b:?}: expected two values of one shape, or of size 1 where they differ")
     })
+}
+
+/// The shape of the product of two values as matrices.
+fn mat_mul_shape(a: &[usize], b: &[usize]) -> Result<Shape, String> {
+    let ([before_a @ .., rows, inner], [before_b @ .., read, columns]) = (a, b) else {
+        return Err(format!(
+            "multiplies {a:?} and {b:?}: expected two dimensions or more"
+        ));
+    };
+    if inner != read || before_a.len() != before_b.len() {
+        return Err(format!(
+            "multiplies {a:?} and {b:?}: expected as many dimensions, and as many columns in the first as rows in the second"
+        ));
+    }
+    let before = broadcast(before_a, before_b)?;
+    Ok([&before[..], &[*rows, *columns]].concat())
 }
 
 fn affine_shape(affine: &Affine, x: &[usize]) -> Result<Shape, String> {

@@ -133,6 +133,7 @@ fn operation(node: &Node) -> String {
             Binary::Min => "the smaller",
         }
         .into(),
+        Op::MatMul => "matrix product".into(),
         Op::Concat { axis } => format!("concatenate along {axis}"),
         Op::Slice {
             axis,

@@ -4,17 +4,26 @@
 //! list of layers with their free widths, by the rules of [`Graph::mapped`]: it needs shapes alone, so that weights are
 //! not decoded, and may be missing.
 //!
-//! Every value that an input changes has the batch as its first dimension, and graphs leave it out. A node that works
-//! along the batch has no place in a graph, nor has an operator that is not in the list of `operators.rs`. Every shape is
-//! compared with the one that was inferred: a difference would be an operator that was read wrongly.
+//! Every value that an input changes has the batch among its dimensions, and graphs leave it out: `data.rs` says where it is. A node
+//! that works along the batch has no place in a graph, nor has an operator that is not in the list of `operators.rs`. Every shape is
+//! compared with the one that was inferred: a difference would be an operator that was read wrongly. What is computed of constants
+//! alone is a constant (`folded.rs`).
 //!
 //! Memory: the numbers of a graph are those of the file, and each weight is turned round at most once. Numbers that are
 //! computed of others are counted ([`MAX_MADE`]).
 
 mod affine;
+mod along;
 mod constants;
+mod data;
+mod einsum;
+mod fixed;
+mod folded;
 mod gelu;
 mod grid;
+mod in_place;
+mod index;
+mod indexed;
 mod integer_layers;
 mod integers;
 mod layer_constants;
@@ -23,8 +32,14 @@ mod moved;
 mod norms;
 mod operators;
 mod parameters;
+mod placed;
+mod products;
 mod qonnx;
 mod quantised;
+mod repeated;
+mod sequences;
+mod shaped;
+mod size;
 mod sizes;
 mod turned;
 mod values;
@@ -63,6 +78,8 @@ pub(super) struct Prepared<'a> {
     pub weights: &'a [TensorProto],
     /// The paths of layers by the names of their nodes.
     pub paths: &'a Paths,
+    /// Whether an input leaves the size of the batch open.
+    pub open_batch: bool,
 }
 
 /// The graph of a model, with its weights.
@@ -86,7 +103,10 @@ pub(super) fn ties(
     } else {
         graph.mapped(name)
     };
-    if network.layers == layers {
+    // Linear layers behind shapes that were not inferred are in the graph alone.
+    let mut rest = network.layers.iter();
+    let in_order = layers.iter().all(|layer| rest.any(|other| other == layer));
+    if network.layers == layers || (linear && in_order) {
         if !network.ties.is_empty() {
             // One matrix may read channels of different widths, in as many places together.
             network.widths()?;

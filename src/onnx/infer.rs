@@ -268,10 +268,26 @@ fn attribute_for_tract(attribute: &AttributeProto) -> AttributeProto {
     attribute
 }
 
+/// A node's operator, as `fold.rs` computes it. `None` where tract does not know it, or its attributes are out of range.
+pub(super) fn built(context: &ParsingContext, node: &NodeProto) -> Option<Folding> {
+    let node = node_for_tract(node);
+    REGISTER.0.get(&node.op_type)?;
+    let (folding, closures) = folding(context, &node);
+    closures.is_empty().then_some(folding)
+}
+
+/// An operator with the shapes of its results.
+type Operator = (Box<dyn InferenceOp>, Vec<Vec<usize>>);
+
 type Built = (Box<dyn InferenceOp>, Vec<String>);
 
 /// Builds a node's operator, or one that leaves everything open where tract does not get that far.
 fn build(context: &ParsingContext, node: &NodeProto) -> TractResult<Built> {
+    let (folding, closures) = folding(context, node);
+    Ok((Box::new(folding), closures))
+}
+
+fn folding(context: &ParsingContext, node: &NodeProto) -> (Folding, Vec<String>) {
     let build = REGISTER.0.get(&node.op_type);
     let built = build.and_then(|build| attempt(|| build(context, node)).ok()?.ok());
     let (operator, closures) =
@@ -288,7 +304,7 @@ fn build(context: &ParsingContext, node: &NodeProto) -> TractResult<Built> {
         axes_input: axes_input(node),
         left: Arc::default(),
     };
-    Ok((Box::new(folding), closures))
+    (folding, closures)
 }
 
 /// Which of a node's inputs, of those that are there, names axes.
@@ -341,7 +357,7 @@ impl InferenceRulesOp for Alike {
 
 /// An operator that keeps to the limits of this module, and whose panics are errors.
 #[derive(Debug, Clone)]
-struct Folding {
+pub(super) struct Folding {
     operator: Box<dyn InferenceOp>,
     /// Whether it is worked out on constants.
     folds: bool,
@@ -465,6 +481,20 @@ fn drop_expressions(fact: &mut InferenceFact) {
     };
     if fact.value.concretize().is_some_and(|value| is_symbolic(&value)) {
         fact.value = ValueFact::default();
+    }
+}
+
+impl Folding {
+    /// The operator itself with the shapes of its results, where what is known of its inputs says all of them.
+    pub fn shapes_of(mut self, known: &[InferenceFact], results: usize) -> Option<Operator> {
+        let open = vec![InferenceFact::default(); results];
+        let (inputs, outputs): (TVec<_>, TVec<_>) = (known.iter().collect(), open.iter().collect());
+        self.refuse_axes(&inputs, &outputs).ok()?;
+        let (_, found, _) = self.infer_facts(inputs, outputs, TVec::new()).ok()?;
+        let sizes = |fact: &InferenceFact| Some(fact.shape.as_concrete_finite().ok()??.to_vec());
+        let shapes = found.iter().map(sizes).collect::<Option<Vec<Vec<usize>>>>()?;
+        let few = shapes.iter().all(|shape| shape.len() <= MAX_AXES);
+        few.then_some((self.operator, shapes))
     }
 }
 

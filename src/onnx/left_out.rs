@@ -15,10 +15,12 @@ pub(super) fn left_out(graph: &GraphProto) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for node in &graph.node {
         let inputs = || node.input.iter().filter(|name| !name.is_empty());
-        if multiplies(node) && inputs().any(|name| constants.get(&**name) == Some(&true)) {
+        let from: Option<Vec<bool>> = inputs().map(|name| constants.get(&**name).copied()).collect();
+        // What is computed of constants alone is computed once, before any picture.
+        let of_picture = from.is_none() && inputs().any(|name| constants.get(&**name) == Some(&true));
+        if multiplies(node) && of_picture {
             found.push((called(node), printable(&node.op_type)));
         }
-        let from: Option<Vec<bool>> = inputs().map(|name| constants.get(&**name).copied()).collect();
         let matrix = match from {
             Some(from) if !from.is_empty() => from.contains(&true),
             Some(_) if node.op_type == "Constant" => {

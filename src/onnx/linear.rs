@@ -11,8 +11,8 @@ use crate::graph::as_convolution;
 use crate::mapping::ConvLayer;
 
 /// A node that multiplies by a matrix as a convolution of 1x1 over the rows of its input. `None` of another, and where its shapes
-/// are not known.
-pub(super) fn linear_layer(node: &NodeProto, shapes: &Shapes) -> Option<ConvLayer> {
+/// are not known. `batch`: how many pictures the shapes are of.
+pub(super) fn linear_layer(node: &NodeProto, shapes: &Shapes, batch: usize) -> Option<ConvLayer> {
     let place = match &*node.op_type {
         "Gemm" | "MatMul" | "MatMulInteger" if is_standard(node) => 1,
         "QLinearMatMul" if is_standard(node) => 3,
@@ -34,7 +34,7 @@ pub(super) fn linear_layer(node: &NodeProto, shapes: &Shapes) -> Option<ConvLaye
     } else {
         [rows, columns]
     };
-    let [_, places @ .., last] = &x[..] else {
+    let [places @ .., last] = &x[..] else {
         return None;
     };
     if turned("transA") || *last != inputs {
@@ -43,5 +43,9 @@ pub(super) fn linear_layer(node: &NodeProto, shapes: &Shapes) -> Option<ConvLaye
     let places = places
         .iter()
         .try_fold(1usize, |all, &size| all.checked_mul(size))?;
+    // The batch is one of the dimensions, or in one of them.
+    let places = places
+        .checked_div(batch)
+        .filter(|&each| each > 0 && each * batch == places)?;
     Some(as_convolution(&called(node), [inputs, outputs], places))
 }

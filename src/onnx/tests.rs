@@ -1,3 +1,4 @@
+mod attention;
 mod external;
 mod made;
 mod ties;

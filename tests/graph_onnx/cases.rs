@@ -389,6 +389,13 @@ fn moved() -> Vec<Case> {
         Case::new("concat", concat, &["y"]),
         Case::two("concat-last", [&[2, 3, 4], &[2, 3, 1]], Op::Concat { axis: 2 }),
     ];
+    let products: [(&str, [&[usize]; 2]); 4] = [
+        ("matmul", [&[3, 4], &[4, 5]]),
+        ("matmul-heads", [&[2, 3, 4], &[2, 4, 5]]),
+        ("matmul-one-matrix", [&[3, 2, 4], &[1, 4, 3]]),
+        ("matmul-deep", [&[2, 1, 3, 4], &[1, 3, 4, 2]]),
+    ];
+    cases.extend(products.map(|(name, shapes)| Case::two(name, shapes, Op::MatMul)));
     for axis in 0..3 {
         for log in [false, true] {
             let name = format!("softmax-{axis}-{log}");

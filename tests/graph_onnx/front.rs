@@ -165,6 +165,26 @@ fn widths_are_tied_as_those_of_the_graph() {
 }
 
 /// The width in front of a linear layer stays where its channels are several numbers each.
+/// Channels of a product of two values are rows of matrices, columns, or how many matrices there are: none of them may go.
+#[test]
+fn channels_that_a_product_reads_stay() {
+    let between = |op: Op, reads: &[&str]| {
+        let nodes = [
+            NodeSpec::input("x", [3, 4, 4]),
+            NodeSpec::new("stem", conv(8, 3, 1, 1), ["x"]),
+            NodeSpec::new("inner", conv(8, 8, 1, 1), ["stem"]),
+            NodeSpec::new("both", op, reads.to_vec()),
+            NodeSpec::new("head", conv(5, 8, 1, 1), ["both"]),
+        ];
+        Graph::new(nodes, ["head"]).unwrap().mapped("x")
+    };
+    assert_eq!(
+        between(Binary::Add.into(), &["stem", "inner"]).widths().unwrap(),
+        [8]
+    );
+    assert!(between(Op::MatMul, &["stem", "inner"]).ties.is_empty());
+}
+
 #[test]
 fn linear_layers_are_convolutions_where_asked() {
     let graph = residual();

@@ -222,6 +222,18 @@ fn picture(graph: &Graph, inputs: &[Vec<f32>]) -> Vec<Vec<f64>> {
                     _ => panic!("{op:?}"),
                 }
             }),
+            Op::MatMul => Value::new(shape, |place| {
+                let [a, b] = [&reads[0], &reads[1]];
+                let [before @ .., row, column] = place else {
+                    panic!("{place:?}")
+                };
+                let inner = a.shape[a.shape.len() - 1];
+                let product = |n: usize| {
+                    let a = a.at(&[before, &[*row, n]].concat());
+                    a * b.at(&[before, &[n, *column]].concat())
+                };
+                (0..inner).map(product).sum()
+            }),
             Op::Concat { axis } => Value::new(shape, |place| {
                 let mut place = place.to_vec();
                 for value in &reads {

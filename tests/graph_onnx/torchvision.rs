@@ -9,14 +9,13 @@ use std::path::PathBuf;
 
 use crate::onnx::{self, File};
 use vwc_sdk::graph::{Graph, OnnxExport, Op};
-use vwc_sdk::onnx::{import, import_graph_from};
+use vwc_sdk::onnx::{import, import_graph_from, import_with_linear};
 
 /// The folder with the files.
 const FOLDER: &str = "VWC_SDK_TORCHVISION";
 
-/// Networks whose attention multiplies values of the network by one another, which graphs do not have, and those that are quantised
-/// anew for each input.
-const REFUSED: [&str; 4] = ["vit_b_16", "swin_t", "maxvit_t", "dynamic"];
+/// Networks that are quantised anew for each input.
+const REFUSED: [&str; 1] = ["dynamic"];
 
 /// How far a logit may be from ONNX Runtime's, of the largest one.
 const TOLERANCE: f64 = 1e-4;
@@ -73,6 +72,13 @@ fn files_of_torchvision_are_read_and_written_again() {
                     wrong.push(format!(
                         "{name}: its layers or ties are not those of its graph: {:?}",
                         layers.widths_unknown
+                    ));
+                }
+                let linear = import_with_linear("x", std::fs::File::open(&path).unwrap(), None).unwrap();
+                if linear.network != graph.mapped_with_linear("x") {
+                    wrong.push(format!(
+                        "{name}: its linear layers or ties are not those of its graph: {:?}",
+                        linear.widths_unknown
                     ));
                 }
                 let again = graph.to_onnx(&OnnxExport::new("again")).unwrap();

@@ -352,6 +352,20 @@ fn what_cannot_be_packed_is_named() {
     );
     let error = refused(&two.unwrap(), &input);
     assert!(error.contains("1 inputs and 2 outputs"), "{error}");
+    // Attention multiplies two values.
+    let nodes = [
+        NodeSpec::input("x", [3, 4, 6]),
+        NodeSpec::new("turned", Op::Permute { axes: vec![0, 2, 1] }, ["x"]),
+        NodeSpec::new("scores", Op::MatMul, ["x", "turned"]),
+    ];
+    let error = refused(
+        &Graph::new(nodes, ["scores"]).unwrap(),
+        &PictureSpec::numbered([4, 6], 48),
+    );
+    assert!(
+        error.contains("`scores`") && error.contains("two values as matrices"),
+        "{error}"
+    );
     let graph = chain(vec![Op::Function(Function::Relu)]);
     let error = refused(&graph, &PictureSpec::numbered([4, 6], 10));
     assert!(

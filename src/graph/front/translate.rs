@@ -652,12 +652,11 @@ impl<'a> Translator<'a> {
             F::Sqrt(op) => self.function("sqrt", Function::Sqrt, &op.input, &op.out),
             F::Recip(op) => self.function("recip", Function::Recip, &op.input, &op.out),
             F::Tanh(op) => self.function("tanh", Function::Tanh, &op.input, &op.out),
+            F::Matmul(op) if !self.constants.is(&op.rhs) => {
+                let inputs = [self.node(&op.lhs)?, self.node(&op.rhs)?];
+                self.push("matmul", Op::MatMul, &inputs, &op.out)
+            }
             F::Matmul(op) => {
-                if !self.constants.is(&op.rhs) {
-                    return Err(
-                        "a product of two values: expected one with a matrix of weights on the right".into(),
-                    );
-                }
                 let x = self.node(&op.lhs)?;
                 let mut weight = self.weight(&op.rhs)?;
                 let dims = weight.shape.len();

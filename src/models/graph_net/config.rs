@@ -353,6 +353,7 @@ fn not_below_zero(graph: &Graph) -> Vec<bool> {
             | Op::AvgPool { .. }
             | Op::AdaptiveAvgPool { .. }
             | Op::Reduce { .. }
+            | Op::MatMul
             | Op::Concat { .. }
             | Op::Slice { .. }
             | Op::Reshape { .. }

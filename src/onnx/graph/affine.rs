@@ -3,6 +3,7 @@
 use tract_onnx::pb::NodeProto;
 
 use super::{
+    data::Part,
     maker::Maker,
     values::{Data, Made, Tensor, Value},
 };
@@ -22,10 +23,16 @@ impl Maker<'_> {
             (Value::Data(x), Value::Held(constant)) => self.with_constant(node, op, &x, &constant, false),
             (Value::Held(constant), Value::Data(x)) => self.with_constant(node, op, &x, &constant, true),
             (Value::Held(a), Value::Held(b)) => self.binary_constants(node, op, &a, &b),
-            (Value::Sizes(a), Value::Sizes(b)) => self.binary_sizes(node, op, &a, &b),
+            (Value::Sizes(a), Value::Sizes(b)) => self.binary_sizes(node, &a, &b),
+            (Value::Index(index), _) => self.with_index(node, op, &index, 1),
+            (_, Value::Index(index)) => self.with_index(node, op, &index, 0),
             _ => {
-                let (a, b) = (self.data(node, 0)?, self.data(node, 1)?);
+                let (a, b) = (self.anywhere(node, 0)?, self.anywhere(node, 1)?);
                 // Dimensions are counted from the last: the batch of one would meet another dimension of the other.
+                let [a, b] = self.alike(a, b)?;
+                if !in_one_with_batch(&a).eq(in_one_with_batch(&b)) {
+                    return Err("works along the batch".to_owned());
+                }
                 self.last(node, op, &[&a, &b])
             }
         }
@@ -33,7 +40,7 @@ impl Maker<'_> {
 
     /// A power that is a product, a root or a quotient.
     pub(super) fn pow(&mut self, node: &NodeProto) -> Made<()> {
-        let x = self.data(node, 0)?;
+        let x = self.anywhere(node, 0)?;
         let exponent = self.number(node, 1)?;
         if exponent == 2.0 {
             return self.last(node, Binary::Mul, &[&x, &x]);
@@ -95,22 +102,39 @@ impl Maker<'_> {
         }
         let constant = self.constant(&constant.name, constant.constant(shape))?;
         let reads = if first { [&constant, x] } else { [x, &constant] };
-        self.last(node, op, &reads)
+        let result = self.push(node.name.clone(), op.into(), &reads)?;
+        let place = x.place;
+        self.give(node, 0, Data { place, ..result })
     }
+}
+
+/// The sizes of the dimensions that are in one with the batch.
+fn in_one_with_batch(x: &Data) -> impl Iterator<Item = usize> {
+    let joined = x.parts().into_iter().filter_map(|part| match part {
+        Part::Batch(joined) => Some(joined),
+        Part::Own(_) => None,
+    });
+    joined.flatten().flatten()
 }
 
 /// The shape of a constant beside a value: without the batch, and with as many dimensions.
 pub(super) fn beside(constant: &Tensor, x: &Data) -> Made<Vec<usize>> {
-    let dims = x.shape.len();
-    let shape = match &*constant.dims {
-        [1, rest @ ..] if rest.len() == dims => rest,
-        rest if rest.len() <= dims => rest,
-        _ => {
-            return Err(format!(
-                "reads a constant of {:?} beside {:?} for each picture: expected the same for all",
-                constant.dims, x.shape
-            ));
-        }
+    let refuse = || {
+        format!(
+            "reads a constant of {:?} beside {:?} for each picture: expected the same for all",
+            constant.dims, x.shape
+        )
     };
-    Ok([&vec![1; dims - shape.len()], shape].concat())
+    let parts = x.parts();
+    let ahead = parts.len().checked_sub(constant.dims.len()).ok_or_else(refuse)?;
+    let mut shape = Vec::new();
+    for (n, part) in parts.iter().enumerate() {
+        let size = n.checked_sub(ahead).map_or(1, |n| constant.dims[n]);
+        match part {
+            Part::Own(_) => shape.push(size),
+            Part::Batch(_) if size != 1 => return Err(refuse()),
+            Part::Batch(joined) => shape.extend(joined.iter().flatten().map(|_| 1)),
+        }
+    }
+    Ok(shape)
 }

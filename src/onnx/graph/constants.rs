@@ -7,6 +7,7 @@ use tract_onnx::pb::NodeProto;
 use super::{
     maker::Maker,
     operators::int,
+    repeated::{beside, places},
     values::{MAX_SIZES, Made, Size, Sizes, Tensor, Value},
 };
 use crate::graph::{Binary, Function};
@@ -103,44 +104,25 @@ impl Maker<'_> {
         self.give(node, 0, value)
     }
 
-    /// Integers that say shapes, number by number. What is computed of the batch is not known.
-    pub(super) fn binary_sizes(&mut self, node: &NodeProto, op: Binary, a: &Sizes, b: &Sizes) -> Made<()> {
-        let count = a.sizes.len().max(b.sizes.len());
-        if [a, b].iter().any(|list| ![1, count].contains(&list.sizes.len())) {
-            return Err("computes with lists of unequal lengths".to_owned());
-        }
-        let at = |list: &Sizes, n: usize| list.sizes[if list.sizes.len() == 1 { 0 } else { n }];
+    /// Integers that say shapes, number by number.
+    pub(super) fn binary_sizes(&mut self, node: &NodeProto, a: &Sizes, b: &Sizes) -> Made<()> {
+        let of = |n: usize| Size::of(&node.op_type, nth(a, n), nth(b, n));
+        let sizes = (0..length(&[a, b])?).map(of).collect::<Made<Vec<Size>>>()?;
+        let row = a.row || b.row;
+        self.give(node, 0, Value::Sizes(Sizes { row, sizes }))
+    }
+
+    /// Integers of one list or of another, as a third says.
+    pub(super) fn chosen_sizes(&mut self, node: &NodeProto) -> Made<()> {
+        let [which, a, b] = [self.sizes(node, 0)?, self.sizes(node, 1)?, self.sizes(node, 2)?];
+        let which_are = which.whole()?;
         let of = |n: usize| {
-            let (a, b) = (at(a, n), at(b, n));
-            let (a, b) = match (a, b, op) {
-                (Size::Whole(a), Size::Whole(b), _) => (a, b),
-                (Size::Batch, Size::Whole(1), Binary::Mul | Binary::Div)
-                | (Size::Whole(1), Size::Batch, Binary::Mul) => {
-                    return Ok(Size::Batch);
-                }
-                _ => return Err("computes with the size of the batch".to_owned()),
-            };
-            let whole = match op {
-                Binary::Add => a.checked_add(b),
-                Binary::Sub => a.checked_sub(b),
-                Binary::Mul => a.checked_mul(b),
-                Binary::Div => a.checked_div(b),
-                Binary::Max => Some(a.max(b)),
-                Binary::Min => Some(a.min(b)),
-            };
-            whole
-                .map(Size::Whole)
-                .ok_or_else(|| "computes a size that is too large, or divides by zero".to_owned())
+            let chosen = which_are[if which_are.len() == 1 { 0 } else { n }] != 0;
+            nth(if chosen { &a } else { &b }, n)
         };
-        let sizes = (0..count).map(of).collect::<Made<Vec<Size>>>()?;
-        self.give(
-            node,
-            0,
-            Value::Sizes(Sizes {
-                row: a.row || b.row,
-                sizes,
-            }),
-        )
+        let sizes = (0..length(&[&which, &a, &b])?).map(of).collect();
+        let row = which.row || a.row || b.row;
+        self.give(node, 0, Value::Sizes(Sizes { row, sizes }))
     }
 
     /// A list of integers as one number, or the other way round.
@@ -175,6 +157,17 @@ impl Maker<'_> {
     pub(super) fn cast_like(&mut self, node: &NodeProto) -> Made<()> {
         let (value, like) = (self.value(node, 0)?, self.value(node, 1)?);
         let float = |value: &Value| matches!(value, Value::Data(_) | Value::Held(_));
+        if let Value::Sizes(sizes) = &value
+            && float(&like)
+        {
+            let floats: Vec<f32> = sizes.whole()?.into_iter().map(|size| size as f32).collect();
+            let dims = if sizes.row { vec![floats.len()] } else { Vec::new() };
+            return self.give(
+                node,
+                0,
+                Value::Held(self.computed(node, dims, Some(floats.into()))),
+            );
+        }
         if float(&value) != float(&like) {
             return Err("changes the type of its numbers".to_owned());
         }
@@ -191,7 +184,7 @@ impl Maker<'_> {
         Ok(numbers)
     }
 
-    fn computed(&self, node: &NodeProto, dims: Vec<usize>, values: Option<Arc<[f32]>>) -> Tensor {
+    pub(super) fn computed(&self, node: &NodeProto, dims: Vec<usize>, values: Option<Arc<[f32]>>) -> Tensor {
         Tensor {
             name: node.output.first().cloned().unwrap_or_default(),
             dims,
@@ -201,50 +194,21 @@ impl Maker<'_> {
     }
 }
 
-/// The shape of two constants number by number.
-pub(super) fn beside(a: &[usize], b: &[usize]) -> Made<Vec<usize>> {
-    let rank = a.len().max(b.len());
-    let at = |dims: &[usize], n: usize| (n + dims.len()).checked_sub(rank).map_or(1, |n| dims[n]);
-    let sizes = (0..rank).map(|n| match (at(a, n), at(b, n)) {
-        (size, 1) | (1, size) => Some(size),
-        (a, b) => (a == b).then_some(a),
-    });
-    let sizes = sizes.collect::<Option<_>>();
-    sizes.ok_or_else(|| format!("computes with constants of {a:?} and {b:?}"))
+/// How many numbers lists beside each other make: those of one number are repeated.
+fn length(lists: &[&Sizes]) -> Made<usize> {
+    let lengths = lists.iter().map(|list| list.sizes.len());
+    let count = if lengths.clone().any(|length| length == 0) {
+        0
+    } else {
+        lengths.clone().max().unwrap_or(0)
+    };
+    if lengths.into_iter().any(|length| ![1, count].contains(&length)) {
+        return Err("computes with lists of unequal lengths".to_owned());
+    }
+    Ok(count)
 }
 
-/// For each number of a shape its place in a constant that is repeated to it.
-pub(super) fn places(from: &[usize], to: &[usize]) -> impl Fn(usize) -> usize + use<> {
-    let ahead = to.len() - from.len();
-    let mut steps = Vec::new();
-    let mut apart = 1;
-    for (n, &size) in to.iter().enumerate().rev() {
-        let own = n.checked_sub(ahead).map_or(1, |n| from[n]);
-        steps.push((size, if own == 1 { 0 } else { apart }));
-        apart *= own;
-    }
-    move |n| {
-        let mut rest = n;
-        let mut place = 0;
-        for &(size, apart) in &steps {
-            place += rest % size * apart;
-            rest /= size;
-        }
-        place
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn constants_are_repeated_along_dimensions_of_size_one() {
-        assert_eq!(beside(&[3, 1], &[2]).unwrap(), [3, 2]);
-        assert_eq!(beside(&[], &[4]).unwrap(), [4]);
-        assert!(beside(&[3], &[2]).is_err());
-        let at = places(&[3, 1], &[2, 3, 2]);
-        let found: Vec<usize> = (0..12).map(at).collect();
-        assert_eq!(found, [0, 0, 1, 1, 2, 2, 0, 0, 1, 1, 2, 2]);
-    }
+/// A number of a list, or its one number.
+fn nth(list: &Sizes, n: usize) -> Size {
+    list.sizes[if list.sizes.len() == 1 { 0 } else { n }]
 }

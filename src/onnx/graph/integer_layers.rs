@@ -6,7 +6,7 @@ use tract_onnx::pb::NodeProto;
 use super::{
     grid::Grid,
     maker::Maker,
-    operators::{axis, float, int},
+    operators::{float, int},
     values::{Data, Made, Tensor, Value},
 };
 use crate::graph::{Affine, Binary, Constant, Conv, Linear, Op};
@@ -221,7 +221,7 @@ impl Maker<'_> {
             reads.push(self.read_codes(node, [n, n + 1, n + 2])?);
         }
         let first = reads.first().ok_or("puts nothing side by side")?;
-        let axis = axis(int(node, "axis", 1), first.shape.len())?;
+        let axis = first.axis(int(node, "axis", 1))?;
         let reads: Vec<&Data> = reads.iter().collect();
         let all = self.push(node.name.clone(), Op::Concat { axis }, &reads)?;
         self.write_codes(node, &all, [0, 1])

@@ -6,6 +6,7 @@ use tract_onnx::pb::{NodeProto, TensorProto};
 
 use super::{
     MAX_MADE, Paths, Prepared, Shapes,
+    data::{Part, Place},
     gelu::Gelus,
     integers::bits,
     opset,
@@ -18,6 +19,9 @@ use crate::onnx::{called, printable, tensors::constant};
 
 /// The most bytes of names of nodes.
 const MAX_LETTERS: usize = 1 << 26;
+
+/// The most numbers that are read to compute others, each as often as it is read.
+const MAX_LOOKED_AT: usize = 1 << 30;
 
 /// The one number of a list of one.
 fn only<T: Copy>(list: &[T]) -> Option<T> {
@@ -35,6 +39,8 @@ pub(super) struct Maker<'a> {
     sketch: bool,
     /// The size of the batch that the inputs state, 1 where they leave it open.
     pub batch: Option<usize>,
+    /// Whether an input leaves it open.
+    pub open: bool,
     /// Constants of the file: those that shapes may depend on, and weights.
     constants: HashMap<&'a str, &'a TensorProto>,
     held: HashMap<&'a str, &'a TensorProto>,
@@ -46,6 +52,8 @@ pub(super) struct Maker<'a> {
     /// Weights that were turned round.
     pub turned: HashMap<String, Turned>,
     made: usize,
+    /// Numbers that were read to compute others.
+    looked_at: usize,
     /// Bytes of the names of nodes, each time that they stand there.
     letters: usize,
     /// For each wanted name the last number behind it.
@@ -67,6 +75,7 @@ impl<'a> Maker<'a> {
             opset: opset(model.model),
             sketch,
             batch: None,
+            open: model.open_batch,
             constants: (graph.initializer.iter().map(|tensor| (&*tensor.name, tensor)))
                 .chain(graph.node.iter().filter_map(|node| {
                     let name = node.output.first().filter(|name| !name.is_empty())?;
@@ -80,6 +89,7 @@ impl<'a> Maker<'a> {
             nodes: HashMap::new(),
             turned: HashMap::new(),
             made: 0,
+            looked_at: 0,
             letters: 0,
             numbers: HashMap::new(),
             paths: model.paths,
@@ -135,9 +145,14 @@ impl<'a> Maker<'a> {
         self.write(letters)?;
         let shapes: Vec<&[usize]> = reads.iter().map(|data| &*data.shape).collect();
         let shape = shape(&op, &shapes)?;
+        let place = reads.first().map_or(Place::FIRST, |data| data.place);
         let reads = reads.iter().map(|data| data.node.clone());
         self.specs.push(NodeSpec::new(name.clone(), op, reads));
-        Ok(Data { node: name, shape })
+        Ok(Data {
+            node: name,
+            shape,
+            place,
+        })
     }
 
     /// Counts the names that are written down.
@@ -173,7 +188,7 @@ impl<'a> Maker<'a> {
                 .shapes
                 .find(name, |sizes| sizes.iter().copied().collect::<Option<Vec<_>>>());
             if let Some(inferred) = inferred
-                && inferred.get(1..) != Some(&*data.shape)
+                && !self.is_shape(&data.parts(), &inferred)
             {
                 return Err(format!(
                     "results in {:?} for each picture, where {inferred:?} was inferred with the batch",
@@ -183,6 +198,14 @@ impl<'a> Maker<'a> {
         }
         self.values.insert(name.clone(), value);
         Ok(())
+    }
+
+    /// Whether a value with these dimensions in the file has the inferred shape. How large a batch alone is is not compared: a constant
+    /// may stand for a value.
+    fn is_shape(&self, parts: &[Part], inferred: &[usize]) -> bool {
+        let batch = self.batch.unwrap_or(1);
+        let fits = |(&part, &size): (&Part, &usize)| part == Part::BATCH || part.with_batch(batch) == size;
+        parts.len() == inferred.len() && parts.iter().zip(inferred).all(fits)
     }
 
     /// Whether a node is given an input there.
@@ -219,20 +242,27 @@ impl<'a> Maker<'a> {
         Ok(value)
     }
 
-    /// A value for each picture. A constant with a batch of 1 is the same for every picture.
+    /// A value for each picture, whose first dimension is the batch alone.
     pub fn data(&mut self, node: &NodeProto, n: usize) -> Made<Data> {
+        let data = self.anywhere(node, n)?;
+        self.plain(data)
+    }
+
+    /// A value for each picture, wherever its batch is. A constant with a batch of 1 is the same for every picture.
+    pub fn anywhere(&mut self, node: &NodeProto, n: usize) -> Made<Data> {
         match self.value(node, n)? {
             Value::Data(data) => Ok(data),
             Value::Held(tensor) => self.constant_node(&tensor),
-            Value::Sizes(_) | Value::Integers(_) => Err(format!("reads integers as input {n}")),
+            Value::Sequence(_) => Err(format!("reads several values as input {n}")),
+            Value::Sizes(_) | Value::Integers(_) | Value::Fixed(_) | Value::Index(_) => {
+                Err(format!("reads integers as input {n}"))
+            }
         }
     }
 
     fn constant_node(&mut self, tensor: &Tensor) -> Made<Data> {
-        let [1, rest @ ..] = &*tensor.dims else {
-            return Err("reads a constant where a value of the network was expected".to_owned());
-        };
-        let constant = tensor.constant(rest.to_vec());
+        let tensor = self.for_every_picture(tensor)?;
+        let constant = tensor.constant(tensor.dims[1..].to_vec());
         self.constant(&tensor.name, constant)
     }
 
@@ -275,7 +305,7 @@ impl<'a> Maker<'a> {
             Value::Sizes(sizes) => only(&sizes.sizes)
                 .and_then(Size::known)
                 .map(|number| number as f32),
-            Value::Data(_) => None,
+            _ => None,
         };
         number.ok_or_else(|| format!("reads no single number as input {n}"))
     }
@@ -292,6 +322,16 @@ impl<'a> Maker<'a> {
             _ => false,
         }
     }
+
+    /// Counts numbers that others are computed of, however often.
+    pub fn look_at(&mut self, numbers: usize) -> Made<()> {
+        self.looked_at = self.looked_at.saturating_add(numbers);
+        if self.looked_at > MAX_LOOKED_AT {
+            return Err("is one step too many: constants are computed of too many others".to_owned());
+        }
+        Ok(())
+    }
+
     /// Counts numbers that are computed of the file's.
     pub fn count(&mut self, numbers: usize) -> Made<()> {
         self.made = self.made.saturating_add(numbers);
@@ -306,9 +346,9 @@ impl<'a> Maker<'a> {
     /// The node that computes an output, another one than `others`.
     pub fn output(&mut self, name: &str, others: &[String]) -> Made<String> {
         let data = match self.named(name)? {
-            Value::Data(data) => data,
+            Value::Data(data) => self.plain(data)?,
             Value::Held(tensor) => self.constant_node(&tensor)?,
-            Value::Sizes(_) | Value::Integers(_) => return Err("is a list of integers".to_owned()),
+            _ => return Err("is a list of integers".to_owned()),
         };
         if !others.contains(&data.node) {
             return Ok(data.node);

@@ -1,11 +1,11 @@
-//! Operators that move numbers and compute none.
+//! Operators that take values apart and put them side by side.
 
 use tract_onnx::pb::NodeProto;
 
 use super::{
     maker::Maker,
-    operators::{axis, int, whole},
-    values::{Data, Made, Size, Sizes, Tensor, Value},
+    operators::{int, whole},
+    values::{Data, Made, Size, Value},
 };
 use crate::graph::Op;
 use crate::onnx::operators::attribute;
@@ -16,17 +16,24 @@ impl Maker<'_> {
         if let Value::Sizes(_) = self.value(node, 0)? {
             return self.concat_sizes(node);
         }
-        let values = (0..node.input.len()).map(|n| self.data(node, n));
-        let values = values.collect::<Made<Vec<Data>>>()?;
-        let axis = axis(named, values[0].shape.len())?;
+        let values = (0..node.input.len()).map(|n| self.anywhere(node, n));
+        let mut values = values.collect::<Made<Vec<Data>>>()?;
+        for n in 1..values.len() {
+            let [first, other] = self.alike(values[0].clone(), values[n].clone())?;
+            if first.place != values[0].place {
+                return Err("reads values whose batch is not at the same place".to_owned());
+            }
+            values[n] = other;
+        }
+        let axis = values[0].axis(named)?;
         let values: Vec<&Data> = values.iter().collect();
         self.last(node, Op::Concat { axis }, &values)
     }
 
     /// Parts of the sizes that are stated, or equal ones of which the last may be smaller.
     pub(super) fn split(&mut self, node: &NodeProto) -> Made<()> {
-        let x = self.data(node, 0)?;
-        let axis = axis(int(node, "axis", 0), x.shape.len())?;
+        let x = self.anywhere(node, 0)?;
+        let axis = x.axis(int(node, "axis", 0))?;
         let size = x.shape[axis];
         let parts = match self.list(node, "split", 1)? {
             Some(parts) => whole(&parts)?,
@@ -43,25 +50,34 @@ impl Maker<'_> {
                 "splits {size} places into parts of other sizes: expected one for each result"
             ));
         }
-        let mut start = 0;
-        for (n, part) in parts.into_iter().enumerate() {
-            let end = start + part;
-            let step = 1;
-            let part = self.step(
-                node,
-                &n.to_string(),
-                Op::Slice {
-                    axis,
-                    start,
-                    end,
-                    step,
-                },
-                &[&x],
-            )?;
+        for (n, part) in self.cut(node, &x, axis, &parts)?.into_iter().enumerate() {
             self.give(node, n, part)?;
-            start = end;
         }
         Ok(())
+    }
+
+    /// Parts of a value along an own dimension, of these sizes.
+    pub(super) fn cut(
+        &mut self,
+        node: &NodeProto,
+        x: &Data,
+        axis: usize,
+        sizes: &[usize],
+    ) -> Made<Vec<Data>> {
+        let (mut start, step) = (0, 1);
+        let mut parts = Vec::new();
+        for (n, size) in sizes.iter().enumerate() {
+            let end = start + size;
+            let slice = Op::Slice {
+                axis,
+                start,
+                end,
+                step,
+            };
+            parts.push(self.step(node, &n.to_string(), slice, &[x])?);
+            start = end;
+        }
+        Ok(parts)
     }
 
     pub(super) fn slice(&mut self, node: &NodeProto) -> Made<()> {
@@ -84,19 +100,19 @@ impl Maker<'_> {
                 &[&starts, &ends, &axes, &steps].map(|list| list.first().copied()),
             );
         }
-        let mut x = self.data(node, 0)?;
-        if axes.len() > x.shape.len() + 1 {
+        let mut x = self.anywhere(node, 0)?;
+        if axes.len() > x.rank() {
             return Err("names a dimension twice".to_owned());
         }
         for (n, &named) in axes.iter().enumerate() {
-            let all = x.shape.len() as i64 + 1;
-            if named == 0 || named == -all {
-                // The whole batch, and nothing else of it.
-                if (starts[n], steps[n]) == (0, 1) && ends[n] >= i64::from(i32::MAX) {
-                    continue;
-                }
+            // The whole batch, and nothing else of it.
+            if x.file_axis(named)? == x.batch_axis()
+                && (starts[n], steps[n]) == (0, 1)
+                && ends[n] >= i64::from(i32::MAX)
+            {
+                continue;
             }
-            let axis = axis(named, x.shape.len())?;
+            let axis = x.axis(named)?;
             let size = x.shape[axis];
             let place = |at: i64| {
                 let at = if at < 0 {
@@ -124,242 +140,40 @@ impl Maker<'_> {
         }
         self.give(node, 0, x)
     }
-
-    /// Dimensions behind the batch in one.
-    pub(super) fn flatten(&mut self, node: &NodeProto) -> Made<()> {
-        let x = self.data(node, 0)?;
-        let from = int(node, "axis", 1);
-        if from != 1 && from.saturating_add(x.shape.len() as i64 + 1) != 1 {
-            return Err("works along the batch".to_owned());
-        }
-        let shape = vec![x.shape.iter().product()];
-        self.last(node, Op::Reshape { shape }, &[&x])
-    }
-
-    pub(super) fn reshape(&mut self, node: &NodeProto) -> Made<()> {
-        let wanted = match attribute(node, "shape") {
-            Some(shape) => shape.ints.iter().map(|&size| Size::Whole(size)).collect(),
-            None => self.sizes(node, 1)?.sizes,
-        };
-        let zero = int(node, "allowzero", 0) != 0;
-        match self.value(node, 0)? {
-            Value::Data(x) => {
-                let shape = self.behind_batch(&x, &wanted, zero)?;
-                self.last(node, Op::Reshape { shape }, &[&x])
-            }
-            Value::Held(tensor) => {
-                let sizes = Sizes::row(wanted).whole()?;
-                let dims = filled(&sizes, &tensor.dims, zero)?;
-                self.give(node, 0, Value::Held(Tensor { dims, ..tensor }))
-            }
-            Value::Sizes(sizes) => self.reshape_sizes(node, sizes.sizes, &wanted),
-            Value::Integers(_) => Err("reshapes integers".to_owned()),
-        }
-    }
-
-    /// The shape without the batch that a list of sizes says, whose first is the batch.
-    fn behind_batch(&self, x: &Data, wanted: &[Size], zero: bool) -> Made<Vec<usize>> {
-        let Some((first, rest)) = wanted.split_first() else {
-            return Err("leaves no batch".to_owned());
-        };
-        let kept = match *first {
-            Size::Batch => true,
-            Size::Whole(0) => !zero,
-            // What is left over is the batch, where the others take each picture whole; `filled` looks at that.
-            Size::Whole(-1) => true,
-            Size::Whole(size) => usize::try_from(size).ok() == self.batch,
-        };
-        let rest = Sizes::row(rest.to_vec()).whole()?;
-        if !kept || (*first == Size::Whole(-1) && rest.contains(&-1)) {
-            return Err("does not keep the batch".to_owned());
-        }
-        filled(&rest, &x.shape, zero).map_err(|reason| format!("{reason} for each picture"))
-    }
-
-    pub(super) fn squeeze(&mut self, node: &NodeProto) -> Made<()> {
-        let named = self.list(node, "axes", 1)?;
-        match self.value(node, 0)? {
-            Value::Sizes(Sizes { sizes, .. }) if sizes.len() == 1 => {
-                self.give(node, 0, Value::Sizes(Sizes { row: false, sizes }))
-            }
-            Value::Sizes(_) | Value::Integers(_) => Err("squeezes several integers".to_owned()),
-            Value::Data(x) => {
-                let axes = named.ok_or("works along the batch where that is 1")?;
-                let axes = axes
-                    .into_iter()
-                    .map(|named| axis(named, x.shape.len()))
-                    .collect::<Made<Vec<_>>>()?;
-                let shape = without(&x.shape, &axes)?;
-                self.last(node, Op::Reshape { shape }, &[&x])
-            }
-            Value::Held(tensor) => {
-                let rank = tensor.dims.len() as i64;
-                let axes: Vec<usize> = match named {
-                    Some(axes) => axes
-                        .into_iter()
-                        .map(|named| place(named, rank))
-                        .collect::<Made<_>>()?,
-                    None => (0..tensor.dims.len()).filter(|&n| tensor.dims[n] == 1).collect(),
-                };
-                let dims = without(&tensor.dims, &axes)?;
-                self.give(node, 0, Value::Held(Tensor { dims, ..tensor }))
-            }
-        }
-    }
-
-    pub(super) fn unsqueeze(&mut self, node: &NodeProto) -> Made<()> {
-        let axes = self.list(node, "axes", 1)?.ok_or("has no `axes`")?;
-        let with = |dims: &[usize]| -> Made<Vec<usize>> {
-            let rank = (dims.len() + axes.len()) as i64;
-            let mut axes = axes
-                .iter()
-                .map(|&named| place(named, rank))
-                .collect::<Made<Vec<_>>>()?;
-            axes.sort_unstable();
-            let mut dims = dims.to_vec();
-            for axis in axes {
-                if axis > dims.len() {
-                    return Err("names a dimension twice".to_owned());
-                }
-                dims.insert(axis, 1);
-            }
-            Ok(dims)
-        };
-        match self.value(node, 0)? {
-            Value::Sizes(Sizes { row: false, sizes }) => self.give(node, 0, Value::Sizes(Sizes::row(sizes))),
-            Value::Sizes(_) | Value::Integers(_) => Err("makes a matrix of integers".to_owned()),
-            Value::Data(x) => {
-                // The batch is larger than any dimension, so that one before it shows.
-                let dims = with(&[&[usize::MAX], &*x.shape].concat())?;
-                let [usize::MAX, shape @ ..] = &*dims else {
-                    return Err("works along the batch".to_owned());
-                };
-                self.last(
-                    node,
-                    Op::Reshape {
-                        shape: shape.to_vec(),
-                    },
-                    &[&x],
-                )
-            }
-            Value::Held(tensor) => {
-                let dims = with(&tensor.dims)?;
-                self.give(node, 0, Value::Held(Tensor { dims, ..tensor }))
-            }
-        }
-    }
-
-    pub(super) fn transpose(&mut self, node: &NodeProto) -> Made<()> {
-        let perm = attribute(node, "perm").map(|perm| perm.ints.clone());
-        if let Value::Held(tensor) = self.value(node, 0)?
-            && tensor.dims.len() == 2
-        {
-            return match perm.as_deref() {
-                None | Some([1, 0]) => {
-                    let turned = self.turn(&tensor)?;
-                    self.give(node, 0, Value::Held(turned))
-                }
-                _ => self.same(node),
+    /// Places of a dimension. Where one place is named, not a list of one, the dimension is gone then.
+    pub(super) fn gather_places(&mut self, node: &NodeProto, x: &Data) -> Made<()> {
+        let named = int(node, "axis", 0);
+        let axis = x.axis(named)?;
+        let places = self.sizes(node, 1)?;
+        let size = x.shape[axis];
+        let place = |place: &Size| {
+            let place = place.known()?;
+            let place = if place < 0 {
+                place.saturating_add(size as i64)
+            } else {
+                place
             };
-        }
-        let x = self.data(node, 0)?;
-        let axes = whole(&perm.ok_or("works along the batch")?)?;
-        let [0, axes @ ..] = &*axes else {
-            return Err("works along the batch".to_owned());
+            usize::try_from(place).ok().filter(|&place| place < size)
         };
-        let axes = axes
-            .iter()
-            .map(|axis| axis.checked_sub(1))
-            .collect::<Option<Vec<_>>>();
-        let axes = axes.ok_or("names a dimension twice")?;
-        self.last(node, Op::Permute { axes }, &[&x])
-    }
-
-    pub(super) fn expand(&mut self, node: &NodeProto) -> Made<()> {
-        if let Value::Sizes(sizes) = self.value(node, 0)? {
-            return self.expand_sizes(node, sizes.sizes);
+        let found: Option<Vec<usize>> = places.sizes.iter().map(place).collect();
+        let found = found.ok_or("takes a place that is not there")?;
+        let (&start, &last) = found.first().zip(found.last()).ok_or("takes no place")?;
+        if !found.iter().copied().eq(start..=last) {
+            return Err("takes places in another order".to_owned());
         }
-        // Repeated for each picture, a constant is a value of the network.
-        if let Value::Held(tensor) = self.value(node, 0)?
-            && !self.sizes(node, 1)?.sizes.contains(&Size::Batch)
-        {
-            return self.expand_constant(node, &tensor);
-        }
-        let x = self.data(node, 0)?;
-        let wanted = self.sizes(node, 1)?.sizes;
-        let all = x.shape.len() + 1;
-        let (batch, rest) = match wanted.split_first() {
-            Some((first, rest)) if wanted.len() == all => (*first, rest),
-            _ if wanted.len() < all => (Size::Batch, &wanted[..]),
-            _ => return Err("puts dimensions in front of the batch".to_owned()),
+        let (end, step) = (last + 1, 1);
+        let slice = Op::Slice {
+            axis,
+            start,
+            end,
+            step,
         };
-        let kept = match batch {
-            Size::Batch | Size::Whole(1) => true,
-            Size::Whole(size) => usize::try_from(size).ok() == self.batch,
-        };
-        if !kept {
-            return Err("works along the batch".to_owned());
+        if places.row {
+            return self.last(node, slice, &[x]);
         }
-        let rest = whole(&Sizes::row(rest.to_vec()).whole()?)?;
-        let mut shape = x.shape.clone();
-        let behind = shape.len() - rest.len();
-        for (size, wanted) in shape[behind..].iter_mut().zip(rest) {
-            // A dimension that is asked to be 1 stays.
-            *size = if wanted == 1 { *size } else { wanted };
-        }
-        if shape == x.shape {
-            return self.give(node, 0, x);
-        }
-        self.last(node, Op::Expand { shape }, &[&x])
+        let part = self.step(node, "part", slice, &[x])?;
+        let mut parts = part.parts();
+        parts.remove(part.file_axis(named)?);
+        self.last_with(node, &part, &parts)
     }
-}
-
-/// Sizes of which 0 is the one that is there, unless `zero`, and -1 what is left.
-fn filled(wanted: &[i64], from: &[usize], zero: bool) -> Made<Vec<usize>> {
-    let refuse = || format!("makes {wanted:?} of {from:?}");
-    let mut open = None;
-    let mut shape = Vec::new();
-    for (n, &size) in wanted.iter().enumerate() {
-        shape.push(match size {
-            -1 if open.is_none() => {
-                open = Some(n);
-                1
-            }
-            0 if !zero => *from.get(n).ok_or_else(refuse)?,
-            size => usize::try_from(size)
-                .ok()
-                .filter(|&size| size > 0)
-                .ok_or_else(refuse)?,
-        });
-    }
-    let count = |shape: &[usize]| shape.iter().try_fold(1usize, |all, &size| all.checked_mul(size));
-    let (found, all) = (count(&shape).ok_or_else(refuse)?, count(from).ok_or_else(refuse)?);
-    if let Some(n) = open {
-        shape[n] = all / found;
-    }
-    if count(&shape) == Some(all) {
-        Ok(shape)
-    } else {
-        Err(refuse())
-    }
-}
-
-/// A dimension, counted from the last where it is negative.
-fn place(named: i64, rank: i64) -> Made<usize> {
-    let axis = if named < 0 {
-        named.saturating_add(rank)
-    } else {
-        named
-    };
-    let axis = usize::try_from(axis).ok().filter(|&axis| (axis as i64) < rank);
-    axis.ok_or_else(|| format!("names the dimension {named} of {rank}"))
-}
-
-/// The dimensions without these, which are 1.
-fn without(dims: &[usize], axes: &[usize]) -> Made<Vec<usize>> {
-    if axes.iter().any(|&axis| dims[axis] != 1) {
-        return Err("takes away a dimension that is not 1".to_owned());
-    }
-    let kept = dims.iter().enumerate().filter(|(n, _)| !axes.contains(n));
-    Ok(kept.map(|(_, &size)| size).collect())
 }

@@ -5,7 +5,7 @@ use tract_onnx::pb::NodeProto;
 use super::{
     affine::beside,
     maker::Maker,
-    operators::{axis, float, int},
+    operators::{float, int},
     values::{Made, Tensor},
 };
 use crate::graph::{Affine, Binary, Constant, Function, Op, Reduction};
@@ -56,8 +56,12 @@ impl Maker<'_> {
         if node.output.iter().skip(1).any(|name| !name.is_empty()) {
             return Err("gives its mean or deviation away".to_owned());
         }
-        let x = self.data(node, 0)?;
-        let axes: Vec<usize> = (axis(int(node, "axis", -1), x.shape.len())?..x.shape.len()).collect();
+        let x = self.anywhere(node, 0)?;
+        let named = int(node, "axis", -1);
+        let axes: Vec<usize> = (x.axis(named)?..x.shape.len()).collect();
+        if x.batch_axis() > x.file_axis(named)? {
+            return Err("works along the batch".to_owned());
+        }
         let mean = |axes: &[usize]| Op::Reduce {
             kind: Reduction::Mean,
             axes: axes.to_vec(),

@@ -30,7 +30,7 @@ impl Maker<'_> {
             };
         }
         match &*node.domain {
-            "" | "ai.onnx" => self.standard(node),
+            "" | "ai.onnx" => self.standard_or_folded(node),
             ONNX_RUNTIME => self.of_runtime(node),
             domain if QONNX.contains(&domain) => self.qonnx(node),
             _ => Err(unknown(node)),
@@ -58,7 +58,7 @@ impl Maker<'_> {
                 self.qlinear(node, Function::LeakyRelu { slope })
             }
             "Gelu" => {
-                let x = self.data(node, 0)?;
+                let x = self.anywhere(node, 0)?;
                 self.last(node, Function::Gelu, &[&x])
             }
             _ => Err(unknown(node)),
@@ -66,7 +66,7 @@ impl Maker<'_> {
     }
 
     /// An operator of ONNX's own.
-    fn standard(&mut self, node: &NodeProto) -> Made<()> {
+    pub(super) fn standard(&mut self, node: &NodeProto) -> Made<()> {
         match &*node.op_type {
             "Constant" => self.constant_list(node),
             "Identity" => self.same(node),
@@ -105,6 +105,7 @@ impl Maker<'_> {
             "ReduceMean" => self.reduce(node, Reduction::Mean),
             "ReduceSum" => self.reduce(node, Reduction::Sum),
             "ReduceMax" => self.reduce(node, Reduction::Max),
+            "ReduceL2" => self.norm_along(node),
             "Concat" => self.concat(node),
             "Split" => self.split(node),
             "Slice" => self.slice(node),
@@ -120,12 +121,22 @@ impl Maker<'_> {
             "LogSoftmax" => self.softmax(node, true),
             "Shape" => self.shape(node),
             "Gather" => self.gather(node),
+            "Range" => self.range(node),
+            "Mod" | "Equal" => {
+                let [a, b] = [self.sizes(node, 0)?, self.sizes(node, 1)?];
+                self.binary_sizes(node, &a, &b)
+            }
+            "Where" => self.chosen_sizes(node),
+            "SplitToSequence" => self.split_to_sequence(node),
+            "SequenceAt" => self.sequence_at(node),
+            "Einsum" => self.einsum(node),
+            "Attention" => self.attention(node),
             _ => {
                 let function = function(node).ok_or_else(|| unknown(node))?;
                 if let Value::Held(tensor) = self.value(node, 0)? {
                     return self.function_of_constant(node, function, &tensor);
                 }
-                let x = self.data(node, 0)?;
+                let x = self.anywhere(node, 0)?;
                 self.last(node, function, &[&x])
             }
         }
@@ -158,7 +169,7 @@ impl Maker<'_> {
             Value::Sizes(_) => matches!(to, 6 | 7),
             // Integers of the network are floats here.
             Value::Data(_) | Value::Held(_) => to == 1,
-            Value::Integers(_) => false,
+            _ => false,
         };
         if !fits {
             return Err("changes the type of its numbers".to_owned());
@@ -179,16 +190,18 @@ impl Maker<'_> {
         if min == f32::NEG_INFINITY && max == f32::INFINITY {
             return self.same(node);
         }
-        let x = self.data(node, 0)?;
+        let x = self.anywhere(node, 0)?;
         self.last(node, Function::Clamp { min, max }, &[&x])
     }
 
     /// Before operator set 13 all dimensions from `axis` on are one.
     fn softmax(&mut self, node: &NodeProto, log: bool) -> Made<()> {
-        let x = self.data(node, 0)?;
+        let x = self.anywhere(node, 0)?;
         let old = self.opset < 13;
-        let axis = axis(int(node, "axis", if old { 1 } else { -1 }), x.shape.len())?;
-        if old && x.shape[axis + 1..].iter().any(|&size| size > 1) {
+        let named = int(node, "axis", if old { 1 } else { -1 });
+        let axis = x.axis(named)?;
+        let behind = x.batch_axis() > x.file_axis(named)?;
+        if old && (behind || x.shape[axis + 1..].iter().any(|&size| size > 1)) {
             return Err("takes several dimensions together".to_owned());
         }
         self.last(node, Op::Softmax { axis, log }, &[&x])
@@ -278,14 +291,4 @@ pub(super) fn whole(ints: &[i64]) -> Made<Vec<usize>> {
     let sizes = ints.iter().map(|&size| usize::try_from(size).ok());
     let sizes = sizes.collect::<Option<_>>();
     sizes.ok_or_else(|| "has negative numbers where sizes were expected".to_owned())
-}
-
-/// A dimension without the batch, from one with it, of a value of so many without.
-pub(super) fn axis(axis: i64, dims: usize) -> Made<usize> {
-    let all = dims as i64 + 1;
-    match if axis < 0 { axis.saturating_add(all) } else { axis } {
-        0 => Err("works along the batch".to_owned()),
-        axis if (1..all).contains(&axis) => Ok(axis as usize - 1),
-        _ => Err(format!("names the dimension {axis} of {all}")),
-    }
 }

@@ -3,9 +3,9 @@
 use tract_onnx::pb::NodeProto;
 
 use super::{
-    constants::{beside, places},
     maker::Maker,
     operators::{int, text},
+    repeated::{beside, places},
     unknown,
     values::{Data, Made, Tensor, Value},
 };

@@ -83,6 +83,7 @@ impl Maker<'_> {
                 self.give(node, 0, Value::Integers(integers))
             }
             Value::Data(x) => {
+                let x = self.for_grid(x, &grid)?;
                 let codes = self.codes(node, &x, &grid, kind, true)?;
                 self.give(node, 0, codes)
             }
@@ -93,6 +94,7 @@ impl Maker<'_> {
     pub(super) fn dequantize_linear(&mut self, node: &NodeProto) -> Made<()> {
         let grid = self.grid(node, [1, 2])?;
         if let Value::Data(x) = self.value(node, 0)? {
+            let x = self.for_grid(x, &grid)?;
             let (grid, name) = (self.affine(&grid, &x)?, node.name.clone());
             let floats = self.push(name, grid.into(), &[&x])?;
             return self.give(node, 0, floats);
@@ -100,6 +102,15 @@ impl Maker<'_> {
         let integers = self.integers(node, 0)?;
         let floats = self.floats(&grid, &integers)?;
         self.give(node, 0, Value::Held(floats))
+    }
+
+    /// A value beside scales. One scale for each channel is counted with the batch first.
+    fn for_grid(&mut self, x: Data, grid: &Grid) -> Made<Data> {
+        if grid.scale.len() == 1 {
+            Ok(x)
+        } else {
+            self.plain(x)
+        }
     }
 
     /// A constant of floats from one of integers, under the name that it had before it was quantised.
@@ -171,7 +182,7 @@ impl Maker<'_> {
         if scale.len() == 1 {
             return Ok(scale.constant(Vec::new()));
         }
-        let axis = super::operators::axis(grid.axis, x.shape.len())?;
+        let axis = x.axis(grid.axis)?;
         if grid.block != 0 || scale.dims != [x.shape[axis]] {
             return Err(format!(
                 "has scales of {:?} beside {:?} for each picture: expected one, or one for each channel",

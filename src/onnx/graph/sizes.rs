@@ -4,10 +4,9 @@ use tract_onnx::pb::NodeProto;
 
 use super::{
     maker::Maker,
-    operators::{axis, int},
-    values::{Data, MAX_SIZES, Made, Size, Sizes, Tensor, Value},
+    operators::int,
+    values::{MAX_SIZES, Made, Size, Sizes, Tensor, Value},
 };
-use crate::graph::Op;
 
 impl Maker<'_> {
     /// A `Constant` that is a list or a number in an attribute. One that is a tensor is looked at where it is read.
@@ -43,16 +42,26 @@ impl Maker<'_> {
         self.give(node, 0, value)
     }
 
-    /// The shape of a value, the batch first.
+    /// The shape of a value, with the batch where it is.
     pub(super) fn shape(&mut self, node: &NodeProto) -> Made<()> {
         let x = match self.value(node, 0)? {
             Value::Data(x) => x,
             Value::Held(tensor) => return self.shape_of_constant(node, &tensor.dims),
             Value::Integers(integers) => return self.shape_of_constant(node, &integers.dims),
-            Value::Sizes(_) => return Err("reads the shape of a list of integers".to_owned()),
+            Value::Fixed(fixed) => return self.shape_of_constant(node, &fixed.dims),
+            Value::Sizes(sizes) => {
+                let dims = if sizes.row {
+                    vec![sizes.sizes.len()]
+                } else {
+                    Vec::new()
+                };
+                return self.shape_of_constant(node, &dims);
+            }
+            Value::Index(_) | Value::Sequence(_) => {
+                return Err("reads the shape of places or of a sequence".to_owned());
+            }
         };
-        let sizes = x.shape.iter().map(|&size| Size::Whole(size as i64));
-        let sizes: Vec<Size> = std::iter::once(Size::Batch).chain(sizes).collect();
+        let sizes: Vec<Size> = x.parts().iter().map(|part| part.size()).collect();
         let (start, end) = (int(node, "start", 0), int(node, "end", i64::MAX));
         let part = part(&sizes, start, end);
         self.give(node, 0, Value::Sizes(Sizes::row(part.to_vec())))
@@ -61,7 +70,12 @@ impl Maker<'_> {
     pub(super) fn gather(&mut self, node: &NodeProto) -> Made<()> {
         let of = match self.value(node, 0)? {
             Value::Sizes(of) => of,
-            Value::Data(x) => return self.gather_place(node, &x),
+            Value::Data(x) => {
+                return match self.value(node, 1)? {
+                    Value::Index(_) | Value::Fixed(_) => self.gather_of_all(node, &x),
+                    _ => self.gather_places(node, &x),
+                };
+            }
             _ => return Err("takes numbers out of a constant one by one".to_owned()),
         };
         let places = self.sizes(node, 1)?;
@@ -87,37 +101,6 @@ impl Maker<'_> {
                 sizes,
             }),
         )
-    }
-
-    /// One place of a dimension, which is gone then.
-    fn gather_place(&mut self, node: &NodeProto, x: &Data) -> Made<()> {
-        let axis = axis(int(node, "axis", 0), x.shape.len())?;
-        let Sizes { row: false, sizes } = self.sizes(node, 1)? else {
-            return Err("takes several places out of a value".to_owned());
-        };
-        let size = x.shape[axis];
-        let place = sizes.first().copied().and_then(Size::known).map(|place| {
-            if place < 0 {
-                place.saturating_add(size as i64)
-            } else {
-                place
-            }
-        });
-        let place = place
-            .and_then(|place| usize::try_from(place).ok())
-            .filter(|&place| place < size);
-        let start = place.ok_or("takes a place that is not there")?;
-        let (end, step) = (start + 1, 1);
-        let slice = Op::Slice {
-            axis,
-            start,
-            end,
-            step,
-        };
-        let part = self.step(node, "part", slice, &[x])?;
-        let mut shape = x.shape.clone();
-        shape.remove(axis);
-        self.last(node, Op::Reshape { shape }, &[&part])
     }
 
     pub(super) fn concat_sizes(&mut self, node: &NodeProto) -> Made<()> {

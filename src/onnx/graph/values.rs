@@ -11,26 +11,16 @@ use tract_onnx::{
     tensor::load_tensor,
 };
 
+pub(super) use super::data::Data;
+use super::fixed::Fixed;
+use super::index::Index;
 use super::integers::{Integers, bits, integers};
+pub(super) use super::size::{MAX_SIZES, Made, Size, Sizes};
 use crate::graph::Constant;
 use crate::panics::attempt;
 
-/// What an operator could not be read for, as the rest of a sentence that begins with the node.
-pub(super) type Made<T> = Result<T, String>;
-
-/// The longest list of integers.
-pub(super) const MAX_SIZES: usize = 64;
-
 /// The longest name of a constant, in bytes. Each use of it has the name once more.
 const MAX_NAME: usize = 1000;
-
-/// What a node of the graph computes for each picture.
-#[derive(Clone)]
-pub(super) struct Data {
-    pub node: String,
-    /// Without the batch.
-    pub shape: Vec<usize>,
-}
 
 /// A constant of floats, whose numbers are missing where shapes alone are wanted.
 #[derive(Clone)]
@@ -63,44 +53,6 @@ impl Tensor {
     }
 }
 
-/// An integer that says a shape.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Size {
-    /// That of the batch.
-    Batch,
-    Whole(i64),
-}
-
-impl Size {
-    /// The integer, or none where it is the batch.
-    pub fn known(self) -> Option<i64> {
-        match self {
-            Self::Batch => None,
-            Self::Whole(size) => Some(size),
-        }
-    }
-}
-
-/// Integers in a row, or one alone.
-#[derive(Clone)]
-pub(super) struct Sizes {
-    pub row: bool,
-    pub sizes: Vec<Size>,
-}
-
-impl Sizes {
-    pub fn row(sizes: Vec<Size>) -> Self {
-        Self { row: true, sizes }
-    }
-
-    /// The integers, none of which is the batch.
-    pub fn whole(&self) -> Made<Vec<i64>> {
-        let whole = self.sizes.iter().copied().map(Size::known);
-        let whole = whole.collect::<Option<_>>();
-        whole.ok_or_else(|| "computes with the size of the batch".to_owned())
-    }
-}
-
 #[derive(Clone)]
 pub(super) enum Value {
     Data(Data),
@@ -108,6 +60,12 @@ pub(super) enum Value {
     Sizes(Sizes),
     /// Constants of a quantised network.
     Integers(Integers),
+    /// Other constants of integers and truth values.
+    Fixed(Fixed),
+    /// Places of numbers of all pictures.
+    Index(Index),
+    /// Parts of a value, one after the other.
+    Sequence(Vec<Data>),
 }
 
 impl From<Data> for Value {
@@ -127,6 +85,9 @@ pub(super) fn is_float(element_type: i32) -> bool {
 /// A constant of the file. Of a `sketch` the numbers are not looked at.
 pub(super) fn decode(name: &str, tensor: &TensorProto, sketch: bool) -> Made<Value> {
     let refuse = |what: &str| format!("reads the constant `{name}`, {what}");
+    if tensor.dims == [0] && tensor.data_type == DataType::Int64 as i32 {
+        return Ok(Value::Sizes(Sizes::row(Vec::new())));
+    }
     let dims: Option<Vec<usize>> = tensor.dims.iter().map(|&dim| usize::try_from(dim).ok()).collect();
     let dims = dims.filter(|dims| dims.iter().all(|&dim| dim > 0));
     let dims = dims.ok_or_else(|| refuse("which holds nothing"))?;
@@ -158,6 +119,11 @@ pub(super) fn decode(name: &str, tensor: &TensorProto, sketch: bool) -> Made<Val
     let of_integers = bits(kind)
         .filter(|&(bits, _)| bits < 32 || !can_say_a_shape)
         .is_some();
+    let wrong_count = || refuse("which does not hold as many numbers as its dimensions say");
+    if Fixed::holds(kind) && !of_integers && (kind == DataType::Bool as i32 || !can_say_a_shape) {
+        let fixed = Fixed::of(tensor, &dims, sketch);
+        return fixed.map(Value::Fixed).ok_or_else(wrong_count);
+    }
     if sketch && is_float(kind) {
         return Ok(held(None));
     }
@@ -170,7 +136,6 @@ pub(super) fn decode(name: &str, tensor: &TensorProto, sketch: bool) -> Made<Val
              weights inside",
         ));
     }
-    let wrong_count = || refuse("which does not hold as many numbers as its dimensions say");
     if of_integers {
         let values = integers(tensor, numbers).ok_or_else(wrong_count)?;
         return Ok(whole(Some(values.into())));
@@ -181,7 +146,7 @@ pub(super) fn decode(name: &str, tensor: &TensorProto, sketch: bool) -> Made<Val
     };
     let (known, sizes) = match DataType::try_from(kind) {
         Ok(DataType::Float) => (wide(4, tensor.float_data.len()), false),
-        Ok(DataType::Float16) => (wide(2, tensor.int32_data.len()), false),
+        Ok(DataType::Float16 | DataType::Bfloat16) => (wide(2, tensor.int32_data.len()), false),
         Ok(DataType::Double) => (wide(8, tensor.double_data.len()), false),
         Ok(DataType::Int64) => (wide(8, tensor.int64_data.len()), true),
         Ok(DataType::Int32) => (wide(4, tensor.int32_data.len()), true),
@@ -194,8 +159,8 @@ pub(super) fn decode(name: &str, tensor: &TensorProto, sketch: bool) -> Made<Val
     if !known {
         return Err(wrong_count());
     }
-    if sizes && !can_say_a_shape {
-        return Err(refuse("which holds integers of 64 bits"));
+    if kind == DataType::Bfloat16 as i32 {
+        return Ok(held(Some(brain_floats(tensor))));
     }
     let failed = || refuse("whose numbers cannot be read");
     let loaded = attempt(|| load_tensor(&FopenDataResolver, tensor, None).ok());
@@ -213,4 +178,20 @@ pub(super) fn decode(name: &str, tensor: &TensorProto, sketch: bool) -> Made<Val
     let plain = cast.try_as_plain_ram().map_err(|_| failed())?;
     let values = plain.as_slice::<f32>().map_err(|_| failed())?;
     Ok(held(Some(values.into())))
+}
+
+/// Floats that are the upper halves of those of 32 bits. tract does not know them.
+fn brain_floats(tensor: &TensorProto) -> Arc<[f32]> {
+    let float = |upper: u16| f32::from_bits(u32::from(upper) << 16);
+    if tensor.raw_data.is_empty() {
+        return tensor
+            .int32_data
+            .iter()
+            .map(|&upper| float(upper as u16))
+            .collect();
+    }
+    let pairs = tensor.raw_data.chunks_exact(2);
+    pairs
+        .map(|pair| float(u16::from_le_bytes([pair[0], pair[1]])))
+        .collect()
 }

@@ -5,9 +5,9 @@ use tract_onnx::pb::NodeProto;
 use super::{
     maker::Maker,
     operators::{float, int, pads, pair, text, whole},
-    values::{Data, Made, Tensor, Value},
+    values::{Data, Made},
 };
-use crate::graph::{Affine, Constant, Conv, ConvTranspose, Linear, Op};
+use crate::graph::{Affine, Constant, Conv, ConvTranspose, Linear};
 use crate::onnx::{convolution, operators::attribute};
 
 impl Maker<'_> {
@@ -71,7 +71,8 @@ impl Maker<'_> {
 
     /// `alpha * x * weight + beta * bias`. Factors other than one, and a bias of another form, are an operation of their own.
     pub(super) fn gemm(&mut self, node: &NodeProto) -> Made<()> {
-        let x = self.data(node, 0)?;
+        let x = self.anywhere(node, 0)?;
+        let x = self.rows(x)?;
         let weight = self.held(node, 1)?;
         if int(node, "transA", 0) != 0 {
             return Err("works along the batch".to_owned());
@@ -88,7 +89,7 @@ impl Maker<'_> {
                 weight.dims.len()
             ));
         };
-        if x.shape.len() != 1 {
+        if x.rank() != 2 {
             return Err(format!("reads {:?} for each picture: expected a row", x.shape));
         }
         let (alpha, beta) = (float(node, "alpha", 1.0), float(node, "beta", 1.0));
@@ -141,30 +142,5 @@ impl Maker<'_> {
             ..Affine::default()
         };
         self.last(node, affine, &[&product])
-    }
-
-    /// With a matrix of weights on either side. From the left it works along the dimension before the last.
-    pub(super) fn mat_mul(&mut self, node: &NodeProto) -> Made<()> {
-        let linear = |weight: &Tensor| Linear {
-            weight: weight.constant(weight.dims.clone()),
-            bias: None,
-        };
-        match (self.value(node, 0)?, self.value(node, 1)?) {
-            (Value::Data(x), Value::Held(weight)) if weight.dims.len() == 2 => {
-                let weight = self.part(node, weight, "weight");
-                self.last(node, linear(&weight), &[&x])
-            }
-            (Value::Held(weight), Value::Data(x)) if weight.dims.len() == 2 && x.shape.len() > 1 => {
-                let weight = self.turn(&weight)?;
-                let weight = self.part(node, weight, "weight");
-                let dims = x.shape.len();
-                let mut axes: Vec<usize> = (0..dims).collect();
-                axes.swap(dims - 2, dims - 1);
-                let columns = self.step(node, "columns", Op::Permute { axes: axes.clone() }, &[&x])?;
-                let product = self.step(node, "product", linear(&weight), &[&columns])?;
-                self.last(node, Op::Permute { axes }, &[&product])
-            }
-            _ => Err("multiplies by what is no matrix of constants".to_owned()),
-        }
     }
 }

@@ -4,7 +4,7 @@ use tract_onnx::pb::NodeProto;
 
 use super::{
     maker::Maker,
-    operators::{axis, int, pads, pair, text, whole},
+    operators::{int, pads, pair, text},
     values::{Data, Made},
 };
 use crate::graph::{Op, Pool, Reduction, extent, places, pool_shape};
@@ -201,66 +201,6 @@ impl Maker<'_> {
     pub(super) fn global_max(&mut self, node: &NodeProto) -> Made<()> {
         let x = self.data(node, 0)?;
         self.last(node, all_places(Reduction::Max, &x), &[&x])
-    }
-
-    pub(super) fn reduce(&mut self, node: &NodeProto, kind: Reduction) -> Made<()> {
-        let x = self.data(node, 0)?;
-        let axes = self.list(node, "axes", 1)?.unwrap_or_default();
-        if axes.is_empty() {
-            if int(node, "noop_with_empty_axes", 0) != 0 {
-                return self.same(node);
-            }
-            return Err("works along the batch".to_owned());
-        }
-        let axes = axes.into_iter().map(|named| axis(named, x.shape.len()));
-        let mut axes = axes.collect::<Made<Vec<usize>>>()?;
-        axes.sort_unstable();
-        axes.dedup();
-        if int(node, "keepdims", 1) != 0 {
-            return self.last(node, Op::Reduce { kind, axes }, &[&x]);
-        }
-        let shape = x.shape.iter().enumerate().filter(|(n, _)| !axes.contains(n));
-        let shape = shape.map(|(_, &size)| size).collect();
-        let reduced = self.step(node, "reduced", Op::Reduce { kind, axes }, &[&x])?;
-        self.last(node, Op::Reshape { shape }, &[&reduced])
-    }
-
-    pub(super) fn pad(&mut self, node: &NodeProto) -> Made<()> {
-        let x = self.data(node, 0)?;
-        if !matches!(text(node, "mode", "constant"), "" | "constant") {
-            return Err("pads with what is no constant".to_owned());
-        }
-        let pads = self.list(node, "pads", 1)?.ok_or("has no `pads`")?;
-        let pads = whole(&pads)?;
-        let value = if Self::has(node, 2) {
-            self.number(node, 2)?
-        } else {
-            attribute(node, "value").map_or(0.0, |value| value.f)
-        };
-        let all = x.shape.len() + 1;
-        let mut sides = vec![[0; 2]; all];
-        let axes: Vec<usize> = if Self::has(node, 3) {
-            let axes = self.sizes(node, 3)?.whole()?;
-            axes.into_iter()
-                .map(|named| Ok(axis(named, x.shape.len())? + 1))
-                .collect::<Made<_>>()?
-        } else {
-            (0..all).collect()
-        };
-        if pads.len() != 2 * axes.len() {
-            return Err(format!(
-                "has {} numbers as its `pads`, where {} were expected",
-                pads.len(),
-                2 * axes.len()
-            ));
-        }
-        for (n, &axis) in axes.iter().enumerate() {
-            sides[axis] = [pads[n], pads[n + axes.len()]];
-        }
-        if sides.remove(0) != [0; 2] {
-            return Err("works along the batch".to_owned());
-        }
-        self.last(node, Op::Pad { sides, value }, &[&x])
     }
 
     /// By whole factors, to the nearest place, in the ways of counting places with which that is a repetition of each.

@@ -82,6 +82,9 @@ impl<'a> Lowering<'a> {
                 self.computed(id);
             }
             Op::Upsample { factor } => self.upsample(id, node, *factor),
+            Op::MatMul => {
+                return Err(self.refuse_node(id, "packed inference does not multiply two values as matrices"));
+            }
             Op::Input { .. } | Op::Conv(_) | Op::Linear(_) => unreachable!("computed elsewhere"),
             #[allow(unreachable_patterns)]
             _ => return Err(self.refuse_node(id, "packed inference does not know this operation")),

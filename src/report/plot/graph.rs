@@ -245,7 +245,7 @@ impl<'a> Drawing<'a> {
         match self.graph.node(block.nodes[0]).op() {
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Linear(_) => RGBColor(214, 230, 245),
             Op::Input { .. } | Op::Constant(_) => RGBColor(235, 235, 235),
-            Op::Binary(_) | Op::Concat { .. } => RGBColor(252, 233, 205),
+            Op::Binary(_) | Op::MatMul | Op::Concat { .. } => RGBColor(252, 233, 205),
             _ => RGBColor(226, 240, 217),
         }
     }

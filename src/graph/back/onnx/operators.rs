@@ -42,6 +42,7 @@ impl Writer<'_> {
             Op::AdaptiveAvgPool { output } => place.adaptive_avg_pool(*output, inputs),
             Op::Reduce { kind, axes } => place.reduce(*kind, axes, inputs),
             Op::Binary(op) => place.last(binary(*op), inputs, &[]),
+            Op::MatMul => place.last("MatMul", inputs, &[]),
             Op::Concat { axis } => place.concat(*axis, inputs),
             &Op::Slice {
                 axis,
