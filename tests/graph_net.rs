@@ -284,7 +284,7 @@ fn what_is_no_classifier_of_pictures_is_refused() {
         ],
         &["z"],
     );
-    assert!(two.contains("odd: it has 2 inputs and 1 outputs"), "{two}");
+    assert!(two.contains("odd: it has inputs: 2, outputs: 1"), "{two}");
     let grey = refused(vec![NodeSpec::input("x", [1, 4, 4]), relu("y", "x")], &["y"]);
     assert!(grey.contains("expected pictures of 3 channels"), "{grey}");
     let maps = refused(vec![NodeSpec::input("x", [3, 4, 4]), relu("y", "x")], &["y"]);

@@ -351,7 +351,7 @@ fn what_cannot_be_packed_is_named() {
         ["y", "z"],
     );
     let error = refused(&two.unwrap(), &input);
-    assert!(error.contains("1 inputs and 2 outputs"), "{error}");
+    assert!(error.contains("inputs: 1, outputs: 2"), "{error}");
     // Attention multiplies two values.
     let nodes = [
         NodeSpec::input("x", [3, 4, 6]),

@@ -229,7 +229,7 @@ impl NetworkConfig for GraphNetConfig {
         let graph = self.sketch.graph();
         if let ([_, _, ..], _) | (_, [_, _, ..]) = (graph.inputs(), graph.outputs()) {
             return Err(self.refuse(format!(
-                "it has {} inputs and {} outputs: expected a classifier, which has one of each",
+                "it has inputs: {}, outputs: {}; expected a classifier, which has one of each",
                 graph.inputs().len(),
                 graph.outputs().len()
             )));

@@ -127,7 +127,7 @@ impl<'a> Lowering<'a> {
         };
         let ([picture], [result]) = (graph.inputs(), graph.outputs()) else {
             return Err(lowering.refuse(format!(
-                "it has {} inputs and {} outputs: expected one of each",
+                "it has inputs: {}, outputs: {}; expected one of each",
                 graph.inputs().len(),
                 graph.outputs().len()
             )));
