@@ -2,13 +2,14 @@
 #![cfg(feature = "flex")]
 
 use burn::module::Param;
-use burn::nn::{BatchNormConfig, DropoutConfig};
+use burn::nn::conv::Conv2dConfig;
+use burn::nn::{BatchNormConfig, DropoutConfig, PaddingConfig2d};
 use burn::optim::Optimizer;
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use proptest::prelude::*;
 use vwc_sdk::quant::{
     Activation, Bits, QuantConv2dConfig, QuantInputConfig, WeightQuantizer, composed, composed_block,
-    conv_norm_pool_act, conv2d, dropout, grouped_conv2d, norm_pool_act, quantize_weight,
+    conv_norm_pool_act, conv2d, convolve, dropout, grouped_conv2d, norm_pool_act, quantize_weight,
 };
 use vwc_sdk::train::Adam;
 
@@ -185,6 +186,46 @@ proptest! {
             bias,
             channels_last,
         );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn layers_of_burn_agree(
+        groups in 1usize..6,
+        (inputs, outputs) in (1usize..4, 1usize..4),
+        (height, width) in (3usize..10, 3usize..10),
+        kernel in prop::array::uniform2(1usize..4),
+        stride in prop::array::uniform2(1usize..3),
+        dilation in 1usize..3,
+        padding in prop_oneof![
+            Just(PaddingConfig2d::Same),
+            Just(PaddingConfig2d::Valid),
+            (0usize..3, 0usize..3, 0usize..3, 0usize..3).prop_map(|(a, b, c, d)| PaddingConfig2d::Explicit(a, b, c, d)),
+        ],
+        bias: bool,
+    ) {
+        let reach = |axis: usize| (kernel[axis] - 1) * dilation + 1;
+        prop_assume!(height >= reach(0) && width >= reach(1));
+        let conv = Conv2dConfig::new([groups * inputs, groups * outputs], kernel)
+            .with_stride(stride)
+            .with_dilation([dilation; 2])
+            .with_groups(groups)
+            .with_padding(padding)
+            .with_bias(bias)
+            .init(&device());
+        let run = |kernels: bool| {
+            let x = leaf([2, groups * inputs, height, width], 5);
+            let y = if kernels { convolve(&conv, x.clone()) } else { conv.forward(x.clone()) };
+            let grads = weighed_sum(&y).backward();
+            (y.inner(), x.grad(&grads).unwrap(), conv.weight.val().grad(&grads).unwrap())
+        };
+        let (found, expected) = (run(true), run(false));
+        prop_assert!(apart(&found.0, &expected.0) < 1e-5);
+        prop_assert!(apart(&found.1, &expected.1) < 1e-5);
+        prop_assert!(apart(&found.2, &expected.2) < 1e-5);
     }
 }
 

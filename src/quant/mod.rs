@@ -10,6 +10,7 @@
 //! | [`Bits`] | a bit width: 1 to 8, or 32 for "not rounded" |
 //! | [`quantize`], [`quantize_weight`], [`quantize_activation`] | the operations, on any tensor and any `Device` |
 //! | [`QuantConv2d`], [`QuantLinear`] | layers whose weights are quantised on the way to use |
+//! | [`convolve`], [`grouped_conv2d`] | Burn's convolution layer, and convolutions of any groups, on this crate's kernels |
 //! | [`norm_pool_act`] | batch norm, pool and activation in one pass |
 //! | [`composed`], [`composed_block`] | the same operations out of Burn's own, for reference |
 //! | [`WeightQuantizer`] | how weights are quantised: DoReFa, XNOR or a learned step, in these layers or [on any module](WeightQuantizer::on) |
@@ -41,6 +42,7 @@ mod block;
 pub mod composed;
 pub mod composed_block;
 mod conv;
+mod convolve;
 mod input;
 mod linear;
 mod pact;
@@ -54,6 +56,7 @@ pub use block::{conv_norm_pool_act, dropout, norm_pool_act};
 pub use composed::quantize;
 pub(crate) use composed::straight_through;
 pub use conv::{QuantConv2d, QuantConv2dConfig, conv2d, grouped_conv2d};
+pub use convolve::convolve;
 pub(crate) use input::best_step;
 pub use input::{QuantInput, QuantInputConfig};
 pub use linear::{QuantLinear, QuantLinearConfig};
