@@ -15,8 +15,8 @@ use clap::Parser;
 use common::BareStep;
 use vwc_sdk::DeviceName;
 use vwc_sdk::cli::kind::NetworkKind;
-use vwc_sdk::cli::networks::{JobNetwork, NetworkArgs};
 use vwc_sdk::cli::networks::flag::own_network;
+use vwc_sdk::cli::networks::{JobNetwork, NetworkArgs};
 use vwc_sdk::models::{Cnn8Config, ResNet20Config, Vgg13Config};
 
 /// Steps between two waits.

@@ -13,6 +13,7 @@ use tract_onnx::{
 };
 
 use super::infer::{Folding, built};
+use super::operators::attribute;
 use crate::panics::attempt;
 
 /// The operators that are computed. The time of each is that of its numbers, but for products of matrices. tract takes a `Range` that
@@ -79,6 +80,16 @@ const COMPUTED: [&str; 59] = [
     "Unsqueeze",
 ];
 
+/// Whether a `Pad` puts zeros around all dimensions. What else it may put there is left out of the operator that was built, as it does
+/// not change the shape.
+fn pads_with_zeros(node: &NodeProto) -> bool {
+    let mode = attribute(node, "mode");
+    let given = node.input.get(2..).unwrap_or_default();
+    mode.is_none_or(|mode| mode.s == b"constant")
+        && attribute(node, "value").is_none_or(|value| value.f == 0.0)
+        && given.iter().all(String::is_empty)
+}
+
 /// Whether what an operator computes of constants is computed here.
 pub(super) fn is_computed(operator: &str) -> bool {
     operator == "Where" || COMPUTED.contains(&operator)
@@ -119,6 +130,9 @@ pub(super) struct Fold {
 impl Fold {
     /// Builds a node's operator for constants, those of the inputs that are there. `None` where tract does not know what it results in.
     pub fn of(opset: i64, node: &NodeProto, inputs: Vec<Known>) -> Option<Self> {
+        if node.op_type == "Pad" && !pads_with_zeros(node) {
+            return None;
+        }
         let folding = attempt(|| {
             let (framework, model) = (Onnx::default(), ModelProto::default());
             let context = ParsingContext {

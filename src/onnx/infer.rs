@@ -19,7 +19,10 @@ use std::{
 
 use tract_onnx::{
     model::{OnnxOpRegister, ParsingContext},
-    pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto},
+    pb::{
+        AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+        tensor_proto::DataType, type_proto,
+    },
     tract_hir::{internal::*, ops::unimpl::UnimplementedOp},
 };
 
@@ -204,7 +207,7 @@ fn constant_for_tract(tensor: &TensorProto) -> NodeProto {
         attribute: vec![AttributeProto {
             name: "value".to_owned(),
             r#type: 4,
-            t: Some(tensor.clone()),
+            t: Some(with_small_integers(tensor.clone())),
             ..AttributeProto::default()
         }],
         ..NodeProto::default()
@@ -244,6 +247,26 @@ fn node_for_tract(node: &NodeProto) -> NodeProto {
     for_tract
 }
 
+/// A constant with the integers of 64 bits that 32 bits do not hold as the nearest that they do. No size is as large: such a number
+/// says "to the end", and tract takes it for -1 where it was computed from another one.
+fn with_small_integers(mut tensor: TensorProto) -> TensorProto {
+    if tensor.data_type == DataType::Int64 as i32 {
+        tensor
+            .int64_data
+            .iter_mut()
+            .for_each(|number| *number = small(*number));
+        for number in tensor.raw_data.chunks_exact_mut(8) {
+            let before = i64::from_le_bytes(number.try_into().expect("eight bytes"));
+            number.copy_from_slice(&small(before).to_le_bytes());
+        }
+    }
+    tensor
+}
+
+fn small(number: i64) -> i64 {
+    number.clamp(i32::MIN.into(), i32::MAX.into())
+}
+
 /// Whether an attribute lists a few numbers at most and names no axis that a tensor cannot have.
 fn is_within_limits(attribute: &AttributeProto) -> bool {
     let lengths = [
@@ -262,6 +285,13 @@ fn is_axis(axis: &i64) -> bool {
 
 fn attribute_for_tract(attribute: &AttributeProto) -> AttributeProto {
     let mut attribute = attribute.clone();
+    attribute.t = attribute.t.map(with_small_integers);
+    if attribute.name == "value_ints" {
+        attribute
+            .ints
+            .iter_mut()
+            .for_each(|number| *number = small(*number));
+    }
     if TYPE_ATTRIBUTES.contains(&&*attribute.name) {
         attribute.i = i32::try_from(attribute.i).map_or(attribute.i, |of| stand_in(of).into());
     }

@@ -122,6 +122,9 @@ impl Maker<'_> {
             "Shape" => self.shape(node),
             "Gather" => self.gather(node),
             "Range" => self.range(node),
+            "Mod" if int(node, "fmod", 0) != 0 => {
+                Err("takes the rest with the sign of the dividend".to_owned())
+            }
             "Mod" | "Equal" => {
                 let [a, b] = [self.sizes(node, 0)?, self.sizes(node, 1)?];
                 self.binary_sizes(node, &a, &b)
@@ -173,6 +176,12 @@ impl Maker<'_> {
         };
         if !fits {
             return Err("changes the type of its numbers".to_owned());
+        }
+        if let (Value::Sizes(sizes), 6) = (&value, to) {
+            let mut numbers = sizes.sizes.iter().filter_map(|size| size.known());
+            if numbers.any(|number| i32::try_from(number).is_err()) {
+                return Err("takes integers that 32 bits do not hold for some of 32 bits".to_owned());
+            }
         }
         self.give(node, 0, value)
     }

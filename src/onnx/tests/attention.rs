@@ -231,6 +231,57 @@ fn a_sequence_of_parts_is_several_slices() {
 }
 
 #[test]
+fn an_end_that_was_computed_is_the_end() {
+    // As the dynamo exporter writes `x[:, :, 1:]` where nothing is simplified: the largest integer of 64 bits is cast and reshaped.
+    let nodes = vec![
+        node("Cast", &["last"], "cast", vec![int("to", 7)]),
+        reshape("cast", "row", "to"),
+        node("Slice", &["x", "from", "to", "axis"], "y", vec![]),
+    ];
+    let constants = vec![
+        shape("last", &[i64::MAX]),
+        shape("row", &[-1]),
+        shape("from", &[1]),
+        shape("axis", &[2]),
+    ];
+    let graph = graph_of(model(&[0, 4, 4], constants, nodes)).unwrap();
+    assert_eq!(graph.output(0).shape(), [4, 3]);
+}
+
+#[test]
+fn constants_are_padded_with_zeros_alone() {
+    let padded = |mode: &str, value: &[&str]| {
+        let nodes = vec![
+            node(
+                "Pad",
+                &[&["held", "sides"], value].concat(),
+                "wide",
+                vec![text("mode", mode)],
+            ),
+            node("Add", &["x", "wide"], "y", vec![]),
+        ];
+        let held = TensorProto {
+            float_data: vec![1.0, 2.0],
+            ..tensor("held", &[2])
+        };
+        let one = TensorProto {
+            float_data: vec![1.0],
+            ..tensor("one", &[])
+        };
+        graph_of(model(&[0, 4], vec![held, one, shape("sides", &[1, 1])], nodes))
+    };
+    assert!(padded("constant", &[]).is_ok());
+    for (mode, value) in [
+        ("reflect", &[][..]),
+        ("edge", &[]),
+        ("wrap", &[]),
+        ("constant", &["one"]),
+    ] {
+        assert!(padded(mode, value).is_err(), "{mode} {value:?}");
+    }
+}
+
+#[test]
 fn padding_may_be_computed_in_a_matrix() {
     // As the script exporter writes `F.pad(x, (1, 2, 0, 3))`.
     let nodes = vec![
