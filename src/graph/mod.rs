@@ -65,7 +65,7 @@ pub use ir::{
 #[cfg(feature = "train")]
 pub use run::Executor;
 #[cfg(feature = "train")]
-pub(crate) use run::{beside, compute, computed_with};
+pub(crate) use run::{beside, compute, computed_with, convolution};
 pub use sketch::Sketch;
 
 /// What a network computes in evaluation. It is checked, and cannot be changed.

@@ -140,7 +140,7 @@ impl Executor {
                     let x: Tensor<4> = inputs.remove(0).into_tensor();
                     match convolve(id, conv, &x)? {
                         Some(y) => self.checked(node, y, batch.unwrap_or(1))?.into(),
-                        None => convolution(conv, x, &self.constants[id.0]).into(),
+                        None => convolution(conv, conv.kernel, x, &self.constants[id.0]).into(),
                     }
                 }
                 op => compute(op, &self.constants[id.0], inputs, batch.unwrap_or(1)),
@@ -201,7 +201,7 @@ pub(crate) fn compute(
     }
     let x = inputs.pop().expect("it reads a value");
     match op {
-        Op::Conv(conv) => convolution(conv, x.into_tensor(), constants).into(),
+        Op::Conv(conv) => convolution(conv, conv.kernel, x.into_tensor(), constants).into(),
         Op::ConvTranspose(conv) => conv_transpose(conv, x.into_tensor(), constants).into(),
         Op::Linear(_) => linear_layer(x, constants),
         Op::Affine(affine) => affine_parts(affine, x, constants),
@@ -292,13 +292,19 @@ fn bias(constants: &[AnyTensor]) -> Option<Tensor<1>> {
     constants.get(1).map(|bias| bias.clone().into_tensor())
 }
 
-fn convolution(conv: &Conv, x: Tensor<4>, constants: &[AnyTensor]) -> Tensor<4> {
+/// A convolution by these kernels, where they have it; by Burn's otherwise.
+pub(crate) fn convolution(
+    conv: &Conv,
+    kernel: ConvKernel,
+    x: Tensor<4>,
+    constants: &[AnyTensor],
+) -> Tensor<4> {
     let weight: Tensor<4> = constants[0].clone().into_tensor();
     let padding = conv.padding;
     let even = padding.top == padding.bottom && padding.left == padding.right;
     let ours = even && conv.dilation == [1; 2];
     let sides = [padding.top, padding.left];
-    match conv.kernel {
+    match kernel {
         #[cfg(feature = "flex")]
         ConvKernel::Codes {
             weight_levels,

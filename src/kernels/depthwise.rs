@@ -276,13 +276,13 @@ fn products<S: Simd>(pass: &Pass, x: &[f32], dy: &[f32], sums: &mut [f32]) {
         let (x, dy) = (&x[from..], &dy[to..]);
         for first in (0..pass.channels).step_by(lanes) {
             if pass.channels - first < lanes {
-                some_products(pass, first, x, dy, sums);
+                some_products(pass, first..pass.channels, x, dy, sums);
                 continue;
             }
             match pass.places.len() {
                 9 => vector_products::<S, 9>(pass, first, x, dy, sums),
                 25 => vector_products::<S, 25>(pass, first, x, dy, sums),
-                _ => some_products_in(pass, first..first + lanes, x, dy, sums),
+                _ => some_products(pass, first..first + lanes, x, dy, sums),
             }
         }
     }
@@ -313,13 +313,9 @@ fn vector_products<S: Simd, const PLACES: usize>(
     }
 }
 
+/// As [`vector_products`], of any channels and any kernel.
 #[inline(always)]
-fn some_products(pass: &Pass, first: usize, x: &[f32], dy: &[f32], sums: &mut [f32]) {
-    some_products_in(pass, first..pass.channels, x, dy, sums);
-}
-
-#[inline(always)]
-fn some_products_in(pass: &Pass, channels: std::ops::Range<usize>, x: &[f32], dy: &[f32], sums: &mut [f32]) {
+fn some_products(pass: &Pass, channels: std::ops::Range<usize>, x: &[f32], dy: &[f32], sums: &mut [f32]) {
     let step = pass.stride[1] * pass.channels;
     for column in 0..pass.output[1] {
         for (n, &place) in pass.places.iter().enumerate() {

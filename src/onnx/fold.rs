@@ -12,73 +12,33 @@ use tract_onnx::{
     },
 };
 
-use super::infer::{Folding, built};
+use super::infer::{FOLDED, Folding, built};
 use super::operators::attribute;
 use crate::panics::attempt;
 
-/// The operators that are computed. The time of each is that of its numbers, but for products of matrices. tract takes a `Range` that
-/// descends for a short one.
-const COMPUTED: [&str; 59] = [
-    "Abs",
-    "Add",
-    "And",
-    "Cast",
-    "Ceil",
-    "Clip",
-    "Concat",
-    "ConstantOfShape",
+/// The operators that are computed beside those that shapes depend on. The time of each is that of its numbers, but for products of
+/// matrices. tract takes a `Range` that descends for a short one.
+const COMPUTED: [&str; 16] = [
     "Cos",
-    "Div",
-    "Equal",
     "Erf",
     "Exp",
-    "Expand",
-    "Flatten",
-    "Floor",
-    "Gather",
-    "GatherElements",
-    "GatherND",
-    "Greater",
-    "GreaterOrEqual",
-    "Identity",
-    "Less",
-    "LessOrEqual",
     "Log",
     "MatMul",
-    "Max",
-    "Min",
-    "Mod",
-    "Mul",
-    "Neg",
-    "Not",
-    "Or",
     "Pad",
     "Pow",
     "Reciprocal",
     "ReduceL2",
-    "ReduceMax",
     "ReduceMean",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceSum",
     "Relu",
-    "Reshape",
-    "Round",
-    "ScatterElements",
-    "ScatterND",
     "Sigmoid",
-    "Sign",
     "Sin",
-    "Slice",
     "Softmax",
-    "Split",
-    "Sqrt",
-    "Squeeze",
-    "Sub",
     "Tanh",
-    "Transpose",
-    "Unsqueeze",
+    "Where",
 ];
+
+/// Those of them that result in places are not computed.
+const PLACES: [&str; 2] = ["ArgMax", "ArgMin"];
 
 /// Whether a `Pad` puts zeros around all dimensions. What else it may put there is left out of the operator that was built, as it does
 /// not change the shape.
@@ -92,7 +52,7 @@ fn pads_with_zeros(node: &NodeProto) -> bool {
 
 /// Whether what an operator computes of constants is computed here.
 pub(super) fn is_computed(operator: &str) -> bool {
-    operator == "Where" || COMPUTED.contains(&operator)
+    COMPUTED.contains(&operator) || (FOLDED.contains(&operator) && !PLACES.contains(&operator))
 }
 
 /// What is known of an input.

@@ -46,7 +46,7 @@ const MAX_FOLDED: usize = 1 << 10;
 
 /// The operators whose values are worked out: those that compute shapes. Others, such as a pool with a window of any
 /// size, can take any time on a few numbers. `Range` is not among them: tract takes one that descends for a short one.
-const FOLDED: [&str; 46] = [
+pub(super) const FOLDED: [&str; 46] = [
     "Abs",
     "Add",
     "And",

@@ -37,8 +37,9 @@ pub(crate) enum Type {
     I4 = 22,
 }
 
-/// The domain of the operators that round floats to codes, QONNX, and its version.
-pub(crate) const QONNX: &str = "qonnx.custom_op.general";
+/// QONNX's operators that round floats to codes, their domain, and its version.
+const QONNX_OPERATORS: [&str; 2] = ["Quant", "BipolarQuant"];
+const QONNX: &str = "qonnx.custom_op.general";
 const QONNX_VERSION: u64 = 1;
 
 /// A setting of a node.
@@ -109,31 +110,8 @@ impl OnnxGraph {
         output: &str,
         attributes: &[(&str, Attribute<'_>)],
     ) {
-        self.node_of("", op, name, inputs, output, attributes);
-    }
-
-    /// As [`node`](Self::node), of an operator of [`QONNX`].
-    pub fn qonnx_node(
-        &mut self,
-        op: &str,
-        name: &str,
-        inputs: &[String],
-        output: &str,
-        attributes: &[(&str, Attribute<'_>)],
-    ) {
-        self.has_qonnx = true;
-        self.node_of(QONNX, op, name, inputs, output, attributes);
-    }
-
-    fn node_of(
-        &mut self,
-        domain: &str,
-        op: &str,
-        name: &str,
-        inputs: &[String],
-        output: &str,
-        attributes: &[(&str, Attribute<'_>)],
-    ) {
+        let domain = if QONNX_OPERATORS.contains(&op) { QONNX } else { "" };
+        self.has_qonnx |= domain == QONNX;
         let mut node = Message::default();
         for input in inputs {
             node.text(1, input);

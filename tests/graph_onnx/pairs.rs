@@ -89,6 +89,26 @@ fn kinds(graph: &Graph) -> Vec<(i32, i32, u32)> {
         .collect()
 }
 
+/// That what was read back of a file has the codes and weights of the graph that it was written of, and computes the same.
+fn same_codes(graph: &Graph, read: &Graph, inputs: &[Vec<f32>], expected: &[Vec<f64>]) {
+    for kind in kinds(graph) {
+        assert!(kinds(read).contains(&kind), "{kind:?}\n{read}");
+    }
+    for name in ["body", "fc"] {
+        let weight = |graph: &Graph| graph.node(graph.find(name).unwrap()).weight().unwrap().clone();
+        let (found, expected) = (weight(read), weight(graph));
+        assert_eq!(found.shape(), expected.shape());
+        // A unit is the largest weight divided by its integer.
+        for (found, expected) in found.values().iter().zip(expected.values()) {
+            assert!((found - expected).abs() < 1e-6, "{name}: {found} {expected}");
+        }
+    }
+    let found = plain::outputs(read, inputs, 2);
+    for (found, expected) in found[0].iter().zip(&expected[0]) {
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
+}
+
 #[test]
 fn pairs_are_read_back_as_the_codes_that_they_are_of() {
     for (bits, signed) in [(8, false), (8, true), (4, false), (4, true)] {
@@ -108,22 +128,7 @@ fn pairs_are_read_back_as_the_codes_that_they_are_of() {
             }]);
         }
         let read = import_graph(&bytes[..], None).unwrap();
-        for kind in kinds(&graph) {
-            assert!(kinds(&read).contains(&kind), "{kind:?}\n{read}");
-        }
-        for name in ["body", "fc"] {
-            let weight = |graph: &Graph| graph.node(graph.find(name).unwrap()).weight().unwrap().clone();
-            let (found, expected) = (weight(&read), weight(&graph));
-            assert_eq!(found.shape(), expected.shape());
-            // A unit is the largest weight divided by its integer.
-            for (found, expected) in found.values().iter().zip(expected.values()) {
-                assert!((found - expected).abs() < 1e-6, "{name}: {found} {expected}");
-            }
-        }
-        let found = plain::outputs(&read, &inputs, 2);
-        for (found, expected) in found[0].iter().zip(&expected[0]) {
-            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
-        }
+        same_codes(&graph, &read, &inputs, &expected);
     }
 }
 
@@ -188,20 +193,7 @@ fn qonnx_is_read_back_as_the_codes_that_it_is_of() {
         let inputs = [noise(7, 2 * 3 * 36)];
         let expected = plain::outputs(&graph, &inputs, 2);
         let read = import_graph(&bytes[..], None).unwrap();
-        for kind in kinds(&graph) {
-            assert!(kinds(&read).contains(&kind), "{kind:?}\n{read}");
-        }
-        for name in ["body", "fc"] {
-            let weight = |graph: &Graph| graph.node(graph.find(name).unwrap()).weight().unwrap().clone();
-            let (found, expected) = (weight(&read), weight(&graph));
-            for (found, expected) in found.values().iter().zip(expected.values()) {
-                assert!((found - expected).abs() < 1e-6, "{name}: {found} {expected}");
-            }
-        }
-        let found = plain::outputs(&read, &inputs, 2);
-        for (found, expected) in found[0].iter().zip(&expected[0]) {
-            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
-        }
+        same_codes(&graph, &read, &inputs, &expected);
     }
 }
 

@@ -6,18 +6,16 @@
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 
-use crate::graph::{self, Op};
+use crate::graph::{self, ConvKernel, Op};
 use crate::module::any::{self, AnyTensor};
-use crate::quant::{Activation, grouped_conv2d, norm_pool_act};
+use crate::quant::{Activation, norm_pool_act};
 
 /// What `op` makes of `inputs`, for a batch of so many, with these constants.
 pub(super) fn compute(op: &Op, constants: &[AnyTensor], inputs: Vec<AnyTensor>, batch: usize) -> AnyTensor {
     match op {
-        Op::Conv(conv) if let Some(padding) = even(conv) => {
-            let x: Tensor<4> = inputs[0].clone().into_tensor();
-            let weight = constants[0].clone().into_tensor();
-            let bias = constants.get(1).map(|bias| bias.clone().into_tensor());
-            grouped_conv2d(x, weight, bias, conv.stride, padding, conv.groups).into()
+        Op::Conv(conv) => {
+            let x = inputs[0].clone().into_tensor();
+            graph::convolution(conv, ConvKernel::Crate, x, constants).into()
         }
         Op::Binary(_) | Op::Affine(_) | Op::Function(_) if inputs.iter().any(are_channels_last) => {
             let last = |values: &[AnyTensor]| -> Vec<AnyTensor> {
@@ -31,13 +29,6 @@ pub(super) fn compute(op: &Op, constants: &[AnyTensor], inputs: Vec<AnyTensor>, 
         }
         op => graph::compute(op, constants, inputs, batch),
     }
-}
-
-/// The padding of a convolution that the kernels compute: the same on opposite sides, without dilation.
-fn even(conv: &graph::Conv) -> Option<[usize; 2]> {
-    let padding = conv.padding;
-    let even = padding.top == padding.bottom && padding.left == padding.right;
-    (even && conv.dilation == [1; 2]).then_some([padding.top, padding.left])
 }
 
 /// What a batch norm makes of its input.

@@ -19,10 +19,7 @@ impl Maker<'_> {
         let source = tensor.name.strip_suffix(TURNED).filter(|_| tensor.turned);
         let source = source.unwrap_or(&tensor.name).to_owned();
         let matrix = tensor.dims.len() > 1;
-        let mut parameters = std::mem::take(&mut self.parameters);
-        let taken = |name: &str| self.is_constant(name);
-        let mut name = parameters.name([&path, &node.name], &source, leaf, matrix, taken);
-        self.parameters = parameters;
+        let mut name = self.parameter([&path, &node.name], &source, leaf, matrix);
         if tensor.turned {
             name += TURNED;
         }

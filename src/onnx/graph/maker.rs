@@ -60,7 +60,7 @@ pub(super) struct Maker<'a> {
     numbers: HashMap<String, usize>,
     /// The paths of layers by the names of their nodes.
     pub paths: &'a Paths,
-    pub parameters: Parameters,
+    parameters: Parameters,
     /// How many floats were made of integers.
     pub dequantised: usize,
     /// GELUs that are written as their formula.
@@ -102,6 +102,13 @@ impl<'a> Maker<'a> {
     /// Whether the file has a constant of this name.
     pub fn is_constant(&self, name: &str) -> bool {
         self.constants.contains_key(name) || self.held.contains_key(name)
+    }
+
+    /// What a constant is called as the parameter of a layer: see [`Parameters::name`].
+    pub fn parameter(&mut self, stems: [&str; 2], source: &str, leaf: &str, matrix: bool) -> String {
+        let (constants, held) = (&self.constants, &self.held);
+        let taken = |name: &str| constants.contains_key(name) || held.contains_key(name);
+        self.parameters.name(stems, source, leaf, matrix, taken)
     }
 
     pub fn is_held(&self, name: &str) -> bool {

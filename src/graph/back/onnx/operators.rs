@@ -178,7 +178,7 @@ impl Place<'_, '_, '_> {
             return self
                 .writer
                 .file
-                .qonnx_node("BipolarQuant", name, &[from, scale], to, &[]);
+                .node("BipolarQuant", name, &[from, scale], to, &[]);
         };
         let zero = self.number("zero", 0.0);
         let bits = self.number("bits", bits as f32);
@@ -188,9 +188,7 @@ impl Place<'_, '_, '_> {
             ("rounding_mode", Attribute::Text("ROUND")),
         ];
         let inputs = [from, scale, zero, bits];
-        self.writer
-            .file
-            .qonnx_node("Quant", name, &inputs, to, &attributes);
+        self.writer.file.node("Quant", name, &inputs, to, &attributes);
     }
 
     /// Weights that are codes, scaled.

@@ -179,22 +179,29 @@ struct Quantiser {
     range: [f32; 2],
 }
 
-/// Rounding and clamping to whole numbers, in either order, that end at a node.
-fn plain_quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quantiser> {
-    let before = |id: NodeId| match graph.node(id).inputs() {
+/// The one node that a node reads.
+fn before(graph: &Graph, id: NodeId) -> Option<NodeId> {
+    match graph.node(id).inputs() {
         &[before] => Some(before),
         _ => None,
-    };
-    let first = before(end)?;
-    if readers[first.index()].len() != 1 || graph.outputs().contains(&first) {
-        return None;
     }
+}
+
+/// The same, where nothing else reads it.
+fn alone_before(graph: &Graph, readers: &[Vec<NodeId>], id: NodeId) -> Option<NodeId> {
+    let alone = |id: &NodeId| readers[id.index()].len() == 1 && !graph.outputs().contains(id);
+    before(graph, id).filter(alone)
+}
+
+/// Rounding and clamping to whole numbers, in either order, that end at a node.
+fn plain_quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quantiser> {
+    let first = alone_before(graph, readers, end)?;
     let range = match (graph.node(first).op(), graph.node(end).op()) {
         (&Op::Function(Function::Clamp { min, max }), Op::Function(Function::Round))
         | (Op::Function(Function::Round), &Op::Function(Function::Clamp { min, max })) => [min, max],
         _ => return None,
     };
-    let from = before(first)?;
+    let from = before(graph, first)?;
     range
         .iter()
         .all(|end| end.is_finite() && end.fract() == 0.0)
@@ -210,15 +217,9 @@ fn plain_quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Optio
 ///
 /// Two forms are one: `round(clamp(x / s)) * s`, in either order, and `round(clamp(x, 0, 1) * n) / n`.
 fn quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quantiser> {
-    let before = |id: NodeId| match graph.node(id).inputs() {
-        &[before] => Some(before),
-        _ => None,
-    };
-    // What only the next node of the chain reads.
-    let alone = |id: NodeId| readers[id.index()].len() == 1 && !graph.outputs().contains(&id);
-    let third = before(end).filter(|&id| alone(id))?;
-    let second = before(third).filter(|&id| alone(id))?;
-    let first = before(second).filter(|&id| alone(id));
+    let third = alone_before(graph, readers, end)?;
+    let second = alone_before(graph, readers, third)?;
+    let first = alone_before(graph, readers, second);
     let op = |id: NodeId| graph.node(id).op();
     let clamp = |id: NodeId| match *op(id) {
         Op::Function(Function::Clamp { min, max }) => Some([min, max]),
@@ -233,7 +234,7 @@ fn quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quan
             _ => return None,
         };
         let same = only(op(first), |affine| &affine.divisor) == Some(scale);
-        let from = before(first)?;
+        let from = before(graph, first)?;
         return (same && scale > 0.0).then(|| Quantiser {
             chain: vec![first, second, third],
             from,
@@ -244,7 +245,7 @@ fn quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quan
     let levels = only(op(end), |affine| &affine.divisor)?;
     let same = rounds(third) && only(op(second), |affine| &affine.factor) == Some(levels);
     let first = first.filter(|&id| same && clamp(id) == Some([0.0, 1.0]))?;
-    let from = before(first)?;
+    let from = before(graph, first)?;
     Some(Quantiser {
         chain: vec![first, second, third],
         from,
