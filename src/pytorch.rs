@@ -70,11 +70,11 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use burn::store::burn_pack::Tensor as PackTensor;
-use burn::store::{ModuleAdapter, ModuleContext, ModuleSnapshot, SafetensorsStore, bridge};
 use burn::tensor::TensorData;
+use safetensors::{Dtype, tensor::TensorView};
 use serde::de::DeserializeOwned;
 
 use crate::Error;
@@ -234,11 +234,7 @@ impl StateDict {
                     ),
                 });
             }
-            let mut shape = usable?.shape.clone();
-            if name.layout == TorchLayout::Transposed {
-                shape.reverse();
-            }
-            Some(shape)
+            Some(name.shape_here(&usable?.shape, own.get(path)?))
         };
         let fitted = config.fitted(&shape);
         if let Some(reason) = missing.into_inner() {
@@ -269,10 +265,8 @@ impl StateDict {
                 continue;
             };
             let expected = shapes.get(&name.path).cloned();
-            let mut expected = expected.ok_or_else(|| Parameters::unknown(&name.path))?;
-            if name.layout == TorchLayout::Transposed {
-                expected.reverse();
-            }
+            let own = expected.ok_or_else(|| Parameters::unknown(&name.path))?;
+            let expected = name.shape_there(&own);
             if tensor.kind.floats().is_none() {
                 problems.push(unusable(&name.torch, &tensor.kind));
                 continue;
@@ -286,7 +280,7 @@ impl StateDict {
                 ));
                 continue;
             }
-            fitting.push((name, tensor));
+            fitting.push((name, tensor, own));
         }
         let list = |what: &str, names: Vec<String>| {
             let more = names.len().saturating_sub(MOST_NAMED);
@@ -308,7 +302,7 @@ impl StateDict {
             )));
         }
         // Only now, and of a size that is known: a small file may declare tensors of any size.
-        let declared = fitting.iter().map(|(_, tensor)| tensor.bytes());
+        let declared = fitting.iter().map(|(_, tensor, _)| tensor.bytes());
         let declared = declared.fold(0, u64::saturating_add);
         if declared > self.source.length.saturating_add(MAX_BEYOND_FILE) {
             return Err(self.refuse(format!(
@@ -317,17 +311,13 @@ impl StateDict {
                 self.source.length
             )));
         }
-        let mut numbers = Numbers::of(&self.source, fitting.iter().map(|(_, tensor)| *tensor));
+        let mut numbers = Numbers::of(&self.source, fitting.iter().map(|(_, tensor, _)| *tensor));
         let mut parameters = Parameters::of(&network);
-        for (name, tensor) in fitting {
+        for (name, tensor, own) in fitting {
             let data = numbers.read(tensor);
             let data = data.map_err(|reason| self.refuse(format!("tensor {}: {reason}", name.torch)))?;
             self.check(&name.torch, &data)?;
-            let data = match name.layout {
-                TorchLayout::Transposed => transposed(&data),
-                TorchLayout::Same => data,
-            };
-            parameters.insert(name.path.clone(), data);
+            parameters.insert(name.path.clone(), name.laid_out(data, own));
         }
         parameters.put_into(network)
     }
@@ -468,28 +458,36 @@ pub fn save_safetensors<N: TorchNames>(
 ) -> Result<(), Error> {
     let config = network.structure();
     check_input(&config, input)?;
-    let names = network.torch_names();
-    let network = match weights {
-        Weights::Latent => network.clone(),
-        Weights::Quantized => quantized(network.clone())?,
+    let parameters = match weights {
+        Weights::Latent => Parameters::of(network),
+        Weights::Quantized => Parameters::of(&quantized(network.clone())?),
     };
+    let tensors = network.torch_names().into_iter().map(|name| {
+        let data = parameters.get(&name.path)?.clone();
+        let shape = name.shape_there(data.shape());
+        Ok((name.torch.clone(), name.laid_out(data, shape)))
+    });
+    let tensors = tensors.collect::<Result<Vec<(String, TensorData)>, Error>>()?;
     let structure = serde_json::to_string(&config).expect("a configuration is plain data");
     let input = serde_json::to_string(input).expect("a specification is plain data");
-    let mut store = SafetensorsStore::from_bytes(None)
-        .metadata(NETWORK, N::Config::NAME)
-        .metadata(STRUCTURE, structure)
-        .metadata(INPUT, input)
-        .metadata(WEIGHTS, weights.name())
-        .with_full_paths(names.iter().map(|name| name.torch.clone()))
-        .with_to_adapter(ToTorch(
-            names.into_iter().map(|name| (name.path.clone(), name)).collect(),
-        ));
-    let bytes = network.save_into(&mut store).and_then(|()| store.get_bytes());
-    let bytes = bytes.map_err(|error| Error::StateDict {
+    let metadata = [
+        (NETWORK, N::Config::NAME.to_owned()),
+        (STRUCTURE, structure),
+        (INPUT, input),
+        (WEIGHTS, weights.name().to_owned()),
+    ];
+    let metadata = metadata.map(|(key, text)| (key.to_owned(), text)).into();
+    let failed = |error: &dyn Display| Error::StateDict {
         path: path.into(),
         reason: format!("it cannot be written: {error}"),
-    })?;
-    files::write(path, &files::with_sorted_header(bytes.to_vec())).map_err(Error::io(path, "write"))
+    };
+    let views = tensors.iter().map(|(name, data)| {
+        let view = TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes());
+        Ok((name, view.map_err(|error| failed(&error))?))
+    });
+    let views = views.collect::<Result<Vec<_>, Error>>()?;
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| failed(&error))?;
+    files::write(path, &files::with_sorted_header(bytes)).map_err(Error::io(path, "write"))
 }
 
 /// The network with the weights that it computes with in the place of its latent ones.
@@ -503,33 +501,6 @@ fn quantized<N: Network>(network: N) -> Result<N, Error> {
         }
     }
     parameters.put_into(network)
-}
-
-/// Renames, and turns linear weights.
-#[derive(Clone, Debug)]
-struct ToTorch(HashMap<String, TorchName>);
-
-impl ModuleAdapter for ToTorch {
-    fn adapt(&self, mut tensor: PackTensor, _context: ModuleContext<'_>) -> PackTensor {
-        let Some(TorchName { torch, layout, .. }) = self.0.get(&tensor.name) else {
-            return tensor;
-        };
-        match layout {
-            TorchLayout::Transposed => {
-                let (dtype, mut shape) = (tensor.dtype, tensor.shape.clone());
-                shape.reverse();
-                bridge::map_data(tensor, torch.clone(), dtype, shape, |data| transposed(&data))
-            }
-            TorchLayout::Same => {
-                tensor.name = torch.clone();
-                tensor
-            }
-        }
-    }
-
-    fn clone_box(&self) -> Box<dyn ModuleAdapter> {
-        Box::new(self.clone())
-    }
 }
 
 /// Why a tensor cannot be one of the network's.
@@ -549,16 +520,6 @@ fn without_bn_dict(name: &str) -> String {
         parts.drain(at..(at + 2).min(parts.len()));
     }
     parts.join(".")
-}
-
-/// A matrix with rows and columns exchanged.
-fn transposed(data: &TensorData) -> TensorData {
-    let (rows, columns) = (data.shape()[0], data.shape()[1]);
-    let values = data.as_slice::<f32>().expect("they are 32-bit floats");
-    let turned: Vec<f32> = (0..columns)
-        .flat_map(|column| (0..rows).map(move |row| values[row * columns + column]))
-        .collect();
-    TensorData::new(turned, [columns, rows])
 }
 
 /// `[16, 3, 3, 3]` as "16x3x3x3".

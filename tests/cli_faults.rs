@@ -404,6 +404,16 @@ fn outputs_go_where_they_are_sent() {
     // Not over the run's own files.
     let error = place.refused("export r/original r/original/model.bpk --format packed", 1);
     assert!(error.contains("a file of the run"), "{error}");
+    // Not under the name of something else.
+    for (name, format) in [
+        ("x.vwcp", "qonnx"),
+        ("x.onnx", "packed"),
+        ("x.safetensors", "onnx"),
+    ] {
+        let error = place.refused(&format!("export r/original {name} --format {format}"), 1);
+        assert!(error.contains(name) && error.contains(format), "{error}");
+        assert!(!place.path(name).exists());
+    }
     // Something else in the place of the lock, which is left as it is.
     fs::remove_file(place.path("r/.lock")).unwrap();
     fs::write(place.path("precious.txt"), "precious").unwrap();

@@ -10,10 +10,15 @@ mod gradients;
 mod torchvision;
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use vwc_sdk::models::{GraphNet, Network};
+use safetensors::SafeTensors;
+use vwc_sdk::data::PictureSpec;
+use vwc_sdk::models::{GraphNet, GraphNetConfig, Network, NetworkConfig};
+use vwc_sdk::module::Parameters;
+use vwc_sdk::pytorch::{StateDict, Weights, save_safetensors};
 
 use gradients::{Gradient, by_path};
 use torchvision::{Fixture, filled, names, read};
@@ -36,6 +41,7 @@ fn networks_compute_what_onnx_runtime_does() {
             picture,
             side,
             logits,
+            ..
         } = read(&name);
         let picture = Tensor::<4>::from_data(TensorData::new(picture, [1, 3, side, side]), &device);
         let found: Tensor<2> = graph
@@ -90,6 +96,70 @@ fn networks_have_the_gradients_of_pytorch() {
             }
         }
     }
+}
+
+/// Parameters are written under the names of the file, in the shapes that they have there, and read again.
+#[test]
+fn parameters_go_back_as_the_file_has_them() {
+    let device = Device::flex();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let (mut seen, mut odd) = (0, 0);
+    for name in names() {
+        let Fixture {
+            name,
+            graph,
+            constants,
+            ..
+        } = read(&name);
+        let network = GraphNet::of(&graph, &name, &device).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let input = PictureSpec::new(
+            network.config().input(),
+            (0..network.config().classes()).map(|n| n.to_string()),
+        );
+        save_safetensors(&network, &input, &path, Weights::Latent).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let written: BTreeMap<String, Vec<usize>> = (file.tensors().into_iter())
+            .map(|(path, view)| (path, view.shape().to_vec()))
+            .collect();
+        for (path, shape) in &constants {
+            let Some(written) = written.get(path) else {
+                continue;
+            };
+            assert_eq!(written, shape, "{name}, {path}");
+            let numbers = file.tensor(path).unwrap().data().chunks_exact(4);
+            let numbers = numbers.map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+            // A variance went through a root.
+            let near =
+                |(a, b): (f32, f32)| a == b || (path.ends_with("running_var") && (a - b).abs() <= 1e-5 * b);
+            assert!(numbers.zip(filled(path, shape)).all(near), "{name}, {path}");
+            seen += 1;
+            odd += usize::from(shape.len() > 1 && shape.iter().filter(|&&size| size > 1).count() == 1);
+        }
+        // What the exporter made of parameters is known.
+        let (computed, biases) = network
+            .not_in_file()
+            .unwrap_or_else(|| panic!("{name}: no parameter has a name"));
+        let named = |part: &str| name.starts_with(part);
+        if !["vit", "maxvit"].into_iter().any(named) {
+            assert_eq!(!computed.is_empty(), named("swin"), "{name}: {computed:?}");
+        }
+        if named("mobilenet_v2") || named("vgg11 ") || named("convnext") {
+            let folded = named("mobilenet_v2");
+            assert_eq!(!biases.is_empty(), folded, "{name}: {biases:?}");
+        }
+        let again = StateDict::read(&path).unwrap();
+        let config = again.structure::<GraphNetConfig>().unwrap().unwrap();
+        let fresh = again.fit(&config).unwrap().init(&device);
+        let again = Parameters::of(&again.load_into(fresh).unwrap());
+        let kept = Parameters::of(&network);
+        assert!(again.iter().eq(kept.iter()), "{name}");
+    }
+    assert!(
+        seen > 1000 && odd >= 4,
+        "{seen} parameters, {odd} of them vectors of several dimensions"
+    );
 }
 
 /// The norm of a gradient, and its product with numbers of the parameter's path.

@@ -4,6 +4,7 @@
     python3 benches/peers/torchvision_onnx.py --compare FOLDER
     python3 benches/peers/torchvision_onnx.py --fixtures tests/fixtures/torchvision [NETWORK ...]
     python3 benches/peers/torchvision_onnx.py --gradients tests/fixtures/torchvision
+    python3 benches/peers/torchvision_onnx.py --back target/release/vwc-sdk [--exporters EXPORTER,...] [NETWORK ...]
 
 Weights are random and seeded; nothing is downloaded. Batch norms get running means and variances that are random, too, so
 that none is the identity.
@@ -16,14 +17,20 @@ that `VWC_SDK_TORCHVISION` names, and writes each graph that it makes to FOLDER/
 more than 16 floats is in a file `weights` that is not kept, and the tests make it by `filled` below. ONNX Runtime's outputs for one
 picture are beside the fixture.
 
+`--back` exports each network with its batch norms as they are, has `vwc-sdk` read the file and write its parameters as safetensors,
+and loads them into a network of other weights (`load_state_dict`, strict). It prints the parameters, those that are missing or too
+many, and the largest difference of the logits to the first network's, relative to the largest.
+
 `--gradients` writes what PyTorch's autograd computes with some of the fixtures.
 
-Needs torch, torchvision, onnx, onnxscript and onnxruntime.
+Needs torch, torchvision, onnx, onnxscript and onnxruntime; `--back` safetensors, too.
 """
 
 import argparse
+import collections
 import json
 import pathlib
+import subprocess
 import tempfile
 import warnings
 
@@ -221,9 +228,12 @@ def stripped(model, folder):
     del graph.metadata_props[:], graph.value_info[:]
     graph.doc_string = ""
     with_weights = ("Conv", "Gemm", "MatMul", "BatchNormalization", "LayerNormalization")
+    constants = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
         node.doc_string = ""
-        kept = [note.value for note in node.metadata_props if note.key == scopes and node.op_type in with_weights]
+        scales = node.op_type in ("Add", "Mul") and any(name in constants for name in node.input)
+        wanted = node.op_type in with_weights or scales
+        kept = [note.value for note in node.metadata_props if note.key == scopes and wanted]
         del node.metadata_props[:]
         for value in kept:
             note = node.metadata_props.add()
@@ -408,12 +418,49 @@ def compare(folder):
         print(f"| {name} | {exporter} | {sets['']} | {len(model.graph.node)} | {worst:.1e} |", flush=True)
 
 
+def back(binary, names, exporters):
+    import torch
+    from safetensors.torch import load_file
+
+    print("| network | exporter | parameters | missing | too many | largest relative difference |")
+    print("|---|---|---|---|---|---|")
+    for name in names or NETWORKS:
+        side = NETWORKS[name]
+        for exporter in exporters:
+            first, second = network(name), network(name, seed=1)
+            with tempfile.TemporaryDirectory() as folder:
+                folder = pathlib.Path(folder)
+                export(first, side, exporter, folder / "net.onnx")
+                for command in (
+                    ["import", "net.onnx", "--directory", "run"],
+                    ["export", "run/original", "net.safetensors"],
+                ):
+                    done = subprocess.run([binary, *command], cwd=folder, capture_output=True, text=True)
+                    assert done.returncode == 0, (name, exporter, done.stderr)
+                weights = collections.OrderedDict(load_file(folder / "net.safetensors"))
+            # Versions of modules, which safetensors do not hold. MNASNet alone does not load without.
+            weights._metadata = second.state_dict()._metadata
+            try:
+                found = second.load_state_dict(weights, strict=False)
+            except RuntimeError as error:  # Of a wrong shape.
+                print(f"| {name} | {exporter} | {str(error)[:300]} |", flush=True)
+                continue
+            missing = [key for key in found.missing_keys if not key.endswith("num_batches_tracked")]
+            x = torch.from_numpy(picture(side))
+            with torch.no_grad():
+                a, b = first(x), second(x)
+            worst = ((a - b).abs().max() / a.abs().max()).item()
+            lists = " | ".join(f"{len(keys)} {' '.join(keys[:3])}" for keys in (missing, found.unexpected_keys))
+            print(f"| {name} | {exporter} | {len(weights)} | {lists} | {worst:.1e} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--files", type=pathlib.Path)
     parser.add_argument("--compare", type=pathlib.Path)
     parser.add_argument("--fixtures", type=pathlib.Path)
     parser.add_argument("--gradients", type=pathlib.Path)
+    parser.add_argument("--back", type=pathlib.Path)
     parser.add_argument("--exporters", default=",".join(EXPORTERS), help=f"of {', '.join([*EXPORTERS, *QUANTISERS])}")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
@@ -426,6 +473,8 @@ def main():
         gradients(args.gradients)
     if args.compare:
         compare(args.compare)
+    if args.back:
+        back(args.back.resolve(), args.names, args.exporters.split(","))
 
 
 if __name__ == "__main__":

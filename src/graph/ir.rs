@@ -27,6 +27,37 @@ pub struct Constant {
     pub(super) name: Option<Arc<str>>,
     pub(super) shape: Vec<usize>,
     pub(super) values: Arc<[f32]>,
+    pub(super) in_file: Option<InFile>,
+}
+
+/// How a file holds a parameter: a constant of a graph may have its numbers in another shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InFile {
+    /// The sizes of its dimensions there.
+    pub shape: Vec<usize>,
+    /// Whether it is a matrix with rows and columns exchanged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub turned: bool,
+}
+
+impl InFile {
+    /// The same where the constant is resized: dimensions longer than 1 are those of the constant, in their order.
+    #[cfg(feature = "train")]
+    fn resize(&mut self, shape: &[usize]) {
+        let ordered: Vec<usize> = if self.turned {
+            shape.iter().rev().copied().collect()
+        } else {
+            shape.to_vec()
+        };
+        if ordered.len() == self.shape.len() {
+            self.shape = ordered;
+            return;
+        }
+        let long = self.shape.iter_mut().filter(|size| **size != 1);
+        long.zip(ordered.into_iter().filter(|&size| size != 1))
+            .for_each(|(size, other)| *size = other);
+    }
 }
 
 /// A constant in a file. Numbers are written where there are some.
@@ -36,6 +67,8 @@ struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     shape: Vec<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    in_file: Option<InFile>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     values: Vec<f32>,
 }
@@ -46,6 +79,7 @@ impl From<Written> for Constant {
             name: written.name.map(Into::into),
             shape: written.shape,
             values: written.values.into(),
+            in_file: written.in_file,
         }
     }
 }
@@ -55,6 +89,7 @@ impl From<Constant> for Written {
         Self {
             name: constant.name.as_deref().map(str::to_owned),
             shape: constant.shape,
+            in_file: constant.in_file,
             values: constant.values.to_vec(),
         }
     }
@@ -69,6 +104,7 @@ impl Constant {
             name: None,
             shape: shape.into(),
             values: values.into(),
+            in_file: None,
         }
     }
 
@@ -89,6 +125,19 @@ impl Constant {
     pub fn named(mut self, name: &str) -> Self {
         self.name = Some(name.into());
         self
+    }
+
+    /// The same numbers, as a parameter that a file holds like this under their name.
+    #[must_use]
+    pub fn held_as(mut self, in_file: InFile) -> Self {
+        self.in_file = Some(in_file);
+        self
+    }
+
+    /// How the file that the network was read from holds it, where it is a parameter of that file.
+    #[must_use]
+    pub fn in_file(&self) -> Option<&InFile> {
+        self.in_file.as_ref()
     }
 
     /// The path of the parameter that it is or was computed from, where there is one.
@@ -122,6 +171,9 @@ impl Constant {
     #[cfg(feature = "train")]
     pub(crate) fn resize(&mut self, shape: Option<Vec<usize>>) {
         if let Some(shape) = shape {
+            if let Some(in_file) = &mut self.in_file {
+                in_file.resize(&shape);
+            }
             self.shape = shape;
         }
     }
@@ -568,6 +620,8 @@ pub enum Function {
     Tanh,
     /// `x * P(X <= x)`, `X` normally distributed.
     Gelu,
+    /// The error function, `2 / sqrt(pi)` times the integral of `exp(-t^2)` from 0 to `x`.
+    Erf,
     /// The nearest whole number, of two the even one.
     Round,
     /// The largest whole number that is not above `x`.

@@ -59,8 +59,8 @@ pub use back::OnnxExport;
 pub use check::GraphError;
 pub use codes::{Codes, WeightCodes};
 pub use ir::{
-    Affine, Binary, Constant, Conv, ConvKernel, ConvTranspose, Function, Linear, Node, NodeId, NodeSpec, Op,
-    Pool, Reduction,
+    Affine, Binary, Constant, Conv, ConvKernel, ConvTranspose, Function, InFile, Linear, Node, NodeId,
+    NodeSpec, Op, Pool, Reduction,
 };
 #[cfg(feature = "train")]
 pub use run::Executor;

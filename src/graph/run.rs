@@ -418,6 +418,7 @@ impl any::Function for Function {
             Self::Silu => activation::silu(x),
             Self::Tanh => x.tanh(),
             Self::Gelu => activation::gelu(x),
+            Self::Erf => x.erf(),
             Self::Round => x.round(),
             Self::Floor => x.floor(),
             Self::Sign => x.sign(),

@@ -104,14 +104,18 @@ impl Sketch {
     }
 
     /// The same with other names for the constants that have no numbers, as `names` gives them for the name and the operation of each
-    /// node, in the order in which the operation computes with them.
+    /// node, in the order in which the operation computes with them. One that gets another name is no parameter of the file any more.
     #[cfg(feature = "train")]
     pub(crate) fn with_constants(mut self, mut names: impl FnMut(&str, &Op) -> Vec<String>) -> Self {
         for node in &mut self.graph.nodes {
             let mut names = names(&node.name, &node.op).into_iter();
             for constant in node.op.constants_mut() {
                 if constant.values.is_empty() {
-                    constant.name = names.next().map(Into::into);
+                    let name = names.next();
+                    if name.as_deref() != constant.name() {
+                        constant.in_file = None;
+                    }
+                    constant.name = name.map(Into::into);
                 }
             }
         }

@@ -292,6 +292,7 @@ fn function_text(function: Function) -> String {
         Function::Silu => "silu".into(),
         Function::Tanh => "tanh".into(),
         Function::Gelu => "gelu".into(),
+        Function::Erf => "erf".into(),
         Function::Round => "round".into(),
         Function::Floor => "round down".into(),
         Function::Sign => "sign".into(),

@@ -24,8 +24,26 @@ const MAX_BETWEEN: usize = 8;
 /// What stands behind the path of a layer in the names of its parameters.
 pub(super) const LEAVES: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
 
-/// The path of each node that was named by one, under its name. The two differ where two nodes have one path.
-pub(super) type Paths = HashMap<String, String>;
+/// What nodes are called after.
+#[derive(Debug, Default)]
+pub(super) struct Paths {
+    /// The path of each node that was named by one, under its name. The two differ where two nodes have one path.
+    layers: HashMap<String, String>,
+    /// The module that a node without weights was exported of, under its first output, where it reads a constant of the file.
+    scopes: HashMap<String, String>,
+}
+
+impl Paths {
+    /// The path of a node that was named by one.
+    pub fn layer(&self, node: &str) -> Option<&str> {
+        self.layers.get(node).map(String::as_str)
+    }
+
+    /// The module that a node without weights is of, which reads a constant.
+    pub fn scope(&self, node: &NodeProto) -> Option<&str> {
+        self.scopes.get(node.output.first()?).map(String::as_str)
+    }
+}
 
 /// Names the nodes with weights by their paths. `scopes`: for each node the module that it was exported of, as far as notes say.
 pub(super) fn name_by_path(graph: &mut GraphProto, scopes: &[Option<String>]) -> Paths {
@@ -60,7 +78,10 @@ pub(super) fn name_by_path(graph: &mut GraphProto, scopes: &[Option<String>]) ->
         .filter(|(n, _)| !named.contains_key(n));
     let mut taken: HashSet<String> = others.map(|(_, node)| printable(&node.name)).collect();
     let mut last: HashMap<String, usize> = HashMap::new();
-    let mut paths = Paths::new();
+    let mut paths = Paths {
+        layers: HashMap::new(),
+        scopes: scopes_of_readers(graph, scopes),
+    };
     for (n, node) in graph.node.iter_mut().enumerate() {
         let Some(path) = named.get(&n).map(|path| printable(path)) else {
             continue;
@@ -72,9 +93,25 @@ pub(super) fn name_by_path(graph: &mut GraphProto, scopes: &[Option<String>]) ->
             name = format!("{path}.{number}");
         }
         node.name.clone_from(&name);
-        paths.insert(name, path);
+        paths.layers.insert(name, path);
     }
     paths
+}
+
+/// The modules of nodes that compute with a constant of the file number by number.
+fn scopes_of_readers(graph: &GraphProto, scopes: &[Option<String>]) -> HashMap<String, String> {
+    let held: HashSet<&str> = graph.initializer.iter().map(|tensor| &*tensor.name).collect();
+    let reads = |node: &NodeProto| {
+        matches!(&*node.op_type, "Add" | "Sub" | "Mul" | "Div")
+            && node.input.iter().any(|name| held.contains(&**name))
+    };
+    let nodes = graph.node.iter().enumerate().filter(|(_, node)| reads(node));
+    nodes
+        .filter_map(|(n, node)| {
+            let scope = scopes.get(n).cloned().flatten().or_else(|| scope(&node.name))?;
+            Some((node.output.first()?.clone(), scope))
+        })
+        .collect()
 }
 
 /// What a node with weights may be called after.
@@ -165,6 +202,8 @@ pub(super) fn is_made_up_constant(name: &str) -> bool {
         || is_number(name)
         || numbered("val_")
         || numbered("Constant_")
+        // Of a batch norm that was folded into a layer.
+        || name.ends_with(".weight_bias")
 }
 
 fn is_number(text: &str) -> bool {
@@ -231,7 +270,13 @@ mod tests {
         for name in ["conv1", "conv_1", "layer1.0.conv1", "Conv", "model/conv1/Conv2D"] {
             assert!(!is_made_up(name), "{name}");
         }
-        for name in ["onnx::Conv_497", "497", "val_12", "/layer/Constant_output_0"] {
+        for name in [
+            "onnx::Conv_497",
+            "497",
+            "val_12",
+            "/layer/Constant_output_0",
+            "conv1.weight_bias",
+        ] {
             assert!(is_made_up_constant(name), "{name}");
         }
         for name in ["conv1.weight", "w", "value", "weight_2"] {

@@ -1,5 +1,7 @@
 //! What PyTorch calls a parameter, and how it lays it out, for the networks of this crate.
 
+use burn::tensor::TensorData;
+
 use crate::models::{BLOCKS, Cnn8, GraphNet, Network, ResNet20, Vgg13};
 
 /// A network whose parameters have names in the PyTorch scripts of VWC-SDK.
@@ -18,6 +20,53 @@ pub struct TorchName {
     pub torch: String,
     /// How PyTorch lays it out.
     pub layout: TorchLayout,
+    /// Its sizes in PyTorch, where it has the same numbers there in another shape: `[24, 1, 1]` for 24 numbers.
+    pub shape: Option<Vec<usize>>,
+}
+
+impl TorchName {
+    /// The sizes in PyTorch of a parameter with these.
+    pub(super) fn shape_there(&self, here: &[usize]) -> Vec<usize> {
+        match (&self.shape, self.layout) {
+            (Some(shape), _) => shape.clone(),
+            (None, TorchLayout::Transposed) => here.iter().rev().copied().collect(),
+            (None, TorchLayout::Same) => here.to_vec(),
+        }
+    }
+
+    /// The sizes of the parameter where PyTorch has `there`, and it had `before` with other widths.
+    pub(super) fn shape_here(&self, there: &[usize], before: &[usize]) -> Vec<usize> {
+        if self.shape.is_none() {
+            return self.shape_there(there);
+        }
+        let long = |sizes: &[usize]| {
+            sizes
+                .iter()
+                .copied()
+                .filter(|&size| size != 1)
+                .collect::<Vec<_>>()
+        };
+        let (found, mut shape) = (long(there), before.to_vec());
+        if found.len() != long(before).len() {
+            return there.to_vec();
+        }
+        let sizes = shape.iter_mut().filter(|size| **size != 1);
+        sizes.zip(found).for_each(|(size, found)| *size = found);
+        shape
+    }
+
+    /// Numbers as PyTorch has them, of the parameter's or the other way round. `shape`: theirs afterwards.
+    pub(super) fn laid_out(&self, data: TensorData, shape: Vec<usize>) -> TensorData {
+        let values = data.try_into_vec::<f32>().expect("they are 32-bit floats");
+        let values = match (self.layout, &*shape) {
+            (TorchLayout::Transposed, &[columns, rows]) => {
+                let row = |column: usize| (0..rows).map(move |row| row * columns + column);
+                (0..columns).flat_map(row).map(|n| values[n]).collect()
+            }
+            _ => values,
+        };
+        TensorData::new(values, shape)
+    }
 }
 
 /// How PyTorch lays a parameter out, beside Burn.
@@ -30,7 +79,12 @@ pub enum TorchLayout {
 }
 
 fn name(path: String, torch: String, layout: TorchLayout) -> TorchName {
-    TorchName { path, torch, layout }
+    TorchName {
+        path,
+        torch,
+        layout,
+        shape: None,
+    }
 }
 
 /// Weight, and bias where there is one.
@@ -117,13 +171,22 @@ impl TorchNames for ResNet20 {
 /// Its parameters have the names of the file that it was made from; steps of quantisers have no counterpart.
 impl TorchNames for GraphNet {
     fn torch_names(&self) -> Vec<TorchName> {
-        let names = self.parameter_paths().into_iter().map(|(path, matrix)| {
-            let layout = if matrix {
+        let names = self.parameter_constants().map(|(constant, matrix)| {
+            let path = constant.name().unwrap_or_default().to_owned();
+            let in_file = constant.in_file();
+            // Of a matrix that no file had PyTorch's linear layers say how it is.
+            let transposed = matrix && in_file.is_none_or(|in_file| in_file.turned);
+            let layout = if transposed {
                 TorchLayout::Transposed
             } else {
                 TorchLayout::Same
             };
-            name(path.clone(), path, layout)
+            TorchName {
+                shape: in_file
+                    .map(|in_file| in_file.shape.clone())
+                    .filter(|_| !transposed),
+                ..name(path.clone(), path, layout)
+            }
         });
         names.collect()
     }

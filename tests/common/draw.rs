@@ -376,6 +376,7 @@ impl Draw {
             Function::Silu,
             Function::Tanh,
             Function::Gelu,
+            Function::Erf,
             Function::Abs,
             Function::Neg,
             Function::Floor,

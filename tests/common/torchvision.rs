@@ -33,6 +33,8 @@ pub struct Fixture {
     pub picture: Vec<f32>,
     pub side: usize,
     pub logits: Vec<f32>,
+    /// Names and shapes of the large constants.
+    pub constants: Vec<(String, Vec<usize>)>,
 }
 
 /// The names of all fixtures.
@@ -67,6 +69,7 @@ pub fn read(name: &str) -> Fixture {
         picture: filled("picture", &[1, 3, about.side, about.side]),
         side: about.side,
         logits: about.logits,
+        constants: about.constants,
     }
 }
 

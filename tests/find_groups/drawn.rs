@@ -144,6 +144,7 @@ fn function<const D: usize>(function: Function, x: Tensor<D>) -> Tensor<D> {
         Function::Silu => activation::silu(x),
         Function::Tanh => x.tanh(),
         Function::Gelu => activation::gelu(x),
+        Function::Erf => x.erf(),
         Function::Abs => x.abs(),
         Function::Neg => x.neg(),
         other => unreachable!("{other:?} is not drawn"),

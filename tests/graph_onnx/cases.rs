@@ -248,6 +248,7 @@ fn functions() -> Vec<Case> {
         ("silu", Function::Silu),
         ("tanh", Function::Tanh),
         ("gelu", Function::Gelu),
+        ("erf", Function::Erf),
         ("floor", Function::Floor),
         ("abs", Function::Abs),
         ("neg", Function::Neg),

@@ -338,6 +338,7 @@ fn of_number(function: Function, x: f64) -> f64 {
         Function::Silu => x / (1.0 + (-x).exp()),
         Function::Tanh => x.tanh(),
         Function::Gelu => x * normal(x),
+        Function::Erf => 2.0 * normal(x * 2f64.sqrt()) - 1.0,
         Function::Round => x.round_ties_even(),
         Function::Floor => x.floor(),
         Function::Sign if x == 0.0 => 0.0,

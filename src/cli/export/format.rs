@@ -35,6 +35,16 @@ impl ExportFormat {
         }
     }
 
+    /// Whether a file of this name may hold it: an ending of another format would mislead whoever reads it.
+    pub(super) fn fits(self, file: &Path) -> bool {
+        match Self::by_name(file) {
+            None => true,
+            Some(Self::Packed) => self == Self::Packed,
+            Some(Self::Onnx) => matches!(self, Self::Onnx | Self::Qdq | Self::Qonnx),
+            Some(_) => matches!(self, Self::Integers | Self::Pytorch),
+        }
+    }
+
     /// How ONNX in floats is made to say what is rounded, where that is what is written.
     pub(super) fn rounds(self) -> Option<fn(OnnxExport) -> OnnxExport> {
         match self {

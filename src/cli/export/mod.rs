@@ -89,6 +89,14 @@ pub enum ExportError {
     /// A name that does not say what to write.
     #[error("{}: expected a name that ends in .vwcp, .onnx or .safetensors, or --format", .0.display())]
     Name(PathBuf),
+    /// A name of another format than the one that is written.
+    #[error("{}: its name ends as another format does, and it would be written as {written}: choose another name", file.display())]
+    Ending {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        written: String,
+    },
     /// A flag for another format than the one that is written.
     #[error("{flag} is for --format {fits}, and {} is written as {written}: leave it out", file.display())]
     Format {
@@ -136,6 +144,11 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         Some(format) => format,
         None => ExportFormat::by_name(&args.file).ok_or_else(|| ExportError::Name(args.file.clone()))?,
     };
+    let written = format.to_possible_value().expect("none is hidden");
+    let (written, file) = (written.get_name().to_owned(), args.file.clone());
+    if !format.fits(&file) {
+        return Err(ExportError::Ending { file, written });
+    }
     let pytorch = format == ExportFormat::Pytorch;
     let rounds = format.rounds();
     let foreign = [
@@ -148,12 +161,6 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         } else {
             "pytorch"
         };
-        let written = format
-            .to_possible_value()
-            .expect("none is hidden")
-            .get_name()
-            .to_owned();
-        let file = args.file.clone();
         return Err(ExportError::Format {
             flag,
             fits,
@@ -188,6 +195,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
                 args.file.display(),
                 network.num_trainable_params()
             );
+            C::strange_to_pytorch(&network).iter().for_each(|line| say!("{line}"));
             return Ok(());
         }
         if let Some(rounds) = rounds {

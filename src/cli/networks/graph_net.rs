@@ -32,6 +32,17 @@ pub fn quantized(
     Ok(network.quantized(weights, activations)?.calibrated(&batches))
 }
 
+/// How many there are, and the first of them.
+fn some_of(names: &[&str]) -> String {
+    let first = names.iter().take(3).map(|name| format!("`{name}`"));
+    let more = if names.len() > 3 { ", ..." } else { "" };
+    format!(
+        "{} parameters ({}{more})",
+        names.len(),
+        first.collect::<Vec<_>>().join(", ")
+    )
+}
+
 impl NetworkArgs {
     fn opened(&self) -> &Opened {
         self.opened.as_deref().expect("a network of a graph was opened")
@@ -138,6 +149,28 @@ impl JobNetwork for GraphNetConfig {
         Err(Error::Recipe(
             "--widths: it is for the networks of this crate: leave it out".into(),
         ))
+    }
+
+    fn strange_to_pytorch(network: &GraphNet) -> Vec<String> {
+        let Some((computed, biases)) = network.not_in_file() else {
+            return Vec::new();
+        };
+        let lines = [
+            (
+                computed,
+                "none of the PyTorch model's parameters, but made of them when it was exported, and never trained here: load the file with \
+                 strict=False into a model that has the weights it was exported with",
+            ),
+            (
+                biases,
+                "of layers that have no bias in the PyTorch model if it has batch norms behind them, which were folded when it was \
+                 exported: export it with its batch norms as they are, or the model does not load the file",
+            ),
+        ];
+        let lines = lines.into_iter().filter(|(names, _)| !names.is_empty());
+        lines
+            .map(|(names, what)| format!("{}: {what}", some_of(&names)))
+            .collect()
     }
 
     fn widths_in_words(&self) -> String {

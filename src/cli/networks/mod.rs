@@ -116,6 +116,12 @@ pub trait JobNetwork: Published + NetworkConfig<Network: TorchNames> {
     /// Its widths in words.
     fn widths_in_words(&self) -> String;
 
+    /// What stands in the way of a PyTorch model that loads the network's parameters by their names, a line each.
+    fn strange_to_pytorch(network: &Self::Network) -> Vec<String> {
+        let _ = network;
+        Vec::new()
+    }
+
     /// The order of its residual blocks, if it has any.
     fn order(&self) -> Option<BlockOrder> {
         None

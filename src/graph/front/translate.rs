@@ -652,6 +652,7 @@ impl<'a> Translator<'a> {
             F::Sqrt(op) => self.function("sqrt", Function::Sqrt, &op.input, &op.out),
             F::Recip(op) => self.function("recip", Function::Recip, &op.input, &op.out),
             F::Tanh(op) => self.function("tanh", Function::Tanh, &op.input, &op.out),
+            F::Erf(op) => self.function("erf", Function::Erf, &op.input, &op.out),
             F::Matmul(op) if !self.constants.is(&op.rhs) => {
                 let inputs = [self.node(&op.lhs)?, self.node(&op.rhs)?];
                 self.push("matmul", Op::MatMul, &inputs, &op.out)

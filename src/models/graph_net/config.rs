@@ -343,7 +343,7 @@ fn not_below_zero(graph: &Graph) -> Vec<bool> {
                 Function::HardSwish { .. } | Function::Silu | Function::Gelu | Function::LeakyRelu { .. } => {
                     all()
                 }
-                Function::Round | Function::Floor | Function::Sign | Function::Tanh => all(),
+                Function::Round | Function::Floor | Function::Sign | Function::Tanh | Function::Erf => all(),
                 _ => false,
             },
             Op::Binary(Binary::Sub) => false,

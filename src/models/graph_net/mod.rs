@@ -26,7 +26,7 @@ pub use config::GraphNetConfig;
 
 use super::{Network, NetworkConfig};
 use crate::Error;
-use crate::graph::{Graph, Op, Sketch};
+use crate::graph::{Constant, Graph, Op, Sketch};
 use crate::module::Parameters;
 use crate::module::any::AnyTensor;
 use crate::quant::{STEP, WeightQuantizer, best_step};
@@ -36,8 +36,8 @@ use crate::quant::{STEP, WeightQuantizer, best_step};
 /// Parameters are called as the graph calls its constants: of a file that PyTorch exported, as in PyTorch. A constant without such a
 /// name is called by its node, `conv1.weight`. Where several nodes read one constant, each has its own from then on.
 /// Weights of layers, and scale and shift of batch norms and other affine nodes, are trained; running statistics follow the batches,
-/// as in [`BatchNorm`](burn::nn::BatchNorm); what is taken off or divided by elsewhere stays as it is, and so do
-/// constants that are nodes and single numbers.
+/// as in [`BatchNorm`](burn::nn::BatchNorm); what is taken off or divided by elsewhere stays as it is, and so do single numbers.
+/// Of a file that names its parameters, these are trained, a class token among them, and what the exporter computed of them is not.
 ///
 /// In evaluation it computes what the graph does, with sums in the order of this crate's kernels on `flex`. Rounding has a gradient of one, so that quantisers of a file train, too.
 ///
@@ -105,12 +105,13 @@ impl GraphNet {
     fn made<'a>(config: GraphNetConfig, device: &Device, numbers: &dyn Fn(usize) -> Option<&'a Op>) -> Self {
         let graph = config.sketch.graph();
         let names = parameters::names(graph);
+        let from_file = is_from_file(&config.sketch);
         let layers = graph
             .nodes()
             .iter()
             .zip(names)
             .enumerate()
-            .map(|(n, (node, names))| Layer::new(node, names, numbers(n), device))
+            .map(|(n, (node, names))| Layer::new(node, names, numbers(n), from_file, device))
             .collect();
         let reads = graph.reads();
         let quantizers = vec![None; graph.nodes().len()];
@@ -174,20 +175,40 @@ impl GraphNet {
         inner.into_iter().map(|n| nodes[n].name()).collect()
     }
 
-    /// The paths of all parameters but those of quantisers, each with whether it is the matrix of a linear layer.
-    pub(crate) fn parameter_paths(&self) -> Vec<(String, bool)> {
+    /// The parameters that are none of the file that the network was read from, by their paths: what the exporter computed of others,
+    /// and biases that it made of batch norms. `None` of a network of no file, or of one that names no parameter.
+    #[must_use]
+    pub fn not_in_file(&self) -> Option<(Vec<&str>, Vec<&str>)> {
+        let nodes = self.config.sketch.nodes();
+        if !is_from_file(&self.config.sketch) {
+            return None;
+        }
+        let (mut computed, mut biases) = (Vec::new(), Vec::new());
+        for node in nodes {
+            let norm = matches!(node.op(), Op::Affine(affine) if affine.epsilon.is_some());
+            for (part, constant) in parameters::part_names(node.op()) {
+                if norm || constant.in_file().is_some() {
+                    continue;
+                }
+                let list = match (node.weight(), part) {
+                    (Some(_), "weight") => continue,
+                    (Some(_), _) => &mut biases,
+                    (None, _) => &mut computed,
+                };
+                list.extend(constant.name());
+            }
+        }
+        Some((computed, biases))
+    }
+
+    /// All parameters but those of quantisers, each with whether it is the matrix of a linear layer.
+    pub(crate) fn parameter_constants(&self) -> impl Iterator<Item = (&Constant, bool)> {
         let nodes = self.config.sketch.nodes().iter();
-        let paths = nodes.flat_map(|node| {
+        nodes.flat_map(|node| {
             let linear = matches!(node.op(), Op::Linear(_));
             let parts = parameters::part_names(node.op());
-            parts.map(move |(part, constant)| {
-                (
-                    constant.name().unwrap_or_default().to_owned(),
-                    linear && part == "weight",
-                )
-            })
-        });
-        paths.collect()
+            parts.map(move |(part, constant)| (constant, linear && part == "weight"))
+        })
     }
 
     /// This network with another number of classes: its last layer is made anew, with random weights that follow from the seed of the
@@ -281,6 +302,12 @@ impl GraphNet {
         let [output, _] = std::mem::take(&mut values[graph.outputs()[0].index()]);
         output.expect("outputs are kept").into_tensor()
     }
+}
+
+/// Whether a sketch is that of a file, whose parameters have names.
+fn is_from_file(sketch: &Sketch) -> bool {
+    let mut constants = sketch.nodes().iter().flat_map(|node| node.op().constants());
+    constants.any(|constant| constant.in_file().is_some())
 }
 
 fn rounds(op: &Op) -> bool {

@@ -256,8 +256,9 @@ fn stored(constant: &Constant, weighted: bool) -> Vec<usize> {
 }
 
 impl Layer {
-    /// The parameters of `node` called `names`, with the numbers of `op` where it is given.
-    pub fn new(node: &Node, names: Vec<String>, op: Option<&Op>, device: &Device) -> Self {
+    /// The parameters of `node` called `names`, with the numbers of `op` where it is given. `from_file`: whether those of the file are
+    /// known, so that what was computed of them is told apart.
+    pub fn new(node: &Node, names: Vec<String>, op: Option<&Op>, from_file: bool, device: &Device) -> Self {
         let numbers: Vec<Option<&[f32]>> = match op {
             Some(op) => {
                 // What has a number in the sketch is no parameter.
@@ -301,7 +302,12 @@ impl Layer {
             };
             let shape = stored(constant, weighted);
             let usual = neutral.map(|number| vec![number; shape.iter().product()]);
-            let trained = weighted || matches!(part, "scale" | "shift");
+            let in_file = constant.in_file().is_some();
+            let trained = match part {
+                "scale" | "shift" => in_file || !from_file,
+                "value" => in_file,
+                _ => weighted,
+            };
             Named {
                 path: Path::new(&name, container),
                 value: AnyParam::new(&shape, numbers.or(usual.as_deref()), fan_in, trained, device),

@@ -76,6 +76,7 @@ impl Maker<'_> {
             _ => None,
         });
         if fits && (turns || !first) {
+            let constant = self.own(node, constant);
             let part = Some(constant.constant(if one.is_some() { Vec::new() } else { shape.clone() }));
             let none = Affine::default();
             let affine = match op {

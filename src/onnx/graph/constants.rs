@@ -40,7 +40,16 @@ impl Maker<'_> {
             let at = places(&tensor.dims, &dims);
             (0..numbers).map(|n| values[at(n)]).collect()
         });
-        self.give(node, 0, Value::Held(self.computed(node, dims, values)))
+        let made = match (&*tensor.dims, &*dims) {
+            // For each picture of the batch: it is the parameter still.
+            ([1, picture @ ..], [_, other @ ..]) if picture == other => Tensor {
+                dims,
+                values,
+                ..tensor.clone()
+            },
+            _ => self.computed(node, dims, values),
+        };
+        self.give(node, 0, Value::Held(made))
     }
 
     /// A function of every number of a constant. `None` of one that is approximated.
@@ -84,6 +93,7 @@ impl Maker<'_> {
                 dims: vec![1],
                 values: Some(vec![0.0].into()),
                 turned: false,
+                parameter: None,
             }),
         };
         let numbers = self.made_constant(&dims)?;
@@ -190,6 +200,7 @@ impl Maker<'_> {
             dims,
             values,
             turned: false,
+            parameter: None,
         }
     }
 }

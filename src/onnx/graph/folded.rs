@@ -132,6 +132,7 @@ impl Maker<'_> {
                     dims,
                     values: None,
                     turned: false,
+                    parameter: None,
                 })
             } else {
                 Value::Fixed(Fixed { dims, numbers: None })
@@ -191,6 +192,7 @@ fn value_of(name: String, numbers: &Numbers) -> Option<Value> {
             dims,
             values: Some(floats.as_slice::<f32>().ok()?.into()),
             turned: false,
+            parameter: None,
         }));
     }
     let fixed = Fixed::of_tensor(numbers)?;

@@ -100,6 +100,7 @@ impl Grid {
             dims: of.dims.clone(),
             values,
             turned: false,
+            parameter: None,
         })
     }
 
@@ -140,6 +141,7 @@ mod tests {
                 dims: dims.to_vec(),
                 values: Some(scales.into()),
                 turned: false,
+                parameter: None,
             },
             zero: zeros.map(|zeros| Integers {
                 name: "z".to_owned(),
@@ -188,6 +190,7 @@ mod tests {
             dims: vec![4],
             values: Some([0.25, 0.75, 100.0, -100.0].as_slice().into()),
             turned: false,
+            parameter: None,
         };
         let found = grid(&[0.5], &[], Some(&[3]), 0, 0)
             .rounded(&of, DataType::Int8 as i32)

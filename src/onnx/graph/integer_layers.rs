@@ -83,6 +83,7 @@ impl Maker<'_> {
                 dims,
                 values: Some(ones.into()),
                 turned: false,
+                parameter: None,
             },
             zero,
             axis,

@@ -13,7 +13,7 @@ use super::{
 impl Maker<'_> {
     /// A constant of a layer under the name of its parameter, `leaf` of those in [`LEAVES`].
     pub(super) fn part(&mut self, node: &NodeProto, tensor: Tensor, leaf: &str) -> Tensor {
-        let Some(path) = self.paths.get(&node.name).cloned() else {
+        let Some(path) = self.paths.layer(&node.name).map(str::to_owned) else {
             return tensor;
         };
         let source = tensor.name.strip_suffix(TURNED).filter(|_| tensor.turned);
@@ -24,6 +24,19 @@ impl Maker<'_> {
             name += TURNED;
         }
         Tensor { name, ..tensor }
+    }
+
+    /// A constant that a node computes with number by number, under the name of its own parameter: of equal ones the exporter wrote one.
+    pub(super) fn own(&mut self, node: &NodeProto, tensor: &Tensor) -> Tensor {
+        let name = self.paths.scope(node).and_then(|scope| {
+            let vector = tensor.dims.iter().filter(|&&size| size != 1).count() <= 1;
+            tensor.parameter.as_ref().filter(|_| vector)?;
+            self.parameter_of(scope, &tensor.name)
+        });
+        Tensor {
+            name: name.unwrap_or_else(|| tensor.name.clone()),
+            ..tensor.clone()
+        }
     }
 
     /// A matrix with rows and columns exchanged.
@@ -40,6 +53,7 @@ impl Maker<'_> {
             dims: vec![columns, rows],
             turned: true,
             values: None,
+            parameter: tensor.parameter.clone(),
         };
         // Turned twice it is the constant itself.
         if let Some(stem) = tensor.name.strip_suffix(TURNED).filter(|_| tensor.turned) {

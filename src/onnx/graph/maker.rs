@@ -111,6 +111,13 @@ impl<'a> Maker<'a> {
         self.parameters.name(stems, source, leaf, matrix, taken)
     }
 
+    /// What a constant is called as that of the module `scope`: see [`Parameters::of_module`].
+    pub fn parameter_of(&mut self, scope: &str, source: &str) -> Option<String> {
+        let (constants, held) = (&self.constants, &self.held);
+        let taken = |name: &str| constants.contains_key(name) || held.contains_key(name);
+        self.parameters.of_module(scope, source, taken)
+    }
+
     pub fn is_held(&self, name: &str) -> bool {
         self.held.contains_key(name)
     }

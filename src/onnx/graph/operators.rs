@@ -9,6 +9,7 @@ use super::{
 };
 use crate::graph::{Binary, Function, Op, Reduction};
 use crate::onnx::operators::{ONNX_RUNTIME, QONNX, attribute, subgraphs};
+use crate::onnx::paths::is_made_up_constant;
 
 impl Maker<'_> {
     /// Makes what a node of the file computes.
@@ -69,7 +70,7 @@ impl Maker<'_> {
     pub(super) fn standard(&mut self, node: &NodeProto) -> Made<()> {
         match &*node.op_type {
             "Constant" => self.constant_list(node),
-            "Identity" => self.same(node),
+            "Identity" => self.identity(node),
             "Dropout" => self.dropout(node),
             "Cast" => self.cast(node),
             "CastLike" => self.cast_like(node),
@@ -143,6 +144,22 @@ impl Maker<'_> {
                 self.last(node, function, &[&x])
             }
         }
+    }
+
+    /// A value under another name. PyTorch writes equal parameters once, and makes the others of it by this operator: a vector is each
+    /// layer's own.
+    fn identity(&mut self, node: &NodeProto) -> Made<()> {
+        let mut value = self.value(node, 0)?;
+        if let Value::Held(tensor) = &mut value
+            && tensor.parameter.is_some()
+            && tensor.dims.iter().filter(|&&size| size != 1).count() <= 1
+            && let Some(name) = node.output.first()
+            && name.contains('.')
+            && !is_made_up_constant(name)
+        {
+            tensor.name.clone_from(name);
+        }
+        self.give(node, 0, value)
     }
 
     /// A value under another name.
@@ -245,6 +262,7 @@ fn function(node: &NodeProto) -> Option<Function> {
         },
         "Tanh" => Function::Tanh,
         "Gelu" => Function::Gelu,
+        "Erf" => Function::Erf,
         "Round" => Function::Round,
         "Floor" => Function::Floor,
         "Sign" => Function::Sign,

@@ -17,6 +17,28 @@ pub(super) struct Parameters {
 }
 
 impl Parameters {
+    /// What the constant `source` is called where a node of the module `scope` reads it beside a value: the parameter of that name of
+    /// this module, where the file has it under the name of another one. `None` where it is its own.
+    pub fn of_module(&mut self, scope: &str, source: &str, taken: impl Fn(&str) -> bool) -> Option<String> {
+        let (owner, leaf) = source.rsplit_once('.')?;
+        // A parameter of an outer module, or of an inner one, may be read here on purpose.
+        let inside = |inner: &str, outer: &str| {
+            inner
+                .strip_prefix(outer)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '_']))
+        };
+        if inside(scope, owner) || inside(owner, scope) {
+            return None;
+        }
+        let name = format!("{scope}.{leaf}");
+        let other = self.given.get(&name).is_some_and(|given| given != source);
+        if other || taken(&name) {
+            return None;
+        }
+        self.given.insert(name.clone(), source.to_owned());
+        Some(name)
+    }
+
     /// What the constant `source` is called as the parameter `leaf` of a layer. `stems`: the path of the layer, and a name that no
     /// other layer has. `taken`: whether the file has a constant of a name.
     pub fn name(

@@ -22,6 +22,7 @@ impl Maker<'_> {
                 dims,
                 values,
                 turned: false,
+                parameter: None,
             })
         };
         let value = match &*attribute.name {

@@ -16,7 +16,8 @@ use super::fixed::Fixed;
 use super::index::Index;
 use super::integers::{Integers, bits, integers};
 pub(super) use super::size::{MAX_SIZES, Made, Size, Sizes};
-use crate::graph::Constant;
+use crate::graph::{Constant, InFile};
+use crate::onnx::paths::is_made_up_constant;
 use crate::panics::attempt;
 
 /// The longest name of a constant, in bytes. Each use of it has the name once more.
@@ -30,6 +31,8 @@ pub(super) struct Tensor {
     pub values: Option<Arc<[f32]>>,
     /// Whether it is a matrix of the file with rows and columns exchanged.
     pub turned: bool,
+    /// The dimensions of the file's parameter that it is, where it is one.
+    pub parameter: Option<Vec<usize>>,
 }
 
 impl Tensor {
@@ -40,8 +43,17 @@ impl Tensor {
     /// Its numbers in rows of this shape.
     pub fn constant(&self, shape: impl Into<Vec<usize>>) -> Constant {
         let none = || Arc::from(Vec::new());
-        let constant = Constant::new(shape, self.values.clone().unwrap_or_else(none));
-        constant.named(&self.name)
+        let constant = Constant::new(shape, self.values.clone().unwrap_or_else(none)).named(&self.name);
+        // One that was repeated is no parameter as it stands.
+        let count = |shape: &[usize]| shape.iter().product::<usize>();
+        let parameter = self.parameter.as_ref();
+        match parameter.filter(|shape| count(shape) == count(constant.shape())) {
+            None => constant,
+            Some(shape) => constant.held_as(InFile {
+                shape: shape.clone(),
+                turned: self.turned,
+            }),
+        }
     }
 
     /// Numbers computed of these, under the same name.
@@ -104,6 +116,7 @@ pub(super) fn decode(name: &str, tensor: &TensorProto, sketch: bool) -> Made<Val
             dims: dims.clone(),
             values,
             turned: false,
+            parameter: (!is_made_up_constant(name)).then(|| dims.clone()),
         })
     };
     let kind = tensor.data_type;

@@ -5,7 +5,7 @@ use tract_onnx::pb::NodeProto;
 use super::{
     maker::Maker,
     operators::{float, int, pads, pair, text, whole},
-    values::{Data, Made},
+    values::{Data, Made, Tensor},
 };
 use crate::graph::{Affine, Constant, Conv, ConvTranspose, Linear};
 use crate::onnx::{convolution, operators::attribute};
@@ -60,11 +60,19 @@ impl Maker<'_> {
         self.last(node, conv, &[&x])
     }
 
+    /// The bias of a convolution. Exporters make one of zeros where the layer has none.
     fn bias(&mut self, node: &NodeProto, n: usize) -> Made<Option<Constant>> {
         if !Self::has(node, n) {
             return Ok(None);
         }
         let bias = self.held(node, n)?;
+        let zeros = bias
+            .values
+            .as_ref()
+            .is_some_and(|values| values.iter().all(|&number| number == 0.0));
+        if zeros && bias.parameter.is_none() {
+            return Ok(None);
+        }
         let bias = self.part(node, bias, "bias");
         Ok(Some(bias.constant(bias.dims.clone())))
     }
@@ -113,7 +121,10 @@ impl Maker<'_> {
         }
         if beta != 1.0 {
             self.count(bias.len())?;
-            bias = bias.map(|x| beta * x);
+            bias = Tensor {
+                parameter: None,
+                ..bias.map(|x| beta * x)
+            };
         }
         if bias.len() == outputs && alpha == 1.0 {
             linear.bias = Some(bias.constant([outputs]));

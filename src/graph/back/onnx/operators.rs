@@ -320,6 +320,7 @@ impl Place<'_, '_, '_> {
             Function::Relu => "Relu",
             Function::Sigmoid => "Sigmoid",
             Function::Tanh => "Tanh",
+            Function::Erf => "Erf",
             // Half to even.
             Function::Round => "Round",
             Function::Floor => "Floor",
