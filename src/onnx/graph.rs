@@ -145,7 +145,8 @@ fn nodes(model: &Prepared<'_>, sketch: bool) -> Result<(Vec<NodeSpec>, Vec<Strin
         .collect();
     let mut maker = Maker::new(model, held, sketch);
     for input in &graph.input {
-        if maker.is_held(&input.name) {
+        // Old files list constants among them.
+        if maker.is_constant(&input.name) {
             continue;
         }
         let stated = tensor_type(input).filter(|tensor| is_float(tensor.elem_type));
@@ -224,8 +225,9 @@ fn opset(model: &ModelProto) -> i64 {
 /// What a node is that a graph has no place for.
 fn unknown(node: &NodeProto) -> String {
     if is_standard(node) {
-        "is an operator that graphs do not have".to_owned()
+        "is an operator that graphs do not have: write it in those that docs/mapping.md lists, and export the network again".to_owned()
     } else {
-        "is an operator of a domain that graphs do not have".to_owned()
+        "is an operator of a domain that graphs do not have: export the network in the operators of ONNX"
+            .to_owned()
     }
 }

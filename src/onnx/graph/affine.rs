@@ -28,14 +28,20 @@ impl Maker<'_> {
             (_, Value::Index(index)) => self.with_index(node, op, &index, 0),
             _ => {
                 let (a, b) = (self.anywhere(node, 0)?, self.anywhere(node, 1)?);
-                // Dimensions are counted from the last: the batch of one would meet another dimension of the other.
-                let [a, b] = self.alike(a, b)?;
-                if !in_one_with_batch(&a).eq(in_one_with_batch(&b)) {
-                    return Err("works along the batch".to_owned());
-                }
+                let [a, b] = self.side_by_side(a, b)?;
                 self.last(node, op, &[&a, &b])
             }
         }
+    }
+
+    /// Two values that are computed with number by number. Dimensions are counted from the last: the batch of one must not meet another
+    /// dimension of the other.
+    pub(super) fn side_by_side(&mut self, a: Data, b: Data) -> Made<[Data; 2]> {
+        let [a, b] = self.alike(a, b)?;
+        if !in_one_with_batch(&a).eq(in_one_with_batch(&b)) {
+            return Err("works along the batch".to_owned());
+        }
+        Ok([a, b])
     }
 
     /// A power that is a product, a root or a quotient.

@@ -4,6 +4,7 @@
 use tract_onnx::pb::NodeProto;
 
 use super::{
+    affine::beside,
     grid::Grid,
     maker::Maker,
     operators::{float, int},
@@ -147,11 +148,19 @@ impl Maker<'_> {
         self.push(node.name.clone(), linear.into(), &[x])
     }
 
+    /// With a matrix of weights, or of two values as attention computes them.
     pub(super) fn qlinear_mat_mul(&mut self, node: &NodeProto) -> Made<()> {
-        let weight = self.weight_codes(node, [3, 4, 5], 1)?;
-        let x = self.read_codes(node, [0, 1, 2])?;
-        let sums = self.product(node, weight, None, &x)?;
-        self.write_codes(node, &sums, [6, 7])
+        let x = self.read_codes_anywhere(node, [0, 1, 2])?;
+        let result = if let Value::Data(_) = self.value(node, 3)? {
+            let other = self.read_codes_anywhere(node, [3, 4, 5])?;
+            let [a, b] = self.matrices(x, other)?;
+            self.push(node.name.clone(), Op::MatMul, &[&a, &b])?
+        } else {
+            let weight = self.weight_codes(node, [3, 4, 5], 1)?;
+            let x = self.rows(x)?;
+            self.product(node, weight, None, &x)?
+        };
+        self.write_codes(node, &result, [6, 7])
     }
 
     /// ONNX Runtime's `Gemm` in integers, whose result may be floats.
@@ -165,7 +174,8 @@ impl Maker<'_> {
             weight = self.turn(&weight)?;
         }
         let bias = self.bias_codes(node, 6, [1, 4])?;
-        let x = self.read_codes(node, [0, 1, 2])?;
+        let x = self.read_codes_anywhere(node, [0, 1, 2])?;
+        let x = self.rows(x)?;
         let sums = self.product(node, weight, bias, &x)?;
         if Self::has(node, 7) {
             self.write_codes(node, &sums, [7, 8])
@@ -176,36 +186,38 @@ impl Maker<'_> {
 
     /// Two values of integers number by number, either of which may be a constant.
     pub(super) fn qlinear_binary(&mut self, node: &NodeProto, op: Binary) -> Made<()> {
-        let mut reads = Vec::new();
-        for first in [0, 3] {
-            let places = [first, first + 1, first + 2];
-            if let Value::Data(_) = self.value(node, first)? {
-                reads.push(self.read_codes(node, places)?);
-                continue;
+        let is_value = |value: Value| matches!(value, Value::Data(_));
+        let (first, second) = ([0, 1, 2], [3, 4, 5]);
+        let [a, b] = match [self.value(node, 0)?, self.value(node, 3)?].map(is_value) {
+            [true, true] => {
+                let a = self.read_codes_anywhere(node, first)?;
+                let b = self.read_codes_anywhere(node, second)?;
+                self.side_by_side(a, b)?
             }
-            let weight = self.weight_codes(node, places, 0)?;
-            let dims = reads
-                .first()
-                .map_or(weight.dims.len(), |read: &Data| read.shape.len());
-            let behind = weight
-                .dims
-                .iter()
-                .copied()
-                .skip(weight.dims.len().saturating_sub(dims));
-            let mut shape: Vec<usize> = behind.collect();
-            while shape.len() < dims {
-                shape.insert(0, 1);
+            [true, false] => {
+                let x = self.read_codes_anywhere(node, first)?;
+                let constant = self.codes_beside(node, second, &x)?;
+                [x, constant]
             }
-            if shape.iter().product::<usize>() != weight.len() {
-                return Err("works along the batch".to_owned());
+            [false, true] => {
+                let x = self.read_codes_anywhere(node, second)?;
+                [self.codes_beside(node, first, &x)?, x]
             }
-            reads.push(self.constant(&weight.name, weight.constant(shape))?);
-        }
-        let [a, b] = &reads[..] else {
-            return Err("reads no two values".to_owned());
+            [false, false] => return Err("computes with constants alone".to_owned()),
         };
-        let sum = self.push(node.name.clone(), op.into(), &[a, b])?;
-        self.write_codes(node, &sum, [6, 7])
+        let result = self.push(node.name.clone(), op.into(), &[&a, &b])?;
+        self.write_codes(node, &result, [6, 7])
+    }
+
+    /// A constant of integers beside a value, as a node.
+    fn codes_beside(&mut self, node: &NodeProto, places: [usize; 3], x: &Data) -> Made<Data> {
+        let constant = self.weight_codes(node, places, 0)?;
+        let shape = beside(&constant, x)?;
+        let data = self.constant(&constant.name, constant.constant(shape))?;
+        Ok(Data {
+            place: x.place,
+            ..data
+        })
     }
 
     /// An operator of floats between integers.

@@ -63,6 +63,8 @@ pub(super) struct Maker<'a> {
     parameters: Parameters,
     /// How many floats were made of integers.
     pub dequantised: usize,
+    /// What nodes of the file compute.
+    computed: HashSet<&'a str>,
     /// GELUs that are written as their formula.
     pub gelus: Gelus,
 }
@@ -95,6 +97,12 @@ impl<'a> Maker<'a> {
             paths: model.paths,
             parameters: Parameters::default(),
             dequantised: 0,
+            computed: graph
+                .node
+                .iter()
+                .flat_map(|node| &node.output)
+                .map(|name| &**name)
+                .collect(),
             gelus: Gelus::default(),
         }
     }
@@ -116,10 +124,6 @@ impl<'a> Maker<'a> {
         let (constants, held) = (&self.constants, &self.held);
         let taken = |name: &str| constants.contains_key(name) || held.contains_key(name);
         self.parameters.of_module(scope, source, taken)
-    }
-
-    pub fn is_held(&self, name: &str) -> bool {
-        self.held.contains_key(name)
     }
 
     /// An input of the network, with the batch.
@@ -248,9 +252,14 @@ impl<'a> Maker<'a> {
             }
             decode(name, tensor, sketch)?
         } else {
-            return Err(format!(
-                "reads `{name}`, which is no float, or which nothing computes"
-            ));
+            return Err(if self.computed.contains(name) {
+                format!(
+                    "reads `{name}`, which this node or one behind it computes: expected nodes in the order in which they compute, \
+                     and none in a circle"
+                )
+            } else {
+                format!("reads `{name}`, which is no float, or which nothing computes")
+            });
         };
         self.values.insert(name.to_owned(), value.clone());
         Ok(value)
@@ -381,7 +390,8 @@ impl<'a> Maker<'a> {
         let mut wanted: HashSet<String> = outputs.iter().cloned().collect();
         let mut kept = Vec::new();
         for spec in self.specs.into_iter().rev() {
-            if wanted.contains(spec.name()) {
+            // An input that nothing reads is named by the check of the graph.
+            if wanted.contains(spec.name()) || matches!(spec.op(), Op::Input { .. }) {
                 wanted.extend(spec.inputs().iter().cloned());
                 kept.push(spec);
             }

@@ -5,7 +5,7 @@ use tract_onnx::pb::NodeProto;
 use super::{
     maker::Maker,
     unknown,
-    values::{Made, Value},
+    values::{Data, Made, Value},
 };
 use crate::graph::{Binary, Function, Op, Reduction};
 use crate::onnx::operators::{ONNX_RUNTIME, QONNX, attribute, subgraphs};
@@ -53,6 +53,7 @@ impl Maker<'_> {
             "QLinearConcat" => self.qlinear_concat(node),
             "QLinearGlobalAveragePool" => self.qlinear(node, Op::AdaptiveAvgPool { output: [1; 2] }),
             "QLinearAveragePool" => self.qlinear_avg_pool(node),
+            "QLinearSoftmax" => self.qlinear_softmax(node),
             "QLinearSigmoid" => self.qlinear(node, Function::Sigmoid),
             "QLinearLeakyRelu" => {
                 let slope = float(node, "alpha", 0.01);
@@ -220,17 +221,18 @@ impl Maker<'_> {
         self.last(node, Function::Clamp { min, max }, &[&x])
     }
 
-    /// Before operator set 13 all dimensions from `axis` on are one.
     fn softmax(&mut self, node: &NodeProto, log: bool) -> Made<()> {
         let x = self.anywhere(node, 0)?;
-        let old = self.opset < 13;
-        let named = int(node, "axis", if old { 1 } else { -1 });
-        let axis = x.axis(named)?;
-        let behind = x.batch_axis() > x.file_axis(named)?;
-        if old && (behind || x.shape[axis + 1..].iter().any(|&size| size > 1)) {
-            return Err("takes several dimensions together".to_owned());
-        }
+        let axis = softmax_axis(node, &x, self.opset)?;
         self.last(node, Op::Softmax { axis, log }, &[&x])
+    }
+
+    /// Between integers. The node says which operator set's softmax it is.
+    fn qlinear_softmax(&mut self, node: &NodeProto) -> Made<()> {
+        let x = self.read_codes_anywhere(node, [0, 1, 2])?;
+        let axis = softmax_axis(node, &x, int(node, "opset", 13))?;
+        let result = self.push(node.name.clone(), Op::Softmax { axis, log: false }, &[&x])?;
+        self.write_codes(node, &result, [3, 4])
     }
 
     /// A list or a number in an attribute, or else as an input.
@@ -242,6 +244,18 @@ impl Maker<'_> {
             None => None,
         })
     }
+}
+
+/// The dimension of a softmax. Before operator set 13 all dimensions from `axis` on are one.
+fn softmax_axis(node: &NodeProto, x: &Data, opset: i64) -> Made<usize> {
+    let old = opset < 13;
+    let named = int(node, "axis", if old { 1 } else { -1 });
+    let axis = x.axis(named)?;
+    let behind = x.batch_axis() > x.file_axis(named)?;
+    if old && (behind || x.shape[axis + 1..].iter().any(|&size| size > 1)) {
+        return Err("takes several dimensions together".to_owned());
+    }
+    Ok(axis)
 }
 
 /// A function of every number.

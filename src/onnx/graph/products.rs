@@ -80,7 +80,7 @@ impl Maker<'_> {
     }
 
     /// Two values whose last two dimensions are matrices, with the batch at the same place before.
-    fn matrices(&mut self, a: Data, b: Data) -> Made<[Data; 2]> {
+    pub(super) fn matrices(&mut self, a: Data, b: Data) -> Made<[Data; 2]> {
         let [a, b] = [self.behind_batch(a, 2)?, self.behind_batch(b, 2)?];
         self.alike(a, b)
     }

@@ -194,9 +194,16 @@ impl Maker<'_> {
         Ok(scale.constant(shape))
     }
 
-    /// An input of integers, as floats. `places`: those of the value, its scale and its zero point.
+    /// An input of integers whose first dimension is the batch alone, as floats. `places`: those of the value, its scale and its zero
+    /// point.
     pub(super) fn read_codes(&mut self, node: &NodeProto, places: [usize; 3]) -> Made<Data> {
-        let x = self.data(node, places[0])?;
+        let x = self.read_codes_anywhere(node, places)?;
+        self.plain(x)
+    }
+
+    /// The same wherever the batch is.
+    pub(super) fn read_codes_anywhere(&mut self, node: &NodeProto, places: [usize; 3]) -> Made<Data> {
+        let x = self.anywhere(node, places[0])?;
         let grid = self.grid(node, [places[1], places[2]])?;
         let affine = self.affine(&grid, &x)?;
         let part = format!("input.{}", places[0]);

@@ -496,6 +496,16 @@ fn what_makes_no_graph_is_named() {
     let mut other = placeholder("boxes".to_owned(), &tensor("boxes", &[7, 4]));
     other.name = "boxes".to_owned();
     graph.input.push(other);
+    // An input that nothing reads, and nodes in a circle.
+    let mut unread = model(&[1, 3, 4, 4], weights(), vec![conv()]);
+    let mut other = placeholder("mask".to_owned(), &tensor("mask", &[1, 4]));
+    other.name = "mask".to_owned();
+    unread.graph.as_mut().unwrap().input.push(other);
+    let circle = vec![
+        called("first", node("Add", &["x", "b"], "a", vec![])),
+        node("Relu", &["a"], "b", vec![]),
+        node("Conv", &["b", "conv.weight"], "y", vec![]),
+    ];
     let inner = within(node("Relu", &["x"], "r", vec![]));
     let branch = node("If", &["x"], "y", vec![inner]);
     let mut not_there = floats("", &[4, 3, 3, 3]);
@@ -509,6 +519,12 @@ fn what_makes_no_graph_is_named() {
     strings.data_type = DataType::String as i32;
     for (error, part, says) in [
         (stopped(two), "`boxes`", "another batch"),
+        (stopped(unread), "`mask`", "is not used"),
+        (
+            stopped(model(&[1, 3, 4, 4], weights(), circle)),
+            "`first` (Add)",
+            "reads `b`, which this node or one behind it computes",
+        ),
         (
             stopped(model(&[1, 3, 4, 4], vec![], vec![branch])),
             "`y` (If)",
