@@ -212,6 +212,82 @@ fn a_network_is_quantised_without_training() {
     assert!(error.contains("holds something already"), "{error}");
 }
 
+/// Steps per filter, the ends in 8 bits, and bits from a file: kept, exported for runtimes, packed, and the same again.
+#[test]
+fn layers_are_quantised_as_flags_say() {
+    let place = vwc_sdk();
+    keep(&place, "mobile.onnx", 10);
+    std::fs::write(
+        place.path("bits.csv"),
+        "layer,weights,activations\nblock.se.*,8,8\n",
+    )
+    .unwrap();
+    let flags = "--wb 4 --ab 4 --per-channel --narrow --ends 8 --layer-bits bits.csv";
+    let output = place.run(&format!(
+        "quantize mobile.onnx {flags} --directory own --format json {DIGITS}"
+    ));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let how = "LSQ per filter without the lowest code, reads";
+    for line in [
+        format!("stem.conv: weights 8-bit {how} 8 bits"),
+        format!("block.depthwise: weights 4-bit {how} 4 bits"),
+        format!("block.se.0: weights 8-bit {how} 8 bits"),
+    ] {
+        assert!(said.contains(&line), "{line} in {said}");
+    }
+    let rows = json(&String::from_utf8(output.stdout).unwrap());
+    let precision = rows[1]["precision"].as_str().unwrap();
+    assert!(
+        precision.starts_with("W4A4, ends W8A8, a step per filter"),
+        "{precision}"
+    );
+    let correct = rows[1]["test"]["correct"].clone();
+    for format in ["qdq", "qonnx"] {
+        place.data(&format!("export own/original {format}.onnx --format {format}"));
+        let test = format!("test --network {format}.onnx {DIGITS} --directory {format} --format json");
+        let tested = json(&place.data(&test))["networks"][0]["test"]["correct"].clone();
+        assert_eq!(tested, correct, "{format}");
+    }
+    place.data("export own/original own.vwcp --check 100 --data synthetic");
+    place.data("simulate own/original --array 64x64");
+    // It goes on as it is, and with other flags not at all.
+    let prune =
+        format!("prune --directory own {DIGITS} --data synthetic --ratio 0.2 --total-epochs 1 --budget 100");
+    place.data(&format!(
+        "{prune} --per-channel --narrow --ends 8 --layer-bits bits.csv"
+    ));
+    let error = place.refused(&format!("{prune} --per-channel"), 1);
+    assert!(error.contains("leave out --per-channel"), "{error}");
+
+    let refused = |flags: &str| {
+        place.refused(
+            &format!("quantize mobile.onnx {flags} --directory no {DIGITS}"),
+            1,
+        )
+    };
+    std::fs::write(place.path("wrong.csv"), "block.depthwize,8,8\n").unwrap();
+    let error = refused("--layer-bits wrong.csv");
+    assert!(
+        error.contains("no layer fits \"block.depthwize\": expected some of block.depthwise"),
+        "{error}"
+    );
+    std::fs::write(place.path("wrong.csv"), "block.depthwise,8\n").unwrap();
+    let error = refused("--layer-bits wrong.csv");
+    assert!(error.contains("wrong.csv: line 1 has 2 fields"), "{error}");
+    let error = refused("--layer-bits nowhere.csv");
+    assert!(error.contains("nowhere.csv"), "{error}");
+    let error = place.refused(
+        "train --network cnn8 --data synthetic --per-channel --directory no",
+        1,
+    );
+    assert!(
+        error.contains("--per-channel: it is for networks from files and presets"),
+        "{error}"
+    );
+    assert!(!place.path("no").exists());
+}
+
 #[test]
 fn what_cannot_be_done_with_a_file_is_said() {
     let place = vwc_sdk();

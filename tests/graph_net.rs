@@ -22,8 +22,10 @@ use mobile::{mobile, numbers};
 use proptest::prelude::*;
 use tempfile::TempDir;
 use vwc_sdk::data::{Augment, PictureBatcher, PictureItem, PictureSpec, Pictures, Splits};
-use vwc_sdk::graph::{Binary, Constant, Conv, Function, Graph, Linear, NodeSpec, Op, Reduction, Sketch};
-use vwc_sdk::models::{GraphNet, GraphNetConfig, Network, NetworkConfig};
+use vwc_sdk::graph::{
+    Binary, Constant, Conv, Function, Graph, Linear, NodeSpec, Op, Reduction, Sketch, WeightCodes,
+};
+use vwc_sdk::models::{GraphNet, GraphNetConfig, Network, NetworkConfig, QuantPlan};
 use vwc_sdk::module::Parameters;
 use vwc_sdk::packed::{Model, Session};
 use vwc_sdk::prune::{Ranking, groups_of, prune};
@@ -244,6 +246,136 @@ fn quantised_layers_read_codes_and_are_packed() {
             &format!("W{weights}A{activations}"),
         );
     }
+}
+
+/// The first layer and the last at 8 bits, steps per filter, and layers of their own bits, in a network that is packed, kept and pruned.
+#[test]
+fn a_plan_says_how_each_layer_is_quantised() {
+    let plan = || {
+        QuantPlan::new(bits(4), bits(4))
+            .with_ends(bits(8))
+            .with_per_filter(true)
+            .with_narrow(true)
+            .with_layers("block.se", bits(32), bits(32))
+            .with_layers("block.se.2", bits(2), bits(6))
+    };
+    let x = images(5, 4, [32, 32]);
+    let network = mobile_net().quantized_by(plan()).unwrap();
+    let network = network.calibrated(std::slice::from_ref(&x));
+    let config = network.config();
+    let lines: Vec<String> = config
+        .quantized_layers()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let said = |bits: u8, reads: u8| {
+        format!("weights {bits}-bit LSQ per filter without the lowest code, reads {reads} bits")
+    };
+    assert_eq!(lines[0], format!("stem.conv: {}", said(8, 8)));
+    assert!(
+        lines.contains(&format!("block.depthwise: {}", said(4, 4))),
+        "{lines:?}"
+    );
+    assert!(
+        lines.contains(&format!("block.se.2: {}", said(2, 6))),
+        "{lines:?}"
+    );
+    assert!(
+        !lines.iter().any(|line| line.starts_with("block.se.0")),
+        "{lines:?}"
+    );
+    assert_eq!(lines.last().unwrap(), &format!("fc: {}", said(8, 8)));
+    assert_eq!(
+        config.precision(),
+        "W4A4, ends W8A8, a step per filter, without the lowest code, some layers of their own bits"
+    );
+    let text = serde_json::to_string(config).unwrap();
+    assert_eq!(&serde_json::from_str::<GraphNetConfig>(&text).unwrap(), config);
+    // A plan of bits alone is written as before.
+    let plain = mobile_net().quantized(bits(4), bits(3)).unwrap();
+    let text = serde_json::to_string(plain.config()).unwrap();
+    assert!(
+        text.contains("\"weight_bits\":4,\"activation_bits\":3") && !text.contains("plan"),
+        "{text}"
+    );
+    assert_eq!(
+        &serde_json::from_str::<GraphNetConfig>(&text).unwrap(),
+        plain.config()
+    );
+
+    let graph = network.graph().unwrap();
+    let weight_codes = |name: &str| match graph.node(graph.find(name).unwrap()).op() {
+        Op::Conv(conv) => conv
+            .weight_codes()
+            .unwrap_or_else(|| panic!("{name}: weights are codes")),
+        Op::Linear(linear) => {
+            WeightCodes::of(&linear.weight, 1).unwrap_or_else(|| panic!("{name}: weights are codes"))
+        }
+        op => panic!("{name}: {op:?}"),
+    };
+    for (name, filters, highest) in [
+        ("stem.conv", 8, 127),
+        ("block.depthwise", 24, 7),
+        ("block.se.2", 24, 1),
+        ("fc", 10, 127),
+    ] {
+        let codes = weight_codes(name);
+        assert_eq!(codes.units().len(), filters, "{name}");
+        assert!(
+            *codes.range().start() >= -highest && *codes.range().end() <= highest,
+            "{name}: {:?}",
+            codes.range()
+        );
+    }
+    let input = PictureSpec::numbered([32, 32], 10);
+    let packed = Model::of(&graph, "mobile", &input).unwrap();
+    let pixels: Vec<u8> = noise(9, 3 * 32 * 32)
+        .iter()
+        .map(|x| ((x + 1.0) * 127.0) as u8)
+        .collect();
+    let item = PictureItem {
+        size: [32, 32],
+        pixels: pixels.clone(),
+        label: 0,
+    };
+    let batch = PictureBatcher::new(input.normalization).batch(vec![item], &device());
+    let logits: Vec<f64> = Session::new(&packed)
+        .logits(&pixels)
+        .iter()
+        .map(|&x| f64::from(x))
+        .collect();
+    assert_close(&logits, &values(&network.forward(batch.images)), 1e-3, "packed");
+
+    // Filters take their steps along when they go.
+    let groups = groups_of(&network).unwrap();
+    let widths: Vec<usize> = groups.channels().iter().map(|width| width * 3 / 4).collect();
+    let small = prune(&network, &widths, Ranking::L1).unwrap().network;
+    let steps = Parameters::of(&small);
+    assert_eq!(
+        steps
+            .get("stem.conv.weight.quantizer.step")
+            .unwrap()
+            .shape()
+            .to_vec(),
+        [6]
+    );
+    assert_eq!(small.config().plan(), config.plan());
+    let logits = values(&small.forward(x));
+    assert!(logits.iter().all(|x| x.is_finite()));
+
+    let error = |plan: QuantPlan| mobile_net().quantized_by(plan).unwrap_err().to_string();
+    let unknown = error(plan().with_layers("block.depthwize", bits(8), bits(8)));
+    assert!(
+        unknown.contains("no layer fits \"block.depthwize\": expected some of block.depthwise, block."),
+        "{unknown}"
+    );
+    let nothing = error(QuantPlan::new(Bits::FULL, Bits::FULL));
+    assert!(nothing.contains("nothing to quantise"), "{nothing}");
+    assert!(
+        mobile_net()
+            .quantized_by(QuantPlan::new(Bits::FULL, Bits::FULL).with_ends(bits(8)))
+            .is_ok()
+    );
 }
 
 #[test]

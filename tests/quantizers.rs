@@ -12,7 +12,8 @@ use burn::store::ModuleRecord;
 use burn::tensor::{Device, Tensor};
 use common::{assert_close, devices, noise, tensor, tolerance, values};
 use vwc_sdk::quant::{
-    Bits, FakeQuantized, PactConfig, QuantConv2d, QuantConv2dConfig, QuantLinearConfig, WeightQuantizer,
+    Bits, FakeQuantized, LearnedSteps, PactConfig, QuantConv2d, QuantConv2dConfig, QuantLinearConfig,
+    WeightQuantizer,
 };
 
 fn bits(bits: u8) -> Bits {
@@ -166,6 +167,159 @@ fn a_learned_step_has_the_gradients_of_its_paper() {
         }
         let full = WeightQuantizer::lsq(Bits::FULL).forward(tensor::<4>(&w, SHAPE, &device));
         assert_eq!(values(&full), w, "{name}");
+    }
+}
+
+/// A step for each filter, codes without the lowest, and powers of two, beside the formulas in plain numbers.
+#[test]
+fn learned_steps_have_the_gradients_of_their_forms() {
+    let w = weights();
+    for (name, device) in devices() {
+        let device = device.autodiff();
+        for (width, per_filter, narrow, power_of_two) in [
+            (4, true, false, false),
+            (8, true, true, false),
+            (2, false, true, false),
+            (2, true, true, true),
+            (3, false, false, true),
+            (1, true, false, false),
+        ] {
+            let quantizer = LearnedSteps::new(bits(width))
+                .with_per_filter(per_filter)
+                .with_narrow(narrow)
+                .with_power_of_two(power_of_two)
+                .quantizer();
+            let what = format!("{quantizer} on {name}");
+            let param = Param::from_tensor(tensor::<4>(&w, SHAPE, &device));
+            let param = param.apply_reparameterization(quantizer);
+            let state = param.reparameterization::<FakeQuantized>().unwrap();
+            let step = state.step.as_ref().unwrap();
+            let steps = values(&step.val());
+            let own = if per_filter { 8 } else { 24 };
+            assert_eq!(steps.len(), 24 / own, "{what}");
+            let half = f64::from(1 << (width - 1));
+            let [lowest, highest] = match width {
+                1 => [-1.0, 1.0],
+                _ if narrow => [1.0 - half, half - 1.0],
+                _ => [-half, half - 1.0],
+            };
+            let y = param.val();
+            let upstream = noise(11, 24);
+            let gradients = (y.clone() * tensor(&upstream, SHAPE, &device)).sum().backward();
+            let (mut expected, mut slope, mut of_steps) = (Vec::new(), Vec::new(), Vec::new());
+            for ((w, g), &step) in w.chunks(own).zip(upstream.chunks(own)).zip(&steps) {
+                let mean = w.iter().map(|w| w.abs()).sum::<f64>() / own as f64;
+                assert_close(
+                    &[step],
+                    &[2.0 * mean / highest.max(1.0).sqrt()],
+                    tolerance(name),
+                    &what,
+                );
+                let step = if power_of_two {
+                    step.log2().round().exp2()
+                } else {
+                    step
+                };
+                let mut of_step = 0.0;
+                for (&w, &g) in w.iter().zip(g) {
+                    let v = w / step;
+                    let whole = match width {
+                        1 => sign(v),
+                        _ => v.clamp(lowest, highest).round_ties_even(),
+                    };
+                    let inside = (lowest..=highest).contains(&v);
+                    expected.push(whole * step);
+                    slope.push(if inside { g } else { 0.0 });
+                    of_step += g * if inside { whole - v } else { whole };
+                }
+                of_steps.push(of_step / (own as f64 * highest.max(1.0)).sqrt());
+            }
+            let found = values(&y);
+            assert_close(&found, &expected, tolerance(name), &what);
+            if power_of_two && !per_filter {
+                let unit = found
+                    .iter()
+                    .map(|x| x.abs())
+                    .filter(|x| *x > 0.0)
+                    .fold(f64::MAX, f64::min);
+                assert_eq!(unit.log2().fract(), 0.0, "{what}: {unit}");
+            }
+            let of_weight = values(&param.base().grad(&gradients).unwrap());
+            assert_close(&of_weight, &slope, tolerance(name), &what);
+            let found = values(&step.val().grad(&gradients).unwrap());
+            assert_close(&found, &of_steps, 20.0 * tolerance(name), &what);
+        }
+        let full = LearnedSteps::new(Bits::FULL)
+            .with_per_filter(true)
+            .with_narrow(true);
+        assert_eq!(
+            values(&full.quantizer().forward(tensor::<4>(&w, SHAPE, &device))),
+            w,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn ternary_weights_are_those_of_their_paper() {
+    let w = weights();
+    let threshold = 0.7 * w.iter().map(|w| w.abs()).sum::<f64>() / 24.0;
+    let kept: Vec<f64> = w.iter().map(|w| w.abs()).filter(|w| *w >= threshold).collect();
+    let scale = kept.iter().sum::<f64>() / kept.len() as f64;
+    assert!(kept.len() > 5 && kept.len() < 20);
+    for (name, device) in devices() {
+        let device = device.autodiff();
+        let (y, found, upstream) = gradient(&tensor(&w, SHAPE, &device), |w| {
+            WeightQuantizer::ternary().forward(w)
+        });
+        let expected: Vec<f64> = w
+            .iter()
+            .map(|w| {
+                if w.abs() >= threshold {
+                    w.signum() * scale
+                } else {
+                    0.0
+                }
+            })
+            .collect();
+        assert_close(&y, &expected, tolerance(name), name);
+        assert_close(&found, &upstream, tolerance(name), name);
+    }
+}
+
+/// Zero, constant, tiny and huge weights give numbers, and so do their gradients.
+#[test]
+fn odd_weights_stay_finite() {
+    let steps = |bits_of: u8| LearnedSteps::new(bits(bits_of)).with_per_filter(true);
+    let quantizers = [
+        WeightQuantizer::new(bits(4)),
+        WeightQuantizer::xnor(),
+        WeightQuantizer::lsq(bits(4)),
+        WeightQuantizer::ternary(),
+        steps(8).with_narrow(true).quantizer(),
+        steps(2).with_narrow(true).with_power_of_two(true).quantizer(),
+        steps(1).quantizer(),
+    ];
+    for (name, device) in devices() {
+        let device = device.autodiff();
+        for weight in [0.0, 0.3, -0.3, 1e-30, 1e-12, 1e12, -1e30] {
+            for quantizer in quantizers {
+                let param = Param::from_tensor(tensor::<4>(&[weight; 24], SHAPE, &device));
+                let param = param.apply_reparameterization(quantizer);
+                let y = param.val();
+                let gradients = (y.clone() * tensor(&noise(11, 24), SHAPE, &device))
+                    .sum()
+                    .backward();
+                let what = format!("{quantizer} of {weight} on {name}");
+                assert!(
+                    values(&y).iter().all(|y| y.is_finite()),
+                    "{what}: {:?}",
+                    values(&y)
+                );
+                let of_weight = values(&param.base().grad(&gradients).unwrap());
+                assert!(of_weight.iter().all(|g| g.is_finite()), "{what}: {of_weight:?}");
+            }
+        }
     }
 }
 

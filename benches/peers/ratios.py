@@ -1,7 +1,8 @@
-"""Runs `benches/step.rs` or `benches/layers.rs` in turn with the same work in PyTorch and prints the ratios.
+"""Runs `benches/step.rs`, `benches/layers.rs` or `benches/mobilenet.rs` in turn with the same work in PyTorch and prints the ratios.
 
     cargo bench --no-run && python3 benches/peers/ratios.py step [--rounds 5] [--compile]
     cargo bench --no-run && python3 benches/peers/ratios.py layers
+    cargo bench --no-run && python3 benches/peers/ratios.py mobilenet
 
 Each round runs ours, then PyTorch; the figure of either side is the median of its rounds. Peak memory is that of the
 whole process.
@@ -65,6 +66,18 @@ def work(kind):
             for batch in (64, 128, 512):
                 yield f"step/W1A{bits}/{batch}", batch, ["step", "--batch", str(batch), "--activation-bits", str(bits)]
         return
+    if kind == "mobilenet":
+        for bits in (4, 32):
+            both = ["--weight-bits", str(bits), "--activation-bits", str(bits), "--batch", "64"]
+            name = f"kernels/W{bits}A{bits}"
+            for side, stride in [(32, 1), (32, 2), (14, 1)]:
+                args = ["depthwise", "--channels", "96", "96", "--input", str(side), "--stride", str(stride)]
+                yield f"depthwise/{name}-96-side{side}-stride{stride}", 64, [*args, *both]
+            for channels, side in [(24, 32), (64, 14), (160, 7)]:
+                args = ["block", "--channels", str(channels), str(channels), "--input", str(side)]
+                yield f"block/{name}-{channels}-side{side}", 64, [*args, *both]
+            yield f"step/{name}-side32", 64, ["mobilenet", "--input", "32", *both]
+        return
     shapes = []
     for width in (16, 64):
         w = width
@@ -80,7 +93,7 @@ def work(kind):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("kind", choices=["step", "layers"])
+    p.add_argument("kind", choices=["step", "layers", "mobilenet"])
     p.add_argument("--only", default="", help="a regular expression that the names have to match")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=float, default=3, help="per side and round")

@@ -1,8 +1,9 @@
-"""The work of `benches/step.rs`, `benches/device.rs` and `benches/layers.rs` in PyTorch. Prints one line of JSON.
+"""The work of `benches/step.rs`, `benches/device.rs`, `benches/layers.rs` and `benches/mobilenet.rs` in PyTorch. Prints one line of JSON.
 
     python3 benches/peers/speed.py step --batch 512 --weight-bits 1 --activation-bits 4 [--compile]
     python3 benches/peers/speed.py step --device cuda --network resnet20 --weight-bits 1 --activation-bits 2
     python3 benches/peers/speed.py layer --batch 128 --input 32 --channels 16 16 --stride 1 --padding 1
+    python3 benches/peers/speed.py block --batch 64 --channels 24 24 --input 32 --weight-bits 4 --activation-bits 4
 
 Rounding is a function with a straight-through gradient of its own, as quantisation code for PyTorch has it: fewer
 operations than `train_cnn8.py` spends on it.
@@ -68,9 +69,104 @@ def layer(args):
     return run
 
 
+class Fake(torch.nn.Module):
+    """PyTorch's own learned step, one for a tensor (LSQ); nothing at 32 bits."""
+
+    def __init__(self, bits, signed):
+        super().__init__()
+        self.ends = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+        self.bits = bits
+        self.scale = torch.nn.Parameter(torch.tensor([3.0 / self.ends[1] if bits < 32 else 1.0]))
+        self.register_buffer("zero", torch.zeros(1))
+
+    def forward(self, x):
+        if self.bits == 32:
+            return x
+        share = 1.0 / (x[0].numel() * self.ends[1]) ** 0.5
+        return torch._fake_quantize_learnable_per_tensor_affine(x, self.scale, self.zero, *self.ends, share)
+
+
+class Part(torch.nn.Module):
+    """A convolution with its weights and what it reads rounded."""
+
+    def __init__(self, conv, weight_bits, activation_bits, signed):
+        super().__init__()
+        self.conv, self.input, self.weight = conv, Fake(activation_bits, signed), Fake(weight_bits, True)
+        with torch.no_grad():
+            self.weight.scale.fill_(conv.weight.abs().max() / max(1, self.weight.ends[1]))
+
+    def forward(self, x):
+        c = self.conv
+        return F.conv2d(self.input(x), self.weight(c.weight), c.bias, c.stride, c.padding, c.dilation, c.groups)
+
+
+def part(args, inputs, outputs, kernel, stride, groups, signed):
+    conv = torch.nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return Part(conv, args.weight_bits, args.activation_bits, signed)
+
+
+def backwards(args, module, channels):
+    module = torch.compile(module) if args.compile else module
+    latent = (torch.rand(args.batch, channels, args.input, args.input) * 3).requires_grad_()
+
+    def run():
+        latent.grad = None
+        module.zero_grad(set_to_none=True)
+        module(latent).sum().backward()
+
+    return run
+
+
+def depthwise(args):
+    channels = args.channels[0]
+    return backwards(args, part(args, channels, channels, 3, args.stride, channels, False), channels)
+
+
+class Block(torch.nn.Module):
+    def __init__(self, args, channels):
+        super().__init__()
+        wide, norm = 6 * channels, torch.nn.BatchNorm2d
+        self.inner = torch.nn.Sequential(
+            part(args, channels, wide, 1, 1, 1, True), norm(wide), torch.nn.ReLU6(),
+            part(args, wide, wide, 3, 1, wide, False), norm(wide), torch.nn.ReLU6(),
+            part(args, wide, channels, 1, 1, 1, False), norm(channels),
+        )
+
+    def forward(self, x):
+        return self.inner(x) + x
+
+
+def block(args):
+    return backwards(args, Block(args, args.channels[0]), args.channels[0])
+
+
+def mobilenet(args):
+    import torchvision
+
+    model = torchvision.models.mobilenet_v2(num_classes=1000)
+    model.classifier[0] = torch.nn.Identity()
+    convs = [(parent, name) for parent in model.modules() for name, child in parent.named_children() if isinstance(child, torch.nn.Conv2d)]
+    for parent, name in convs[1:]:
+        # Behind a linear bottleneck values are below zero, too.
+        conv = getattr(parent, name)
+        signed = conv.groups == 1 and conv.out_channels > conv.in_channels
+        setattr(parent, name, Part(conv, args.weight_bits, args.activation_bits, signed))
+    forward = torch.compile(model) if args.compile else model
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    images = torch.rand(args.batch, 3, args.input, args.input) * 2 - 1
+    labels = torch.arange(args.batch) % 10
+
+    def run():
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(forward(images), labels).backward()
+        optimizer.step()
+
+    return run
+
+
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("work", choices=["step", "layer"])
+    p.add_argument("work", choices=["step", "layer", "depthwise", "block", "mobilenet"])
     p.add_argument("--network", choices=["cnn8", "resnet20"], default="cnn8")
     p.add_argument("--device", default="cpu")
     p.add_argument("--batch", type=int, default=128)
@@ -91,7 +187,8 @@ def main():
     # A GPU is waited for once in so many runs, as in benches/device.rs.
     runs, wait = (16, torch.cuda.synchronize) if args.device.startswith("cuda") else (1, lambda: None)
 
-    run = {"step": step, "layer": layer}[args.work](args)
+    works = {"step": step, "layer": layer, "depthwise": depthwise, "block": block, "mobilenet": mobilenet}
+    run = works[args.work](args)
     for _ in range(max(3, 2 * runs)):
         run()
     wait()

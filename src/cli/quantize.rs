@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::job::Format;
 use super::kind::NetworkKind;
 use super::networks::graph_net::{CALIBRATION, quantized};
+use super::networks::plan::PlanArgs;
 use super::opened::{Opened, is_onnx};
 use super::options::at_least_one;
 use super::pictures::DataArgs;
@@ -21,7 +22,7 @@ use crate::{DeviceName, Error, files, text};
 
 /// Quantise a trained network without training it, and say what its accuracy was before and is after.
 ///
-/// Weights and activations of every layer but the first and the last become multiples of a step: one for the weights of each layer,
+/// Weights and activations of every layer but the first and the last (`--ends`) become multiples of a step: one for the weights of each layer,
 /// one for what each layer reads. Steps of activations are measured on some of the training pictures. From 8 bits on little is lost; at
 /// 4 bits and less training has to follow, which `vwc-sdk train --network FILE --wb BITS --ab BITS` does.
 #[derive(Args, Clone, Debug)]
@@ -39,6 +40,10 @@ pub struct QuantizeArgs {
     /// Activation bits: 1 to 8, or 32
     #[arg(long, value_name = "BITS", default_value = "8")]
     pub ab: Bits,
+
+    /// How layers are quantised.
+    #[command(flatten)]
+    pub plan: PlanArgs,
 
     /// Training pictures that steps of activations are measured on, from each class its share
     #[arg(long, value_name = "N", default_value_t = CALIBRATION, value_parser = at_least_one)]
@@ -101,7 +106,7 @@ impl Row {
 ///
 /// A network or pictures that cannot be read or do not fit, a network that is quantised already, and a folder that is not new.
 pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
-    if [args.wb, args.ab] == [Bits::FULL; 2] {
+    if [args.wb, args.ab] == [Bits::FULL; 2] && args.plan.ends.is_none() && args.plan.layer_bits.is_none() {
         return Err(Error::Recipe(
             "--wb 32 --ab 32: nothing is quantised: give 1 to 8 bits for weights, for activations, or for both".into(),
         ));
@@ -117,9 +122,8 @@ fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
     say!("{splits}");
     let before = Row::of(&network, evaluate(&network, &splits.test, device)?);
     let pictures = splits.train.sample(args.calibration, args.seed);
-    let small = quantized(network, [args.wb, args.ab], &pictures, device)?;
-    let layers = small.quantized_layers();
-    say!("quantised: {}", layers.join(", "));
+    let plan = args.plan.plan([args.wb, args.ab])?;
+    let small = quantized(network, plan, &pictures, device)?;
     let after = Row::of(&small, evaluate(&small, &splits.test, device)?);
     let from = format!("quantised from {}", args.network.display());
     // Whole or not at all.

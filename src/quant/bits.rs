@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// assert!(Bits::new(9).is_err());
 /// # Ok::<(), vwc_sdk::quant::BitsError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct Bits(u8);
 

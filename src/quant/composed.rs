@@ -4,6 +4,7 @@
 use burn::tensor::{Tensor, activation::relu};
 
 use super::Bits;
+use super::steps::Range;
 
 /// `value` on the way forward, the gradient of `x` on the way back.
 ///
@@ -76,22 +77,53 @@ pub fn multiples<const D: usize>(
     [lowest, highest]: [f32; 2],
     share: f32,
 ) -> Tensor<D> {
+    let codes = Range {
+        ends: [lowest, highest],
+        signs: [lowest, highest] == [-1.0, 1.0],
+    };
+    multiples_of(x, step.reshape([1; D]), codes, share)
+}
+
+/// As [`multiples`], with steps for some of the dimensions.
+pub(super) fn multiples_of<const D: usize>(
+    x: Tensor<D>,
+    step: Tensor<D>,
+    codes: Range,
+    share: f32,
+) -> Tensor<D> {
     // The step itself, with a gradient that is so much smaller.
     let step = if step.is_autodiff() {
         straight_through(step.clone() * share, step)
     } else {
         step
     };
-    let step = step.reshape([1; D]);
     let unit = x / step.clone();
-    let whole = if [lowest, highest] == [-1.0, 1.0] {
+    let whole = if codes.signs {
         sign(unit)
     } else {
+        let [lowest, highest] = codes.ends;
         let unit = unit.clamp(lowest, highest);
         let rounded = unit.clone().round();
         straight_through(unit, rounded)
     };
     whole * step
+}
+
+/// The part of the mean magnitude from which on a ternary weight is not zero.
+const TERNARY_THRESHOLD: f32 = 0.7;
+
+/// As [`WeightQuantizer::Ternary`](super::WeightQuantizer::Ternary).
+pub fn ternary<const D: usize>(weight: Tensor<D>) -> Tensor<D> {
+    let latent = weight.clone().detach();
+    let magnitude = latent.clone().abs();
+    let threshold = (magnitude.clone().mean() * TERNARY_THRESHOLD).clamp_min(SMALLEST_PEAK);
+    // 1 from the threshold on, without a comparison: see `sign`.
+    let kept = (magnitude.clone() / threshold.reshape([1; D]))
+        .floor()
+        .clamp(0.0, 1.0);
+    let count = kept.clone().sum().clamp_min(1.0);
+    let scale = (magnitude * kept.clone()).sum() / count;
+    straight_through(weight, sign(latent) * kept * scale.reshape([1; D]))
 }
 
 /// -1 or 1, with the gradient of a clamp.

@@ -5,7 +5,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::Bits;
-use super::quantizer::multiples;
+use super::steps::{Range, positive};
 
 /// Configuration of a [`QuantInput`].
 #[derive(Config, Debug)]
@@ -57,7 +57,7 @@ const CANDIDATES: usize = 100;
 impl QuantInputConfig {
     /// Initialises the quantiser on `device`.
     pub fn init(&self, device: &Device) -> QuantInput {
-        let highest = range(self.bits, self.signed).map_or(1.0, |[_, highest]| highest);
+        let highest = range(self.bits, self.signed).map_or(1.0, |range| range.ends[1]);
         let step = self.step.unwrap_or(USUAL_RANGE / f64::from(highest));
         QuantInput {
             step: Param::from_tensor(Tensor::full([1], step, device)),
@@ -74,7 +74,7 @@ impl QuantInput {
             None => x,
             Some(range) => {
                 let of_picture = x.dims()[1..].iter().product::<usize>().max(1);
-                multiples(x, self.step.val(), range, of_picture)
+                range.multiples(x, positive(self.step.val()), [1; D], of_picture)
             }
         }
     }
@@ -98,7 +98,8 @@ impl QuantInput {
 
 /// The step with which codes from `lowest` to `highest` stand for the numbers of `sample` with the least mean squared error, of a
 /// hundred steps up to the one with which nothing is cut off. None where all of them are zero.
-pub(crate) fn best_step(sample: &[f32], [lowest, highest]: [f32; 2]) -> Option<f32> {
+pub(crate) fn best_step(sample: &[f32], codes: Range) -> Option<f32> {
+    let [lowest, highest] = codes.ends;
     // The step with which a number is the outermost code on its side.
     let reach = |&x: &f32| {
         if x >= 0.0 {
@@ -112,10 +113,9 @@ pub(crate) fn best_step(sample: &[f32], [lowest, highest]: [f32; 2]) -> Option<f
     if largest < f32::MIN_POSITIVE {
         return None;
     }
-    let one_bit = [lowest, highest] == [-1.0, 1.0];
     let rounded = |x: f32, step: f32| match x / step {
-        unit if one_bit && unit >= 0.0 => step,
-        _ if one_bit => -step,
+        unit if codes.signs && unit >= 0.0 => step,
+        _ if codes.signs => -step,
         unit => unit.clamp(lowest, highest).round_ties_even() * step,
     };
     let error = |step: f32| -> f64 {
@@ -128,16 +128,20 @@ pub(crate) fn best_step(sample: &[f32], [lowest, highest]: [f32; 2]) -> Option<f
     best.map(|(step, _)| step)
 }
 
-/// The least and the largest code; none where nothing is rounded.
-fn range(bits: Bits, signed: bool) -> Option<[f32; 2]> {
+/// The codes; none where nothing is rounded.
+fn range(bits: Bits, signed: bool) -> Option<Range> {
     let levels = bits.levels()? as f32;
+    let half = (levels + 1.0) / 2.0;
     Some(match (signed, levels == 1.0) {
-        (false, _) => [0.0, levels],
-        (true, true) => [-1.0, 1.0],
-        (true, false) => {
-            let half = (levels + 1.0) / 2.0;
-            [-half, half - 1.0]
-        }
+        (true, true) => Range::SIGNS,
+        (true, false) => Range {
+            ends: [-half, half - 1.0],
+            signs: false,
+        },
+        (false, _) => Range {
+            ends: [0.0, levels],
+            signs: false,
+        },
     })
 }
 

@@ -13,7 +13,8 @@
 //! | [`convolve`], [`grouped_conv2d`] | Burn's convolution layer, and convolutions of any groups, on this crate's kernels |
 //! | [`norm_pool_act`] | batch norm, pool and activation in one pass |
 //! | [`composed`], [`composed_block`] | the same operations out of Burn's own, for reference |
-//! | [`WeightQuantizer`] | how weights are quantised: DoReFa, XNOR or a learned step, in these layers or [on any module](WeightQuantizer::on) |
+//! | [`WeightQuantizer`] | how weights are quantised: DoReFa, XNOR, ternary or a learned step, in these layers or [on any module](WeightQuantizer::on) |
+//! | [`LearnedSteps`] | learned steps of weights: for each filter, without the lowest code, as powers of two |
 //! | [`Activation`] | what stands between two layers: ReLU, a clamp, or a quantiser |
 //! | [`Pact`] | an activation that learns where it clips |
 //! | [`QuantInput`] | activations as multiples of a step that is learned |
@@ -49,6 +50,7 @@ mod pact;
 mod quantize;
 mod quantizer;
 mod reparameterize;
+mod steps;
 
 pub use activation::Activation;
 pub use bits::{Bits, BitsError};
@@ -65,3 +67,4 @@ pub use quantize::{quantize_activation, quantize_weight};
 pub use quantizer::WeightQuantizer;
 pub(crate) use reparameterize::STEP;
 pub use reparameterize::{FakeQuantized, QuantizeWeights};
+pub use steps::LearnedSteps;

@@ -5,7 +5,7 @@ use std::fmt;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{Bits, composed, quantize_weight};
+use super::{Bits, LearnedSteps, composed, quantize_weight};
 
 /// How latent weights become those computed with: in a [`QuantConv2d`](super::QuantConv2d) or
 /// [`QuantLinear`](super::QuantLinear), and, [`on`](Self::on) any module, through Burn's
@@ -52,6 +52,12 @@ pub enum WeightQuantizer {
     ///
     /// The step is kept beside the weight by Burn's reparameterization, in any module and in layers of ours.
     Lsq(Bits),
+    /// As [`WeightQuantizer::Lsq`], with a step for each filter, codes as many below zero as above, or powers of two:
+    /// [`LearnedSteps`] says which.
+    Steps(LearnedSteps),
+    /// Three values for all weights: `scale * sign(w)` where `|w|` is at least `0.7 * mean|w|`, and zero elsewhere, with the mean
+    /// magnitude of the former as the scale. The gradient passes as it is. TWN (Li et al., 2016, arXiv 1605.04711), equations 3 to 6.
+    Ternary,
 }
 
 impl WeightQuantizer {
@@ -75,26 +81,38 @@ impl WeightQuantizer {
         Self::Lsq(bits)
     }
 
+    /// [`WeightQuantizer::Ternary`].
+    pub fn ternary() -> Self {
+        Self::Ternary
+    }
+
     /// The weights to compute with. Any shape, the same in and out; filters are along the last dimension of a matrix,
     /// as Burn's `Linear` has them, and along the first of anything else.
     pub fn forward<const D: usize>(&self, weight: Tensor<D>) -> Tensor<D> {
-        let step = self.first_step(&weight);
+        let step = self.first_step(&weight, filters(D));
         self.with_step(weight, step, filters(D))
     }
 
     /// What a layer of ours keeps of it; that of a learned step stands beside the weight.
     pub(super) fn kept_by_layer(self) -> Self {
         match self {
-            Self::Lsq(_) => Self::Identity,
+            Self::Lsq(_) | Self::Steps(_) => Self::Identity,
             other => other,
         }
     }
 
-    /// What [`WeightQuantizer::Lsq`] starts from, `[1]`; none for the others.
-    pub(super) fn first_step<const D: usize>(&self, weight: &Tensor<D>) -> Option<Tensor<1>> {
-        let [_, highest] = self.range()?;
-        let mean = weight.clone().detach().abs().mean();
-        Some((mean.reshape([1]) * (2.0 / highest.max(1.0).sqrt())).detach())
+    /// The steps that are learned; none of a quantiser without.
+    pub(crate) fn steps(self) -> Option<LearnedSteps> {
+        match self {
+            Self::Lsq(bits) => Some(LearnedSteps::new(bits)),
+            Self::Steps(steps) => Some(steps),
+            _ => None,
+        }
+    }
+
+    /// What learned steps start from: `[1]`, or one for each filter along this dimension.
+    pub(super) fn first_step<const D: usize>(&self, weight: &Tensor<D>, filters: usize) -> Option<Tensor<1>> {
+        self.steps()?.first(weight, filters)
     }
 
     /// As [`forward`](Self::forward), with what was learned, and with filters along this dimension.
@@ -104,7 +122,7 @@ impl WeightQuantizer {
         step: Option<Tensor<1>>,
         filters: usize,
     ) -> Tensor<D> {
-        match (self, self.range(), step) {
+        match (self, self.steps(), step) {
             (Self::Dorefa(bits), ..) => quantize_weight(weight, *bits),
             (Self::Xnor, ..) => {
                 let mut scale = weight.clone().abs();
@@ -113,49 +131,16 @@ impl WeightQuantizer {
                 }
                 composed::sign(weight) * scale
             }
-            (Self::Lsq(_), Some(range), Some(step)) => {
-                let count = weight.shape().num_elements();
-                multiples(weight, step, range, count)
-            }
+            (Self::Ternary, ..) => composed::ternary(weight),
+            (_, Some(steps), Some(step)) => steps.round(weight, step, filters),
             _ => weight,
         }
-    }
-
-    /// The least and the largest multiple of LSQ's step; none where nothing is rounded to multiples.
-    pub(crate) fn range(&self) -> Option<[f32; 2]> {
-        let Self::Lsq(bits) = self else { return None };
-        bits.levels().map(|levels| match levels {
-            1 => [-1.0, 1.0],
-            levels => {
-                let half = levels.div_ceil(2) as f32;
-                [-half, half - 1.0]
-            }
-        })
     }
 }
 
 /// The dimension of a weight that runs over filters: of a matrix as Burn's `Linear` has it the last, of anything else the first.
 pub(super) fn filters(dimensions: usize) -> usize {
     usize::from(dimensions == 2)
-}
-
-/// The least step: a division by it stays finite.
-const SMALLEST_STEP: f32 = 1e-12;
-
-/// `x` as multiples of `step` from `lowest` to `highest`, whose gradient is divided by the root of `count` numbers that share it.
-pub(super) fn multiples<const D: usize>(
-    x: Tensor<D>,
-    step: Tensor<1>,
-    range: [f32; 2],
-    count: usize,
-) -> Tensor<D> {
-    let share = 1.0 / (count as f32 * range[1].max(1.0)).sqrt();
-    let step = step.abs().clamp_min(SMALLEST_STEP);
-    #[cfg(feature = "flex")]
-    if crate::kernels::apply_to(&x) {
-        return crate::kernels::multiples(x, step, crate::kernels::Multiples { range, share });
-    }
-    composed::multiples(x, step, range, share)
 }
 
 impl fmt::Display for WeightQuantizer {
@@ -165,6 +150,8 @@ impl fmt::Display for WeightQuantizer {
             Self::Dorefa(bits) => write!(f, "{bits}-bit DoReFa"),
             Self::Xnor => write!(f, "XNOR"),
             Self::Lsq(bits) => write!(f, "{bits}-bit LSQ"),
+            Self::Steps(steps) => steps.fmt(f),
+            Self::Ternary => write!(f, "ternary"),
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct FakeQuantized {
     /// The dimension that runs over the filters, which [`WeightQuantizer::Xnor`] scales one by one.
     #[module(skip)]
     pub filters: usize,
-    /// The step that [`WeightQuantizer::Lsq`] learns, `[1]`.
+    /// What [`WeightQuantizer::Lsq`] and [`WeightQuantizer::Steps`] learn: a step, `[1]`, or one for each filter.
     pub step: Option<Param<Tensor<1>>>,
 }
 
@@ -34,7 +34,9 @@ impl FakeQuantized {
         (quantizer != WeightQuantizer::Identity).then(|| Self {
             quantizer,
             filters,
-            step: quantizer.first_step(&weight.base()).map(Param::from_tensor),
+            step: quantizer
+                .first_step(&weight.base(), filters)
+                .map(Param::from_tensor),
         })
     }
 }
@@ -60,7 +62,7 @@ impl WeightQuantizer {
     /// `layer`, one of ours, with this beside its weight where a step is learned.
     pub(super) fn beside_weight<M: Module>(self, layer: M) -> M {
         match self {
-            Self::Lsq(_) => layer.apply_reparameterization(self),
+            Self::Lsq(_) | Self::Steps(_) => layer.apply_reparameterization(self),
             _ => layer,
         }
     }
@@ -291,6 +293,16 @@ impl QuantizeWeights {
             weight.quantizer = quantizer;
         }
         Ok(self)
+    }
+
+    /// The weights at these paths in these ways.
+    pub(crate) fn each(mut self, quantizers: &[(String, WeightQuantizer)]) -> Self {
+        for weight in &mut self.weights {
+            if let Some((_, quantizer)) = quantizers.iter().find(|(path, _)| *path == weight.path) {
+                weight.quantizer = *quantizer;
+            }
+        }
+        self
     }
 
     /// Paths of the weights, in the order of the module's fields.

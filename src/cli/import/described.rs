@@ -51,9 +51,10 @@ fn no_structure(args: &ImportArgs) -> Result<(), Error> {
         ("--full-precision", args.structure.full_precision.is_some()),
         ("--from-scratch", args.structure.from_scratch),
     ];
-    match flags.into_iter().find(|(_, given)| *given) {
+    let given = flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag);
+    match given.or(args.structure.plan.given()) {
         None => Ok(()),
-        Some((flag, _)) => Err(Error::Recipe(format!(
+        Some(flag) => Err(Error::Recipe(format!(
             "{flag}: the file holds a network of its own, which is kept as it is: leave the flag out; `vwc-sdk quantize` and `vwc-sdk \
              train` take it"
         ))),

@@ -74,6 +74,15 @@ impl<C: JobNetwork> Job<C> {
                 precision(asked)
             ));
         }
+        if flags.plan.given().is_some() {
+            let plan = flags.plan.plan(asked.unwrap_or([Bits::FULL; 2]))?;
+            if run.structure.plan() != Some(&plan) {
+                return refuse(format!(
+                    "this network is {}: leave out --per-channel, --narrow, --ends and --layer-bits, or give those it was trained with",
+                    run.structure.precision()
+                ));
+            }
+        }
         if self.mode == Mode::Prune && !run.is_imported() && !run.is_trained_on(&self.splits) {
             let (found, asked) = (run.data(), self.splits.to_string());
             let others = if found == asked {

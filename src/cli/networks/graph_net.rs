@@ -8,7 +8,7 @@ use super::{JobNetwork, NetworkArgs};
 use crate::Error;
 use crate::cli::opened::Opened;
 use crate::data::{PictureDataset, Splits};
-use crate::models::{GraphNet, GraphNetConfig, Network as _, NetworkConfig as _};
+use crate::models::{GraphNet, GraphNetConfig, Network as _, NetworkConfig as _, QuantPlan};
 use crate::quant::Bits;
 use crate::train::images;
 use crate::train::published::Published as _;
@@ -16,20 +16,26 @@ use crate::train::published::Published as _;
 /// The pictures that steps of activations are measured on.
 pub const CALIBRATION: usize = 256;
 
-/// `network` with weights and activations of so many bits, its steps measured on these pictures.
+/// `network` quantised as `plan` says, which is printed, its steps measured on these pictures.
 ///
 /// # Errors
 ///
 /// A network that is quantised already or has nothing to quantise, and a picture that cannot be read.
 pub fn quantized(
     network: GraphNet,
-    [weights, activations]: [Bits; 2],
+    plan: QuantPlan,
     pictures: &PictureDataset,
     device: &Device,
 ) -> Result<GraphNet, Error> {
     let size = network.config().input();
     let batches = images(pictures, size, device)?;
-    Ok(network.quantized(weights, activations)?.calibrated(&batches))
+    let network = network.quantized_by(plan)?;
+    network
+        .config()
+        .quantized_layers()
+        .iter()
+        .for_each(|layer| say!("{layer}"));
+    Ok(network.calibrated(&batches))
 }
 
 /// How many there are, and the first of them.
@@ -91,9 +97,12 @@ impl JobNetwork for GraphNetConfig {
             );
             config = other;
         }
-        match args.asked_bits()? {
-            None => Ok(config),
-            Some([weights, activations]) => config.with_bits(weights, activations),
+        match (args.asked_bits()?, args.plan.given()) {
+            (None, None) => Ok(config),
+            (None, Some(flag)) if args.q == Some(0) => Err(Error::Recipe(format!(
+                "{flag}: a network in full precision has no bits: leave it out, or --q 0"
+            ))),
+            (bits, _) => config.with_plan(args.plan.plan(bits.unwrap_or([Bits::FULL; 2]))?),
         }
     }
 
@@ -139,9 +148,14 @@ impl JobNetwork for GraphNetConfig {
             );
         }
         let network = opened.network(args.from_scratch, self.classes(), seed, device)?;
-        match self.bits() {
+        match self.plan() {
             None => Ok(network),
-            Some(bits) => quantized(network, bits, &splits.train.sample(CALIBRATION, seed), device),
+            Some(plan) => quantized(
+                network,
+                plan.clone(),
+                &splits.train.sample(CALIBRATION, seed),
+                device,
+            ),
         }
     }
 
@@ -171,6 +185,10 @@ impl JobNetwork for GraphNetConfig {
         lines
             .map(|(names, what)| format!("{}: {what}", some_of(&names)))
             .collect()
+    }
+
+    fn plan(&self) -> Option<&QuantPlan> {
+        self.plan()
     }
 
     fn widths_in_words(&self) -> String {

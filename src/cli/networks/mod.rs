@@ -8,14 +8,16 @@ use clap::Args;
 
 pub mod flag;
 pub mod graph_net;
+pub mod plan;
 
+use self::plan::PlanArgs;
 use super::choice::choice;
 use super::opened::Opened;
 use super::options::input_size;
 use crate::Error;
 use crate::data::Splits;
 use crate::models::{
-    BlockOrder, Cnn8Config, FullPrecision, NetworkConfig, ResNet20Config, Vgg13Config, Widths,
+    BlockOrder, Cnn8Config, FullPrecision, NetworkConfig, QuantPlan, ResNet20Config, Vgg13Config, Widths,
 };
 use crate::pytorch::TorchNames;
 use crate::quant::Bits;
@@ -51,6 +53,10 @@ pub struct NetworkArgs {
     /// Where a block of ResNet-20 normalises and activates [default: original]
     #[arg(long, value_parser = choice::<BlockOrder>(), help_heading = "Network")]
     pub order: Option<BlockOrder>,
+
+    /// How layers are quantised.
+    #[command(flatten)]
+    pub plan: PlanArgs,
 
     /// Start from random weights, not from those of the network's file
     #[arg(long, help_heading = "Network")]
@@ -126,6 +132,11 @@ pub trait JobNetwork: Published + NetworkConfig<Network: TorchNames> {
     fn order(&self) -> Option<BlockOrder> {
         None
     }
+
+    /// How it is quantised, where there are plans for it.
+    fn plan(&self) -> Option<&QuantPlan> {
+        None
+    }
 }
 
 /// What is the same for networks that are described by their widths.
@@ -169,6 +180,11 @@ fn no_order<C: NetworkConfig>(args: &NetworkArgs) -> Result<(), Error> {
 
 /// `config`, with the widths asked for if any are, if there is such a network.
 fn resized<C: Widths>(config: C, args: &NetworkArgs) -> Result<C, Error> {
+    if let Some(flag) = args.plan.given() {
+        return Err(Error::Recipe(format!(
+            "{flag}: it is for networks from files and presets: leave it out"
+        )));
+    }
     match &args.widths {
         None => config.validate().map(|()| config),
         Some(widths) => config

@@ -8,21 +8,63 @@ use serde::{Deserialize, Serialize};
 
 use super::GraphNet;
 use super::parameters::part_names;
+use super::plan::{LayerPlan, QuantPlan};
 use crate::Error;
 use crate::graph::{Binary, Constant, Function, Graph, Op, Sketch};
-use crate::models::{NetworkConfig, check_classes};
+use crate::models::{NetworkConfig, check_classes, precision};
 use crate::quant::{Bits, QuantInputConfig};
 
 /// What a [`GraphNet`] is: saved beside its weights, it is all that is needed to read them again.
 ///
 /// The constants of its sketch have the paths of the parameters for names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written", into = "Written")]
 pub struct GraphNetConfig {
     name: String,
-    pub(super) weight_bits: Option<Bits>,
-    pub(super) activation_bits: Option<Bits>,
+    pub(super) plan: Option<QuantPlan>,
     pub(super) sketch: Sketch,
+}
+
+/// A configuration in a file. A plan of bits alone is written as these.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    #[serde(default)]
+    weight_bits: Option<Bits>,
+    #[serde(default)]
+    activation_bits: Option<Bits>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plan: Option<QuantPlan>,
+    sketch: Sketch,
+}
+
+impl From<Written> for GraphNetConfig {
+    fn from(written: Written) -> Self {
+        let bits = written.weight_bits.zip(written.activation_bits);
+        let plain = bits.map(|(weights, activations)| QuantPlan::new(weights, activations));
+        Self {
+            name: written.name,
+            plan: written.plan.or(plain),
+            sketch: written.sketch,
+        }
+    }
+}
+
+impl From<GraphNetConfig> for Written {
+    fn from(config: GraphNetConfig) -> Self {
+        let (plain, plan) = match config.plan {
+            Some(plan) if plan.is_plain() => (Some(plan), None),
+            plan => (None, plan),
+        };
+        Self {
+            name: config.name,
+            weight_bits: plain.as_ref().map(|plan| plan.weights),
+            activation_bits: plain.as_ref().map(|plan| plan.activations),
+            plan,
+            sketch: config.sketch,
+        }
+    }
 }
 
 impl Config for GraphNetConfig {}
@@ -45,8 +87,7 @@ impl GraphNetConfig {
     pub fn new(name: &str, sketch: Sketch) -> Result<Self, Error> {
         let config = Self {
             name: name.into(),
-            weight_bits: None,
-            activation_bits: None,
+            plan: None,
             sketch: with_paths(sketch),
         };
         config.validate()?;
@@ -65,16 +106,38 @@ impl GraphNetConfig {
     ///
     /// [`Error::Structure`] where it has no layer between the first and the last.
     pub fn with_bits(self, weights: Bits, activations: Bits) -> Result<Self, Error> {
-        if self.weighted_nodes().len() < 3 {
-            return Err(self.refuse(
-                "it has no layer between the first and the last, which stay in full precision: there is nothing to quantise".into(),
-            ));
-        }
-        Ok(Self {
-            weight_bits: Some(weights),
-            activation_bits: Some(activations),
-            ..self
-        })
+        self.with_plan(QuantPlan::new(weights, activations))
+    }
+
+    /// The same network quantised as `plan` says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Structure`] where a pattern of the plan fits no layer, or nothing is quantised.
+    pub fn with_plan(self, plan: QuantPlan) -> Result<Self, Error> {
+        plan.check(&self, &self.layer_names())?;
+        let plan = Some(plan);
+        Ok(Self { plan, ..self })
+    }
+
+    /// How it is quantised, where it is.
+    #[must_use]
+    pub fn plan(&self) -> Option<&QuantPlan> {
+        self.plan.as_ref()
+    }
+
+    /// The layers that are quantised, in computing order, and how.
+    #[must_use]
+    pub fn quantized_layers(&self) -> Vec<LayerPlan> {
+        let plan = self.plan.as_ref();
+        plan.map_or_else(Vec::new, |plan| plan.of(&self.layer_names()))
+    }
+
+    /// The layers with weights: the places of their nodes, and their names.
+    fn layer_names(&self) -> Vec<(usize, &str)> {
+        let nodes = self.sketch.nodes();
+        let weighted = self.weighted_nodes().into_iter();
+        weighted.map(|n| (n, nodes[n].name())).collect()
     }
 
     /// The same network with another number of classes, and the name of its last layer, which gives them.
@@ -158,42 +221,38 @@ impl GraphNetConfig {
             .collect()
     }
 
-    /// The places of the layers that are quantised.
-    pub(super) fn quantized_nodes(&self) -> Vec<usize> {
-        let mut nodes = self.weighted_nodes();
-        if self.weight_bits.is_none() || nodes.len() < 3 {
-            return Vec::new();
-        }
-        nodes.pop();
-        nodes.remove(0);
-        nodes
-    }
-
     /// For each node whether it reads values that are rounded for it.
     pub(super) fn reads_codes(&self) -> Vec<bool> {
         let mut reads = vec![false; self.sketch.nodes().len()];
-        self.quantized_nodes().into_iter().for_each(|n| reads[n] = true);
+        let layers = self.quantized_layers().into_iter();
+        layers
+            .filter(|layer| layer.activations.levels().is_some())
+            .for_each(|layer| reads[layer.node] = true);
         reads
     }
 
     /// The values that quantised layers read, by the places of their nodes, and how each is rounded; with the path of the quantiser.
     pub(super) fn input_quantizers(&self) -> Vec<(usize, (String, QuantInputConfig))> {
-        let Some(bits) = self.activation_bits.filter(|bits| bits.levels().is_some()) else {
-            return Vec::new();
-        };
         let graph = self.sketch.graph();
         let positive = not_below_zero(graph);
-        let mut seen = HashSet::new();
-        let mut quantizers = Vec::new();
-        for n in self.quantized_nodes() {
-            let node = &graph.nodes()[n];
-            let value = node.inputs()[0].index();
-            if seen.insert(value) {
-                let weight = node.weight().and_then(Constant::name).unwrap_or(node.name());
-                let layer = weight.strip_suffix(".weight").unwrap_or(weight);
-                let config = QuantInputConfig::new(bits).with_signed(!positive[value]);
-                quantizers.push((value, (format!("{layer}.input"), config)));
+        let mut quantizers: Vec<(usize, (String, QuantInputConfig))> = Vec::new();
+        for LayerPlan {
+            node, activations, ..
+        } in self.quantized_layers()
+        {
+            if activations.levels().is_none() {
+                continue;
             }
+            let node = &graph.nodes()[node];
+            let value = node.inputs()[0].index();
+            if let Some((_, (_, config))) = quantizers.iter_mut().find(|(other, _)| *other == value) {
+                config.bits = config.bits.max(activations);
+                continue;
+            }
+            let weight = node.weight().and_then(Constant::name).unwrap_or(node.name());
+            let layer = weight.strip_suffix(".weight").unwrap_or(weight);
+            let config = QuantInputConfig::new(activations).with_signed(!positive[value]);
+            quantizers.push((value, (format!("{layer}.input"), config)));
         }
         quantizers
     }
@@ -272,9 +331,13 @@ impl NetworkConfig for GraphNetConfig {
     }
 
     fn bits(&self) -> Option<[Bits; 2]> {
-        self.weight_bits
-            .zip(self.activation_bits)
-            .map(|(weights, activations)| [weights, activations])
+        let plan = self.plan.as_ref();
+        plan.map(|plan| [plan.weights, plan.activations])
+    }
+
+    fn precision(&self) -> String {
+        let remarks = self.plan.as_ref().map_or_else(Vec::new, QuantPlan::remarks);
+        [vec![precision(self.bits())], remarks].concat().join(", ")
     }
 
     fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self {

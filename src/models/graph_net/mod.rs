@@ -3,6 +3,7 @@
 //! ```text
 //! config       what a network is: its sketch, and what of it is quantised
 //! parameters   the parameters of a node, under their names in the file, and Burn's `Module`
+//! plan         which layers are quantised, and how
 //! resize       a sketch with the widths that parameters have
 //! compute      what a node computes, with this crate's kernels
 //! calibrate    first steps of activation quantisers, from pictures
@@ -12,6 +13,7 @@ mod calibrate;
 mod compute;
 mod config;
 mod parameters;
+mod plan;
 mod resize;
 
 use std::fmt;
@@ -23,13 +25,14 @@ use self::calibrate::some_of;
 use self::compute::compute;
 use self::parameters::{Layer, Quantizer};
 pub use config::GraphNetConfig;
+pub use plan::{LayerPlan, QuantPlan};
 
 use super::{Network, NetworkConfig};
 use crate::Error;
 use crate::graph::{Constant, Graph, Op, Sketch};
 use crate::module::Parameters;
 use crate::module::any::AnyTensor;
-use crate::quant::{STEP, WeightQuantizer, best_step};
+use crate::quant::{LearnedSteps, STEP, WeightQuantizer, best_step};
 
 /// A [`Graph`] as a network that trains: its constants are parameters.
 ///
@@ -139,30 +142,57 @@ impl GraphNet {
         weights: crate::quant::Bits,
         activations: crate::quant::Bits,
     ) -> Result<Self, Error> {
+        self.quantized_by(QuantPlan::new(weights, activations))
+    }
+
+    /// This network quantised as `plan` says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Structure`] where the network is quantised already, a pattern of the plan fits no layer, or nothing is quantised.
+    pub fn quantized_by(self, plan: QuantPlan) -> Result<Self, Error> {
         let device = self.device();
-        if self.config.weight_bits.is_some() {
+        if self.config.plan.is_some() {
             return Err(self.config.refuse(format!(
                 "it is quantised already, {}: quantise the network in full precision",
                 self.config.precision()
             )));
         }
-        let config = self.config.clone().with_bits(weights, activations)?;
+        let config = self.config.clone().with_plan(plan)?;
         let latent = Parameters::of(&self);
         let network = Self { config, ..self }.with_quantizers(&device);
-        let Some(range) = WeightQuantizer::lsq(weights).range() else {
-            return Ok(network);
-        };
         let mut parameters = Parameters::of(&network);
-        for layer in network.config.quantized_nodes() {
-            let Some(path) = network.layers[layer].weight_path() else {
+        for layer in network.config.quantized_layers() {
+            let (Some(path), Some(codes)) = (
+                network.layers[layer.node].weight_path(),
+                layer.weights.steps().and_then(LearnedSteps::codes),
+            ) else {
                 continue;
             };
-            let step = format!("{path}{STEP}");
-            if parameters.get(&step).is_ok()
-                && let Some(best) = best_step(&some_of(latent.values(&path)?), range)
-            {
-                parameters.insert(step, TensorData::from([best]));
+            let (step, weight) = (format!("{path}{STEP}"), latent.get(&path)?);
+            let Ok(first) = parameters.values(&step) else {
+                continue;
+            };
+            let mut steps = first.to_vec();
+            let values = latent.values(&path)?;
+            if let [only] = &mut steps[..] {
+                *only = best_step(&some_of(values), codes).unwrap_or(*only);
+            } else {
+                // Filters are along the last dimension of a matrix and along the first of a kernel, or the second of a transposed one.
+                let transposed = matches!(
+                    network.config.sketch.nodes()[layer.node].op(),
+                    Op::ConvTranspose(_)
+                );
+                let along = usize::from(weight.shape().len() == 2 || transposed);
+                let behind: usize = weight.shape()[along + 1..].iter().product();
+                let count = steps.len();
+                for (filter, step) in steps.iter_mut().enumerate() {
+                    let own = values.chunks_exact(behind).skip(filter).step_by(count).flatten();
+                    let own: Vec<f32> = own.copied().collect();
+                    *step = best_step(&own, codes).unwrap_or(*step);
+                }
             }
+            parameters.insert(step, TensorData::from(steps.as_slice()));
         }
         parameters.put_into(network)
     }
@@ -171,8 +201,8 @@ impl GraphNet {
     #[must_use]
     pub fn quantized_layers(&self) -> Vec<&str> {
         let nodes = self.config.sketch.nodes();
-        let inner = self.config.quantized_nodes();
-        inner.into_iter().map(|n| nodes[n].name()).collect()
+        let layers = self.config.quantized_layers().into_iter();
+        layers.map(|layer| nodes[layer.node].name()).collect()
     }
 
     /// The parameters that are none of the file that the network was read from, by their paths: what the exporter computed of others,
@@ -235,26 +265,18 @@ impl GraphNet {
 
     /// Puts the quantisers that the configuration says beside weights and behind values.
     fn with_quantizers(mut self, device: &Device) -> Self {
-        let Some([weights, _]) = self.config.bits() else {
-            return self;
-        };
         for (node, quantizer) in self.config.input_quantizers() {
             self.quantizers[node] = Some(Quantizer::new(quantizer, device));
         }
-        let quantizer = match weights.get() {
-            32 => return self,
-            1 => WeightQuantizer::xnor(),
-            _ => WeightQuantizer::lsq(weights),
-        };
-        let paths: Vec<String> = (self.config.quantized_nodes().into_iter())
-            .filter_map(|n| self.layers[n].weight_path())
+        let layers = self.config.quantized_layers().into_iter();
+        let weights: Vec<(String, WeightQuantizer)> = layers
+            .filter(|layer| layer.weights != WeightQuantizer::Identity)
+            .filter_map(|layer| Some((self.layers[layer.node].weight_path()?, layer.weights)))
             .collect();
-        let mut plan = quantizer.on(&self);
-        for path in plan.paths().map(str::to_owned).collect::<Vec<_>>() {
-            if !paths.contains(&path) {
-                plan = plan.except(&path).expect("a weight of the plan");
-            }
+        if weights.is_empty() {
+            return self;
         }
+        let plan = WeightQuantizer::Identity.on(&self).each(&weights);
         plan.apply(self).expect("the plan is of this network")
     }
 

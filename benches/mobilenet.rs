@@ -1,0 +1,173 @@
+//! Forward and backward of MobileNet-V2: depthwise layers, inverted residual blocks, and a training step of the whole network, in
+//! W4A4 by learned steps and in floats.
+//!
+//! ```text
+//! cargo bench --bench mobilenet
+//! cargo bench --bench mobilenet -- 'depthwise'
+//! ```
+//!
+//! `benches/peers/ratios.py mobilenet` runs these in turn with the same work in PyTorch. `burn` is the same layer by Burn's own
+//! convolution.
+
+use std::hint::black_box;
+
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Distribution, Int, Tensor};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use vwc_sdk::graph::presets;
+use vwc_sdk::models::{GraphNetConfig, Network, NetworkConfig};
+use vwc_sdk::quant::{
+    Activation, Bits, QuantInput, QuantInputConfig, WeightQuantizer, convolve, norm_pool_act,
+};
+use vwc_sdk::train::Adam;
+
+const BATCH: usize = 64;
+
+/// A convolution, what it reads in 4 bits or as it is, and its batch norm.
+#[derive(Module, Debug)]
+struct Part {
+    input: QuantInput,
+    conv: Conv2d,
+    norm: BatchNorm,
+}
+
+impl Part {
+    fn new(
+        bits: u8,
+        signed: bool,
+        channels: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        groups: usize,
+        device: &Device,
+    ) -> Self {
+        let bits = Bits::new(bits).expect("a bit width");
+        let side = kernel / 2;
+        let conv = Conv2dConfig::new(channels, [kernel; 2])
+            .with_stride([stride; 2])
+            .with_padding(PaddingConfig2d::Explicit(side, side, side, side))
+            .with_groups(groups)
+            .with_bias(false)
+            .init(device);
+        Self {
+            input: QuantInputConfig::new(bits).with_signed(signed).init(device),
+            conv: conv.apply_reparameterization(WeightQuantizer::lsq(bits)),
+            norm: BatchNormConfig::new(channels[1]).init(device),
+        }
+    }
+
+    fn convolved(&self, x: Tensor<4>) -> Tensor<4> {
+        convolve(&self.conv, self.input.forward(x))
+    }
+
+    fn forward(&self, x: Tensor<4>, relu6: bool) -> Tensor<4> {
+        let x = norm_pool_act(
+            self.convolved(x),
+            Some(&self.norm),
+            false,
+            &Activation::identity(),
+        );
+        if !relu6 {
+            return x;
+        }
+        // In the order in which the numbers lie in memory.
+        x.permute([0, 2, 3, 1]).clamp(0.0, 6.0).permute([0, 3, 1, 2])
+    }
+}
+
+fn pictures(channels: usize, side: usize, device: &Device) -> Tensor<4> {
+    let shape = [BATCH, channels, side, side];
+    Tensor::random(shape, Distribution::Uniform(0.0, 3.0), device).require_grad()
+}
+
+fn depthwise(c: &mut Criterion) {
+    let device = Device::default().autodiff();
+    let mut group = c.benchmark_group("depthwise");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for bits in [4, 32] {
+        for (side, stride) in [(32, 1), (32, 2), (14, 1)] {
+            let part = Part::new(bits, false, [96, 96], 3, stride, 96, &device);
+            let x = pictures(96, side, &device);
+            let name = format!("W{bits}A{bits}-96-side{side}-stride{stride}");
+            group.bench_function(BenchmarkId::new("kernels", &name), |bencher| {
+                bencher.iter(|| part.convolved(x.clone()).sum().backward());
+            });
+            group.bench_function(BenchmarkId::new("burn", &name), |bencher| {
+                bencher.iter(|| part.conv.forward(part.input.forward(x.clone())).sum().backward());
+            });
+        }
+    }
+    group.finish();
+}
+
+fn block(c: &mut Criterion) {
+    let device = Device::default().autodiff();
+    let mut group = c.benchmark_group("block");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for bits in [4, 32] {
+        for (channels, side) in [(24, 32), (64, 14), (160, 7)] {
+            let wide = 6 * channels;
+            let parts = [
+                Part::new(bits, true, [channels, wide], 1, 1, 1, &device),
+                Part::new(bits, false, [wide, wide], 3, 1, wide, &device),
+                Part::new(bits, false, [wide, channels], 1, 1, 1, &device),
+            ];
+            let x = pictures(channels, side, &device);
+            let name = format!("W{bits}A{bits}-{channels}-side{side}");
+            group.bench_function(BenchmarkId::new("kernels", &name), |bencher| {
+                bencher.iter(|| {
+                    let [expand, filter, project] = &parts;
+                    let wide = filter.forward(expand.forward(x.clone(), true), true);
+                    (project.forward(wide, false) + x.clone()).sum().backward()
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn step(c: &mut Criterion) {
+    let device = Device::default().autodiff();
+    let mut group = c.benchmark_group("step");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(BATCH as u64));
+    let sketch = presets::sketch("mobilenet-v2").expect("it is there");
+    let config = GraphNetConfig::new("mobilenet-v2", sketch).expect("a classifier");
+    let labels: Vec<i64> = (0..BATCH as i64).map(|n| n % 10).collect();
+    let labels = Tensor::<1, Int>::from_data(labels.as_slice(), &device);
+    let loss = CrossEntropyLossConfig::new().init(&device);
+    for bits in [4, 32] {
+        let width = Bits::new(bits).expect("a bit width");
+        device.seed(0);
+        let network = config.init(&device);
+        let network = match bits {
+            32 => network,
+            _ => network.quantized(width, width).expect("in full precision"),
+        };
+        let shape = [BATCH, 3, 32, 32];
+        let images = Tensor::<4>::random(shape, Distribution::Uniform(-1.0, 1.0), &device);
+        let mut optimizer = ModuleOptimizer::from(Adam::new());
+        let mut network = Some(network);
+        group.bench_function(
+            BenchmarkId::new("kernels", format!("W{bits}A{bits}-side32")),
+            |bencher| {
+                bencher.iter(|| {
+                    let net = network.take().expect("put back after every step");
+                    let loss = loss.forward(net.forward(images.clone()), labels.clone());
+                    let grads = GradientsParams::from_grads(black_box(loss).backward(), &net);
+                    network = Some(optimizer.step(0.001, net, grads));
+                });
+            },
+        );
+    }
+    group.finish();
+}
+
+criterion_group!(benches, depthwise, block, step);
+criterion_main!(benches);

@@ -1,0 +1,126 @@
+//! Flags that say how layers of a network from a file are quantised, besides bits for all of them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::Error;
+use crate::files;
+use crate::models::QuantPlan;
+use crate::quant::Bits;
+
+/// Flags for how layers are quantised.
+#[derive(Args, Clone, Debug, Default)]
+pub struct PlanArgs {
+    /// A step for each filter of a layer's weights, not one for all of them; for networks from files and presets, as the next
+    /// three flags
+    #[arg(long, help_heading = "Network")]
+    pub per_channel: bool,
+
+    /// Leave out the lowest code of weights, so that there are as many below zero as above; two bits are ternary then
+    #[arg(long, help_heading = "Network")]
+    pub narrow: bool,
+
+    /// Bits of the first layer and the last, weights and what they read [default: full precision]
+    #[arg(long, value_name = "BITS", help_heading = "Network")]
+    pub ends: Option<Bits>,
+
+    /// Layers with bits of their own, in a CSV file of lines like `layer1.*,8,8`: the path of a layer or its beginning, in which *
+    /// stands for anything, bits of its weights, and of what it reads; 32 leaves them in full precision
+    #[arg(long, value_name = "FILE.csv", help_heading = "Network")]
+    pub layer_bits: Option<PathBuf>,
+}
+
+/// The longest file of bits, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+impl PlanArgs {
+    /// The first flag that is given.
+    pub fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("--per-channel", self.per_channel),
+            ("--narrow", self.narrow),
+            ("--ends", self.ends.is_some()),
+            ("--layer-bits", self.layer_bits.is_some()),
+        ];
+        flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+    }
+
+    /// The plan with so many bits for layers that no flag names.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, and the first of its lines that is none.
+    pub fn plan(&self, [weights, activations]: [Bits; 2]) -> Result<QuantPlan, Error> {
+        let mut plan = QuantPlan::new(weights, activations)
+            .with_per_filter(self.per_channel)
+            .with_narrow(self.narrow);
+        if let Some(bits) = self.ends {
+            plan = plan.with_ends(bits);
+        }
+        let Some(path) = &self.layer_bits else {
+            return Ok(plan);
+        };
+        let refuse = |what: String| Error::Recipe(format!("--layer-bits {}: {what}", path.display()));
+        let bytes = files::read_up_to(path, MAX_BYTES).map_err(Error::io(path, "read"))?;
+        let bytes = bytes.ok_or_else(|| refuse(format!("it is longer than {MAX_BYTES} bytes")))?;
+        let text = String::from_utf8(bytes).map_err(|_| refuse("it is no text in UTF-8".into()))?;
+        let lines = text.lines().enumerate();
+        for (n, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+            let [layer, weights, activations] = fields[..] else {
+                return Err(refuse(format!(
+                    "line {} has {} fields: expected a layer, bits of its weights and of what it reads, as `layer1.*,8,8`",
+                    n + 1,
+                    fields.len()
+                )));
+            };
+            // A head of names.
+            if n == 0 && weights.parse::<f64>().is_err() && activations.parse::<f64>().is_err() {
+                continue;
+            }
+            let bits = |text: &str| {
+                text.parse::<Bits>()
+                    .map_err(|error| refuse(format!("line {}: {error}", n + 1)))
+            };
+            plan = plan.with_layers(layer, bits(weights)?, bits(activations)?);
+        }
+        Ok(plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_bits_are_read_or_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bits.csv");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let args = PlanArgs {
+                layer_bits: Some(path.clone()),
+                ..PlanArgs::default()
+            };
+            args.plan([Bits::TWO; 2]).map_err(|error| error.to_string())
+        };
+        let bits = |bits| Bits::new(bits).unwrap();
+        let plan = || QuantPlan::new(Bits::TWO, Bits::TWO);
+        assert_eq!(
+            read("layer,weights,activations\nlayer1.*, 8,4\n\nfc,32,32\n").unwrap(),
+            plan()
+                .with_layers("layer1.*", bits(8), bits(4))
+                .with_layers("fc", Bits::FULL, Bits::FULL)
+        );
+        assert_eq!(read("").unwrap(), plan());
+        for (text, says) in [
+            ("a,8\n", "line 1 has 2 fields"),
+            ("a,8,8\nb,9,8\n", "line 2: '9' is not a bit width"),
+            ("a,8,x\n", "line 1: 'x' is not a bit width"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(says) && error.contains("bits.csv"), "{error}");
+        }
+    }
+}

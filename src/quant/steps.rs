@@ -1,0 +1,202 @@
+//! Weights as multiples of steps that are learned, in the forms that hardware and runtimes ask for.
+
+use std::fmt;
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{Bits, composed};
+
+/// How weights become multiples of steps that are learned with them:
+/// `step * round(clamp(w / step, lowest, highest))`, LSQ (Esser et al., 2020, arXiv 1902.08153), with what deployment adds.
+///
+/// Codes are from `-2^(k-1)` to `2^(k-1) - 1`; at one bit a code is the sign. At 32 bits nothing is rounded.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use vwc_sdk::quant::{Bits, LearnedSteps};
+///
+/// // A filter of large weights, and one of small ones: each has its own step.
+/// let weight = Tensor::<2>::from_data([[4.0, 0.1], [-2.0, -0.3]], &Device::default());
+/// let quantizer = LearnedSteps::new(Bits::new(8)?).with_per_filter(true).quantizer();
+/// let rounded = quantizer.forward(weight.clone());
+/// assert!((rounded - weight).abs().max().into_scalar::<f32>() < 0.1);
+/// # Ok::<(), vwc_sdk::quant::BitsError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearnedSteps {
+    bits: Bits,
+    #[serde(default)]
+    per_filter: bool,
+    #[serde(default)]
+    narrow: bool,
+    #[serde(default)]
+    power_of_two: bool,
+}
+
+/// The least step: a division by it stays finite.
+const SMALLEST: f32 = 1e-12;
+
+impl LearnedSteps {
+    /// One step for all weights of a tensor, with codes of so many bits.
+    #[must_use]
+    pub fn new(bits: Bits) -> Self {
+        Self {
+            bits,
+            per_filter: false,
+            narrow: false,
+            power_of_two: false,
+        }
+    }
+
+    /// Whether each filter has a step of its own, as ONNX Runtime and FINN take weights per channel. Default: not.
+    #[must_use]
+    pub fn with_per_filter(self, per_filter: bool) -> Self {
+        Self { per_filter, ..self }
+    }
+
+    /// Whether the lowest code is left out, so that codes are as many below zero as above: from `-(2^(k-1) - 1)`; two bits are ternary
+    /// then. Default: not.
+    #[must_use]
+    pub fn with_narrow(self, narrow: bool) -> Self {
+        Self { narrow, ..self }
+    }
+
+    /// Whether a step is the power of two that is nearest to the one that is learned, on a scale of logarithms: hardware shifts then where
+    /// it would multiply. Default: not.
+    #[must_use]
+    pub fn with_power_of_two(self, power_of_two: bool) -> Self {
+        Self { power_of_two, ..self }
+    }
+
+    /// The quantiser of weights that it is.
+    #[must_use]
+    pub fn quantizer(self) -> super::WeightQuantizer {
+        super::WeightQuantizer::Steps(self)
+    }
+
+    /// The codes; none where nothing is rounded.
+    pub(crate) fn codes(self) -> Option<Range> {
+        let levels = self.bits.levels()?;
+        if levels == 1 {
+            return Some(Range::SIGNS);
+        }
+        let half = levels.div_ceil(2) as f32;
+        let lowest = if self.narrow { 1.0 - half } else { -half };
+        Some(Range {
+            ends: [lowest, half - 1.0],
+            signs: false,
+        })
+    }
+
+    /// What training starts from: `2 * mean|w| / sqrt(highest)`, of all weights or of those of each filter, which are along the
+    /// dimension `filters`.
+    pub(super) fn first<const D: usize>(self, weight: &Tensor<D>, filters: usize) -> Option<Tensor<1>> {
+        let highest = self.codes()?.ends[1];
+        let magnitudes = weight.clone().detach().abs();
+        let means = if self.per_filter {
+            mean_of_filters(magnitudes, filters)
+        } else {
+            magnitudes.mean().reshape([1])
+        };
+        Some((means * (2.0 / highest.max(1.0).sqrt())).detach())
+    }
+
+    /// Weights rounded to multiples of `step`, `[1]` or one for each filter.
+    pub(super) fn round<const D: usize>(
+        self,
+        weight: Tensor<D>,
+        step: Tensor<1>,
+        filters: usize,
+    ) -> Tensor<D> {
+        let Some(codes) = self.codes() else {
+            return weight;
+        };
+        let mut shape = [1; D];
+        let mut count = weight.shape().num_elements();
+        if self.per_filter {
+            shape[filters] = weight.dims()[filters];
+            count /= shape[filters];
+        }
+        let mut step = positive(step);
+        if self.power_of_two {
+            step = power_of_two(step);
+        }
+        codes.multiples(weight, step, shape, count)
+    }
+}
+
+/// The means along all other dimensions, as one number for each place along `filters`.
+fn mean_of_filters<const D: usize>(mut x: Tensor<D>, filters: usize) -> Tensor<1> {
+    let count = x.dims()[filters];
+    for axis in (0..D).filter(|&axis| axis != filters) {
+        x = x.mean_dim(axis);
+    }
+    x.reshape([count])
+}
+
+/// A step above zero.
+pub(super) fn positive(step: Tensor<1>) -> Tensor<1> {
+    step.abs().clamp_min(SMALLEST)
+}
+
+/// The nearest power of two on a scale of logarithms, with a gradient of one.
+fn power_of_two(step: Tensor<1>) -> Tensor<1> {
+    let exponent = (step.clone().detach().log() / std::f32::consts::LN_2).round();
+    let near = (exponent * std::f32::consts::LN_2).exp();
+    // The leading half of its digits: `exp` may be off in the last ones (Dekker, 1971).
+    let wide = near.clone() * 4097.0;
+    let power = wide.clone() - (wide - near);
+    composed::straight_through(step, power)
+}
+
+/// The codes that numbers are rounded to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Range {
+    /// The least and the largest.
+    pub ends: [f32; 2],
+    /// Whether there is no zero: a code is a sign.
+    pub signs: bool,
+}
+
+impl Range {
+    /// Of one bit with a sign.
+    pub const SIGNS: Self = Self {
+        ends: [-1.0, 1.0],
+        signs: true,
+    };
+
+    /// `x` as multiples of `step`, above zero and of this shape among its dimensions, whose gradient is divided by the root of `count`
+    /// numbers that share it.
+    pub fn multiples<const D: usize>(
+        self,
+        x: Tensor<D>,
+        step: Tensor<1>,
+        shape: [usize; D],
+        count: usize,
+    ) -> Tensor<D> {
+        let share = 1.0 / (count as f32 * self.ends[1].max(1.0)).sqrt();
+        // The kernel knows codes from -1 to 1 as signs alone.
+        #[cfg(feature = "flex")]
+        if shape == [1; D] && self.signs == (self.ends == [-1.0, 1.0]) && crate::kernels::apply_to(&x) {
+            let range = self.ends;
+            return crate::kernels::multiples(x, step, crate::kernels::Multiples { range, share });
+        }
+        composed::multiples_of(x, step.reshape(shape), self, share)
+    }
+}
+
+impl fmt::Display for LearnedSteps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-bit LSQ", self.bits)?;
+        let said = [
+            (self.per_filter, " per filter"),
+            (self.narrow, " without the lowest code"),
+            (self.power_of_two, " by powers of two"),
+        ];
+        said.into_iter()
+            .filter(|(is, _)| *is)
+            .try_for_each(|(_, text)| f.write_str(text))
+    }
+}
