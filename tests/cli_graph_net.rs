@@ -239,7 +239,7 @@ fn layers_are_quantised_as_flags_say() {
     let rows = json(&String::from_utf8(output.stdout).unwrap());
     let precision = rows[1]["precision"].as_str().unwrap();
     assert!(
-        precision.starts_with("W4A4, ends W8A8, a step per filter"),
+        precision.starts_with("W4A4, ends W8A8, per filter"),
         "{precision}"
     );
     let correct = rows[1]["test"]["correct"].clone();

@@ -29,7 +29,7 @@ use vwc_sdk::models::{GraphNet, GraphNetConfig, Network, NetworkConfig, QuantPla
 use vwc_sdk::module::Parameters;
 use vwc_sdk::packed::{Model, Session};
 use vwc_sdk::prune::{Ranking, groups_of, prune};
-use vwc_sdk::quant::Bits;
+use vwc_sdk::quant::{Bits, LearnedSteps};
 use vwc_sdk::train::{FitOptions, Recipe, RunDir, evaluate, fit, initial};
 
 fn device() -> Device {
@@ -252,10 +252,9 @@ fn quantised_layers_read_codes_and_are_packed() {
 #[test]
 fn a_plan_says_how_each_layer_is_quantised() {
     let plan = || {
-        QuantPlan::new(bits(4), bits(4))
+        let weights = LearnedSteps::new(bits(4)).with_per_filter(true).with_narrow(true);
+        QuantPlan::new(weights, bits(4))
             .with_ends(bits(8))
-            .with_per_filter(true)
-            .with_narrow(true)
             .with_layers("block.se", bits(32), bits(32))
             .with_layers("block.se.2", bits(2), bits(6))
     };
@@ -287,7 +286,7 @@ fn a_plan_says_how_each_layer_is_quantised() {
     assert_eq!(lines.last().unwrap(), &format!("fc: {}", said(8, 8)));
     assert_eq!(
         config.precision(),
-        "W4A4, ends W8A8, a step per filter, without the lowest code, some layers of their own bits"
+        "W4A4, ends W8A8, per filter, without the lowest code, some layers of their own bits"
     );
     let text = serde_json::to_string(config).unwrap();
     assert_eq!(&serde_json::from_str::<GraphNetConfig>(&text).unwrap(), config);

@@ -27,12 +27,18 @@ use super::{Bits, composed};
 #[serde(deny_unknown_fields)]
 pub struct LearnedSteps {
     bits: Bits,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     per_filter: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     narrow: bool,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     power_of_two: bool,
+}
+
+impl From<Bits> for LearnedSteps {
+    fn from(bits: Bits) -> Self {
+        Self::new(bits)
+    }
 }
 
 /// The least step: a division by it stays finite.
@@ -68,6 +74,33 @@ impl LearnedSteps {
     #[must_use]
     pub fn with_power_of_two(self, power_of_two: bool) -> Self {
         Self { power_of_two, ..self }
+    }
+
+    /// The same with codes of so many bits.
+    #[must_use]
+    pub fn with_bits(self, bits: Bits) -> Self {
+        Self { bits, ..self }
+    }
+
+    /// Bits of the codes.
+    #[must_use]
+    pub fn bits(self) -> Bits {
+        self.bits
+    }
+
+    /// Whether steps are powers of two.
+    pub(crate) fn is_power_of_two(self) -> bool {
+        self.power_of_two
+    }
+
+    /// In words, what it is besides LSQ.
+    pub(crate) fn form(self) -> impl Iterator<Item = &'static str> {
+        let said = [
+            (self.per_filter, "per filter"),
+            (self.narrow, "without the lowest code"),
+            (self.power_of_two, "by powers of two"),
+        ];
+        said.into_iter().filter(|(is, _)| *is).map(|(_, text)| text)
     }
 
     /// The quantiser of weights that it is.
@@ -190,13 +223,6 @@ impl Range {
 impl fmt::Display for LearnedSteps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-bit LSQ", self.bits)?;
-        let said = [
-            (self.per_filter, " per filter"),
-            (self.narrow, " without the lowest code"),
-            (self.power_of_two, " by powers of two"),
-        ];
-        said.into_iter()
-            .filter(|(is, _)| *is)
-            .try_for_each(|(_, text)| f.write_str(text))
+        self.form().try_for_each(|text| write!(f, " {text}"))
     }
 }

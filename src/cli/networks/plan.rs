@@ -7,7 +7,7 @@ use clap::Args;
 use crate::Error;
 use crate::files;
 use crate::models::QuantPlan;
-use crate::quant::Bits;
+use crate::quant::{Bits, LearnedSteps};
 
 /// Flags for how layers are quantised.
 #[derive(Args, Clone, Debug, Default)]
@@ -52,9 +52,10 @@ impl PlanArgs {
     ///
     /// A file that cannot be read, and the first of its lines that is none.
     pub fn plan(&self, [weights, activations]: [Bits; 2]) -> Result<QuantPlan, Error> {
-        let mut plan = QuantPlan::new(weights, activations)
+        let steps = LearnedSteps::new(weights)
             .with_per_filter(self.per_channel)
             .with_narrow(self.narrow);
+        let mut plan = QuantPlan::new(steps, activations);
         if let Some(bits) = self.ends {
             plan = plan.with_ends(bits);
         }

@@ -59,8 +59,8 @@ impl From<GraphNetConfig> for Written {
         };
         Self {
             name: config.name,
-            weight_bits: plain.as_ref().map(|plan| plan.weights),
-            activation_bits: plain.as_ref().map(|plan| plan.activations),
+            weight_bits: plain.as_ref().map(|plan| plan.bits()[0]),
+            activation_bits: plain.as_ref().map(|plan| plan.bits()[1]),
             plan,
             sketch: config.sketch,
         }
@@ -331,8 +331,7 @@ impl NetworkConfig for GraphNetConfig {
     }
 
     fn bits(&self) -> Option<[Bits; 2]> {
-        let plan = self.plan.as_ref();
-        plan.map(|plan| [plan.weights, plan.activations])
+        self.plan.as_ref().map(QuantPlan::bits)
     }
 
     fn precision(&self) -> String {

@@ -9,21 +9,18 @@ use crate::Error;
 use crate::pattern::fits;
 use crate::quant::{Bits, LearnedSteps, WeightQuantizer};
 
-/// How a [`GraphNet`](super::GraphNet) is quantised: at first all layers but the first and the last, with one step for the weights of
-/// each layer.
+/// How a [`GraphNet`](super::GraphNet) is quantised: at first all layers but the first and the last.
 ///
 /// What a layer reads is rounded in front of it, the same for all layers that read it, with as many bits as the one that has most.
 ///
 /// ```
-/// use vwc_sdk::quant::Bits;
 /// use vwc_sdk::models::QuantPlan;
+/// use vwc_sdk::quant::{Bits, LearnedSteps};
 ///
 /// # fn main() -> Result<(), vwc_sdk::quant::BitsError> {
-/// let bits = |bits| Bits::new(bits);
-/// let plan = QuantPlan::new(bits(4)?, bits(4)?)
-///     .with_ends(bits(8)?)
-///     .with_per_filter(true)
-///     .with_layers("layer1.*", bits(8)?, bits(8)?);
+/// let (four, eight) = (Bits::new(4)?, Bits::new(8)?);
+/// let weights = LearnedSteps::new(four).with_per_filter(true);
+/// let plan = QuantPlan::new(weights, four).with_ends(eight).with_layers("layer1.*", eight, eight);
 /// # let _ = plan;
 /// # Ok(())
 /// # }
@@ -31,16 +28,10 @@ use crate::quant::{Bits, LearnedSteps, WeightQuantizer};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuantPlan {
-    pub(super) weights: Bits,
-    pub(super) activations: Bits,
+    weights: LearnedSteps,
+    activations: Bits,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ends: Option<Bits>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    per_filter: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    narrow: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    power_of_two: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     layers: Vec<Layers>,
 }
@@ -68,18 +59,21 @@ pub struct LayerPlan {
 }
 
 impl QuantPlan {
-    /// Weights and activations of so many bits.
+    /// Weights as multiples of such steps, and activations of so many bits. Weights of one bit are signs times the mean magnitude of
+    /// each filter ([`WeightQuantizer::Xnor`]) unless the steps are powers of two.
     #[must_use]
-    pub fn new(weights: Bits, activations: Bits) -> Self {
+    pub fn new(weights: impl Into<LearnedSteps>, activations: Bits) -> Self {
         Self {
-            weights,
+            weights: weights.into(),
             activations,
             ends: None,
-            per_filter: false,
-            narrow: false,
-            power_of_two: false,
             layers: Vec::new(),
         }
+    }
+
+    /// Bits of weights and activations.
+    pub(super) fn bits(&self) -> [Bits; 2] {
+        [self.weights.bits(), self.activations]
     }
 
     /// The first layer and the last with weights and activations of so many bits. Default: in full precision.
@@ -89,24 +83,6 @@ impl QuantPlan {
             ends: Some(bits),
             ..self
         }
-    }
-
-    /// As [`LearnedSteps::with_per_filter`].
-    #[must_use]
-    pub fn with_per_filter(self, per_filter: bool) -> Self {
-        Self { per_filter, ..self }
-    }
-
-    /// As [`LearnedSteps::with_narrow`].
-    #[must_use]
-    pub fn with_narrow(self, narrow: bool) -> Self {
-        Self { narrow, ..self }
-    }
-
-    /// As [`LearnedSteps::with_power_of_two`].
-    #[must_use]
-    pub fn with_power_of_two(self, power_of_two: bool) -> Self {
-        Self { power_of_two, ..self }
     }
 
     /// The layers that fit `pattern` with bits of their own, 32 of which leave a side in full precision: the path of a layer, or its
@@ -123,7 +99,7 @@ impl QuantPlan {
 
     /// Whether nothing but the two numbers of bits is said.
     pub(super) fn is_plain(&self) -> bool {
-        *self == Self::new(self.weights, self.activations)
+        *self == Self::new(self.weights.bits(), self.activations)
     }
 
     /// The layers of `names`, in their order, that are quantised.
@@ -138,7 +114,7 @@ impl QuantPlan {
             match own {
                 Some(layers) => [layers.weights, layers.activations],
                 None if n == 0 || n == last => [self.ends.unwrap_or(Bits::FULL); 2],
-                None => [self.weights, self.activations],
+                None => self.bits(),
             }
         };
         let layers = names.iter().enumerate().map(|(n, &(node, name))| {
@@ -155,13 +131,10 @@ impl QuantPlan {
 
     /// One step for a layer is what has been there from the start.
     fn quantizer(&self, bits: Bits) -> WeightQuantizer {
-        let steps = LearnedSteps::new(bits)
-            .with_per_filter(self.per_filter)
-            .with_narrow(self.narrow)
-            .with_power_of_two(self.power_of_two);
+        let steps = self.weights.with_bits(bits);
         match bits.get() {
             32 => WeightQuantizer::Identity,
-            1 if !self.power_of_two => WeightQuantizer::xnor(),
+            1 if !steps.is_power_of_two() => WeightQuantizer::xnor(),
             _ if steps == LearnedSteps::new(bits) => WeightQuantizer::lsq(bits),
             _ => steps.quantizer(),
         }
@@ -191,22 +164,10 @@ impl QuantPlan {
 
     /// What is said besides bits, for a table.
     pub(super) fn remarks(&self) -> Vec<String> {
-        let said = |is: bool, text: &str| is.then(|| text.to_owned());
         let ends = self.ends.map(|bits| format!("ends W{bits}A{bits}"));
-        let layers = match self.layers.len() {
-            0 => None,
-            _ => Some("some layers of their own bits".to_owned()),
-        };
-        [
-            ends,
-            said(self.per_filter, "a step per filter"),
-            said(self.narrow, "without the lowest code"),
-            said(self.power_of_two, "powers of two"),
-            layers,
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let form = self.weights.form().map(str::to_owned);
+        let layers = (!self.layers.is_empty()).then(|| "some layers of their own bits".to_owned());
+        ends.into_iter().chain(form).chain(layers).collect()
     }
 }
 
