@@ -148,6 +148,7 @@ fn parameters_go_back_as_the_file_has_them() {
         if named("mobilenet_v2") || named("vgg11 ") || named("convnext") {
             let folded = named("mobilenet_v2");
             assert_eq!(!biases.is_empty(), folded, "{name}: {biases:?}");
+            assert!(biases.iter().all(|path| path.ends_with(".bias")), "{biases:?}");
         }
         let again = StateDict::read(&path).unwrap();
         let config = again.structure::<GraphNetConfig>().unwrap().unwrap();

@@ -50,16 +50,12 @@ impl Parameters {
         taken: impl Fn(&str) -> bool,
     ) -> String {
         let made_up = is_made_up_constant(source);
-        let kept = if matrix {
-            !made_up
-        } else {
-            // A parameter of the layer that is no usual one keeps its name, too.
-            let own = source
-                .strip_prefix(stems[0])
-                .and_then(|rest| rest.strip_prefix('.'));
-            own.is_some_and(|own| own == leaf || !LEAVES.contains(&own))
-        };
-        if kept {
+        // A parameter of the layer that is no usual one keeps its name, too.
+        let own = source
+            .strip_prefix(stems[0])
+            .and_then(|rest| rest.strip_prefix('.'));
+        let kept = matrix || own.is_some_and(|own| own == leaf || !LEAVES.contains(&own));
+        if kept && !made_up {
             return source.to_owned();
         }
         if let Some(name) = self.matrices.get(source).filter(|_| matrix) {
