@@ -287,6 +287,30 @@ fn ternary_weights_are_those_of_their_paper() {
     }
 }
 
+/// A step of zero would not move: a filter of zeros starts as the others do.
+#[test]
+fn a_filter_of_zeros_may_grow() {
+    let mut w = weights();
+    w[..8].fill(0.0);
+    for (name, device) in devices() {
+        let quantizer = LearnedSteps::new(bits(4)).with_per_filter(true).quantizer();
+        let param = Param::from_tensor(tensor::<4>(&w, SHAPE, &device));
+        let param = param.apply_reparameterization(quantizer);
+        let step = values(
+            &param
+                .reparameterization::<FakeQuantized>()
+                .unwrap()
+                .step
+                .as_ref()
+                .unwrap()
+                .val(),
+        );
+        let mean = w.iter().map(|w| w.abs()).sum::<f64>() / 24.0;
+        assert_close(&step[..1], &[2.0 * mean / 7f64.sqrt()], tolerance(name), name);
+        assert!(values(&param.val())[..8].iter().all(|w| *w == 0.0));
+    }
+}
+
 /// Zero, constant, tiny and huge weights give numbers, and so do their gradients.
 #[test]
 fn odd_weights_stay_finite() {

@@ -157,9 +157,10 @@ fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
         };
         say!(
             "{lost:.2} points less than before, without training. Training starts from the file: vwc-sdk train --network {from} --wb {} \
-             --ab {}, with the same flags for pictures",
+             --ab {}{}, with the same flags for pictures",
             args.wb,
-            args.ab
+            args.ab,
+            args.plan.written()
         );
     }
     Ok(())

@@ -39,6 +39,9 @@ pub struct InFile {
     /// Whether it is a matrix with rows and columns exchanged.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub turned: bool,
+    /// Its name there, where that is another: one constant of the file is several parameters here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 impl InFile {

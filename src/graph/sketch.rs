@@ -104,7 +104,7 @@ impl Sketch {
     }
 
     /// The same with other names for the constants that have no numbers, as `names` gives them for the name and the operation of each
-    /// node, in the order in which the operation computes with them. One that gets another name is no parameter of the file any more.
+    /// node, in the order in which the operation computes with them. One that gets another name is a copy of the file's parameter.
     #[cfg(feature = "train")]
     pub(crate) fn with_constants(mut self, mut names: impl FnMut(&str, &Op) -> Vec<String>) -> Self {
         for node in &mut self.graph.nodes {
@@ -112,8 +112,12 @@ impl Sketch {
             for constant in node.op.constants_mut() {
                 if constant.values.is_empty() {
                     let name = names.next();
-                    if name.as_deref() != constant.name() {
-                        constant.in_file = None;
+                    // Several nodes read one constant: this one reads a copy.
+                    if name.as_deref() != constant.name()
+                        && let Some(in_file) = &mut constant.in_file
+                    {
+                        let before = constant.name.as_deref().map(str::to_owned);
+                        in_file.name = in_file.name.take().or(before);
                     }
                     constant.name = name.map(Into::into);
                 }

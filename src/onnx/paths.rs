@@ -29,7 +29,8 @@ pub(super) const LEAVES: [&str; 4] = ["weight", "bias", "running_mean", "running
 pub(super) struct Paths {
     /// The path of each node that was named by one, under its name. The two differ where two nodes have one path.
     layers: HashMap<String, String>,
-    /// The module that a node without weights was exported of, under its first output, where it reads a constant of the file.
+    /// The module that a node without weights was exported of, under its first output, where it reads a constant of the file that
+    /// nodes of the module that owns it read, too.
     scopes: HashMap<String, String>,
 }
 
@@ -98,20 +99,31 @@ pub(super) fn name_by_path(graph: &mut GraphProto, scopes: &[Option<String>]) ->
     paths
 }
 
-/// The modules of nodes that compute with a constant of the file number by number.
+/// The modules of nodes that compute with a constant of the file number by number, where nodes of the module that has its name do,
+/// too: such a constant is one of each.
 fn scopes_of_readers(graph: &GraphProto, scopes: &[Option<String>]) -> HashMap<String, String> {
     let held: HashSet<&str> = graph.initializer.iter().map(|tensor| &*tensor.name).collect();
-    let reads = |node: &NodeProto| {
-        matches!(&*node.op_type, "Add" | "Sub" | "Mul" | "Div")
-            && node.input.iter().any(|name| held.contains(&**name))
-    };
-    let nodes = graph.node.iter().enumerate().filter(|(_, node)| reads(node));
-    nodes
-        .filter_map(|(n, node)| {
-            let scope = scopes.get(n).cloned().flatten().or_else(|| scope(&node.name))?;
-            Some((node.output.first()?.clone(), scope))
-        })
-        .collect()
+    let mut readers: HashMap<&str, Vec<(&NodeProto, String)>> = HashMap::new();
+    let nodes = graph.node.iter().enumerate();
+    for (n, node) in nodes.filter(|(_, node)| matches!(&*node.op_type, "Add" | "Sub" | "Mul" | "Div")) {
+        let Some(scope) = scopes.get(n).cloned().flatten().or_else(|| scope(&node.name)) else {
+            continue;
+        };
+        for name in node.input.iter().filter(|name| held.contains(&***name)) {
+            readers.entry(name).or_default().push((node, scope.clone()));
+        }
+    }
+    let mut found = HashMap::new();
+    for (name, readers) in readers {
+        let owner = name.rsplit_once('.').map(|(owner, _)| owner);
+        if readers.iter().any(|(_, scope)| is_call_of(scope, owner)) {
+            let outputs = readers
+                .into_iter()
+                .filter_map(|(node, scope)| Some((node.output.first()?.clone(), scope)));
+            found.extend(outputs);
+        }
+    }
+    found
 }
 
 /// What a node with weights may be called after.
@@ -204,6 +216,45 @@ pub(super) fn is_made_up_constant(name: &str) -> bool {
         || numbered("Constant_")
         // Of a batch norm that was folded into a layer.
         || name.ends_with(".weight_bias")
+        || is_of_operator(name)
+}
+
+/// What torch.export calls the results of its operators, which are constants where it folded them.
+const OPERATORS: [&str; 26] = [
+    "add",
+    "arange",
+    "cat",
+    "clone",
+    "div",
+    "exp",
+    "expand",
+    "full",
+    "index",
+    "masked_fill",
+    "matmul",
+    "mean",
+    "mm",
+    "mul",
+    "permute",
+    "pow",
+    "reshape",
+    "select",
+    "slice",
+    "sqrt",
+    "squeeze",
+    "sub",
+    "t",
+    "transpose",
+    "unsqueeze",
+    "view",
+];
+
+fn is_of_operator(name: &str) -> bool {
+    let stem = match name.rsplit_once('_') {
+        Some((stem, number)) if is_number(number) => stem,
+        _ => name,
+    };
+    OPERATORS.contains(&stem)
 }
 
 fn is_number(text: &str) -> bool {
@@ -230,7 +281,7 @@ fn scope(name: &str) -> Option<String> {
 }
 
 /// Whether a scope is a call of the module of this path: a second call has a number behind it.
-fn is_call_of(scope: &str, path: Option<&str>) -> bool {
+pub(super) fn is_call_of(scope: &str, path: Option<&str>) -> bool {
     let rest = path.and_then(|path| scope.strip_prefix(path));
     rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('_').is_some_and(is_number))
 }
@@ -276,6 +327,8 @@ mod tests {
             "val_12",
             "/layer/Constant_output_0",
             "conv1.weight_bias",
+            "t",
+            "mul_6",
         ] {
             assert!(is_made_up_constant(name), "{name}");
         }

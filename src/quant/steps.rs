@@ -128,10 +128,14 @@ impl LearnedSteps {
     pub(super) fn first<const D: usize>(self, weight: &Tensor<D>, filters: usize) -> Option<Tensor<1>> {
         let highest = self.codes()?.ends[1];
         let magnitudes = weight.clone().detach().abs();
+        let mean = magnitudes.clone().mean().reshape([1]);
         let means = if self.per_filter {
-            mean_of_filters(magnitudes, filters)
+            // A filter of zeros starts as the others do: a step of zero would not move.
+            let means = mean_of_filters(magnitudes, filters);
+            let zeros = means.clone().equal_elem(0.0).float();
+            means + zeros * mean
         } else {
-            magnitudes.mean().reshape([1])
+            mean
         };
         Some((means * (2.0 / highest.max(1.0).sqrt())).detach())
     }

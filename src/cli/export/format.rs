@@ -27,7 +27,8 @@ pub enum ExportFormat {
 impl ExportFormat {
     /// What the name of a file says.
     pub(super) fn by_name(file: &Path) -> Option<Self> {
-        match file.extension().and_then(|ending| ending.to_str())? {
+        let ending = file.extension().and_then(|ending| ending.to_str())?;
+        match &*ending.to_ascii_lowercase() {
             "vwcp" => Some(Self::Packed),
             "onnx" => Some(Self::Onnx),
             "safetensors" => Some(Self::Pytorch),

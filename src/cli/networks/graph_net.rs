@@ -38,15 +38,13 @@ pub fn quantized(
     Ok(network.calibrated(&batches))
 }
 
-/// How many there are, and the first of them.
-fn some_of(names: &[&str]) -> String {
-    let first = names.iter().take(3).map(|name| format!("`{name}`"));
-    let more = if names.len() > 3 { ", ..." } else { "" };
-    format!(
-        "{} parameters ({}{more})",
-        names.len(),
-        first.collect::<Vec<_>>().join(", ")
-    )
+/// The first of some names, and how many there are.
+fn listed(names: &[String]) -> String {
+    let first: Vec<String> = names.iter().take(3).map(|name| format!("`{name}`")).collect();
+    match names.len() {
+        0..=3 => first.join(", "),
+        more => format!("{} and {} more", first.join(", "), more - 3),
+    }
 }
 
 impl NetworkArgs {
@@ -100,8 +98,11 @@ impl JobNetwork for GraphNetConfig {
         match (args.asked_bits()?, args.plan.given()) {
             (None, None) => Ok(config),
             (None, Some(flag)) if args.q == Some(0) => Err(Error::Recipe(format!(
-                "{flag}: a network in full precision has no bits: leave it out, or --q 0"
+                "{flag}: --q 0 trains the network in full precision: leave out one of them"
             ))),
+            (None, Some(flag)) if args.plan.ends.is_none() && args.plan.layer_bits.is_none() => Err(
+                Error::Recipe(format!("{flag}: say how many bits with --wb and --ab")),
+            ),
             (bits, _) => config.with_plan(args.plan.plan(bits.unwrap_or([Bits::FULL; 2]))?),
         }
     }
@@ -166,24 +167,32 @@ impl JobNetwork for GraphNetConfig {
     }
 
     fn strange_to_pytorch(network: &GraphNet) -> Vec<String> {
-        let Some((computed, biases)) = network.not_in_file() else {
+        let Some(found) = network.not_in_file() else {
             return Vec::new();
+        };
+        let whole = found.unnamed.is_empty() && found.copies.is_empty();
+        let computed = if whole {
+            "the exporter computed them of parameters of the PyTorch model, and they are not trained: load the file with strict=False into \
+             a model that has the weights that it was exported with"
+        } else {
+            "the exporter computed them of parameters of the PyTorch model, and they are not trained"
         };
         let lines = [
             (
-                computed,
-                "none of the PyTorch model's parameters, but made of them when it was exported, and never trained here: load the file with \
-                 strict=False into a model that has the weights it was exported with",
+                found.copies,
+                "parameters that are one constant with others in the file, and were trained each by itself: a PyTorch model in which they \
+                 are tied loads the file, and computes something else",
             ),
             (
-                biases,
-                "of layers that have no bias in the PyTorch model if it has batch norms behind them, which were folded when it was \
-                 exported: export it with its batch norms as they are, or the model does not load the file",
+                found.unnamed,
+                "parameters without a name in the file, called by their layers: where batch norms were folded into them, or they were \
+                 computed of others, the PyTorch model does not load the file. Do not use strict=False then: export the model as docs/onnx.md says",
             ),
+            (found.computed, computed),
         ];
         let lines = lines.into_iter().filter(|(names, _)| !names.is_empty());
         lines
-            .map(|(names, what)| format!("{}: {what}", some_of(&names)))
+            .map(|(names, what)| format!("{}: {what}", listed(&names)))
             .collect()
     }
 

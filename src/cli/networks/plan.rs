@@ -26,10 +26,14 @@ pub struct PlanArgs {
     pub ends: Option<Bits>,
 
     /// Layers with bits of their own, in a CSV file of lines like `layer1.*,8,8`: the path of a layer or its beginning, in which *
-    /// stands for anything, bits of its weights, and of what it reads; 32 leaves them in full precision
+    /// stands for anything, bits of its weights, and of what it reads; 32 leaves them in full precision. The first line may be
+    /// `layer,weights,activations`
     #[arg(long, value_name = "FILE.csv", help_heading = "Network")]
     pub layer_bits: Option<PathBuf>,
 }
+
+/// The head that a file of bits may have.
+const HEAD: [&str; 3] = ["layer", "weights", "activations"];
 
 /// The longest file of bits, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -44,6 +48,21 @@ impl PlanArgs {
             ("--layer-bits", self.layer_bits.is_some()),
         ];
         flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+    }
+
+    /// The flags that are given, as they are written, each behind a blank.
+    pub fn written(&self) -> String {
+        let mut written = String::new();
+        for (flag, given) in [(" --per-channel", self.per_channel), (" --narrow", self.narrow)] {
+            written += if given { flag } else { "" };
+        }
+        if let Some(bits) = self.ends {
+            written += &format!(" --ends {bits}");
+        }
+        if let Some(path) = &self.layer_bits {
+            written += &format!(" --layer-bits {}", path.display());
+        }
+        written
     }
 
     /// The plan with so many bits for layers that no flag names.
@@ -66,7 +85,7 @@ impl PlanArgs {
         let bytes = files::read_up_to(path, MAX_BYTES).map_err(Error::io(path, "read"))?;
         let bytes = bytes.ok_or_else(|| refuse(format!("it is longer than {MAX_BYTES} bytes")))?;
         let text = String::from_utf8(bytes).map_err(|_| refuse("it is no text in UTF-8".into()))?;
-        let lines = text.lines().enumerate();
+        let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
         for (n, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
             let fields: Vec<&str> = line.split(',').map(str::trim).collect();
             let [layer, weights, activations] = fields[..] else {
@@ -76,8 +95,7 @@ impl PlanArgs {
                     fields.len()
                 )));
             };
-            // A head of names.
-            if n == 0 && weights.parse::<f64>().is_err() && activations.parse::<f64>().is_err() {
+            if n == 0 && fields == HEAD {
                 continue;
             }
             let bits = |text: &str| {
@@ -114,11 +132,12 @@ mod tests {
                 .with_layers("layer1.*", bits(8), bits(4))
                 .with_layers("fc", Bits::FULL, Bits::FULL)
         );
-        assert_eq!(read("").unwrap(), plan());
+        assert_eq!(read("\u{feff}").unwrap(), plan());
         for (text, says) in [
             ("a,8\n", "line 1 has 2 fields"),
             ("a,8,8\nb,9,8\n", "line 2: '9' is not a bit width"),
             ("a,8,x\n", "line 1: 'x' is not a bit width"),
+            ("a,w4,a4\n", "line 1: 'w4' is not a bit width"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(says) && error.contains("bits.csv"), "{error}");

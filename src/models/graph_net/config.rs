@@ -129,8 +129,24 @@ impl GraphNetConfig {
     /// The layers that are quantised, in computing order, and how.
     #[must_use]
     pub fn quantized_layers(&self) -> Vec<LayerPlan> {
-        let plan = self.plan.as_ref();
-        plan.map_or_else(Vec::new, |plan| plan.of(&self.layer_names()))
+        let Some(plan) = &self.plan else {
+            return Vec::new();
+        };
+        let mut layers = plan.of(&self.layer_names());
+        let value = |layer: &LayerPlan| self.sketch.nodes()[layer.node].inputs()[0];
+        let rounded: Vec<_> = (layers.iter())
+            .filter(|layer| layer.activations.levels().is_some())
+            .map(|layer| (value(layer), layer.activations))
+            .collect();
+        for layer in layers
+            .iter_mut()
+            .filter(|layer| layer.activations.levels().is_some())
+        {
+            let of_value = rounded.iter().filter(|(other, _)| *other == value(layer));
+            let most = of_value.map(|(_, bits)| *bits).max();
+            layer.activations = most.unwrap_or(layer.activations);
+        }
+        layers
     }
 
     /// The layers with weights: the places of their nodes, and their names.
@@ -245,8 +261,7 @@ impl GraphNetConfig {
             }
             let node = &graph.nodes()[node];
             let value = node.inputs()[0].index();
-            if let Some((_, (_, config))) = quantizers.iter_mut().find(|(other, _)| *other == value) {
-                config.bits = config.bits.max(activations);
+            if quantizers.iter().any(|(other, _)| *other == value) {
                 continue;
             }
             let weight = node.weight().and_then(Constant::name).unwrap_or(node.name());

@@ -93,6 +93,18 @@ pub struct GraphNet {
     reads: Vec<usize>,
 }
 
+/// Parameters of a [`GraphNet`] that the file it was read from does not have under their names, by their paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NotInFile {
+    /// Constants that the exporter computed of parameters, which are not trained.
+    pub computed: Vec<String>,
+    /// Parameters of layers that the file has no name for: batch norms were folded into them, or they were computed of others.
+    pub unnamed: Vec<String>,
+    /// Parameters that are one constant with others in the file, and are trained each by itself: they were equal, or are tied.
+    pub copies: Vec<String>,
+}
+
 impl GraphNet {
     /// The network that `graph` describes, called `name`, with its weights, on `device`.
     ///
@@ -205,30 +217,27 @@ impl GraphNet {
         layers.map(|layer| nodes[layer.node].name()).collect()
     }
 
-    /// The parameters that are none of the file that the network was read from, by their paths: what the exporter computed of others,
-    /// and biases that it made of batch norms. `None` of a network of no file, or of one that names no parameter.
+    /// The parameters that are none of the file that the network was read from, under its names. `None` of a network of no file, or of one
+    /// that names no parameter.
     #[must_use]
-    pub fn not_in_file(&self) -> Option<(Vec<&str>, Vec<&str>)> {
-        let nodes = self.config.sketch.nodes();
+    pub fn not_in_file(&self) -> Option<NotInFile> {
         if !is_from_file(&self.config.sketch) {
             return None;
         }
-        let (mut computed, mut biases) = (Vec::new(), Vec::new());
-        for node in nodes {
+        let mut found = NotInFile::default();
+        for node in self.config.sketch.nodes() {
             let norm = matches!(node.op(), Op::Affine(affine) if affine.epsilon.is_some());
-            for (part, constant) in parameters::part_names(node.op()) {
-                if norm || constant.in_file().is_some() {
-                    continue;
-                }
-                let list = match (node.weight(), part) {
-                    (Some(_), "weight") => continue,
-                    (Some(_), _) => &mut biases,
-                    (None, _) => &mut computed,
+            for (_, constant) in parameters::part_names(node.op()) {
+                let list = match constant.in_file() {
+                    Some(in_file) if in_file.name.is_none() => continue,
+                    Some(_) => &mut found.copies,
+                    None if norm || node.weight().is_some() => &mut found.unnamed,
+                    None => &mut found.computed,
                 };
-                list.extend(constant.name());
+                list.push(constant.name().unwrap_or_default().to_owned());
             }
         }
-        Some((computed, biases))
+        Some(found)
     }
 
     /// All parameters but those of quantisers, each with whether it is the matrix of a linear layer.

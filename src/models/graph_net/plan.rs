@@ -52,7 +52,7 @@ pub struct LayerPlan {
     pub layer: String,
     /// Of its weights. [`WeightQuantizer::Identity`] leaves them in full precision.
     pub weights: WeightQuantizer,
-    /// Bits of what it reads.
+    /// Bits of what it reads. Of layers that read one value, all have those of the one that has most.
     pub activations: Bits,
     /// The place of its node.
     pub(super) node: usize,
@@ -154,8 +154,8 @@ impl QuantPlan {
         }
         if self.of(names).is_empty() {
             return Err(config.refuse(
-                "there is nothing to quantise: it has no layer between the first and the last, which stay in full precision unless \
-                 bits are given for them"
+                "there is nothing to quantise: the first layer and the last stay in full precision unless bits are given for them, and no \
+                 other layer has fewer than 32 bits"
                     .into(),
             ));
         }

@@ -401,7 +401,10 @@ impl<'a> Maker<'a> {
         let names: HashSet<&str> = constants().filter_map(Constant::name).collect();
         let both = |name: &&&str| name.strip_suffix(TURNED).is_some_and(|stem| names.contains(stem));
         match names.iter().find(both) {
-            Some(name) => Err(format!("reads the constant `{name}` turned round and as it is")),
+            Some(name) => Err(format!(
+                "reads the constant `{}` turned round and as it is: use two parameters",
+                name.strip_suffix(TURNED).unwrap_or(name)
+            )),
             None => Ok(kept.into_iter().map(plainly_named).collect()),
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::onnx::paths::{LEAVES, is_made_up_constant};
+use crate::onnx::paths::{LEAVES, is_call_of, is_made_up_constant};
 
 /// The names that were given to constants.
 #[derive(Default)]
@@ -23,9 +23,8 @@ impl Parameters {
         let (owner, leaf) = source.rsplit_once('.')?;
         // A parameter of an outer module, or of an inner one, may be read here on purpose.
         let inside = |inner: &str, outer: &str| {
-            inner
-                .strip_prefix(outer)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '_']))
+            let rest = inner.strip_prefix(outer);
+            is_call_of(inner, Some(outer)) || rest.is_some_and(|rest| rest.starts_with('.'))
         };
         if inside(scope, owner) || inside(owner, scope) {
             return None;

@@ -16,6 +16,7 @@ use super::fixed::Fixed;
 use super::index::Index;
 use super::integers::{Integers, bits, integers};
 pub(super) use super::size::{MAX_SIZES, Made, Size, Sizes};
+use super::turned::TURNED;
 use crate::graph::{Constant, InFile};
 use crate::onnx::paths::is_made_up_constant;
 use crate::panics::attempt;
@@ -31,8 +32,15 @@ pub(super) struct Tensor {
     pub values: Option<Arc<[f32]>>,
     /// Whether it is a matrix of the file with rows and columns exchanged.
     pub turned: bool,
-    /// The dimensions of the file's parameter that it is, where it is one.
-    pub parameter: Option<Vec<usize>>,
+    /// The file's parameter that it is, where it is one.
+    pub parameter: Option<Parameter>,
+}
+
+/// A parameter of the file, as it stands there.
+#[derive(Clone)]
+pub(super) struct Parameter {
+    pub name: String,
+    pub dims: Vec<usize>,
 }
 
 impl Tensor {
@@ -47,12 +55,17 @@ impl Tensor {
         // One that was repeated is no parameter as it stands.
         let count = |shape: &[usize]| shape.iter().product::<usize>();
         let parameter = self.parameter.as_ref();
-        match parameter.filter(|shape| count(shape) == count(constant.shape())) {
+        match parameter.filter(|parameter| count(&parameter.dims) == count(constant.shape())) {
             None => constant,
-            Some(shape) => constant.held_as(InFile {
-                shape: shape.clone(),
-                turned: self.turned,
-            }),
+            Some(Parameter { name, dims }) => {
+                let own = self.name.strip_suffix(TURNED).filter(|_| self.turned);
+                let other = own.unwrap_or(&self.name) != name;
+                constant.held_as(InFile {
+                    shape: dims.clone(),
+                    turned: self.turned,
+                    name: other.then(|| name.clone()),
+                })
+            }
         }
     }
 
@@ -116,7 +129,10 @@ pub(super) fn decode(name: &str, tensor: &TensorProto, sketch: bool) -> Made<Val
             dims: dims.clone(),
             values,
             turned: false,
-            parameter: (!is_made_up_constant(name)).then(|| dims.clone()),
+            parameter: (!is_made_up_constant(name)).then(|| Parameter {
+                name: name.to_owned(),
+                dims: dims.clone(),
+            }),
         })
     };
     let kind = tensor.data_type;

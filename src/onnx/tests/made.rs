@@ -476,6 +476,45 @@ fn quantisers_of_qonnx_become_codes() {
     }
 }
 
+/// A vector that two modules read was written once for both. One that another module alone reads is still its own.
+#[test]
+fn a_vector_is_called_by_the_module_that_reads_it_where_its_owner_does() {
+    let scale =
+        |name: &str, source: &str, x: &str, y: &str| called(name, node("Mul", &[x, source], y, vec![]));
+    let read = |nodes: Vec<NodeProto>| {
+        let graph = graph_of(model(&[1, 3, 4, 4], vec![floats("a.w", &[3, 1, 1])], nodes)).unwrap();
+        let constants = graph.nodes().iter().flat_map(|node| node.op().constants());
+        let named = constants.map(|constant| {
+            let in_file = constant.in_file().unwrap();
+            assert_eq!(in_file.shape, [3, 1, 1]);
+            (constant.name().unwrap().to_owned(), in_file.name.clone())
+        });
+        named.collect::<Vec<_>>()
+    };
+    let own = ("a.w".to_owned(), None);
+    let copy = |name: &str| (name.to_owned(), Some("a.w".to_owned()));
+    let first = || scale("/a/Mul", "a.w", "x", "h");
+    assert_eq!(
+        read(vec![first(), scale("/b/Mul", "a.w", "h", "y")]),
+        [own.clone(), copy("b.w")]
+    );
+    assert_eq!(
+        read(vec![first(), scale("/a_out/Mul", "a.w", "h", "y")]),
+        [own.clone(), copy("a_out.w")]
+    );
+    assert_eq!(
+        read(vec![first(), scale("/a_1/Mul", "a.w", "h", "y")]),
+        [own.clone(), own.clone()]
+    );
+    assert_eq!(read(vec![scale("/b/Mul", "a.w", "x", "y")]), [own.clone()]);
+    // Under the name that PyTorch gives it.
+    let other = node("Identity", &["a.w"], "c.w", vec![]);
+    assert_eq!(
+        read(vec![other, first(), scale("/c/Mul", "c.w", "h", "y")]),
+        [own, copy("c.w")]
+    );
+}
+
 #[test]
 fn what_makes_no_graph_is_named() {
     let weights = || vec![floats("conv.weight", &[4, 3, 3, 3])];

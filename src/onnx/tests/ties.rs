@@ -110,7 +110,7 @@ fn a_matrix_that_is_read_both_ways_is_refused() {
     assert_eq!(widths(matrices(turned("n"))), [8]);
     let reason = unknown(matrices(turned("m")));
     assert!(
-        reason.contains("the constant `m.turned` turned round and as it is"),
+        reason.contains("the constant `m` turned round and as it is"),
         "{reason}"
     );
 }
