@@ -4,7 +4,7 @@
 use burn::tensor::{Tensor, activation::relu};
 
 use super::Bits;
-use super::steps::Range;
+use super::range::Range;
 
 /// `value` on the way forward, the gradient of `x` on the way back.
 ///

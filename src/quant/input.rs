@@ -5,7 +5,8 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::Bits;
-use super::steps::{Range, positive};
+use super::range::Range;
+use super::steps::{multiples, positive};
 
 /// Configuration of a [`QuantInput`].
 #[derive(Config, Debug)]
@@ -74,7 +75,7 @@ impl QuantInput {
             None => x,
             Some(range) => {
                 let of_picture = x.dims()[1..].iter().product::<usize>().max(1);
-                range.multiples(x, positive(self.step.val()), [1; D], of_picture)
+                multiples(x, positive(self.step.val()), range, [1; D], of_picture)
             }
         }
     }
@@ -130,18 +131,11 @@ pub(crate) fn best_step(sample: &[f32], codes: Range) -> Option<f32> {
 
 /// The codes; none where nothing is rounded.
 fn range(bits: Bits, signed: bool) -> Option<Range> {
-    let levels = bits.levels()? as f32;
-    let half = (levels + 1.0) / 2.0;
-    Some(match (signed, levels == 1.0) {
-        (true, true) => Range::SIGNS,
-        (true, false) => Range {
-            ends: [-half, half - 1.0],
-            signs: false,
-        },
-        (false, _) => Range {
-            ends: [0.0, levels],
-            signs: false,
-        },
+    let levels = bits.levels()?;
+    Some(if signed {
+        Range::signed(levels, false)
+    } else {
+        Range::unsigned(levels)
     })
 }
 

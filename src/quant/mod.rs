@@ -49,6 +49,7 @@ mod linear;
 mod pact;
 mod quantize;
 mod quantizer;
+mod range;
 mod reparameterize;
 mod steps;
 

@@ -5,6 +5,7 @@ use std::fmt;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::range::Range;
 use super::{Bits, composed};
 
 /// How weights become multiples of steps that are learned with them:
@@ -111,16 +112,9 @@ impl LearnedSteps {
 
     /// The codes; none where nothing is rounded.
     pub(crate) fn codes(self) -> Option<Range> {
-        let levels = self.bits.levels()?;
-        if levels == 1 {
-            return Some(Range::SIGNS);
-        }
-        let half = levels.div_ceil(2) as f32;
-        let lowest = if self.narrow { 1.0 - half } else { -half };
-        Some(Range {
-            ends: [lowest, half - 1.0],
-            signs: false,
-        })
+        self.bits
+            .levels()
+            .map(|levels| Range::signed(levels, self.narrow))
     }
 
     /// What training starts from: `2 * mean|w| / sqrt(highest)`, of all weights or of those of each filter, which are along the
@@ -160,7 +154,7 @@ impl LearnedSteps {
         if self.power_of_two {
             step = power_of_two(step);
         }
-        codes.multiples(weight, step, shape, count)
+        multiples(weight, step, codes, shape, count)
     }
 }
 
@@ -188,40 +182,23 @@ fn power_of_two(step: Tensor<1>) -> Tensor<1> {
     composed::straight_through(step, power)
 }
 
-/// The codes that numbers are rounded to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Range {
-    /// The least and the largest.
-    pub ends: [f32; 2],
-    /// Whether there is no zero: a code is a sign.
-    pub signs: bool,
-}
-
-impl Range {
-    /// Of one bit with a sign.
-    pub const SIGNS: Self = Self {
-        ends: [-1.0, 1.0],
-        signs: true,
-    };
-
-    /// `x` as multiples of `step`, above zero and of this shape among its dimensions, whose gradient is divided by the root of `count`
-    /// numbers that share it.
-    pub fn multiples<const D: usize>(
-        self,
-        x: Tensor<D>,
-        step: Tensor<1>,
-        shape: [usize; D],
-        count: usize,
-    ) -> Tensor<D> {
-        let share = 1.0 / (count as f32 * self.ends[1].max(1.0)).sqrt();
-        // The kernel knows codes from -1 to 1 as signs alone.
-        #[cfg(feature = "flex")]
-        if shape == [1; D] && self.signs == (self.ends == [-1.0, 1.0]) && crate::kernels::apply_to(&x) {
-            let range = self.ends;
-            return crate::kernels::multiples(x, step, crate::kernels::Multiples { range, share });
-        }
-        composed::multiples_of(x, step.reshape(shape), self, share)
+/// `x` as multiples of `step`, above zero and of this shape among its dimensions, whose gradient is divided by the root of `count` numbers
+/// that share it.
+pub(super) fn multiples<const D: usize>(
+    x: Tensor<D>,
+    step: Tensor<1>,
+    codes: Range,
+    shape: [usize; D],
+    count: usize,
+) -> Tensor<D> {
+    let share = 1.0 / (count as f32 * codes.ends[1].max(1.0)).sqrt();
+    // The kernel knows codes from -1 to 1 as signs alone.
+    #[cfg(feature = "flex")]
+    if shape == [1; D] && codes.signs == (codes.ends == [-1.0, 1.0]) && crate::kernels::apply_to(&x) {
+        let range = codes.ends;
+        return crate::kernels::multiples(x, step, crate::kernels::Multiples { range, share });
     }
+    composed::multiples_of(x, step.reshape(shape), codes, share)
 }
 
 impl fmt::Display for LearnedSteps {
