@@ -506,7 +506,10 @@ fn a_vector_is_called_by_the_module_that_reads_it_where_its_owner_does() {
         read(vec![first(), scale("/a_1/Mul", "a.w", "h", "y")]),
         [own.clone(), own.clone()]
     );
-    assert_eq!(read(vec![scale("/b/Mul", "a.w", "x", "y")]), [own.clone()]);
+    assert_eq!(
+        read(vec![scale("/b/Mul", "a.w", "x", "y")]),
+        std::slice::from_ref(&own)
+    );
     // Under the name that PyTorch gives it.
     let other = node("Identity", &["a.w"], "c.w", vec![]);
     assert_eq!(
