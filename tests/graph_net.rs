@@ -192,6 +192,27 @@ proptest! {
     }
 }
 
+/// A packed network gives a picture of 32x32 the logits of the network that it was made of.
+fn packed_is_trained(packed: &Model, network: &GraphNet, what: &str) {
+    let pixels: Vec<u8> = noise(9, 3 * 32 * 32)
+        .iter()
+        .map(|x| ((x + 1.0) * 127.0) as u8)
+        .collect();
+    let item = PictureItem {
+        size: [32, 32],
+        pixels: pixels.clone(),
+        label: 0,
+    };
+    let normalization = PictureSpec::numbered([32, 32], 10).normalization;
+    let batch = PictureBatcher::new(normalization).batch(vec![item], &device());
+    let logits: Vec<f64> = Session::new(packed)
+        .logits(&pixels)
+        .iter()
+        .map(|&x| f64::from(x))
+        .collect();
+    assert_close(&logits, &values(&network.forward(batch.images)), 1e-3, what);
+}
+
 #[test]
 fn quantised_layers_read_codes_and_are_packed() {
     let x = images(5, 4, [32, 32]);
@@ -226,25 +247,7 @@ fn quantised_layers_read_codes_and_are_packed() {
             packed.precision().chars().next().unwrap()
         };
         assert!(packed.precision().starts_with(expected), "{}", packed.precision());
-        let mut session = Session::new(&packed);
-        let pixels: Vec<u8> = noise(9, 3 * 32 * 32)
-            .iter()
-            .map(|x| ((x + 1.0) * 127.0) as u8)
-            .collect();
-        let item = PictureItem {
-            size: [32, 32],
-            pixels: pixels.clone(),
-            label: 0,
-        };
-        let batch = PictureBatcher::new(input.normalization).batch(vec![item], &device());
-        let expected = network.forward(batch.images);
-        let logits: Vec<f64> = session.logits(&pixels).iter().map(|&x| f64::from(x)).collect();
-        assert_close(
-            &logits,
-            &values(&expected),
-            1e-3,
-            &format!("W{weights}A{activations}"),
-        );
+        packed_is_trained(&packed, &network, &format!("W{weights}A{activations}"));
     }
 }
 
@@ -328,22 +331,7 @@ fn a_plan_says_how_each_layer_is_quantised() {
     }
     let input = PictureSpec::numbered([32, 32], 10);
     let packed = Model::of(&graph, "mobile", &input).unwrap();
-    let pixels: Vec<u8> = noise(9, 3 * 32 * 32)
-        .iter()
-        .map(|x| ((x + 1.0) * 127.0) as u8)
-        .collect();
-    let item = PictureItem {
-        size: [32, 32],
-        pixels: pixels.clone(),
-        label: 0,
-    };
-    let batch = PictureBatcher::new(input.normalization).batch(vec![item], &device());
-    let logits: Vec<f64> = Session::new(&packed)
-        .logits(&pixels)
-        .iter()
-        .map(|&x| f64::from(x))
-        .collect();
-    assert_close(&logits, &values(&network.forward(batch.images)), 1e-3, "packed");
+    packed_is_trained(&packed, &network, "packed");
 
     // Filters take their steps along when they go.
     let groups = groups_of(&network).unwrap();

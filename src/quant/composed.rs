@@ -109,6 +109,14 @@ pub(super) fn multiples_of<const D: usize>(
     whole * step
 }
 
+/// The means along all dimensions but `filters`, which become 1 long.
+pub(super) fn mean_of_filters<const D: usize>(mut x: Tensor<D>, filters: usize) -> Tensor<D> {
+    for axis in (0..D).filter(|&axis| axis != filters) {
+        x = x.mean_dim(axis);
+    }
+    x
+}
+
 /// The part of the mean magnitude from which on a ternary weight is not zero.
 const TERNARY_THRESHOLD: f32 = 0.7;
 

@@ -125,10 +125,7 @@ impl WeightQuantizer {
         match (self, self.steps(), step) {
             (Self::Dorefa(bits), ..) => quantize_weight(weight, *bits),
             (Self::Xnor, ..) => {
-                let mut scale = weight.clone().abs();
-                for d in (0..D).filter(|&d| d != filters) {
-                    scale = scale.mean_dim(d);
-                }
+                let scale = composed::mean_of_filters(weight.clone().abs(), filters);
                 composed::sign(weight) * scale
             }
             (Self::Ternary, ..) => composed::ternary(weight),

@@ -125,7 +125,8 @@ impl LearnedSteps {
         let mean = magnitudes.clone().mean().reshape([1]);
         let means = if self.per_filter {
             // A filter of zeros starts as the others do: a step of zero would not move.
-            let means = mean_of_filters(magnitudes, filters);
+            let count = weight.dims()[filters];
+            let means = composed::mean_of_filters(magnitudes, filters).reshape([count]);
             let zeros = means.clone().equal_elem(0.0).float();
             means + zeros * mean
         } else {
@@ -156,15 +157,6 @@ impl LearnedSteps {
         }
         multiples(weight, step, codes, shape, count)
     }
-}
-
-/// The means along all other dimensions, as one number for each place along `filters`.
-fn mean_of_filters<const D: usize>(mut x: Tensor<D>, filters: usize) -> Tensor<1> {
-    let count = x.dims()[filters];
-    for axis in (0..D).filter(|&axis| axis != filters) {
-        x = x.mean_dim(axis);
-    }
-    x.reshape([count])
 }
 
 /// A step above zero.
