@@ -17,11 +17,16 @@ use super::{Bits, composed};
 /// use burn::tensor::{Device, Tensor};
 /// use vwc_sdk::quant::{Bits, LearnedSteps};
 ///
-/// // A filter of large weights, and one of small ones: each has its own step.
-/// let weight = Tensor::<2>::from_data([[4.0, 0.1], [-2.0, -0.3]], &Device::default());
-/// let quantizer = LearnedSteps::new(Bits::new(8)?).with_per_filter(true).quantizer();
-/// let rounded = quantizer.forward(weight.clone());
-/// assert!((rounded - weight).abs().max().into_scalar::<f32>() < 0.1);
+/// // A filter of large weights, and one of small ones.
+/// let weight = Tensor::<2>::from_data([[4.0, 1.0], [-0.04, -0.01]], &Device::default());
+/// let steps = LearnedSteps::new(Bits::new(8)?);
+/// let small = |steps: LearnedSteps| -> f32 {
+///     let rounded = steps.quantizer().forward(weight.clone());
+///     rounded.slice([1..2, 0..1]).into_scalar()
+/// };
+/// // One step for all makes the small weights zero. With a step of its own, the filter keeps them.
+/// assert_eq!(small(steps), 0.0);
+/// assert!((small(steps.with_per_filter(true)) + 0.04).abs() < 0.003);
 /// # Ok::<(), vwc_sdk::quant::BitsError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
