@@ -95,9 +95,18 @@ fn a_run_learns_and_leaves_its_folder() {
         .with_widths([8, 8, 8, 16, 16, 16, 32])
         .with_quantized(false)
         .with_dropout(0.0);
-    let recipe = recipe(8).with_schedule_all().with_learning_rate(0.003);
-    let fit = train_on(&splits(), &config, &run, &recipe, false, Interrupter::new()).unwrap();
-    let metrics = RunDir::new(&run).metrics().unwrap();
+    for ema in [None, Some(0.8)] {
+        let recipe = recipe(8)
+            .with_schedule_all()
+            .with_learning_rate(0.003)
+            .with_ema(ema);
+        learns_and_leaves_its_folder(&recipe, &config, &run);
+    }
+}
+
+fn learns_and_leaves_its_folder(recipe: &Recipe, config: &Cnn8Config, run: &Path) {
+    let fit = train_on(&splits(), config, run, recipe, false, Interrupter::new()).unwrap();
+    let metrics = RunDir::new(run).metrics().unwrap();
     assert_eq!(metrics.len(), 8);
     assert!(metrics[7].train_loss < 0.8 * metrics[0].train_loss, "{metrics:?}");
 
@@ -118,8 +127,8 @@ fn a_run_learns_and_leaves_its_folder() {
 
     // What was measured while training is what an evaluation of the saved network finds.
     let device = Device::default();
-    let (network, saved) = RunDir::new(&run).load::<Cnn8Config>(&device).unwrap();
-    assert_eq!(saved.structure, config);
+    let (network, saved) = RunDir::new(run).load::<Cnn8Config>(&device).unwrap();
+    assert_eq!(&saved.structure, config);
     let splits = splits();
     let found = evaluate(&network, &splits.valid, &device).unwrap();
     assert_eq!(found.total, splits.valid.len());
@@ -273,8 +282,19 @@ fn a_stopped_run_resumes_to_the_same_end() {
     let _turn = turn();
     let dir = TempDir::new().unwrap();
     let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
-    for optimizer in [OptimizerKind::Adam, OptimizerKind::Sgd] {
-        let recipe = recipe(4).with_optimizer(optimizer);
+    let everything = Recipe::new(4, Schedule::Cosine)
+        .with_batch_size(32)
+        .with_seed(3)
+        .with_warm_up(Some(1))
+        .with_weight_decay(Some(0.1))
+        .with_label_smoothing(Some(0.1))
+        .with_ema(Some(0.9));
+    for recipe in [
+        recipe(4),
+        recipe(4).with_optimizer(OptimizerKind::Sgd),
+        everything.clone(),
+        everything.with_optimizer(OptimizerKind::Sgd),
+    ] {
         train(&whole, &recipe, false, Interrupter::new()).unwrap();
 
         let (interrupter, watcher) = stop_after_an_epoch(&broken);
@@ -367,13 +387,14 @@ fn a_damaged_checkpoint_falls_back_to_the_one_before() {
     let _turn = turn();
     let dir = TempDir::new().unwrap();
     let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
-    train(&whole, &recipe(3), false, Interrupter::new()).unwrap();
-    for part in ["model", "optim", "scheduler"] {
-        train(&broken, &recipe(3), false, Interrupter::new()).unwrap();
+    let recipe = recipe(3).with_ema(Some(0.5));
+    train(&whole, &recipe, false, Interrupter::new()).unwrap();
+    for part in ["model", "optim", "scheduler", "average"] {
+        train(&broken, &recipe, false, Interrupter::new()).unwrap();
         // As if the run had been cut off after its last epoch, and a file of that had suffered.
         fs::remove_file(broken.join("model.bpk")).unwrap();
         fs::write(broken.join(format!("checkpoint/{part}-3.bpk")), [0x5a; 200]).unwrap();
-        train(&broken, &recipe(3), true, Interrupter::new()).unwrap();
+        train(&broken, &recipe, true, Interrupter::new()).unwrap();
         assert_eq!(losses(&broken), losses(&whole), "{part}");
         fs::remove_dir_all(&broken).unwrap();
     }
@@ -495,6 +516,17 @@ fn recipes_and_splits_that_make_no_sense_are_refused() {
         (recipe(1).with_learning_rate(f64::NAN), "learning rate of NaN"),
         (Recipe::new(3, Schedule::MultiStep(vec![2, 1])), "rising order"),
         (Recipe::new(3, Schedule::Step(0)), "from 1 on"),
+        (
+            recipe(3).with_warm_up(Some(2)),
+            "a warm-up of 2 epochs does not end",
+        ),
+        (recipe(3).with_weight_decay(Some(-1.0)), "weight decay of -1"),
+        (recipe(3).with_weight_decay(Some(f64::NAN)), "weight decay of NaN"),
+        (recipe(3).with_label_smoothing(Some(1.0)), "label smoothing of 1"),
+        (
+            recipe(3).with_ema(Some(1.0)),
+            "moving average that keeps 1 of itself",
+        ),
     ];
     for (recipe, expected) in bad {
         let recipe = if recipe.batch_size == 512 {
@@ -544,6 +576,20 @@ fn published_recipes_fall_where_published() {
     for (epoch, rate) in [(40, 1e-3), (41, 1e-4), (80, 1e-4), (81, 1e-5)] {
         assert!(
             (step.learning_rate_at(epoch) / rate - 1.0).abs() < 1e-9,
+            "epoch {epoch}"
+        );
+    }
+    // After two epochs of warm-up half a cosine over the eight that are left.
+    let cosine = Recipe::new(10, Schedule::Cosine).with_warm_up(Some(2));
+    for (epoch, share) in [
+        (1, 1.0 / 3.0),
+        (2, 2.0 / 3.0),
+        (3, 1.0),
+        (7, 0.5),
+        (10, 0.038_060_233_744_356_6),
+    ] {
+        assert!(
+            (cosine.learning_rate_at(epoch) / 1e-3 - share).abs() < 1e-9,
             "epoch {epoch}"
         );
     }

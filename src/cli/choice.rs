@@ -109,8 +109,8 @@ mod training {
     });
 
     choices!(OptimizerKind {
-        "adam" => Adam: "Adam with its usual constants (betas 0.9 and 0.999, epsilon 1e-8), no weight decay",
-        "sgd" => Sgd: "Stochastic gradient descent, momentum 0.9, weight decay 5e-4",
+        "adam" => Adam: "Adam with its usual constants (betas 0.9 and 0.999, epsilon 1e-8), no weight decay unless --weight-decay says one",
+        "sgd" => Sgd: "Stochastic gradient descent, momentum 0.9, weight decay 5e-4 unless --weight-decay says another",
     });
 }
 

@@ -23,8 +23,19 @@ use super::{Recipe, RunDir, manifest};
 use crate::Error;
 use crate::panics::attempt;
 
-/// The three files of a checkpoint.
-pub(super) const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
+/// The files of every checkpoint.
+const PARTS: [&str; 3] = ["model", "optim", "scheduler"];
+
+/// The file of a checkpoint that holds the moving average of the weights, where there is one.
+const AVERAGE: &str = "average";
+
+/// The file of a checkpoint that holds what is kept of an epoch.
+pub(super) fn kept(recipe: &Recipe) -> &'static str {
+    match recipe.ema {
+        Some(_) => AVERAGE,
+        None => "model",
+    }
+}
 
 /// The name of a part in the folder of its run.
 pub(super) fn part(part: &str, epoch: usize) -> String {
@@ -37,24 +48,28 @@ pub(super) fn part(part: &str, epoch: usize) -> String {
 /// # Errors
 ///
 /// [`Error::Io`] where permission to read one is missing: it may be whole.
-pub(super) fn last_complete(dir: &RunDir, epochs: usize) -> Result<Option<usize>, Error> {
+pub(super) fn last_complete(dir: &RunDir, recipe: &Recipe, epochs: usize) -> Result<Option<usize>, Error> {
     for epoch in (1..=epochs).rev() {
         let names = PARTS.map(|name| part(name, epoch));
+        let kept = part(kept(recipe), epoch);
         let mut there = true;
-        for name in &names {
+        for name in names.iter().chain([&kept]) {
             there &= exists(&dir.path().join(name))?;
         }
         if !there {
             continue;
         }
-        let whole = match names.iter().try_for_each(|name| dir.check(name)) {
+        let whole = match names.iter().chain([&kept]).try_for_each(|name| dir.check(name)) {
             Err(error) if error.is_denied() => return Err(error),
             whole => whole,
         };
         let [model, optim, scheduler] = names.map(|name| dir.path().join(name));
+        let kept = dir.path().join(kept);
         let readable = whole.map_err(|error| error.to_string()).and_then(|()| {
             attempt(|| {
-                ModuleRecord::load(model).is_ok()
+                [model, kept]
+                    .into_iter()
+                    .all(|path| ModuleRecord::load(path).is_ok())
                     && OptimizerRecord::load(optim).is_ok()
                     && LrSchedulerRecord::load(scheduler).is_ok()
             })
@@ -132,6 +147,8 @@ pub(super) struct EpochKeeper {
     pub(super) interrupter: Interrupter,
     /// Epochs whose checkpoints are there.
     pub(super) saved: Vec<usize>,
+    /// The moving average of the weights, where there is one.
+    pub(super) average: Option<Box<dyn Fn() -> ModuleRecord + Send>>,
 }
 
 impl EpochKeeper {
@@ -196,10 +213,29 @@ impl CheckpointingStrategy for EpochKeeper {
             self.fail(error);
         }
 
+        let average = WholeFiles {
+            dir: self.dir.clone(),
+            part: AVERAGE,
+        };
+        if let Some(record) = &self.average
+            && let Err(error) = average.save(epoch, record())
+        {
+            self.fail(Error::Checkpoint {
+                path: self.dir.path().join(part(AVERAGE, epoch)),
+                reason: format!("it cannot be written: {error}"),
+            });
+        }
+
         // The parts of a checkpoint are written by a thread each, so what an epoch supersedes goes only once the next
         // epoch is being saved: at every moment the last checkpoint that is whole, and its best, are there.
         let (keep, delete): (Vec<usize>, Vec<usize>) = (self.saved.iter().copied())
             .partition(|&old| old + 1 >= epoch || old == best_now || old == best_before);
+        if self.average.is_some() {
+            // What cannot be removed is left, and is in nobody's way.
+            delete
+                .iter()
+                .for_each(|&old| drop(Checkpointer::<ModuleRecord>::delete(&average, old)));
+        }
         self.saved = keep;
         self.saved.push(epoch);
         let delete = delete.into_iter().map(CheckpointingAction::Delete);

@@ -8,6 +8,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::Tensor;
 use burn::train::{InferenceStep, TrainOutput, TrainStep};
 
+use super::average::{Averaged, Weights};
 use super::metrics::Answers;
 use crate::data::PictureBatch;
 use crate::models::Network;
@@ -32,7 +33,8 @@ type Losses = dyn Fn(Tensor<2>, &PictureBatch) -> Tensor<1> + Send + Sync;
 #[derive(Clone)]
 pub struct Loss {
     name: String,
-    of: Arc<Losses>,
+    training: Arc<Losses>,
+    validation: Arc<Losses>,
 }
 
 impl Loss {
@@ -42,10 +44,47 @@ impl Loss {
         name: impl Into<String>,
         of: impl Fn(Tensor<2>, &PictureBatch) -> Tensor<1> + Send + Sync + 'static,
     ) -> Self {
+        let of: Arc<Losses> = Arc::new(of);
         Self {
             name: name.into(),
-            of: Arc::new(of),
+            training: of.clone(),
+            validation: of,
         }
+    }
+
+    /// The loss that `of` computes in training, and cross-entropy on validation pictures.
+    pub(super) fn in_training(
+        name: String,
+        of: impl Fn(Tensor<2>, &PictureBatch) -> Tensor<1> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name,
+            training: Arc::new(of),
+            ..Self::default()
+        }
+    }
+
+    /// Cross-entropy with the part `smoothing` of each class spread over all. The recipe says how much, and the name need not.
+    pub(super) fn smoothed(smoothing: f64) -> Self {
+        let smoothing = Some(smoothing as f32);
+        Self::in_training(CROSS_ENTROPY.into(), move |logits, batch| {
+            cross_entropy(logits, batch, smoothing)
+        })
+    }
+
+    /// That of logits of training pictures.
+    pub(super) fn training(&self, logits: Tensor<2>, batch: &PictureBatch) -> Tensor<1> {
+        (self.training)(logits, batch)
+    }
+
+    /// That of logits of validation pictures.
+    pub(super) fn validation(&self, logits: Tensor<2>, batch: &PictureBatch) -> Tensor<1> {
+        (self.validation)(logits, batch)
+    }
+
+    /// Whether it is [`default`](Self::default).
+    pub(super) fn is_cross_entropy(&self) -> bool {
+        self.name == CROSS_ENTROPY
     }
 
     /// The name.
@@ -57,11 +96,13 @@ impl Loss {
 impl Default for Loss {
     /// Cross-entropy.
     fn default() -> Self {
-        Self::new(CROSS_ENTROPY, |logits: Tensor<2>, batch: &PictureBatch| {
-            let loss = CrossEntropyLossConfig::new().init(&logits.device());
-            loss.forward(logits, batch.targets.clone())
-        })
+        Self::new(CROSS_ENTROPY, |logits, batch| cross_entropy(logits, batch, None))
     }
+}
+
+pub(super) fn cross_entropy(logits: Tensor<2>, batch: &PictureBatch, smoothing: Option<f32>) -> Tensor<1> {
+    let loss = CrossEntropyLossConfig::new().with_smoothing(smoothing);
+    loss.init(&logits.device()).forward(logits, batch.targets.clone())
 }
 
 impl fmt::Debug for Loss {
@@ -79,12 +120,29 @@ pub(super) struct Classifier<N: Network> {
     pub(super) network: N,
     #[module(skip)]
     pub(super) loss: Loss,
+    /// What is validated and kept instead of the network, where the recipe says so.
+    #[module(skip)]
+    pub(super) average: Option<Arc<dyn Averaged>>,
 }
 
 impl<N: Network> Classifier<N> {
-    fn classify(&self, batch: PictureBatch) -> Answers {
-        let output: Tensor<2> = self.network.forward(batch.images.clone());
-        let loss = (self.loss.of)(output.clone(), &batch);
+    /// `network` with this loss, without an average.
+    pub(super) fn new(network: N, loss: &Loss) -> Self {
+        Self {
+            network,
+            loss: loss.clone(),
+            average: None,
+        }
+    }
+
+    fn classify(
+        &self,
+        forward: impl Fn(Tensor<4>) -> Tensor<2>,
+        batch: PictureBatch,
+        loss: impl Fn(&Loss, Tensor<2>, &PictureBatch) -> Tensor<1>,
+    ) -> Answers {
+        let output: Tensor<2> = forward(batch.images.clone());
+        let loss = loss(&self.loss, output.clone(), &batch);
         Answers {
             loss,
             logits: output,
@@ -99,7 +157,12 @@ impl<N: Network> TrainStep for Classifier<N> {
 
     fn step(&self, batch: PictureBatch) -> TrainOutput<Answers> {
         let share = batch.share;
-        let output = self.classify(batch);
+        if let Some(average) = &self.average
+            && average.is_on(&batch.images.device())
+        {
+            average.take(Weights::of(&self.network));
+        }
+        let output = self.classify(|images| self.network.forward(images), batch, Loss::training);
         // Gradients of several devices are added up, and the loss is a mean: together they make that of the whole batch.
         let loss = match share {
             1.0 => output.loss.clone(),
@@ -114,6 +177,9 @@ impl<N: Network> InferenceStep for Classifier<N> {
     type Output = Answers;
 
     fn step(&self, batch: PictureBatch) -> Answers {
-        self.classify(batch)
+        match &self.average {
+            Some(average) => self.classify(|images| average.forward(images), batch, Loss::validation),
+            None => self.classify(|images| self.network.forward(images), batch, Loss::validation),
+        }
     }
 }

@@ -11,11 +11,11 @@ pub struct EpochMetrics {
     pub epoch: usize,
     /// Learning rate.
     pub learning_rate: f64,
-    /// Mean cross-entropy over the epoch's training batches, as they came.
+    /// Mean loss over the epoch's training batches, as they came: cross-entropy, unless the training has another.
     pub train_loss: f64,
     /// Accuracy over the epoch's training batches, as they came.
     pub train_accuracy: f64,
-    /// Mean cross-entropy on the validation pictures, after the epoch.
+    /// Mean loss on the validation pictures, after the epoch, without label smoothing or a teacher.
     pub valid_loss: f64,
     /// Accuracy on the validation pictures, after the epoch.
     pub valid_accuracy: f64,

@@ -7,13 +7,17 @@ use std::time::Instant;
 
 use burn::data::dataset::Dataset;
 use burn::module::Module;
+use burn::store::ModuleRecord;
 use burn::tensor::Device;
 use burn::train::{
     ExecutionStrategy, Interrupter, Learner, MultiDeviceOptim, SupervisedTraining, TrainingStrategy,
 };
 use serde_json::{Value, json};
 
-use super::checkpoint::{EpochKeeper, EpochPoints, WholeFiles, any as any_checkpoint, last_complete, part};
+use super::average::{Average, Averaged};
+use super::checkpoint::{
+    EpochKeeper, EpochPoints, WholeFiles, any as any_checkpoint, kept, last_complete, part,
+};
 use super::classifier::Classifier;
 use super::epoch::{EpochMetrics, best};
 use super::metrics::{accuracy, loss};
@@ -48,6 +52,8 @@ pub struct FitOptions<'a> {
     pub devices: &'a [Device],
     /// How the network was pruned before, in words; none where it was not.
     pub pruning: Option<String>,
+    /// The weights that it starts from, in words.
+    pub start: Option<String>,
     /// The array, accounting and search that the network is trained for, if for any. The training does not depend on them:
     /// they are kept for whoever prunes or maps the network later.
     pub mapping: Option<MappingConfig>,
@@ -67,6 +73,7 @@ impl<'a> FitOptions<'a> {
             interrupter: Interrupter::new(),
             devices,
             pruning: None,
+            start: None,
             mapping: None,
             loss: Loss::default(),
         }
@@ -100,6 +107,12 @@ impl<'a> FitOptions<'a> {
     #[must_use]
     pub fn with_pruning(self, pruning: Option<String>) -> Self {
         Self { pruning, ..self }
+    }
+
+    /// Notes the weights that training starts from, in words: it is resumed with the same alone.
+    #[must_use]
+    pub fn with_start(self, start: Option<String>) -> Self {
+        Self { start, ..self }
     }
 
     /// Notes the array, accounting and search that the network is trained for.
@@ -151,6 +164,7 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
         interrupter,
         devices,
         pruning,
+        start,
         mapping,
         loss: objective,
     } = options;
@@ -158,6 +172,16 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
         .first()
         .ok_or_else(|| Error::Recipe("no device to train on".into()))?;
     recipe.validate(splits.train.len())?;
+    let objective = match recipe.label_smoothing {
+        None => objective,
+        Some(smoothing) if objective.is_cross_entropy() => Loss::smoothed(smoothing),
+        Some(_) => {
+            return Err(Error::Recipe(format!(
+                "the loss {:?} knows no label smoothing: expected cross-entropy, or a recipe without",
+                objective.name()
+            )));
+        }
+    };
     let structure = network.structure();
     let input = splits.train.spec(structure.input());
     input
@@ -179,6 +203,7 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
         split_seed: splits.seed,
         augment: splits.augment,
         pruning,
+        start,
         version: env!("CARGO_PKG_VERSION").into(),
     };
     check_made(&network, &run, device)?;
@@ -203,7 +228,7 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
         }
         let checkpoints = dir.checkpoint();
         fs::create_dir_all(&checkpoints).map_err(Error::io(&checkpoints, "create the folder"))?;
-        last = last_complete(&dir, metrics.len().min(recipe.epochs))?;
+        last = last_complete(&dir, recipe, metrics.len().min(recipe.epochs))?;
         if last.is_none() && !metrics.is_empty() {
             say!(
                 "{label}: no checkpoint of the {} epochs so far is whole: from the start",
@@ -213,7 +238,7 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
         metrics.truncate(last.unwrap_or(0));
         // Before anything is trained that would end in vain.
         if let Some(best) = best(&metrics) {
-            let name = part("model", best.epoch);
+            let name = part(kept(recipe), best.epoch);
             dir.check(&name).map_err(|error| match error {
                 error if error.is_denied() => error,
                 _ => Error::Checkpoint {
@@ -248,6 +273,30 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
         let dashboard = stdout().is_terminal() && stderr().is_terminal();
         let metrics_so_far = Arc::new(Mutex::new(metrics));
         let failure = Arc::new(Mutex::new(None));
+        let steps = splits.train.len().div_ceil(recipe.batch_size);
+        let mut classifier = Classifier::new(network, &objective);
+        if let Some(epoch) = last {
+            // Burn applies the checkpoint without a way to refuse, so whether it fits is tried first.
+            let path = dir.path().join(part("model", epoch));
+            classifier = apply(classifier, load_record(&path)?, &path)?;
+        }
+        let mut kept_average = None;
+        if let Some(decay) = recipe.ema {
+            let mut average = classifier.clone();
+            if let Some(epoch) = last {
+                let path = dir.path().join(part(kept(recipe), epoch));
+                average = apply(average, load_record(&path)?, &path)?;
+            }
+            let done = steps * last.unwrap_or(0);
+            let average = Average::new(decay, &average.network, done, device);
+            kept_average = Some(Arc::new(average));
+        }
+        classifier.average = kept_average.clone().map(|average| average as Arc<dyn Averaged>);
+        let average = kept_average.map(|average| {
+            let loss = objective.clone();
+            let record = move || Classifier::new(average.network(), &loss).into_record();
+            Box::new(record) as Box<dyn Fn() -> ModuleRecord + Send>
+        });
         let keeper = EpochKeeper {
             dir: dir.clone(),
             recipe: recipe.clone(),
@@ -261,6 +310,7 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
             saved: (1..first)
                 .filter(|&epoch| dir.path().join(part("model", epoch)).is_file())
                 .collect(),
+            average,
         };
         let loader = |dataset: &crate::data::PictureDataset| {
             PictureLoader::new(
@@ -295,17 +345,9 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
         if dashboard {
             super::signals::outlive_terminal();
         }
-        let mut classifier = Classifier {
-            network,
-            loss: objective.clone(),
-        };
         if let Some(epoch) = last {
             training = training.checkpoint(epoch);
-            // Burn applies the checkpoint without a way to refuse, so whether it fits is tried first.
-            let path = dir.path().join(part("model", epoch));
-            classifier = apply(classifier, load_record(&path)?, &path)?;
         }
-        let steps = splits.train.len().div_ceil(recipe.batch_size);
         let learner = Learner::new(classifier.train(), recipe.optimizer(), recipe.scheduler(steps)?);
         #[cfg(unix)]
         let _signals = dashboard.then(super::signals::KeepSignals::start);
@@ -338,13 +380,10 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
     }
 
     let best = *best(&metrics).ok_or_else(|| no_metrics(&dir))?;
-    let name = part("model", best.epoch);
+    let name = part(kept(recipe), best.epoch);
     dir.check(&name)?;
     let path = dir.path().join(name);
-    let classifier = Classifier {
-        network: run.made(device).map_err(Error::Recipe)?,
-        loss: objective,
-    };
+    let classifier = Classifier::new(run.made(device).map_err(Error::Recipe)?, &objective);
     let network = apply(classifier, load_record(&path)?, &path)?.network;
     dir.save_model(network.clone().into_record())?;
     // What somebody removed or changed in the meantime is known now, and not when the run is read.
@@ -402,6 +441,11 @@ fn shape_difference(saved: &Shapes, asked: &Shapes) -> Option<(String, String, S
 fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>, splits: &Splits) -> Result<(), Error> {
     let saved = dir.config::<C>()?;
     let pruning = |run: &RunConfig<C>| run.pruning.clone().unwrap_or_else(|| "none".into());
+    // A run of before the start was kept may be gone on with.
+    let said_in_both = |start: &Option<String>| {
+        let both = saved.start.is_some() && run.start.is_some();
+        start.clone().filter(|_| both).unwrap_or_default()
+    };
     let other_data = !saved.is_trained_on(splits);
     let data = || match (saved.data(), run.data()) {
         (saved, asked) if saved != asked => (saved, asked),
@@ -415,6 +459,7 @@ fn check_same_run<C: NetworkConfig>(dir: &RunDir, run: &RunConfig<C>, splits: &S
         ),
         ("loss", saved.loss.clone(), run.loss.clone()),
         ("pruning", pruning(&saved), pruning(run)),
+        ("start", said_in_both(&saved.start), said_in_both(&run.start)),
         ("augmentation", saved.augment.to_string(), run.augment.to_string()),
         (
             "normalisation",

@@ -6,8 +6,11 @@
 //! search, pruning and fine-tuning until nothing is left to prune or accuracy falls.
 
 mod adam;
+mod average;
 mod checkpoint;
 mod classifier;
+mod decay;
+mod distillation;
 mod epoch;
 mod evaluate;
 mod fit;
@@ -26,6 +29,7 @@ mod signals;
 
 pub use adam::Adam;
 pub use classifier::Loss;
+pub use distillation::DistillationConfig;
 pub use epoch::EpochMetrics;
 pub use evaluate::{Evaluation, evaluate, evaluate_with, images};
 pub(crate) use fit::another_run;

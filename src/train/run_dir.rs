@@ -80,6 +80,9 @@ pub struct RunConfig<C> {
     pub mapping: Option<MappingConfig>,
     /// How the network was pruned before, in words; none where it was not.
     pub pruning: Option<String>,
+    /// The weights that training started from, in words; none where nobody said them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
     /// Version of this crate.
     pub version: String,
 }
@@ -112,6 +115,7 @@ struct Saved<C> {
     augment: Augment,
     mapping: Option<MappingConfig>,
     pruning: Option<String>,
+    start: Option<String>,
     version: String,
 }
 
@@ -167,6 +171,7 @@ impl<C: NetworkConfig> Saved<C> {
             augment: self.augment,
             mapping: self.mapping,
             pruning: self.pruning,
+            start: self.start,
             version: self.version,
         })
     }
@@ -423,6 +428,17 @@ impl RunDir {
         Ok((network, config))
     }
 
+    /// The CRC-32 of the best network's file, which tells it from others in few digits.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read.
+    pub fn checksum(&self) -> Result<u32, Error> {
+        let path = self.model();
+        let bytes = fs::read(&path).map_err(Error::io(&path, "read"))?;
+        Ok(crc32fast::hash(&bytes))
+    }
+
     /// One row an epoch, in order.
     ///
     /// # Errors
@@ -491,6 +507,7 @@ impl RunDir {
             augment: Augment::none(),
             mapping: None,
             pruning: None,
+            start: None,
             version: env!("CARGO_PKG_VERSION").into(),
         };
         check_made(network, &run, &device)?;

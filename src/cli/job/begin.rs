@@ -16,7 +16,7 @@ use crate::cli::map::note_shared_cells;
 use crate::cli::networks::JobNetwork;
 use crate::cli::{accept_changes, said, signals};
 use crate::data::DataSource;
-use crate::train::Project;
+use crate::train::{Loss, Project};
 
 impl<C: JobNetwork> Job<C> {
     /// Reads or draws the pictures, and has Ctrl-C stop the training after the step at hand. Whatever can be known to
@@ -50,6 +50,13 @@ impl<C: JobNetwork> Job<C> {
             for dir in project.runs() {
                 accept_changes(&dir)?;
             }
+        }
+        if let (Mode::Prune | Mode::Test, Some(dir)) = (mode, &args.start_from) {
+            return Err(Error::Recipe(format!(
+                "--start-from {}: it is for training, and the network in {} is trained: leave it out",
+                dir.display(),
+                project.path().display()
+            )));
         }
         let kept = match mode {
             Mode::All | Mode::Train => None,
@@ -101,15 +108,28 @@ impl<C: JobNetwork> Job<C> {
         }
         let mapping = mapping::<C>(&args, kept_mapping, &config)?;
         note_shared_cells([mapping]);
+        let input = splits.train.spec(size);
+        let loss = match mode {
+            Mode::Test => Loss::default(),
+            _ => args.teacher.loss(&input, &devices[0])?,
+        };
+        if let Some(run) = trained.filter(|run| mode == Mode::Prune && run.loss != loss.name()) {
+            say!(
+                "the loss is {}, and was {} where the network comes from",
+                loss.name(),
+                run.loss
+            );
+        }
         let job = Self {
             mode,
             config,
             name,
             devices,
-            input: splits.train.spec(size),
+            input,
             splits,
             defaults,
             recipe,
+            loss,
             mapping,
             project,
             to_load,
@@ -123,6 +143,13 @@ impl<C: JobNetwork> Job<C> {
                 "--devices {}: a batch of {batch_size} pictures leaves some without any",
                 job.devices.len()
             )));
+        }
+        if job.args.teacher.teacher.is_some() && job.training().label_smoothing.is_some() {
+            return Err(Error::Recipe(
+                "--teacher: it says how likely each class is, and --label-smoothing would say otherwise: leave out one, or give \
+                 --label-smoothing 0"
+                    .into(),
+            ));
         }
         if matches!(mode, Mode::All | Mode::Train) {
             job.training().validate(job.splits.train.len())?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
 
+use super::teacher::TeacherFlags;
 use crate::DeviceName;
 use crate::cli::choice::choice;
 use crate::cli::networks::NetworkArgs;
@@ -26,16 +27,19 @@ pub enum Mode {
     Test,
 }
 
-/// When the learning rate falls to a tenth.
+/// How the learning rate falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchedulerKind {
-    /// At milestones, as published: 50, 75 and 90 % of the epochs for CNN-8, in fine-tuning 25, 50 and 75 %; 37.5, 62.5 and
+    /// To a tenth at milestones, as published: 50, 75 and 90 % of the epochs for CNN-8, in fine-tuning 25, 50 and 75 %; 37.5, 62.5 and
     /// 87.5 % for the others
     #[value(name = "multi-step", alias = "Multi_StepLR")]
     MultiStep,
-    /// Every --step-size epochs
+    /// To a tenth every --step-size epochs
     #[value(name = "step", alias = "StepLR")]
     Step,
+    /// Along half a cosine, to nothing behind the last epoch
+    #[value(name = "cosine", alias = "CosineAnnealingLR")]
+    Cosine,
 }
 
 /// How results are written on standard output.
@@ -88,7 +92,7 @@ pub struct JobFlags {
     #[arg(long, value_parser = choice::<OptimizerKind>(), ignore_case = true, help_heading = "Recipe")]
     pub optim: Option<OptimizerKind>,
 
-    /// When the learning rate falls to a tenth [default: multi-step; in pruning, as it was trained]
+    /// How the learning rate falls [default: multi-step; in pruning, as it was trained]
     #[arg(long, value_enum, ignore_case = true, help_heading = "Recipe")]
     pub scheduler: Option<SchedulerKind>,
 
@@ -101,6 +105,38 @@ pub struct JobFlags {
         help_heading = "Recipe"
     )]
     pub step_size: Option<usize>,
+
+    /// Epochs in which the learning rate rises to --lr, in training; in fine-tuning only where --mode prune is told so [default: 0]
+    #[arg(long, alias = "warm_up", value_name = "N", help_heading = "Recipe")]
+    pub warm_up: Option<usize>,
+
+    /// By how much of itself a weight shrinks in a step, times the learning rate: weights of layers alone, not steps and clips of
+    /// quantisers, batch norms and biases [default: none with adam, 5e-4 of all of them with sgd; in pruning, as it was trained]
+    #[arg(long, alias = "weight_decay", value_name = "X", value_parser = zero_or_more, allow_negative_numbers = true, help_heading = "Recipe")]
+    pub weight_decay: Option<f64>,
+
+    /// The part of each picture's class that is spread over all classes in training [default: 0; in pruning, as it was trained]
+    #[arg(long, alias = "label_smoothing", value_name = "PART", value_parser = part, allow_negative_numbers = true, help_heading = "Recipe")]
+    pub label_smoothing: Option<f64>,
+
+    /// Keep a moving average of the weights that keeps this part of itself in a step, such as 0.999: it is what is validated and saved
+    /// [default: none; in pruning, as it was trained]
+    #[arg(long, value_name = "PART", value_parser = part, allow_negative_numbers = true, help_heading = "Recipe")]
+    pub ema: Option<f64>,
+
+    /// Start training from the weights of this run, of the same network in other bits: a folder such as runs/x/original
+    #[arg(
+        long,
+        alias = "start_from",
+        value_name = "DIR",
+        conflicts_with = "from_scratch",
+        help_heading = "Recipe"
+    )]
+    pub start_from: Option<PathBuf>,
+
+    /// What it learns from besides.
+    #[command(flatten)]
+    pub teacher: TeacherFlags,
 
     /// Seed of initial weights, order of pictures and dropout; of a new network also of the validation split [default: 0; of
     /// a network that is there already, what it was trained with]

@@ -13,6 +13,7 @@ mod flags;
 mod kept;
 mod recipe;
 mod rounds;
+mod teacher;
 
 pub use flags::{Format, JobArgs, JobFlags, Mode, RoundFlags, SchedulerKind};
 pub(super) use kept::agrees;
@@ -22,7 +23,7 @@ use crate::mapping::MappingConfig;
 use crate::models::NetworkConfig;
 use crate::train::published::Defaults;
 use crate::train::{
-    FitOptions, Interrupter, Recipe, Results, Round, RunDir, StopReason, WidthChoice, evaluate, fit,
+    FitOptions, Interrupter, Loss, Recipe, Results, Round, RunDir, StopReason, WidthChoice, evaluate, fit,
 };
 use crate::train::{Project, round_name};
 use crate::{DeviceName, Error};
@@ -42,6 +43,7 @@ pub struct Job<C: NetworkConfig> {
     input: PictureSpec,
     defaults: Defaults,
     recipe: RecipeBase,
+    loss: Loss,
     mapping: MappingConfig,
     project: Project,
     /// The rounds that are there and are to be loaded, by their numbers; none where the network is trained first.
@@ -120,9 +122,11 @@ impl<C: JobNetwork> Job<C> {
         let (config, recipe) = (&self.config, self.training());
         let _lock = self.project.lock()?;
         self.retire(0)?;
-        let network = config.start(&self.args.network, recipe.seed, &self.splits, self.device())?;
+        let from = self.args.start_from.as_deref();
+        let (network, start) =
+            config.start(&self.args.network, from, recipe.seed, &self.splits, self.device())?;
         let label = self.label(0);
-        let fit = fit(network, self.options(&label, &recipe, 0))?;
+        let fit = fit(network, self.options(&label, &recipe, 0).with_start(Some(start)))?;
         let accuracy = fit.best.valid_accuracy;
         self.round_of(self.name(0), fit.network, accuracy)
     }
@@ -174,15 +178,25 @@ impl<C: JobNetwork> Job<C> {
         let epochs = self.args.total_epochs;
         self.recipe
             .of(self.defaults.training(epochs.unwrap_or(self.defaults.epochs)))
+            .with_warm_up(self.warm_up())
     }
 
     fn fine_tuning(&self) -> Recipe {
-        let epochs = match self.mode {
-            Mode::Prune => self.args.total_epochs.or(self.rounds.prune_epochs),
-            _ => self.rounds.prune_epochs,
+        let (epochs, warm_up) = match self.mode {
+            Mode::Prune => (
+                self.args.total_epochs.or(self.rounds.prune_epochs),
+                self.warm_up(),
+            ),
+            _ => (self.rounds.prune_epochs, None),
         };
         let epochs = epochs.unwrap_or(self.defaults.prune_epochs);
-        self.recipe.of(self.defaults.fine_tuning(epochs))
+        self.recipe
+            .of(self.defaults.fine_tuning(epochs))
+            .with_warm_up(warm_up)
+    }
+
+    fn warm_up(&self) -> Option<usize> {
+        self.args.warm_up.filter(|&epochs| epochs > 0)
     }
 
     /// The device that does everything but train.
@@ -197,6 +211,7 @@ impl<C: JobNetwork> Job<C> {
             .with_interrupter(self.interrupter.clone())
             .with_pruning((round > 0).then(|| self.pruning()))
             .with_mapping(Some(self.mapping))
+            .with_loss(self.loss.clone())
     }
 
     /// What chose the widths and channels of a round, in words.

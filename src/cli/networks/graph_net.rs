@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
-use super::{JobNetwork, NetworkArgs};
+use super::{JobNetwork, NetworkArgs, RANDOM, started_from};
 use crate::Error;
 use crate::cli::opened::Opened;
 use crate::data::{PictureDataset, Splits};
@@ -131,14 +131,18 @@ impl JobNetwork for GraphNetConfig {
     fn start(
         &self,
         args: &NetworkArgs,
+        from: Option<&Path>,
         seed: u64,
         splits: &Splits,
         device: &Device,
-    ) -> Result<GraphNet, Error> {
+    ) -> Result<(GraphNet, String), Error> {
         let opened = args.opened();
-        match (&opened.graph, args.from_scratch) {
-            (Some(_), false) => say!("training starts from the weights of {}", opened.source),
-            _ => say!("training starts from random weights"),
+        let weights = match (&opened.graph, args.from_scratch) {
+            (Some(_), false) => format!("the weights of {}", opened.source),
+            _ => RANDOM.into(),
+        };
+        if from.is_none() {
+            say!("training starts from {weights}");
         }
         let coded = opened.layers_of_codes();
         if self.bits().is_none() && !args.from_scratch && coded > 0 {
@@ -149,15 +153,13 @@ impl JobNetwork for GraphNetConfig {
             );
         }
         let network = opened.network(args.from_scratch, self.classes(), seed, device)?;
-        match self.plan() {
-            None => Ok(network),
-            Some(plan) => quantized(
-                network,
-                plan.clone(),
-                &splits.train.sample(CALIBRATION, seed),
-                device,
-            ),
-        }
+        let (network, weights) = started_from::<Self>(from, network, weights)?;
+        let Some(plan) = self.plan() else {
+            return Ok((network, weights));
+        };
+        let pictures = splits.train.sample(CALIBRATION, seed);
+        let network = quantized(network, plan.clone(), &pictures, device)?;
+        Ok((network, weights))
     }
 
     fn with_widths(&self, _: &[usize]) -> Result<Self, Error> {

@@ -1,6 +1,6 @@
 //! The networks that can be trained, by name, and the flags for their structure.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
@@ -14,15 +14,16 @@ use self::plan::PlanArgs;
 use super::choice::choice;
 use super::opened::Opened;
 use super::options::input_size;
-use crate::Error;
 use crate::data::Splits;
 use crate::models::{
     BlockOrder, Cnn8Config, FullPrecision, NetworkConfig, QuantPlan, ResNet20Config, Vgg13Config, Widths,
 };
+use crate::module::Parameters;
 use crate::pytorch::TorchNames;
 use crate::quant::Bits;
-use crate::train::initial;
 use crate::train::published::Published;
+use crate::train::{RunDir, initial};
+use crate::{DeviceName, Error};
 
 /// Flags for a network's structure.
 #[derive(Args, Clone, Debug, Default)]
@@ -96,7 +97,8 @@ pub trait JobNetwork: Published + NetworkConfig<Network: TorchNames> {
         Self::DIRECTORY.into()
     }
 
-    /// The network that training starts from: with random weights, unless the flags name a file with others.
+    /// The network that training starts from, and its weights in words: those of the run in `from`, else of the file that the flags
+    /// name, else random ones.
     ///
     /// # Errors
     ///
@@ -104,12 +106,13 @@ pub trait JobNetwork: Published + NetworkConfig<Network: TorchNames> {
     fn start(
         &self,
         args: &NetworkArgs,
+        from: Option<&Path>,
         seed: u64,
         splits: &Splits,
         device: &Device,
-    ) -> Result<Self::Network, Error> {
+    ) -> Result<(Self::Network, String), Error> {
         let _ = (args, splits);
-        initial(self, seed, device)
+        started_from::<Self>(from, initial(self, seed, device)?, RANDOM.into())
     }
 
     /// The same network with other widths, of one that is described by its widths.
@@ -137,6 +140,39 @@ pub trait JobNetwork: Published + NetworkConfig<Network: TorchNames> {
     fn plan(&self) -> Option<&QuantPlan> {
         None
     }
+}
+
+/// The weights of a network that nothing was put into.
+const RANDOM: &str = "random weights";
+
+/// `network`, with the weights of the run in `from`, if there is one, else as it is, with `weights`.
+///
+/// # Errors
+///
+/// A run that cannot be read, or that is of a network with other parameters.
+fn started_from<C: JobNetwork>(
+    from: Option<&Path>,
+    network: C::Network,
+    weights: String,
+) -> Result<(C::Network, String), Error> {
+    let Some(dir) = from else {
+        return Ok((network, weights));
+    };
+    let (other, run) = RunDir::new(dir).load::<C>(&DeviceName::default().init()?)?;
+    let network = Parameters::of(&other).put_into(network).map_err(|error| {
+        Error::Recipe(format!(
+            "--start-from {}: its network is another ({}): {error}",
+            dir.display(),
+            run.structure.widths_in_words()
+        ))
+    })?;
+    let weights = format!(
+        "the weights of a network ({}; CRC-32 {:08x})",
+        run.structure.precision(),
+        RunDir::new(dir).checksum()?
+    );
+    say!("training starts from {weights}, in {}", dir.display());
+    Ok((network, weights))
 }
 
 /// What is the same for networks that are described by their widths.
