@@ -7,9 +7,9 @@ use clap::{Parser, Subcommand};
 use vwc_sdk::cli::run;
 #[cfg(feature = "remote")]
 use vwc_sdk::cli::serve;
-use vwc_sdk::cli::{compare, exit_code, front, map, simulate};
 #[cfg(feature = "train")]
-use vwc_sdk::cli::{devices, evaluate, export, graph, import, quantize, train};
+use vwc_sdk::cli::{bits, devices, evaluate, export, graph, import, quantize, train};
+use vwc_sdk::cli::{compare, exit_code, front, map, simulate};
 
 /// Train low-bit convolutional networks, map them onto processing-in-memory arrays, and prune them to fit.
 #[derive(Parser)]
@@ -31,6 +31,8 @@ enum Command {
     Test(train::TestArgs),
     #[cfg(feature = "train")]
     Quantize(quantize::QuantizeArgs),
+    #[cfg(feature = "train")]
+    Bits(bits::BitsArgs),
     #[cfg(feature = "train")]
     Import(import::ImportArgs),
     #[cfg(feature = "train")]
@@ -84,6 +86,8 @@ fn main() -> ExitCode {
         Command::Test(args) => exit_code(train::test(args)),
         #[cfg(feature = "train")]
         Command::Quantize(args) => exit_code(quantize::run(&args)),
+        #[cfg(feature = "train")]
+        Command::Bits(args) => exit_code(bits::run(&args)),
         #[cfg(feature = "train")]
         Command::Import(args) => exit_code(import::import(&args)),
         #[cfg(feature = "train")]

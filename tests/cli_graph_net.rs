@@ -228,6 +228,19 @@ fn layers_are_quantised_as_flags_say() {
     ));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
+    place.data(&format!(
+        "quantize mobile.onnx --observer percentile:99.5 --directory cut {DIGITS}"
+    ));
+    let cut = std::fs::read_to_string(place.path("cut/original/config.json")).unwrap();
+    assert!(
+        cut.contains("quantised from mobile.onnx, steps by percentile:99.5"),
+        "{cut}"
+    );
+    let error = place.refused(
+        &format!("quantize mobile.onnx --observer percentile:0 --directory no {DIGITS}"),
+        2,
+    );
+    assert!(error.contains("--observer"), "{error}");
     let how = "LSQ per filter without the lowest code, reads";
     for line in [
         format!("stem.conv: weights 8-bit {how} 8 bits"),
@@ -367,4 +380,138 @@ fn a_network_is_trained_by_its_name() {
         graph.contains("features.1.conv.0.0") && !graph.contains("W1"),
         "{graph}"
     );
+}
+
+/// The least sum of divergences of rows whose costs add up to at most `budget`, of all ways to choose.
+fn least(rows: &[Value], budget: u64) -> f64 {
+    let numbers = |row: &Value, field: &str| -> Vec<f64> {
+        let all = row[field].as_array().unwrap();
+        all.iter().map(|x| x.as_f64().unwrap()).collect()
+    };
+    let mut sums = vec![(0.0, 0.0)];
+    for row in rows {
+        let own: Vec<(f64, f64)> = numbers(row, "costs")
+            .into_iter()
+            .zip(numbers(row, "divergences"))
+            .collect();
+        sums = (sums.iter())
+            .flat_map(|(cost, loss)| own.iter().map(move |(c, l)| (cost + c, loss + l)))
+            .filter(|(cost, _)| *cost <= budget as f64)
+            .collect();
+    }
+    sums.into_iter()
+        .map(|(_, loss)| loss)
+        .fold(f64::INFINITY, f64::min)
+}
+
+#[test]
+fn bits_are_chosen_under_a_budget() {
+    let place = vwc_sdk();
+    keep(&place, "mobile.onnx", 10);
+    place.data(&format!(
+        "train --network mobile.onnx {DIGITS} --total-epochs 2 --batch-size 32 --directory floats"
+    ));
+    let choose = "bits floats/original --sample 100 --format json -o bits.csv";
+    let choices = [2_u64, 4, 8];
+    let chosen_in = |rows: &[Value]| -> (u64, f64) {
+        let own = rows.iter().map(|row| {
+            let bits = row["chosen"][0].as_u64().unwrap();
+            assert_eq!(row["chosen"][1], bits, "activations have as many");
+            let place = choices.iter().position(|&choice| choice == bits).unwrap();
+            (
+                row["costs"][place].as_u64().unwrap(),
+                row["divergences"][place].as_f64().unwrap(),
+            )
+        });
+        own.fold((0, 0.0), |(cost, loss), own| (cost + own.0, loss + own.1))
+    };
+    let rows_of = |flags: &str| {
+        json(&place.data(&format!("{choose} {flags}")))
+            .as_array()
+            .unwrap()
+            .clone()
+    };
+    let sized = rows_of("--mean-bits 4");
+    let weights: u64 = sized.iter().map(|row| row["weights"].as_u64().unwrap()).sum();
+    let (cost, loss) = chosen_in(&sized);
+    assert!(cost <= 4 * weights, "{cost} of {weights} weights");
+    assert!((loss - least(&sized, 4 * weights)).abs() < 1e-9);
+    // More bits say more of what is said in full precision.
+    let total = |place: usize| -> f64 {
+        sized
+            .iter()
+            .map(|row| row["divergences"][place].as_f64().unwrap())
+            .sum()
+    };
+    assert!(total(0) > total(1) && total(1) > total(2) && total(2) >= 0.0);
+    // The file is what the other commands take, and names every layer.
+    let file = std::fs::read_to_string(place.path("bits.csv")).unwrap();
+    assert_eq!(file.lines().count(), 1 + sized.len(), "{file}");
+    place.data(&format!(
+        "quantize floats/original {DIGITS} --wb 8 --ab 8 --layer-bits bits.csv --directory few"
+    ));
+    let config = std::fs::read_to_string(place.path("few/original/config.json")).unwrap();
+    let config = json(&config);
+    let planned = config["structure"]["plan"]["layers"].as_array().unwrap();
+    let pairs = |rows: &[Value], name: &str, bits: &dyn Fn(&Value) -> u64| -> Vec<(String, u64)> {
+        rows.iter()
+            .map(|row| (row[name].as_str().unwrap().to_owned(), bits(row)))
+            .collect()
+    };
+    assert_eq!(
+        pairs(planned, "pattern", &|row| row["weights"].as_u64().unwrap()),
+        pairs(&sized, "layer", &|row| row["chosen"][0].as_u64().unwrap())
+    );
+    // Cycles are those of the mapper.
+    let most: u64 = rows_of("--cycles 1000000 --array 16x16")
+        .iter()
+        .map(|row| row["costs"][2].as_u64().unwrap())
+        .sum();
+    let (cost, _) = chosen_in(&rows_of(&format!("--cycles {} --array 16x16", most / 2)));
+    assert!(cost <= most / 2);
+
+    for (flags, code, says) in [
+        ("", 2, "--mean-bits"),
+        ("--cycles 100", 2, "--array"),
+        ("--mean-bits 1", 1, "no layer has fewer than 2 bits"),
+        (
+            "--cycles 1 --array 16x16",
+            1,
+            "with the fewest bits these layers take",
+        ),
+        ("--mean-bits 4 --choices 9", 2, "not a bit width"),
+    ] {
+        let output = place.run(&format!("{choose} {flags}"));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{flags}: {said}");
+        assert!(said.contains(says), "{flags}: {said}");
+    }
+    // What is quantised is not quantised again.
+    let error = place.refused(
+        &format!("bits few/original {DIGITS} --data synthetic --classes-by-place --mean-bits 4 -o again.csv"),
+        1,
+    );
+    assert!(error.contains("quantised already"), "{error}");
+    assert!(!place.path("again.csv").exists());
+}
+
+#[test]
+fn a_file_is_trained_in_steps_with_a_teacher() {
+    let place = vwc_sdk();
+    keep(&place, "mobile.onnx", 10);
+    let train = format!("train --network mobile.onnx {DIGITS} --batch-size 32 --total-epochs 1");
+    place.data(&format!("{train} --directory floats"));
+    let eight = "--start-from floats/original --teacher floats/original --teacher-share 1 --temperature 1";
+    place.data(&format!("{train} --wb 8 --ab 8 --directory eight {eight}"));
+    let four = "--start-from eight/original --teacher eight/original";
+    let output = place.run(&format!("{train} --wb 4 --ab 4 --directory four {four}"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    for part in [
+        "the teacher is mobile (W8A8; CRC-32 ",
+        "training starts from the weights of a network (W8A8; CRC-32 ",
+    ] {
+        assert!(said.contains(part), "{part} missing in {said}");
+    }
+    assert!(!said.contains("the weights of mobile.onnx"), "{said}");
 }

@@ -153,7 +153,7 @@ fn recipes_that_make_no_sense_are_refused() {
     let place = vwc_sdk();
     let train = format!("train --network resnet20 {SMALL} --total-epochs 2");
     place.data(&format!("{train} --directory r"));
-    place.data(&format!("train --network cnn8 --pictures 60 --batch_size 18 --total-epochs 1 --normalization imagenet --directory c"));
+    place.data("train --network cnn8 --pictures 60 --batch_size 18 --total-epochs 1 --normalization imagenet --directory c");
     for (flags, code, what) in [
         ("--label-smoothing 1", 2, "--label-smoothing"),
         ("--ema 1", 2, "--ema"),
@@ -163,18 +163,19 @@ fn recipes_that_make_no_sense_are_refused() {
         (
             "--warm-up 2",
             1,
-            "a warm-up of 2 epochs does not end before the learning rate falls after epoch 1",
+            "a warm-up of 2 epochs leaves no epoch at the whole learning rate",
         ),
         ("--scheduler cosine --warm-up 2", 1, "a warm-up of 2 epochs"),
-        ("--teacher r", 1, "r: "),
-        ("--teacher missing", 1, "missing"),
+        ("--teacher r", 1, "--teacher r: "),
+        ("--teacher missing", 1, "--teacher missing: "),
+        ("--start-from missing", 1, "--start-from missing: "),
         (
             "--teacher c/original",
             1,
             "--teacher c/original: it reads other pictures",
         ),
         ("--teacher r/original --label-smoothing 0.1", 1, "leave out one"),
-        ("--start-from c/original", 1, "c/original"),
+        ("--start-from c/original", 1, "--start-from c/original: "),
         (
             "--start-from r/original --widths 5,6,8",
             1,
@@ -189,6 +190,10 @@ fn recipes_that_make_no_sense_are_refused() {
         assert!(error.contains(what), "{flags}: {error}");
         assert!(!place.path("new/original/config.json").exists(), "{flags}");
     }
+    // A run that is there stays where it is, and training may start from it.
+    place.refused(&format!("{train} --directory r --start-from missing"), 1);
+    assert!(place.path("r/original/model.bpk").exists());
+    place.data(&format!("{train} --directory r --start-from r/original"));
     let error = place.refused("prune --directory r --start-from r/original", 1);
     assert!(
         error.contains("--start-from r/original: it is for training"),

@@ -29,7 +29,7 @@ use vwc_sdk::models::{GraphNet, GraphNetConfig, Network, NetworkConfig, QuantPla
 use vwc_sdk::module::Parameters;
 use vwc_sdk::packed::{Model, Session};
 use vwc_sdk::prune::{Ranking, groups_of, prune};
-use vwc_sdk::quant::{Bits, LearnedSteps};
+use vwc_sdk::quant::{Bits, LearnedSteps, Observer};
 use vwc_sdk::train::{FitOptions, Recipe, RunDir, evaluate, fit, initial};
 
 fn device() -> Device {
@@ -218,7 +218,9 @@ fn quantised_layers_read_codes_and_are_packed() {
     let x = images(5, 4, [32, 32]);
     for [weights, activations] in [[4, 4], [2, 3], [8, 8], [1, 2], [1, 1], [4, 1]] {
         let network = mobile_net().quantized(bits(weights), bits(activations)).unwrap();
-        let network = network.calibrated(std::slice::from_ref(&x));
+        let network = network
+            .calibrated(std::slice::from_ref(&x), Observer::default())
+            .unwrap();
         let layers = network.quantized_layers();
         assert_eq!(layers.len(), 6, "{layers:?}");
         assert!(!layers.contains(&"stem.conv") && !layers.contains(&"fc"));
@@ -251,6 +253,49 @@ fn quantised_layers_read_codes_and_are_packed() {
     }
 }
 
+#[test]
+fn steps_that_cannot_be_measured_are_refused_and_the_layer_is_named() {
+    let device = Device::default();
+    let net = || {
+        let plan = QuantPlan::new(bits(4), bits(4)).with_ends(bits(8));
+        mobile_net().quantized_by(plan).unwrap()
+    };
+    let full = |number: f32| Tensor::<4>::full([2, 3, 32, 32], number, &device);
+    for (batches, says) in [
+        (vec![], "at least one picture"),
+        (
+            vec![full(0.0)],
+            "layer `stem.conv`: all that it reads of these pictures is zero",
+        ),
+        (
+            vec![full(f32::NAN)],
+            "layer `stem.conv`: it reads NaN or infinity",
+        ),
+    ] {
+        let error = net()
+            .calibrated(&batches, Observer::default())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    // More is cut off at few bits than where nothing may be.
+    let x = images(5, 4, [32, 32]);
+    let step = |observer| {
+        let network = net().calibrated(std::slice::from_ref(&x), observer).unwrap();
+        let parameters = Parameters::of(&network);
+        let steps = parameters.iter().filter(|(path, _)| path.ends_with("input.step"));
+        steps
+            .map(|(_, data)| data.iter::<f32>().next().unwrap())
+            .collect::<Vec<f32>>()
+    };
+    let (least, all) = (step(Observer::LeastError), step(Observer::MinMax));
+    assert!(least.len() > 3 && least.len() == all.len(), "{least:?}");
+    assert!(
+        least.iter().zip(&all).all(|(least, all)| least <= all),
+        "{least:?} {all:?}"
+    );
+}
+
 /// The first layer and the last at 8 bits, steps per filter, and layers of their own bits, in a network that is packed, kept and pruned.
 #[test]
 fn a_plan_says_how_each_layer_is_quantised() {
@@ -263,7 +308,9 @@ fn a_plan_says_how_each_layer_is_quantised() {
     };
     let x = images(5, 4, [32, 32]);
     let network = mobile_net().quantized_by(plan()).unwrap();
-    let network = network.calibrated(std::slice::from_ref(&x));
+    let network = network
+        .calibrated(std::slice::from_ref(&x), Observer::default())
+        .unwrap();
     let config = network.config();
     let lines: Vec<String> = config
         .quantized_layers()
@@ -472,7 +519,8 @@ fn a_graph_is_trained_kept_pruned_and_quantised() {
     let small = small
         .quantized(bits(4), bits(4))
         .unwrap()
-        .calibrated(std::slice::from_ref(&x));
+        .calibrated(std::slice::from_ref(&x), Observer::default())
+        .unwrap();
     let tuned = fit(
         small,
         FitOptions::new(&splits, &recipe(2), run("small"), &devices),

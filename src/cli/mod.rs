@@ -1,5 +1,7 @@
 //! The commands: one file each. Everything they do is in the library; here are flags, files and tables.
 
+#[cfg(feature = "train")]
+pub mod bits;
 pub mod choice;
 pub mod compare;
 #[cfg(feature = "train")]
@@ -37,6 +39,8 @@ mod signals;
 pub mod simulate;
 #[cfg(feature = "train")]
 pub mod train;
+#[cfg(feature = "train")]
+pub mod unquantized;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -104,6 +104,12 @@ pub(crate) fn onnx_path(name: &str) -> Result<PathBuf, String> {
     output_path(name, &["onnx"])
 }
 
+/// As [`plot_path`], of a table.
+#[cfg(feature = "train")]
+pub(crate) fn csv_path(name: &str) -> Result<PathBuf, String> {
+    output_path(name, &["csv"])
+}
+
 /// The name of a file to write, with one of these endings, in a folder that is there.
 fn output_path(name: &str, endings: &[&str]) -> Result<PathBuf, String> {
     let path = PathBuf::from(name);

@@ -7,18 +7,16 @@ use clap::Args;
 use serde::Serialize;
 
 use super::job::Format;
-use super::kind::NetworkKind;
 use super::networks::graph_net::{CALIBRATION, quantized};
 use super::networks::plan::PlanArgs;
-use super::opened::{Opened, is_onnx};
+use super::opened::is_onnx;
 use super::options::at_least_one;
-use super::pictures::DataArgs;
-use crate::data::{PictureSpec, Splits};
-use crate::models::{GraphNet, GraphNetConfig, Network as _, NetworkConfig as _};
+use super::unquantized::{Source, UnquantizedArgs};
+use crate::models::{GraphNet, Network as _, NetworkConfig as _};
 use crate::quant::Bits;
 use crate::report::table;
-use crate::train::{Evaluation, ORIGINAL, RunConfig, RunDir, evaluate};
-use crate::{DeviceName, Error, files, text};
+use crate::train::{Evaluation, ORIGINAL, RunDir, evaluate};
+use crate::{Error, files, text};
 
 /// Quantise a trained network without training it, and say what its accuracy was before and is after.
 ///
@@ -28,10 +26,9 @@ use crate::{DeviceName, Error, files, text};
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct QuantizeArgs {
-    /// An ONNX file with its weights, or the folder of a network that was made of one and is in full precision, as
-    /// runs/resnet18/original
-    #[arg(value_name = "FILE|RUN")]
-    pub network: PathBuf,
+    /// The network and its pictures.
+    #[command(flatten)]
+    pub source: UnquantizedArgs,
 
     /// Weight bits: 1 to 8, or 32
     #[arg(long, value_name = "BITS", default_value = "8")]
@@ -49,18 +46,6 @@ pub struct QuantizeArgs {
     #[arg(long, value_name = "N", default_value_t = CALIBRATION, value_parser = at_least_one)]
     pub calibration: usize,
 
-    /// Seed that they are drawn with
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
-    pub seed: u64,
-
-    /// Height and width of its pictures, where the file leaves them open
-    #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = super::options::input_size)]
-    pub input_size: Option<[usize; 2]>,
-
-    /// The pictures.
-    #[command(flatten)]
-    pub data: DataArgs,
-
     /// New folder to keep the quantised network in, as though it had been trained there
     #[arg(long, value_name = "DIR")]
     pub directory: PathBuf,
@@ -68,10 +53,6 @@ pub struct QuantizeArgs {
     /// What to print
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
-
-    /// Device to compute on, as for `vwc-sdk train`
-    #[arg(long, value_name = "DEVICE", default_value_t)]
-    pub device: DeviceName,
 }
 
 const EXAMPLES: &str = "\
@@ -112,20 +93,28 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
         ));
     }
     super::new_folder(&args.directory)?;
-    let name = args.device.found()?;
+    let name = args.source.device.found()?;
     let device = name.init()?;
     name.guard(|| quantize(args, &device))
 }
 
 fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
-    let (network, splits, input) = source(args, device)?;
+    let Source {
+        network,
+        splits,
+        input,
+    } = args.source.open(device)?;
     say!("{splits}");
     let before = Row::of(&network, evaluate(&network, &splits.test, device)?);
-    let pictures = splits.train.sample(args.calibration, args.seed);
+    let pictures = splits.train.sample(args.calibration, args.source.seed);
     let plan = args.plan.plan([args.wb, args.ab])?;
-    let small = quantized(network, plan, &pictures, device)?;
+    let small = quantized(network, plan, args.plan.observer, &pictures, device)?;
     let after = Row::of(&small, evaluate(&small, &splits.test, device)?);
-    let from = format!("quantised from {}", args.network.display());
+    let from = format!(
+        "quantised from {}{}",
+        args.source.network.display(),
+        args.plan.observed()
+    );
     // Whole or not at all.
     files::replace_folder(&args.directory, |folder| {
         RunDir::new(folder.join(ORIGINAL))
@@ -150,8 +139,8 @@ fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
     super::print(&printed).map_err(Error::io("standard output", "write"))?;
     say!("kept in {}", args.directory.join(ORIGINAL).display());
     if args.wb.get().min(args.ab.get()) <= 4 || lost > 1.0 {
-        let from = if is_onnx(&args.network) {
-            args.network.display().to_string()
+        let from = if is_onnx(&args.source.network) {
+            args.source.network.display().to_string()
         } else {
             "FILE.onnx, that which the network came from,".into()
         };
@@ -164,37 +153,4 @@ fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
         );
     }
     Ok(())
-}
-
-/// The network in full precision, pictures for it, and what it reads.
-fn source(args: &QuantizeArgs, device: &Device) -> Result<(GraphNet, Splits, PictureSpec), Error> {
-    if is_onnx(&args.network) {
-        let opened = Opened::read(&args.network, args.input_size)?;
-        if opened.layers_of_codes() > 0 {
-            return Err(Error::Recipe(format!(
-                "{}: its weights are codes already, and would be rounded once more: give the file in full precision",
-                opened.source
-            )));
-        }
-        let splits = opened.pictures(&args.data)?;
-        let input = splits.train.spec(opened.config.input());
-        let network = opened.network(false, opened.config.classes(), 0, device)?;
-        return Ok((network, splits, input));
-    }
-    if args.input_size.is_some() {
-        return Err(Error::Recipe(
-            "--input-size: it is for ONNX files: leave it out".into(),
-        ));
-    }
-    if NetworkKind::of_run(&args.network)? != NetworkKind::Graph {
-        return Err(Error::Recipe(format!(
-            "{}: it holds a network of this crate, which is trained in few bits from the start: `vwc-sdk train --wb --ab`",
-            args.network.display()
-        )));
-    }
-    let (network, run): (GraphNet, RunConfig<GraphNetConfig>) = RunDir::new(&args.network).load(device)?;
-    let size = run.structure.input();
-    let splits = args.data.splits(None, size, Some(&run), run.split_seed)?;
-    let input = run.input.clone();
-    Ok((network, splits, input))
 }

@@ -18,7 +18,7 @@ use burn::tensor::{Device, Tensor};
 
 pub use cnn8::{Cnn8, Cnn8Config};
 pub use full_precision::FullPrecision;
-pub use graph_net::{GraphNet, GraphNetConfig, LayerPlan, NotInFile, QuantPlan};
+pub use graph_net::{GraphNet, GraphNetConfig, LayerPlan, LayerSensitivity, NotInFile, QuantPlan};
 pub(crate) use resnet20::BLOCKS;
 pub use resnet20::{BlockOrder, ResNet20, ResNet20Config, ResidualBlock, Shortcut};
 pub use vgg13::{Vgg13, Vgg13Config};

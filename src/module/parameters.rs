@@ -76,6 +76,17 @@ impl Parameters {
         self.tensors.iter().map(|(path, data)| (path.as_str(), data))
     }
 
+    /// The CRC-32 of all paths and numbers, which tells networks apart in few digits.
+    pub(crate) fn checksum(&self) -> u32 {
+        let mut sum = crc32fast::Hasher::new();
+        for (path, data) in self.iter() {
+            sum.update(path.as_bytes());
+            data.iter::<f32>()
+                .for_each(|number| sum.update(&number.to_le_bytes()));
+        }
+        sum.finalize()
+    }
+
     /// The first parameter that holds something other than a finite number.
     pub fn not_finite(&self) -> Option<&str> {
         self.iter()

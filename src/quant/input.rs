@@ -4,9 +4,9 @@ use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::Bits;
 use super::range::Range;
 use super::steps::{multiples, positive};
+use super::{Bits, Observer, ObserverError};
 
 /// Configuration of a [`QuantInput`].
 #[derive(Config, Debug)]
@@ -80,20 +80,23 @@ impl QuantInput {
         }
     }
 
-    /// This with the step that rounds `sample`, some of the numbers that it is to read, with the least mean squared error; as it is
-    /// where they are all zero or fewer than one.
-    #[must_use]
-    pub fn calibrated(self, sample: &[f32]) -> Self {
-        let Some(step) = range(self.bits, self.signed).and_then(|range| best_step(sample, range)) else {
-            return self;
+    /// This with the step that `observer` measures on some of the numbers that it is to read, in batches. At 32 bits there is none.
+    ///
+    /// # Errors
+    ///
+    /// No numbers, nothing but zeros, and numbers that are not finite.
+    pub fn calibrated(self, batches: &[Vec<f32>], observer: Observer) -> Result<Self, ObserverError> {
+        let Some(range) = range(self.bits, self.signed) else {
+            return Ok(self);
         };
-        Self {
+        let step = observer.step(batches, range)?;
+        Ok(Self {
             step: self.step.map(|old| {
                 let gradients = old.is_require_grad();
                 Tensor::full([1], step, &old.device()).set_require_grad(gradients)
             }),
             ..self
-        }
+        })
     }
 }
 
@@ -101,16 +104,8 @@ impl QuantInput {
 /// hundred steps up to the one with which nothing is cut off. None where all of them are zero.
 pub(crate) fn best_step(sample: &[f32], codes: Range) -> Option<f32> {
     let [lowest, highest] = codes.ends;
-    // The step with which a number is the outermost code on its side.
-    let reach = |&x: &f32| {
-        if x >= 0.0 {
-            x / highest
-        } else {
-            x / lowest.min(-f32::MIN_POSITIVE)
-        }
-    };
-    let reaches = sample.iter().filter(|x| **x >= 0.0 || lowest < 0.0);
-    let largest = reaches.map(reach).filter(|x| x.is_finite()).fold(0f32, f32::max);
+    let reaches = sample.iter().map(|&x| codes.reach(x));
+    let largest = reaches.filter(|x| x.is_finite()).fold(0f32, f32::max);
     if largest < f32::MIN_POSITIVE {
         return None;
     }
@@ -183,19 +178,23 @@ mod tests {
     #[test]
     fn calibration_finds_the_step_of_what_is_codes_already() {
         let device = Device::default();
+        let found = |bits, signed, sample: Vec<f32>| {
+            let quantizer = quantizer(bits, signed, 1.0, &device);
+            let calibrated = quantizer.calibrated(&[sample], Observer::LeastError);
+            calibrated.map(|quantizer| values(quantizer.step.val())[0])
+        };
         let sample: Vec<f32> = (0..1000).map(|n| (n * 7 % 16) as f32 * 0.11).collect();
-        let step = values(quantizer(4, false, 1.0, &device).calibrated(&sample).step.val())[0];
-        assert!((step - 0.11).abs() < 1e-6, "{step}");
         let signed: Vec<f32> = sample.iter().map(|x| x - 0.88).collect();
-        let step = values(quantizer(4, true, 1.0, &device).calibrated(&signed).step.val())[0];
-        assert!((step - 0.11).abs() < 1e-6, "{step}");
+        for step in [found(4, false, sample), found(4, true, signed)] {
+            assert!((step.unwrap() - 0.11).abs() < 1e-6, "{step:?}");
+        }
         // A few large numbers are cut off at few bits.
         let mut rare = vec![0.0; 10_000];
         (0..10_000).for_each(|n| rare[n] = (n % 100) as f32 / 100.0);
         rare[5] = 30.0;
-        let step = values(quantizer(2, false, 1.0, &device).calibrated(&rare).step.val())[0];
+        let step = found(2, false, rare).unwrap();
         assert!(step < 3.0, "{step}");
-        let zeros = quantizer(2, false, 0.7, &device).calibrated(&[0.0; 9]);
-        assert_eq!(values(zeros.step.val()), [0.7]);
+        assert_eq!(found(2, false, vec![0.0; 9]), Err(ObserverError::Zeros));
+        assert_eq!(found(32, false, vec![0.0; 9]), Ok(1.0));
     }
 }

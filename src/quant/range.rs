@@ -29,4 +29,14 @@ impl Range {
         };
         Self { ends, signs }
     }
+
+    /// The step with which `x` is the outermost code on its side; 0 where that side has no codes.
+    pub fn reach(self, x: f32) -> f32 {
+        let [lowest, highest] = self.ends;
+        match x {
+            x if x >= 0.0 => x / highest,
+            x if lowest < 0.0 => x / lowest,
+            _ => 0.0,
+        }
+    }
 }

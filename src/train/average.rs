@@ -109,10 +109,11 @@ impl ModuleVisitor for Weights {
 impl ModuleMapper for Weights {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(newest) = self.tensors.remove(&param.id) else {
+            debug_assert!(false, "the average is of another network");
             return param;
         };
         param.map(|average| {
-            let newest = newest.reshape(average.dims());
+            let newest = newest.to_device(&average.device()).reshape(average.dims());
             average.mul_scalar(self.kept) + newest.mul_scalar(1.0 - self.kept)
         })
     }

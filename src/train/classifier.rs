@@ -33,6 +33,8 @@ type Losses = dyn Fn(Tensor<2>, &PictureBatch) -> Tensor<1> + Send + Sync;
 #[derive(Clone)]
 pub struct Loss {
     name: String,
+    /// Whether it is that of [`Loss::default`], whatever others are called.
+    usual: bool,
     training: Arc<Losses>,
     validation: Arc<Losses>,
 }
@@ -47,6 +49,7 @@ impl Loss {
         let of: Arc<Losses> = Arc::new(of);
         Self {
             name: name.into(),
+            usual: false,
             training: of.clone(),
             validation: of,
         }
@@ -59,6 +62,7 @@ impl Loss {
     ) -> Self {
         Self {
             name,
+            usual: false,
             training: Arc::new(of),
             ..Self::default()
         }
@@ -84,7 +88,7 @@ impl Loss {
 
     /// Whether it is [`default`](Self::default).
     pub(super) fn is_cross_entropy(&self) -> bool {
-        self.name == CROSS_ENTROPY
+        self.usual
     }
 
     /// The name.
@@ -96,7 +100,10 @@ impl Loss {
 impl Default for Loss {
     /// Cross-entropy.
     fn default() -> Self {
-        Self::new(CROSS_ENTROPY, |logits, batch| cross_entropy(logits, batch, None))
+        Self {
+            usual: true,
+            ..Self::new(CROSS_ENTROPY, |logits, batch| cross_entropy(logits, batch, None))
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::config::Config;
 use burn::nn::loss::{KLDivLossConfig, Reduction};
-use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
+use burn::tensor::{Device, Tensor};
 
 use super::Loss;
 use super::classifier::cross_entropy;
@@ -65,22 +65,22 @@ impl DistillationConfig {
                 "a teacher's share of {share} is no part from 0 to 1 (--teacher-share)"
             )));
         }
-        // One for each device that is trained on, made when the first batch is there.
-        let teachers = Mutex::new(vec![teacher.valid()]);
+        // One for each device that is trained on, made when its first batch is there.
+        let teachers: Mutex<Vec<(Device, N)>> = Mutex::new(Vec::new());
+        let teacher = Mutex::new(teacher);
         let learn = move |logits: Tensor<2>, batch: &PictureBatch| {
             let images = batch.images.clone().inner();
             let taught = {
                 let device = images.device();
                 let mut teachers = teachers.lock().unwrap_or_else(PoisonError::into_inner);
-                let place = teachers
-                    .iter()
-                    .position(|network| network.devices().contains(&device));
+                let place = teachers.iter().position(|(of, _)| *of == device);
                 let place = place.unwrap_or_else(|| {
-                    let other = teachers[0].clone().to_device(&device);
-                    teachers.push(other);
+                    // Clones of a batch norm share its statistics, which would move with them.
+                    let own = teacher.lock().unwrap_or_else(PoisonError::into_inner).valid();
+                    teachers.push((device.clone(), own.to_device(&device)));
                     teachers.len() - 1
                 });
-                teachers[place].forward(images)
+                teachers[place].1.forward(images)
             };
             let soften = |logits: Tensor<2>| log_softmax(logits.div_scalar(temperature), 1);
             let divergence = KLDivLossConfig::new().with_log_target(true).init().forward(
@@ -106,7 +106,7 @@ impl DistillationConfig {
 #[cfg(test)]
 mod tests {
     use burn::module::Module;
-    use burn::tensor::{Device, Distribution};
+    use burn::tensor::Distribution;
 
     use super::*;
     use crate::models::{Cnn8Config, NetworkConfig as _};

@@ -53,7 +53,7 @@ pub enum Schedule {
 pub struct Recipe {
     /// Passes over the training pictures.
     pub epochs: usize,
-    /// When the learning rate falls to a tenth.
+    /// How the learning rate falls.
     pub schedule: Schedule,
     /// Epochs in which the learning rate rises to its start, by the same amount in each: that of epoch `e` of `w` is `e / (w + 1)` of
     /// it. Default: none.
@@ -129,9 +129,8 @@ impl Recipe {
             )
         } else if self.warm_up.is_some_and(|warm_up| warm_up >= self.first_fall()) {
             format!(
-                "a warm-up of {} epochs does not end before the learning rate falls after epoch {}: choose fewer (--warm-up)",
-                self.warm_up.unwrap_or_default(),
-                self.first_fall()
+                "a warm-up of {} epochs leaves no epoch at the whole learning rate: choose fewer (--warm-up)",
+                self.warm_up.unwrap_or_default()
             )
         } else if !self
             .weight_decay
@@ -170,7 +169,7 @@ impl Recipe {
         }
     }
 
-    /// The last epoch before a rate is lower than the one before it.
+    /// How many epochs there are before the rate falls to a tenth, if it does.
     fn first_fall(&self) -> usize {
         let first = self.milestones().first().copied();
         first.unwrap_or(self.epochs).min(self.epochs)

@@ -428,17 +428,6 @@ impl RunDir {
         Ok((network, config))
     }
 
-    /// The CRC-32 of the best network's file, which tells it from others in few digits.
-    ///
-    /// # Errors
-    ///
-    /// A file that cannot be read.
-    pub fn checksum(&self) -> Result<u32, Error> {
-        let path = self.model();
-        let bytes = fs::read(&path).map_err(Error::io(&path, "read"))?;
-        Ok(crc32fast::hash(&bytes))
-    }
-
     /// One row an epoch, in order.
     ///
     /// # Errors

@@ -43,6 +43,13 @@ impl<C: JobNetwork> Job<C> {
                 .clone()
                 .unwrap_or_else(|| C::directory(&args.network)),
         );
+        if let (Mode::Prune | Mode::Test, Some(dir)) = (mode, &args.start_from) {
+            return Err(Error::Recipe(format!(
+                "--start-from {}: it is for training, and the network in {} is trained: leave it out",
+                dir.display(),
+                project.path().display()
+            )));
+        }
         if let (Mode::Prune | Mode::Test, Some(opened)) = (mode, &args.network.opened) {
             opened.keep(&args.data, &project)?;
         }
@@ -50,13 +57,6 @@ impl<C: JobNetwork> Job<C> {
             for dir in project.runs() {
                 accept_changes(&dir)?;
             }
-        }
-        if let (Mode::Prune | Mode::Test, Some(dir)) = (mode, &args.start_from) {
-            return Err(Error::Recipe(format!(
-                "--start-from {}: it is for training, and the network in {} is trained: leave it out",
-                dir.display(),
-                project.path().display()
-            )));
         }
         let kept = match mode {
             Mode::All | Mode::Train => None,

@@ -121,10 +121,11 @@ impl<C: JobNetwork> Job<C> {
     pub fn train(&self) -> Result<Round<C::Network>, Error> {
         let (config, recipe) = (&self.config, self.training());
         let _lock = self.project.lock()?;
-        self.retire(0)?;
+        // Before what an earlier run left is moved: training may start from it.
         let from = self.args.start_from.as_deref();
         let (network, start) =
             config.start(&self.args.network, from, recipe.seed, &self.splits, self.device())?;
+        self.retire(0)?;
         let label = self.label(0);
         let fit = fit(network, self.options(&label, &recipe, 0).with_start(Some(start)))?;
         let accuracy = fit.best.valid_accuracy;

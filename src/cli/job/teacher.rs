@@ -10,6 +10,7 @@ use crate::cli::kind::{NetworkKind, with_network};
 use crate::cli::options::{positive, share};
 use crate::data::PictureSpec;
 use crate::models::NetworkConfig as _;
+use crate::module::Parameters;
 use crate::train::{DistillationConfig, Loss, RunDir};
 
 /// Flags for a teacher.
@@ -40,8 +41,9 @@ impl TeacherFlags {
             return Ok(Loss::default());
         };
         let run = RunDir::new(dir);
-        with_network!(NetworkKind::of_run(dir)?, C => {
-            let (network, kept) = run.load::<C>(device)?;
+        let refuse = |error: Error| Error::Recipe(format!("--teacher {}: {error}", dir.display()));
+        with_network!(NetworkKind::of_run(dir).map_err(refuse)?, C => {
+            let (network, kept) = run.load::<C>(device).map_err(refuse)?;
             if kept.input != *input {
                 return Err(Error::Recipe(format!(
                     "--teacher {}: it reads other pictures ({}) than the network that learns from it ({}): expected the same size, \
@@ -55,7 +57,7 @@ impl TeacherFlags {
                 "{} ({}; CRC-32 {:08x})",
                 kept.structure.name(),
                 kept.structure.precision(),
-                run.checksum()?
+                Parameters::of(&network).checksum()
             );
             say!("the teacher is {name}, in {}", dir.display());
             DistillationConfig::new(name)

@@ -9,7 +9,8 @@ use crate::Error;
 use crate::cli::opened::Opened;
 use crate::data::{PictureDataset, Splits};
 use crate::models::{GraphNet, GraphNetConfig, Network as _, NetworkConfig as _, QuantPlan};
-use crate::quant::Bits;
+use crate::module::Parameters;
+use crate::quant::{Bits, Observer};
 use crate::train::images;
 use crate::train::published::Published as _;
 
@@ -20,10 +21,11 @@ pub const CALIBRATION: usize = 256;
 ///
 /// # Errors
 ///
-/// A network that is quantised already or has nothing to quantise, and a picture that cannot be read.
+/// A network that is quantised already or has nothing to quantise, a picture that cannot be read, and a layer that reads no range.
 pub fn quantized(
     network: GraphNet,
     plan: QuantPlan,
+    observer: Observer,
     pictures: &PictureDataset,
     device: &Device,
 ) -> Result<GraphNet, Error> {
@@ -35,7 +37,7 @@ pub fn quantized(
         .quantized_layers()
         .iter()
         .for_each(|layer| say!("{layer}"));
-    Ok(network.calibrated(&batches))
+    network.calibrated(&batches, observer)
 }
 
 /// The first of some names, and how many there are.
@@ -137,12 +139,16 @@ impl JobNetwork for GraphNetConfig {
         device: &Device,
     ) -> Result<(GraphNet, String), Error> {
         let opened = args.opened();
-        let weights = match (&opened.graph, args.from_scratch) {
-            (Some(_), false) => format!("the weights of {}", opened.source),
-            _ => RANDOM.into(),
+        let (said, weights) = match (&opened.graph, args.from_scratch) {
+            (Some(graph), false) => {
+                let whole = Parameters::of(&GraphNet::of(graph, &self.name(), device)?);
+                let weights = format!("the weights of its file, CRC-32 {:08x}", whole.checksum());
+                (format!("the weights of {}", opened.source), weights)
+            }
+            _ => (RANDOM.to_owned(), RANDOM.to_owned()),
         };
         if from.is_none() {
-            say!("training starts from {weights}");
+            say!("training starts from {said}");
         }
         let coded = opened.layers_of_codes();
         if self.bits().is_none() && !args.from_scratch && coded > 0 {
@@ -158,8 +164,8 @@ impl JobNetwork for GraphNetConfig {
             return Ok((network, weights));
         };
         let pictures = splits.train.sample(CALIBRATION, seed);
-        let network = quantized(network, plan.clone(), &pictures, device)?;
-        Ok((network, weights))
+        let network = quantized(network, plan.clone(), args.plan.observer, &pictures, device)?;
+        Ok((network, weights + &args.plan.observed()))
     }
 
     fn with_widths(&self, _: &[usize]) -> Result<Self, Error> {

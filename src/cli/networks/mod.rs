@@ -158,18 +158,19 @@ fn started_from<C: JobNetwork>(
     let Some(dir) = from else {
         return Ok((network, weights));
     };
-    let (other, run) = RunDir::new(dir).load::<C>(&DeviceName::default().init()?)?;
-    let network = Parameters::of(&other).put_into(network).map_err(|error| {
-        Error::Recipe(format!(
-            "--start-from {}: its network is another ({}): {error}",
-            dir.display(),
-            run.structure.widths_in_words()
-        ))
+    let refuse = |reason: String| Error::Recipe(format!("--start-from {}: {reason}", dir.display()));
+    let run = RunDir::new(dir).load::<C>(&DeviceName::default().init()?);
+    let (other, run) = run.map_err(|error| refuse(error.to_string()))?;
+    let parameters = Parameters::of(&other);
+    let checksum = parameters.checksum();
+    let network = parameters.put_into(network).map_err(|error| {
+        let widths = run.structure.widths_in_words();
+        refuse(format!("its network is another ({widths}): {error}"))
     })?;
     let weights = format!(
         "the weights of a network ({}; CRC-32 {:08x})",
         run.structure.precision(),
-        RunDir::new(dir).checksum()?
+        checksum
     );
     say!("training starts from {weights}, in {}", dir.display());
     Ok((network, weights))

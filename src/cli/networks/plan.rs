@@ -7,7 +7,7 @@ use clap::Args;
 use crate::Error;
 use crate::files;
 use crate::models::QuantPlan;
-use crate::quant::{Bits, LearnedSteps};
+use crate::quant::{Bits, LearnedSteps, Observer};
 
 /// Flags for how layers are quantised.
 #[derive(Args, Clone, Debug, Default)]
@@ -30,10 +30,15 @@ pub struct PlanArgs {
     /// `layer,weights,activations`
     #[arg(long, value_name = "FILE.csv", help_heading = "Network")]
     pub layer_bits: Option<PathBuf>,
+
+    /// How the first steps of what layers read follow from training pictures: least-error, min-max, or percentile:PERCENT, such as
+    /// percentile:99.99. Training moves them from there
+    #[arg(long, value_name = "OBSERVER", default_value_t, help_heading = "Network")]
+    pub observer: Observer,
 }
 
 /// The head that a file of bits may have.
-const HEAD: [&str; 3] = ["layer", "weights", "activations"];
+pub const HEAD: [&str; 3] = ["layer", "weights", "activations"];
 
 /// The longest file of bits, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -46,8 +51,17 @@ impl PlanArgs {
             ("--narrow", self.narrow),
             ("--ends", self.ends.is_some()),
             ("--layer-bits", self.layer_bits.is_some()),
+            ("--observer", self.observer != Observer::LeastError),
         ];
         flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+    }
+
+    /// How first steps are measured, behind a comma, unless it is as it always is.
+    pub fn observed(&self) -> String {
+        match self.observer {
+            Observer::LeastError => String::new(),
+            observer => format!(", steps by {observer}"),
+        }
     }
 
     /// The flags that are given, as they are written, each behind a blank.
@@ -58,6 +72,9 @@ impl PlanArgs {
         }
         if let Some(bits) = self.ends {
             written += &format!(" --ends {bits}");
+        }
+        if self.observer != Observer::LeastError {
+            written += &format!(" --observer {}", self.observer);
         }
         if let Some(path) = &self.layer_bits {
             written += &format!(" --layer-bits {}", path.display());

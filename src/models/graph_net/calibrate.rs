@@ -2,41 +2,63 @@
 
 use burn::tensor::Tensor;
 
-use super::GraphNet;
+use super::{GraphNet, LayerPlan};
+use crate::Error;
 use crate::module::any::AnyTensor;
+use crate::quant::{Observer, ObserverError};
 
 /// The most numbers of a value that are looked at.
 const MOST_NUMBERS: usize = 1 << 16;
 
 impl GraphNet {
-    /// This network with steps of its activation quantisers that round what it computes of `batches` with the least mean squared
-    /// error: normalised pictures, a few hundred in all. Weights are as they are; of each value numbers in equal distances are
-    /// looked at, 65,536 at the most.
+    /// This network with steps of its activation quantisers that `observer` measures on what it computes of `batches`: normalised
+    /// pictures, a few hundred in all. Weights are as they are; of each value numbers in equal distances are looked at, 65,536 at the
+    /// most, and for ranges the least and the largest of each batch.
     ///
     /// Layers are calibrated on what they read in full precision.
-    #[must_use]
-    pub fn calibrated(mut self, batches: &[Tensor<4>]) -> Self {
-        if self.quantizers.iter().all(Option::is_none) || batches.is_empty() {
-            return self;
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Structure`] where there are no pictures, and where a layer reads nothing but zeros, or NaN or infinity: it is named.
+    pub fn calibrated(mut self, batches: &[Tensor<4>], observer: Observer) -> Result<Self, Error> {
+        if self.quantizers.iter().all(Option::is_none) {
+            return Ok(self);
         }
         let quantizers = std::mem::take(&mut self.quantizers);
         self.quantizers = vec![None; quantizers.len()];
-        let mut samples: Vec<Vec<f32>> = vec![Vec::new(); quantizers.len()];
-        let share = MOST_NUMBERS.div_ceil(batches.len());
+        let mut samples: Vec<Vec<Vec<f32>>> = vec![Vec::new(); quantizers.len()];
+        let share = MOST_NUMBERS.div_ceil(batches.len().max(1));
         let plain = burn::module::Module::valid(&self);
         for images in batches {
             let mut look = |n: usize, value: &AnyTensor| {
                 if quantizers[n].is_some() {
-                    samples[n].extend(evenly(&value.numbers(), share));
+                    let numbers = value.numbers();
+                    let mut sample: Vec<f32> = evenly(&numbers, share).collect();
+                    if observer != Observer::LeastError {
+                        sample.extend(numbers.iter().copied().reduce(f32::min));
+                        sample.extend(numbers.iter().copied().reduce(f32::max));
+                    }
+                    samples[n].push(sample);
                 }
             };
             plain.computed(images.clone().without_autodiff(), &mut look);
         }
-        let calibrated = quantizers.into_iter().zip(samples);
-        self.quantizers = calibrated
-            .map(|(quantizer, sample)| quantizer.map(|quantizer| quantizer.calibrated(&sample)))
-            .collect();
-        self
+        let calibrated = quantizers.into_iter().zip(samples).enumerate();
+        let calibrated = calibrated.map(|(n, (quantizer, sample))| {
+            let measured = quantizer.map(|quantizer| quantizer.calibrated(&sample, observer));
+            measured.transpose().map_err(|error| self.refuse_value(n, error))
+        });
+        self.quantizers = calibrated.collect::<Result<_, _>>()?;
+        Ok(self)
+    }
+
+    /// The error of a value that cannot be rounded, by the first layer that reads it.
+    fn refuse_value(&self, value: usize, error: ObserverError) -> Error {
+        let reads = |layer: &LayerPlan| self.config.sketch().nodes()[layer.node].inputs()[0].index() == value;
+        let layers = self.config.quantized_layers();
+        let name = layers.iter().find(|layer| reads(layer)).map(|layer| &layer.layer);
+        self.config
+            .refuse(format!("layer `{}`: {error}", name.map_or("", String::as_str)))
     }
 }
 

@@ -15,6 +15,7 @@ mod config;
 mod parameters;
 mod plan;
 mod resize;
+mod sensitivity;
 
 use std::fmt;
 
@@ -26,6 +27,7 @@ use self::compute::compute;
 use self::parameters::{Layer, Quantizer};
 pub use config::GraphNetConfig;
 pub use plan::{LayerPlan, QuantPlan};
+pub use sensitivity::LayerSensitivity;
 
 use super::{Network, NetworkConfig};
 use crate::Error;

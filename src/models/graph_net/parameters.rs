@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::GraphNet;
 use crate::graph::{Affine, Constant, Graph, Node, Op, beside, computed_with};
 use crate::module::any::{self, AnyTensor};
-use crate::quant::{QuantInput, QuantInputConfig};
+use crate::quant::{Observer, ObserverError, QuantInput, QuantInputConfig};
 
 /// The constants of an operation that become parameters, in the order in which it computes with them, each with what it is.
 pub(super) fn part_names(op: &Op) -> impl Iterator<Item = (&'static str, &Constant)> {
@@ -237,11 +237,11 @@ impl Quantizer {
         x.map(Rounded(&self.quantizer))
     }
 
-    pub fn calibrated(self, sample: &[f32]) -> Self {
-        Self {
-            quantizer: self.quantizer.calibrated(sample),
+    pub fn calibrated(self, batches: &[Vec<f32>], observer: Observer) -> Result<Self, ObserverError> {
+        Ok(Self {
+            quantizer: self.quantizer.calibrated(batches, observer)?,
             ..self
-        }
+        })
     }
 }
 

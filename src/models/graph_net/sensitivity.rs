@@ -1,0 +1,92 @@
+//! What a network loses when one of its layers is quantised, and nothing else is.
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::log_softmax;
+
+use super::{GraphNet, QuantPlan};
+use crate::Error;
+use crate::models::Network as _;
+use crate::module::Parameters;
+use crate::quant::{Bits, LearnedSteps, Observer};
+
+/// What a network loses when this layer alone is quantised.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LayerSensitivity {
+    /// The layer's name.
+    pub layer: String,
+    /// How many numbers its weight has.
+    pub weights: u64,
+    /// For each choice of bits, how far the network's probabilities are from those in full precision: their Kullback-Leibler
+    /// divergence in nats, the mean over pictures (Cai et al., "ZeroQ", CVPR 2020, arXiv 2001.00281, equation 6).
+    pub divergences: Vec<f64>,
+}
+
+impl GraphNet {
+    /// What this network in full precision loses when one of the layers between the first and the last is quantised, for each such
+    /// layer and for each of `choices`: bits of its weights, in the form of `steps`, and of what it reads. Steps are measured on
+    /// the batches of `calibration`, and losses on those of `pictures`, whose classes need not be known. `done` is called with each
+    /// layer's name.
+    ///
+    /// # Errors
+    ///
+    /// As [`quantized_by`](Self::quantized_by).
+    pub fn sensitivities(
+        &self,
+        steps: LearnedSteps,
+        choices: &[[Bits; 2]],
+        calibration: &[Tensor<4>],
+        pictures: &[Tensor<4>],
+        mut done: impl FnMut(&str),
+    ) -> Result<Vec<LayerSensitivity>, Error> {
+        let all = self
+            .config
+            .clone()
+            .with_plan(QuantPlan::new(Bits::ONE, Bits::ONE))?;
+        let whole: Vec<Tensor<2>> = pictures
+            .iter()
+            .map(|batch| self.log_probabilities(batch))
+            .collect();
+        let shapes = Parameters::shapes(self);
+        let layers = all.quantized_layers().into_iter().map(|layer| {
+            let divergences = choices.iter().map(|&[weights, activations]| {
+                if [weights, activations] == [Bits::FULL; 2] {
+                    return Ok(0.0);
+                }
+                let none = QuantPlan::new(steps.with_bits(Bits::FULL), Bits::FULL);
+                let plan = none.with_layers(layer.layer.as_str(), weights, activations);
+                let rounded = self
+                    .clone()
+                    .quantized_by(plan)?
+                    .calibrated(calibration, Observer::default())?;
+                Ok(divergence(&whole, pictures, &rounded))
+            });
+            let divergences = divergences.collect::<Result<_, Error>>()?;
+            done(&layer.layer);
+            let path = self.layers[layer.node].weight_path().unwrap_or_default();
+            let weights = shapes
+                .get(&path)
+                .map_or(0, |shape| shape.iter().product::<usize>());
+            Ok(LayerSensitivity {
+                layer: layer.layer,
+                weights: weights as u64,
+                divergences,
+            })
+        });
+        layers.collect()
+    }
+
+    fn log_probabilities(&self, batch: &Tensor<4>) -> Tensor<2> {
+        log_softmax(self.forward(batch.clone()), 1)
+    }
+}
+
+/// The mean divergence of what `rounded` says of each picture from what is said in full precision.
+fn divergence(whole: &[Tensor<2>], pictures: &[Tensor<4>], rounded: &GraphNet) -> f64 {
+    let count: usize = pictures.iter().map(|batch| batch.dims()[0]).sum();
+    let sums = whole.iter().zip(pictures).map(|(whole, batch)| {
+        let away = whole.clone() - rounded.log_probabilities(batch);
+        (whole.clone().exp() * away).sum().into_scalar::<f64>()
+    });
+    sums.sum::<f64>() / count as f64
+}
