@@ -17,12 +17,12 @@ use super::{Bits, composed};
 /// use burn::tensor::{Device, Tensor};
 /// use vwc_sdk::quant::{Bits, LearnedSteps};
 ///
-/// // A filter of large weights, and one of small ones.
-/// let weight = Tensor::<2>::from_data([[4.0, 1.0], [-0.04, -0.01]], &Device::default());
+/// // A filter of large weights, and one of small ones: the columns of a matrix, as Burn has linear layers.
+/// let weight = Tensor::<2>::from_data([[4.0, -0.04], [1.0, -0.01]], &Device::default());
 /// let steps = LearnedSteps::new(Bits::new(8)?);
 /// let small = |steps: LearnedSteps| -> f32 {
 ///     let rounded = steps.quantizer().forward(weight.clone());
-///     rounded.slice([1..2, 0..1]).into_scalar()
+///     rounded.slice([0..1, 1..2]).into_scalar()
 /// };
 /// // One step for all makes the small weights zero. With a step of its own, the filter keeps them.
 /// assert_eq!(small(steps), 0.0);
