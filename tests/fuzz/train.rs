@@ -176,7 +176,7 @@ fn tiny() -> Cnn8Config {
 static TINY: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
     let dir = folder_of_its_own();
     let input = PictureSpec::numbered(Cnn8Config::new().input(), tiny().classes());
-    let network = tiny().init(&Device::default());
+    let network = tiny().init(&Device::flex());
     let run = RunDir::new(dir.path());
     run.import(&network, &input, "a file").unwrap();
     ["config.json", "model.bpk"].map(|name| fs::read(run.path().join(name)).unwrap())
@@ -215,7 +215,7 @@ fn read_run<C: NetworkConfig>(run: &RunDir) {
         .input
         .validate(config.structure.input(), config.structure.classes())
         .unwrap();
-    match run.load::<C>(&Device::default()) {
+    match run.load::<C>(&Device::flex()) {
         Ok((_, loaded)) => assert_eq!(loaded, config),
         Err(why) => sentence(&why),
     }
@@ -239,7 +239,7 @@ fn state_dict(bytes: &[u8]) {
 }
 
 fn weights<C: NetworkConfig<Network: TorchNames>>(file: &StateDict, config: C) {
-    let load = |config: C| -> Result<(), Error> { file.load_into(config.init(&Device::default())).map(drop) };
+    let load = |config: C| -> Result<(), Error> { file.load_into(config.init(&Device::flex())).map(drop) };
     let read = || -> Result<(), Error> {
         if let Some(config) = file.structure()? {
             load(config)?;
