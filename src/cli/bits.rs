@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use super::job::Format;
 use super::networks::graph_net::CALIBRATION;
-use super::networks::plan::HEAD;
+use super::networks::plan::{HEAD, StepArgs};
 use super::options::{at_least_one, positive};
 use super::unquantized::{Source, UnquantizedArgs};
 use crate::mapping::{MappingConfig, Method, PimArray, map_layer};
 use crate::models::{GraphNet, LayerSensitivity, Network as _, NetworkConfig as _};
-use crate::quant::{Bits, Choice, LearnedSteps, choices_within};
+use crate::quant::{Bits, Choice, choices_within};
 use crate::report::table;
 use crate::train::images;
 use crate::{Error, files, text};
@@ -58,13 +58,8 @@ pub struct BitsArgs {
     #[arg(long, value_name = "BITS")]
     pub ab: Option<Bits>,
 
-    /// A step for each filter of a layer's weights, not one for all of them
-    #[arg(long)]
-    pub per_channel: bool,
-
-    /// Leave out the lowest code of weights, so that there are as many below zero as above
-    #[arg(long)]
-    pub narrow: bool,
+    #[command(flatten)]
+    pub steps: StepArgs,
 
     /// Training pictures that are looked at, from each class its share: losses are measured on them, and steps on 256 that are drawn by themselves
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
@@ -153,10 +148,9 @@ fn choose(args: &BitsArgs, device: &Device) -> Result<(), Error> {
     };
     super::print(&printed).map_err(Error::io("standard output", "write"))?;
     say!(
-        "kept in {}: give it to `vwc-sdk quantize` or `train` with --layer-bits {0}{1}{2}",
+        "kept in {}: give it to `vwc-sdk quantize` or `train` with --layer-bits {0}{1}",
         args.output.display(),
-        if args.per_channel { " --per-channel" } else { "" },
-        if args.narrow { " --narrow" } else { "" },
+        args.steps.written(),
     );
     Ok(())
 }
@@ -187,9 +181,7 @@ fn sensitivities(
         device,
     )?;
     let pictures = images(&train.sample(args.sample, args.source.seed), size, device)?;
-    let steps = LearnedSteps::new(Bits::FULL)
-        .with_per_filter(args.per_channel)
-        .with_narrow(args.narrow);
+    let steps = args.steps.steps(Bits::FULL);
     let style =
         ProgressStyle::with_template("{spinner} layers {pos}, {elapsed}: {msg}").expect("a valid template");
     let bar = ProgressBar::new_spinner().with_style(style);

@@ -51,24 +51,25 @@ pub(super) fn part(part: &str, epoch: usize) -> String {
 pub(super) fn last_complete(dir: &RunDir, recipe: &Recipe, epochs: usize) -> Result<Option<usize>, Error> {
     for epoch in (1..=epochs).rev() {
         let names = PARTS.map(|name| part(name, epoch));
-        let kept = part(kept(recipe), epoch);
+        let average = recipe.ema.map(|_| part(AVERAGE, epoch));
         let mut there = true;
-        for name in names.iter().chain([&kept]) {
+        for name in names.iter().chain(&average) {
             there &= exists(&dir.path().join(name))?;
         }
         if !there {
             continue;
         }
-        let whole = match names.iter().chain([&kept]).try_for_each(|name| dir.check(name)) {
+        let whole = match names.iter().chain(&average).try_for_each(|name| dir.check(name)) {
             Err(error) if error.is_denied() => return Err(error),
             whole => whole,
         };
         let [model, optim, scheduler] = names.map(|name| dir.path().join(name));
-        let kept = dir.path().join(kept);
+        let average = average.map(|name| dir.path().join(name));
         let readable = whole.map_err(|error| error.to_string()).and_then(|()| {
             attempt(|| {
-                [model, kept]
+                [model]
                     .into_iter()
+                    .chain(average)
                     .all(|path| ModuleRecord::load(path).is_ok())
                     && OptimizerRecord::load(optim).is_ok()
                     && LrSchedulerRecord::load(scheduler).is_ok()

@@ -139,17 +139,18 @@ impl JobNetwork for GraphNetConfig {
         device: &Device,
     ) -> Result<(GraphNet, String), Error> {
         let opened = args.opened();
-        let (said, weights) = match (&opened.graph, args.from_scratch) {
+        let weights = match (&opened.graph, args.from_scratch) {
+            _ if from.is_some() => String::new(),
             (Some(graph), false) => {
+                say!("training starts from the weights of {}", opened.source);
                 let whole = Parameters::of(&GraphNet::of(graph, &self.name(), device)?);
-                let weights = format!("the weights of its file, CRC-32 {:08x}", whole.checksum());
-                (format!("the weights of {}", opened.source), weights)
+                format!("the weights of its file, CRC-32 {:08x}", whole.checksum())
             }
-            _ => (RANDOM.to_owned(), RANDOM.to_owned()),
+            _ => {
+                say!("training starts from {RANDOM}");
+                RANDOM.to_owned()
+            }
         };
-        if from.is_none() {
-            say!("training starts from {said}");
-        }
         let coded = opened.layers_of_codes();
         if self.bits().is_none() && !args.from_scratch && coded > 0 {
             say!(

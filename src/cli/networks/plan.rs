@@ -9,17 +9,44 @@ use crate::files;
 use crate::models::QuantPlan;
 use crate::quant::{Bits, LearnedSteps, Observer};
 
+/// Flags for the steps of weights.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct StepArgs {
+    /// A step for each filter of a layer's weights, not one for all of them; for networks from files and presets
+    #[arg(long)]
+    pub per_channel: bool,
+
+    /// Leave out the lowest code of weights, so that there are as many below zero as above; two bits are ternary then; for networks
+    /// from files and presets
+    #[arg(long)]
+    pub narrow: bool,
+}
+
+impl StepArgs {
+    /// The flags, and whether each is given.
+    fn flags(self) -> [(&'static str, bool); 2] {
+        [("--per-channel", self.per_channel), ("--narrow", self.narrow)]
+    }
+
+    /// The flags that are given, as they are written, each behind a blank.
+    pub fn written(self) -> String {
+        let given = self.flags().into_iter().filter(|(_, given)| *given);
+        given.map(|(flag, _)| format!(" {flag}")).collect()
+    }
+
+    /// Steps of weights with so many bits.
+    pub fn steps(self, bits: Bits) -> LearnedSteps {
+        LearnedSteps::new(bits)
+            .with_per_filter(self.per_channel)
+            .with_narrow(self.narrow)
+    }
+}
+
 /// Flags for how layers are quantised.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PlanArgs {
-    /// A step for each filter of a layer's weights, not one for all of them; for networks from files and presets, as the next
-    /// three flags
-    #[arg(long, help_heading = "Network")]
-    pub per_channel: bool,
-
-    /// Leave out the lowest code of weights, so that there are as many below zero as above; two bits are ternary then
-    #[arg(long, help_heading = "Network")]
-    pub narrow: bool,
+    #[command(flatten, next_help_heading = "Network")]
+    pub steps: StepArgs,
 
     /// Bits of the first layer and the last, weights and what they read [default: full precision]
     #[arg(long, value_name = "BITS", help_heading = "Network")]
@@ -47,13 +74,12 @@ impl PlanArgs {
     /// The first flag that is given.
     pub fn given(&self) -> Option<&'static str> {
         let flags = [
-            ("--per-channel", self.per_channel),
-            ("--narrow", self.narrow),
             ("--ends", self.ends.is_some()),
             ("--layer-bits", self.layer_bits.is_some()),
             ("--observer", self.observer != Observer::LeastError),
         ];
-        flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+        let mut flags = self.steps.flags().into_iter().chain(flags);
+        flags.find(|(_, given)| *given).map(|(flag, _)| flag)
     }
 
     /// How first steps are measured, behind a comma, unless it is as it always is.
@@ -66,10 +92,7 @@ impl PlanArgs {
 
     /// The flags that are given, as they are written, each behind a blank.
     pub fn written(&self) -> String {
-        let mut written = String::new();
-        for (flag, given) in [(" --per-channel", self.per_channel), (" --narrow", self.narrow)] {
-            written += if given { flag } else { "" };
-        }
+        let mut written = self.steps.written();
         if let Some(bits) = self.ends {
             written += &format!(" --ends {bits}");
         }
@@ -88,10 +111,7 @@ impl PlanArgs {
     ///
     /// A file that cannot be read, and the first of its lines that is none.
     pub fn plan(&self, [weights, activations]: [Bits; 2]) -> Result<QuantPlan, Error> {
-        let steps = LearnedSteps::new(weights)
-            .with_per_filter(self.per_channel)
-            .with_narrow(self.narrow);
-        let mut plan = QuantPlan::new(steps, activations);
+        let mut plan = QuantPlan::new(self.steps.steps(weights), activations);
         if let Some(bits) = self.ends {
             plan = plan.with_ends(bits);
         }
