@@ -182,7 +182,6 @@ impl Constant {
     }
 
     /// The number of a channel, of one number for each or one for all.
-    #[cfg(feature = "train")]
     pub(crate) fn of_channel(&self, channel: usize) -> f32 {
         self.as_scalar().unwrap_or_else(|| self.values[channel])
     }

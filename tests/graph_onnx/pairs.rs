@@ -103,6 +103,10 @@ fn same_codes(graph: &Graph, read: &Graph, inputs: &[Vec<f32>], expected: &[Vec<
             assert!((found - expected).abs() < 1e-6, "{name}: {found} {expected}");
         }
     }
+    same_outputs(read, inputs, expected);
+}
+
+fn same_outputs(read: &Graph, inputs: &[Vec<f32>], expected: &[Vec<f64>]) {
     let found = plain::outputs(read, inputs, 2);
     for (found, expected) in found[0].iter().zip(&expected[0]) {
         assert!((found - expected).abs() < 1e-5, "{found} {expected}");
@@ -194,6 +198,62 @@ fn qonnx_is_read_back_as_the_codes_that_it_is_of() {
         let expected = plain::outputs(&graph, &inputs, 2);
         let read = import_graph(&bytes[..], None).unwrap();
         same_codes(&graph, &read, &inputs, &expected);
+    }
+}
+
+#[test]
+fn numbers_for_each_channel_are_batch_norms_in_qonnx() {
+    let by_channel = |values: [f32; 2]| Some(Constant::new([2, 1, 1], values));
+    let norm = Affine {
+        minus: by_channel([0.25, -1.5]),
+        divisor: by_channel([2.0, 0.5]),
+        factor: by_channel([-1.25, 3.0]),
+        plus: by_channel([0.125, 0.75]),
+        epsilon: Some(1e-5),
+    };
+    let shift = Affine {
+        plus: by_channel([0.5, -0.5]),
+        ..Affine::default()
+    };
+    let one_number = Affine {
+        factor: Some(Constant::scalar(1.5)),
+        ..Affine::default()
+    };
+    let by_place = Affine {
+        plus: Some(Constant::new(
+            [1, 3, 3],
+            (0..9).map(|n| n as f32).collect::<Vec<_>>(),
+        )),
+        ..Affine::default()
+    };
+    let graph = Graph::new(
+        [
+            NodeSpec::input("x", [1, 3, 3]),
+            NodeSpec::new("clamp", Function::Clamp { min: 0.0, max: 3.0 }, ["x"]),
+            NodeSpec::new("round", Function::Round, ["clamp"]),
+            NodeSpec::new(
+                "conv",
+                Conv::new(Constant::new([2, 1, 1, 1], [1.0, -0.5])),
+                ["round"],
+            ),
+            NodeSpec::new("norm", norm, ["conv"]),
+            NodeSpec::new("shift", shift, ["norm"]),
+            NodeSpec::new("one", one_number, ["shift"]),
+            NodeSpec::new("place", by_place, ["one"]),
+        ],
+        ["place"],
+    )
+    .unwrap();
+    let inputs = [noise(3, 2 * 9)];
+    let expected = plain::outputs(&graph, &inputs, 2);
+    for (export, norms) in [
+        (OnnxExport::new("norms").with_qonnx(), 2),
+        (OnnxExport::new("norms"), 0),
+    ] {
+        let bytes = graph.to_onnx(&export).unwrap();
+        assert_eq!(times(&bytes, "BatchNormalization"), norms);
+        let read = import_graph(&bytes[..], None).unwrap();
+        same_outputs(&read, &inputs, &expected);
     }
 }
 

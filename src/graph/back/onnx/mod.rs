@@ -58,7 +58,7 @@ impl OnnxExport {
 
     /// Writes what is quantised as QONNX has it, for FINN, hls4ml and Brevitas' tools: weights and values are floats that the operators
     /// `Quant` and `BipolarQuant` round, with a scale, or one for each filter, a zero point of 0, and all attributes. Everything else is
-    /// ONNX's own.
+    /// ONNX's own; numbers for each channel are a `BatchNormalization`, which those tools expect.
     ///
     /// Weights take as few bits as hold their codes: signs are `BipolarQuant`. DoReFa-Net's weights of two and more bits have no zero,
     /// and odd integers for codes: they take a bit more than they were trained with.

@@ -2,7 +2,7 @@
 
 use std::f32::consts::SQRT_2;
 
-use super::quantised::{Held, Rounded, Weights, bytes};
+use super::quantised::{Form, Held, Rounded, Weights, bytes};
 use super::{Attributes, Writer};
 use crate::graph::NodeId;
 use crate::graph::ir::{
@@ -294,6 +294,10 @@ impl Place<'_, '_, '_> {
     }
 
     fn affine(&mut self, affine: &Affine, inputs: Vec<String>) {
+        // hls4ml takes a number for each channel from this operator alone, and FINN makes thresholds of it.
+        if self.writer.quantised.form == Form::Qonnx && is_by_channel(affine, &self.node.shape) {
+            return self.batch_norm(affine, inputs);
+        }
         let mut x = inputs;
         let mut steps = affine.steps().peekable();
         while let Some((constant, op)) = steps.next() {
@@ -312,6 +316,36 @@ impl Place<'_, '_, '_> {
                 Vec::new()
             };
         }
+    }
+
+    /// The variance is the divisor's square, and epsilon 0.
+    fn batch_norm(&mut self, affine: &Affine, mut inputs: Vec<String>) {
+        for (part, constant, without) in [
+            ("factor", &affine.factor, 1.0),
+            ("plus", &affine.plus, 0.0),
+            ("minus", &affine.minus, 0.0),
+            ("variance", &affine.divisor, 1.0),
+        ] {
+            let channels = self.node.shape[0];
+            let values: Vec<f32> = (0..channels)
+                .map(|channel| match constant {
+                    Some(constant) if part == "variance" => constant.of_channel(channel).powi(2),
+                    Some(constant) => constant.of_channel(channel),
+                    None => without,
+                })
+                .collect();
+            let own = Constant::new([channels], values);
+            let own = match constant.as_ref().and_then(Constant::name) {
+                Some(name) => own.named(name),
+                None => own,
+            };
+            inputs.push(self.constant(&own, part));
+        }
+        self.last(
+            "BatchNormalization",
+            inputs,
+            &[("epsilon", Attribute::Float(0.0))],
+        );
     }
 
     fn function(&mut self, function: Function, inputs: Vec<String>) {
@@ -561,4 +595,16 @@ fn means(inputs: usize, outputs: usize) -> Vec<f32> {
 fn transposed(rows: &[f32], width: usize) -> Vec<f32> {
     let columns = (0..width).flat_map(|n| rows.iter().skip(n).step_by(width));
     columns.copied().collect()
+}
+
+/// Whether a node of this shape computes with numbers for each channel, and with nothing finer.
+fn is_by_channel(affine: &Affine, shape: &[usize]) -> bool {
+    let Some(channels) = shape.first() else {
+        return false;
+    };
+    let by_channel = |part: &Constant| {
+        part.shape().len() == shape.len() && part.shape()[0] == *channels && part.values().len() == *channels
+    };
+    let mut parts = affine.parts();
+    affine.parts().any(by_channel) && parts.all(|part| part.as_scalar().is_some() || by_channel(part))
 }

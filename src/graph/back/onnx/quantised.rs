@@ -57,6 +57,7 @@ pub(super) struct Weights {
 /// What is written as codes.
 #[derive(Default)]
 pub(super) struct Quantised {
+    pub form: Form,
     /// By the nodes whose values are the codes, scaled.
     pub values: HashMap<NodeId, Rounded>,
     /// By their layers.
@@ -72,7 +73,10 @@ impl Quantised {
     ///
     /// Codes and weights that the form does not hold; and a graph without any.
     pub fn of(graph: &Graph, form: Form) -> Result<Self, GraphError> {
-        let mut found = Self::default();
+        let mut found = Self {
+            form,
+            ..Self::default()
+        };
         if form == Form::Floats {
             return Ok(found);
         }
