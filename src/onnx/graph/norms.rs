@@ -47,7 +47,8 @@ impl Maker<'_> {
             divisor: part(&deviation),
             factor: part(scale),
             plus: part(bias),
-            epsilon: Some(epsilon as f32),
+            // Without one it is no batch norm that Burn trains.
+            epsilon: (epsilon > 0.0).then_some(epsilon as f32),
         };
         self.last(node, affine, &[&x])
     }

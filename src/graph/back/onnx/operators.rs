@@ -318,18 +318,20 @@ impl Place<'_, '_, '_> {
         }
     }
 
-    /// The variance is the divisor's square, and epsilon 0.
+    /// The variance is the divisor's square, less the epsilon that is known.
     fn batch_norm(&mut self, affine: &Affine, mut inputs: Vec<String>) {
+        let epsilon = affine.epsilon.unwrap_or(0.0);
+        let variance = |divisor: f32| (f64::from(divisor).powi(2) - f64::from(epsilon)) as f32;
         for (part, constant, without) in [
             ("factor", &affine.factor, 1.0),
             ("plus", &affine.plus, 0.0),
             ("minus", &affine.minus, 0.0),
-            ("variance", &affine.divisor, 1.0),
+            ("variance", &affine.divisor, variance(1.0)),
         ] {
             let channels = self.node.shape[0];
             let values: Vec<f32> = (0..channels)
                 .map(|channel| match constant {
-                    Some(constant) if part == "variance" => constant.of_channel(channel).powi(2),
+                    Some(constant) if part == "variance" => variance(constant.of_channel(channel)),
                     Some(constant) => constant.of_channel(channel),
                     None => without,
                 })
@@ -344,7 +346,7 @@ impl Place<'_, '_, '_> {
         self.last(
             "BatchNormalization",
             inputs,
-            &[("epsilon", Attribute::Float(0.0))],
+            &[("epsilon", Attribute::Float(epsilon))],
         );
     }
 
