@@ -546,6 +546,11 @@ impl Affine {
         self.steps().map(|(part, _)| part)
     }
 
+    /// The running variance of a batch norm with this divisor.
+    pub(crate) fn variance(divisor: f32, epsilon: f32) -> f32 {
+        (f64::from(divisor).powi(2) - f64::from(epsilon)).max(0.0) as f32
+    }
+
     /// The parts that are there with what is done with them, in the order in which that is done.
     pub(crate) fn steps(&self) -> impl Iterator<Item = (&Constant, Binary)> {
         let steps = [

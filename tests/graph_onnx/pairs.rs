@@ -215,6 +215,17 @@ fn numbers_for_each_channel_are_batch_norms_in_qonnx() {
         plus: by_channel([0.5, -0.5]),
         ..Affine::default()
     };
+    // The root of no variance.
+    let halves = Affine {
+        divisor: by_channel([-2.0, 0.25]),
+        ..Affine::default()
+    };
+    let strange = Affine {
+        divisor: by_channel([-4.0, 1e-3]),
+        factor: by_channel([2.0, 1e-3]),
+        epsilon: Some(1e-2),
+        ..Affine::default()
+    };
     let one_number = Affine {
         factor: Some(Constant::scalar(1.5)),
         ..Affine::default()
@@ -238,7 +249,9 @@ fn numbers_for_each_channel_are_batch_norms_in_qonnx() {
             ),
             NodeSpec::new("norm", norm, ["conv"]),
             NodeSpec::new("shift", shift, ["norm"]),
-            NodeSpec::new("one", one_number, ["shift"]),
+            NodeSpec::new("halves", halves, ["shift"]),
+            NodeSpec::new("strange", strange, ["halves"]),
+            NodeSpec::new("one", one_number, ["strange"]),
             NodeSpec::new("place", by_place, ["one"]),
         ],
         ["place"],
@@ -247,7 +260,7 @@ fn numbers_for_each_channel_are_batch_norms_in_qonnx() {
     let inputs = [noise(3, 2 * 9)];
     let expected = plain::outputs(&graph, &inputs, 2);
     for (export, norms) in [
-        (OnnxExport::new("norms").with_qonnx(), 2),
+        (OnnxExport::new("norms").with_qonnx(), 4),
         (OnnxExport::new("norms"), 0),
     ] {
         let bytes = graph.to_onnx(&export).unwrap();

@@ -370,10 +370,7 @@ impl Norm {
         if let (Some(mean), Some(deviation), Some(scale), Some(shift)) =
             (mean_of, deviation, scale_of, shift_of)
         {
-            let variance = deviation.iter().map(|&root| {
-                let variance = f64::from(root).powi(2) - f64::from(*epsilon);
-                variance.max(0.0) as f32
-            });
+            let variance = deviation.iter().map(|&root| Affine::variance(root, *epsilon));
             norm.gamma = Param::from_tensor(vector(scale.to_vec()));
             norm.beta = Param::from_tensor(vector(shift.to_vec()));
             norm.running_mean = burn::module::RunningState::new(vector(mean.to_vec()));

@@ -295,8 +295,11 @@ impl Place<'_, '_, '_> {
 
     fn affine(&mut self, affine: &Affine, inputs: Vec<String>) {
         // hls4ml takes a number for each channel from this operator alone, and FINN makes thresholds of it.
-        if self.writer.quantised.form == Form::Qonnx && is_by_channel(affine, &self.node.shape) {
-            return self.batch_norm(affine, inputs);
+        if self.writer.quantised.form == Form::Qonnx
+            && is_by_channel(affine, &self.node.shape)
+            && let Some(norm) = BatchNorm::of(affine, self.node.shape[0])
+        {
+            return self.batch_norm(affine, norm, inputs);
         }
         let mut x = inputs;
         let mut steps = affine.steps().peekable();
@@ -318,36 +321,18 @@ impl Place<'_, '_, '_> {
         }
     }
 
-    /// The variance is the divisor's square, less the epsilon that is known.
-    fn batch_norm(&mut self, affine: &Affine, mut inputs: Vec<String>) {
-        let epsilon = affine.epsilon.unwrap_or(0.0);
-        let variance = |divisor: f32| (f64::from(divisor).powi(2) - f64::from(epsilon)) as f32;
-        for (part, constant, without) in [
-            ("factor", &affine.factor, 1.0),
-            ("plus", &affine.plus, 0.0),
-            ("minus", &affine.minus, 0.0),
-            ("variance", &affine.divisor, variance(1.0)),
-        ] {
-            let channels = self.node.shape[0];
-            let values: Vec<f32> = (0..channels)
-                .map(|channel| match constant {
-                    Some(constant) if part == "variance" => variance(constant.of_channel(channel)),
-                    Some(constant) => constant.of_channel(channel),
-                    None => without,
-                })
-                .collect();
-            let own = Constant::new([channels], values);
-            let own = match constant.as_ref().and_then(Constant::name) {
-                Some(name) => own.named(name),
-                None => own,
-            };
-            inputs.push(self.constant(&own, part));
+    fn batch_norm(&mut self, affine: &Affine, norm: BatchNorm, mut inputs: Vec<String>) {
+        let parts = [&affine.factor, &affine.plus, &affine.minus, &affine.divisor];
+        let names = ["factor", "plus", "minus", "variance"];
+        for ((numbers, name), part) in norm.numbers.into_iter().zip(names).zip(parts) {
+            let mut constant = Constant::new([numbers.len()], numbers);
+            if let Some(name) = part.as_ref().and_then(Constant::name) {
+                constant = constant.named(name);
+            }
+            inputs.push(self.constant(&constant, name));
         }
-        self.last(
-            "BatchNormalization",
-            inputs,
-            &[("epsilon", Attribute::Float(epsilon))],
-        );
+        let epsilon = [("epsilon", Attribute::Float(norm.epsilon))];
+        self.last("BatchNormalization", inputs, &epsilon);
     }
 
     fn function(&mut self, function: Function, inputs: Vec<String>) {
@@ -609,4 +594,48 @@ fn is_by_channel(affine: &Affine, shape: &[usize]) -> bool {
     };
     let mut parts = affine.parts();
     affine.parts().any(by_channel) && parts.all(|part| part.as_scalar().is_some() || by_channel(part))
+}
+
+/// What a `BatchNormalization` computes with.
+struct BatchNorm {
+    /// Scale, shift, mean and variance of each channel.
+    numbers: [Vec<f32>; 4],
+    epsilon: f32,
+}
+
+impl BatchNorm {
+    /// The same as a node that [is by channel](is_by_channel). None where its numbers do not say the same.
+    fn of(affine: &Affine, channels: usize) -> Option<Self> {
+        let numbers = |part: &Option<Constant>, without: f32| -> Vec<f32> {
+            let part = part.as_ref();
+            let number = |channel| part.map_or(without, |part| part.of_channel(channel));
+            (0..channels).map(number).collect()
+        };
+        let (scale, divisor) = (numbers(&affine.factor, 1.0), numbers(&affine.divisor, 1.0));
+        let (shift, mean) = (numbers(&affine.plus, 0.0), numbers(&affine.minus, 0.0));
+        if let Some(epsilon) = affine.epsilon {
+            let variance: Vec<f32> = (divisor.iter())
+                .map(|&divisor| Affine::variance(divisor, epsilon))
+                .collect();
+            let is_root = |(&root, &variance): (&f32, &f32)| {
+                let found = (f64::from(variance) + f64::from(epsilon)).sqrt();
+                (found - f64::from(root)).abs() <= 1e-6 * f64::from(root)
+            };
+            if divisor.iter().zip(&variance).all(is_root) {
+                let numbers = [scale, shift, mean, variance];
+                return Some(Self { numbers, epsilon });
+            }
+        }
+        // A divisor that is the root of no variance is part of the scale.
+        let whole: Vec<f32> = scale
+            .iter()
+            .zip(&divisor)
+            .map(|(scale, divisor)| scale / divisor)
+            .collect();
+        let holds = |(whole, &scale): (&f32, &f32)| whole.is_normal() || scale == 0.0;
+        whole.iter().zip(&scale).all(holds).then(|| Self {
+            numbers: [whole, shift, mean, vec![1.0; channels]],
+            epsilon: 0.0,
+        })
+    }
 }
