@@ -21,7 +21,7 @@ import torch.nn as nn
 from brevitas.quant import Int8WeightPerTensorFloat, SignedBinaryWeightPerTensorConst, Uint8ActPerTensorFloat
 
 from networks import Act, Cnn8, QuantConv2d
-from train_cnn8 import PUBLISHED, accuracy, fit, load
+from train_cnn8 import PUBLISHED, accuracy, fit, splits
 
 
 def quantised(full, weight_bits, activation_bits):
@@ -64,13 +64,7 @@ def main():
     p.add_argument("--milestones", type=int, nargs="*", default=[20, 30, 36])
     p.add_argument("--threads", type=int, default=1)
     args = p.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    x, y = load(args.data_dir / "train_32x32.mat")
-    test = load(args.data_dir / "test_32x32.mat")
-    order = torch.randperm(len(x))
-    cut = round(len(x) * args.valid)
-    valid, train = (x[order[:cut]], y[order[:cut]]), (x[order[cut:]], y[order[cut:]])
+    train, valid, test = splits(args)
 
     def told(network, bits):
         best = fit(network, train, valid, args.epochs, args.milestones, args, bits)

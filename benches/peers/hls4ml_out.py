@@ -35,19 +35,12 @@ def tiny(path):
 
 def compiled(path, precision, folder):
     import hls4ml
-    import onnx
-    from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.transformation.channels_last import ConvertToChannelsLastAndClean
     from qonnx.transformation.gemm_to_matmul import GemmToMatMul
     from qonnx.util.cleanup import cleanup_model
+    from qonnx_out import of_one_picture
 
-    # One picture at a time: qonnx and hls4ml know no open dimension.
-    file = onnx.load(path)
-    for value in [*file.graph.input, *file.graph.value_info, *file.graph.output]:
-        for side in value.type.tensor_type.shape.dim:
-            if side.dim_param:
-                side.dim_value = 1
-    model = cleanup_model(ModelWrapper(file))
+    model = cleanup_model(of_one_picture(path))
     for change in [ConvertToChannelsLastAndClean(), GemmToMatMul()]:
         model = cleanup_model(model.transform(change))
     config = hls4ml.utils.config.config_from_onnx_model(

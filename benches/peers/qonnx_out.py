@@ -19,6 +19,16 @@ from qonnx.core.onnx_exec import execute_onnx
 from qonnx.transformation.infer_shapes import InferShapes
 
 
+def of_one_picture(path):
+    """The model in a file, its open dimensions 1: qonnx computes with the shapes that a file states."""
+    file = onnx.load(path)
+    for value in [*file.graph.input, *file.graph.value_info, *file.graph.output]:
+        for side in value.type.tensor_type.shape.dim:
+            if side.dim_param:
+                side.dim_value = 1
+    return ModelWrapper(file)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("floats")
@@ -27,13 +37,7 @@ def main():
     args = parser.parse_args()
     floats = onnxruntime.InferenceSession(args.floats, providers=["CPUExecutionProvider"])
     (given,) = floats.get_inputs()
-    # qonnx computes with the shapes that the file states: one picture at a time.
-    file = onnx.load(args.quantised)
-    for value in [*file.graph.input, *file.graph.value_info, *file.graph.output]:
-        for side in value.type.tensor_type.shape.dim:
-            if side.dim_param:
-                side.dim_value = 1
-    model = ModelWrapper(file).transform(InferShapes())
+    model = of_one_picture(args.quantised).transform(InferShapes())
     x_name, y_name = model.graph.input[0].name, model.graph.output[0].name
     random = np.random.default_rng(0)
     worst, same, edges = 0.0, 0, 0
@@ -47,7 +51,7 @@ def main():
         edges += int(apart > 1e-5)
         same += int(found.argmax() == expected.argmax())
     operators = {}
-    for node in file.graph.node:
+    for node in model.graph.node:
         operators[node.op_type] = operators.get(node.op_type, 0) + 1
     found = {"pictures": args.pictures, "same class": same, "with another code": edges, "largest relative difference": worst}
     print(json.dumps(found | {"operators": operators}))

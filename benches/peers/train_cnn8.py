@@ -56,6 +56,17 @@ def load(path):
     return x.contiguous(), torch.from_numpy(mat["y"].astype(np.int64).ravel() % 10)
 
 
+def splits(args):
+    """Training, validation and test pictures; the first two are a share of the training split each, by the seed."""
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    x, y = load(args.data_dir / "train_32x32.mat")
+    test = load(args.data_dir / "test_32x32.mat")
+    order = torch.randperm(len(x))
+    cut = round(len(x) * args.valid)
+    return (x[order[cut:]], y[order[cut:]]), (x[order[:cut]], y[order[:cut]]), test
+
+
 @torch.no_grad()
 def accuracy(model, x, y):
     model.eval()
@@ -101,14 +112,7 @@ def main():
     p.add_argument("--prune-milestones", type=int, nargs="*", default=[6, 12, 18])
     p.add_argument("--threads", type=int, default=2)
     args = p.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-
-    x, y = load(args.data_dir / "train_32x32.mat")
-    test = load(args.data_dir / "test_32x32.mat")
-    order = torch.randperm(len(x))
-    cut = round(len(x) * args.valid)
-    valid, train = (x[order[:cut]], y[order[:cut]]), (x[order[cut:]], y[order[cut:]])
+    train, valid, test = splits(args)
 
     model = Cnn8(PUBLISHED, args.weight_bits, args.activation_bits)
     assert sum(t.numel() for t in model.parameters()) == 522_794
@@ -119,7 +123,7 @@ def main():
             model = shrink(model, widths, args)
         best = fit(model, train, valid, epochs, milestones, args, name)
         result = dict(network=name, seed=args.seed, train=len(train[0]), valid=len(valid[0]), epochs=epochs)
-        result |= dict(valid_accuracy=round(best, 2) if cut else None, test_accuracy=round(accuracy(model, *test), 2))
+        result |= dict(valid_accuracy=round(best, 2) if len(valid[0]) else None, test_accuracy=round(accuracy(model, *test), 2))
         print(json.dumps(result | dict(torch=torch.__version__)), flush=True)
 
 
