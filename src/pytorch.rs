@@ -448,7 +448,8 @@ fn refused(path: &Path, reason: &str) -> Error {
 ///
 /// # Errors
 ///
-/// [`Error::Structure`] where `input` does not fit the network; [`Error::Io`] where the file cannot be written; what was there
+/// [`Error::Structure`] where `input` does not fit the network, and where quantised weights are asked of one that
+/// [folds batch norms](crate::models::NetworkConfig::folds_norms) into them; [`Error::Io`] where the file cannot be written; what was there
 /// is left as it was then.
 pub fn save_safetensors<N: TorchNames>(
     network: &N,
@@ -458,6 +459,14 @@ pub fn save_safetensors<N: TorchNames>(
 ) -> Result<(), Error> {
     let config = network.structure();
     check_input(&config, input)?;
+    if weights == Weights::Quantized && config.folds_norms() {
+        return Err(Error::Structure {
+            network: config.name(),
+            reason: "its batch norms are folded into its quantised weights, and a PyTorch model would apply them twice: write latent weights, \
+                     or ONNX"
+                .into(),
+        });
+    }
     let parameters = match weights {
         Weights::Latent => Parameters::of(network),
         Weights::Quantized => Parameters::of(&quantized(network.clone())?),

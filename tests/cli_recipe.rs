@@ -97,6 +97,51 @@ fn a_recipe_is_kept_and_compared() {
     assert!(round["recipe"]["warm_up"].is_null() && round["recipe"]["label_smoothing"].is_null());
 }
 
+/// Each stage is a run that starts from the one before it, and what was stopped goes on.
+#[test]
+fn bits_become_fewer_from_stage_to_stage() {
+    let place = vwc_sdk();
+    let train = format!("train --network resnet20 {SMALL} --total-epochs 1 --directory r --wb 2 --ab 2");
+    let talk = said(&place, &format!("{train} --progressive 32,4"));
+    for part in ["32 bits first, in r-32bit", "4 bits first, in r-4bit"] {
+        assert!(talk.contains(part), "{part} missing in {talk}");
+    }
+    let parts = ["r-32bit", "r-4bit", "r"].map(|run| config(&place, &format!("{run}/original")));
+    for (part, bits) in parts.iter().zip([None, Some(4), Some(2)]) {
+        let quantized = part["structure"]["quantized"].as_bool();
+        assert_eq!(quantized, Some(bits.is_some()), "{part}");
+        if let Some(bits) = bits {
+            assert_eq!(part["structure"]["weight_bits"].as_u64(), Some(bits), "{part}");
+        }
+    }
+    let starts = parts.map(|part| part["start"].as_str().unwrap_or_default().to_owned());
+    assert_eq!(starts[0], "random weights");
+    assert!(
+        starts[1].starts_with("the weights of a network (full precision, twin; CRC-32"),
+        "{starts:?}"
+    );
+    assert!(
+        starts[2].starts_with("the weights of a network (W4A4; CRC-32"),
+        "{starts:?}"
+    );
+    let kept = fs::read(place.path("r/original").join("model.bpk")).unwrap();
+    said(&place, &format!("{train} --progressive 32,4 --resume"));
+    assert_eq!(
+        fs::read(place.path("r/original").join("model.bpk")).unwrap(),
+        kept
+    );
+    for (flags, says) in [
+        ("--progressive 4,8", "expected fewer bits from stage to stage"),
+        ("--progressive 8,2", "expected fewer bits from stage to stage"),
+        ("--progressive 8 --mode prune", "it is for training"),
+    ] {
+        let job = train.replacen("train", "job", 1);
+        let error = place.refused(&format!("{job} {flags}"), 1);
+        assert!(error.contains(says), "{flags}: {error}");
+    }
+    place.refused(&format!("{train} --progressive 9"), 2);
+}
+
 #[test]
 fn few_bits_are_reached_in_steps_with_a_teacher() {
     let place = vwc_sdk();

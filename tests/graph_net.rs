@@ -29,7 +29,8 @@ use vwc_sdk::models::{GraphNet, GraphNetConfig, Network, NetworkConfig, QuantPla
 use vwc_sdk::module::Parameters;
 use vwc_sdk::packed::{Model, Session};
 use vwc_sdk::prune::{Ranking, groups_of, prune};
-use vwc_sdk::quant::{Bits, LearnedSteps, Observer};
+use vwc_sdk::pytorch::{Weights, save_safetensors};
+use vwc_sdk::quant::{ActivationQuantizer, Bits, LearnedSteps, Observer};
 use vwc_sdk::train::{FitOptions, Recipe, RunDir, evaluate, fit, initial};
 
 fn device() -> Device {
@@ -294,6 +295,205 @@ fn steps_that_cannot_be_measured_are_refused_and_the_layer_is_named() {
         least.iter().zip(&all).all(|(least, all)| least <= all),
         "{least:?} {all:?}"
     );
+}
+
+/// Whatever quantises activations: what is said of it, codes for layers and additions, learned numbers that move, and the same network
+/// packed, and read again.
+#[test]
+fn activations_are_quantised_as_the_plan_says() {
+    let x = images(5, 4, [32, 32]);
+    for (quantizer, said, signed, learned) in [
+        (ActivationQuantizer::Lsq, "", "", &["step"][..]),
+        (ActivationQuantizer::LsqPlus, "", " by LSQ+", &["step", "offset"]),
+        (ActivationQuantizer::Pact, " by PACT", "", &["clip", "step"]),
+        (ActivationQuantizer::Dorefa, " by DoReFa", "", &["step"]),
+    ] {
+        let plan = QuantPlan::new(bits(4), bits(4))
+            .with_activations(quantizer)
+            .with_joins(true)
+            .with_layers("block.sum", Bits::FULL, bits(6));
+        let network = mobile_net().quantized_by(plan).unwrap();
+        let network = network
+            .calibrated(std::slice::from_ref(&x), Observer::default())
+            .unwrap();
+        let config = network.config();
+        let lines: Vec<String> = config
+            .quantized_layers()
+            .into_iter()
+            .chain(config.quantized_joins())
+            .map(|line| line.to_string())
+            .collect();
+        // What is behind a ReLU, and a sum that may be below zero.
+        let depthwise = format!("block.depthwise: weights 4-bit LSQ, reads 4 bits{said}");
+        assert!(lines.contains(&depthwise), "{quantizer}: {lines:?}");
+        let last = format!("last.conv: weights 4-bit LSQ, reads 4 bits{signed}");
+        assert!(lines.contains(&last), "{quantizer}: {lines:?}");
+        let joins = &lines[lines.len() - 2..];
+        assert!(joins[0].starts_with("block.sum: reads 6 bits"), "{joins:?}");
+        // It shares a value with the sum.
+        assert!(joins[1].starts_with("both: reads 6 bits"), "{joins:?}");
+        let text = serde_json::to_string(config).unwrap();
+        assert_eq!(&serde_json::from_str::<GraphNetConfig>(&text).unwrap(), config);
+
+        let graph = network.graph().unwrap();
+        let codes = graph.codes();
+        let joins = |op: &Op| matches!(op, Op::Binary(Binary::Add) | Op::Concat { .. });
+        let named = |name: &str| ["block.depthwise", "block.project", "last.conv"].contains(&name);
+        let readers = graph
+            .nodes()
+            .iter()
+            .filter(|node| joins(node.op()) || named(node.name()));
+        assert_eq!(readers.clone().count(), 5, "{graph}");
+        for node in readers {
+            let (name, most) = (node.name(), if joins(node.op()) { 63 } else { 15 });
+            for input in node.inputs() {
+                let codes = codes[input.index()].as_ref();
+                let codes = codes.unwrap_or_else(|| panic!("{quantizer}: {name}: {graph}"));
+                assert!(codes.high() - codes.low() <= most, "{name}: {codes:?}");
+                assert!(
+                    codes.low() <= 0 && codes.high() >= 0 && codes.through_zero(),
+                    "{name}: {codes:?}"
+                );
+            }
+        }
+        let input = PictureSpec::numbered([32, 32], 10);
+        packed_is_trained(&Model::of(&graph, "mobile", &input).unwrap(), &network, "packed");
+
+        let parameters = Parameters::of(&network);
+        let paths: Vec<&str> = parameters.iter().map(|(path, _)| path).collect();
+        for name in learned {
+            assert!(
+                paths.iter().any(|path| path.ends_with(&format!(".input.{name}"))),
+                "{paths:?}"
+            );
+        }
+        let again = parameters.clone().put_into(config.init(&device())).unwrap();
+        assert_eq!(
+            again.forward(x.clone()).into_data(),
+            network.forward(x.clone()).into_data()
+        );
+
+        let trained = network.train();
+        let logits = trained.forward(images(6, 4, [32, 32]).autodiff());
+        let gradients = by_path(logits.powi_scalar(2).sum().backward(), &trained);
+        for path in paths.iter().filter(|path| path.contains(".input")) {
+            assert!(gradients.contains_key(*path), "{path} has no gradient");
+        }
+    }
+    let unknown = QuantPlan::new(bits(4), bits(4)).with_layers("block.sum", bits(4), bits(4));
+    let error = mobile_net().quantized_by(unknown).unwrap_err().to_string();
+    assert!(error.contains("no layer fits \"block.sum\""), "{error}");
+}
+
+/// Batch norms that are folded into quantised weights: without rounding nothing changes, in evaluation and in training; with it
+/// weights are codes and biases, and the network is packed, pruned, kept and trained.
+#[test]
+fn batch_norms_are_folded_into_quantised_weights() {
+    let x = images(5, 4, [32, 32]);
+    let plan = |weights: LearnedSteps| {
+        QuantPlan::new(weights, Bits::FULL)
+            .with_ends(bits(8))
+            .with_folded_norms(true)
+    };
+    // Steps of 8 bits per filter are nearly no rounding.
+    let fine = LearnedSteps::new(bits(8)).with_per_filter(true);
+    let of_both = |plan: QuantPlan| {
+        let network = mobile_net().quantized_by(plan).unwrap();
+        let network = network
+            .calibrated(std::slice::from_ref(&x), Observer::MinMax)
+            .unwrap();
+        let evaluated = values(&network.forward(x.clone()));
+        let trained = network.train();
+        let logits = values(&trained.forward(x.clone().autodiff()));
+        let parameters = Parameters::of(&trained);
+        let running = parameters.values("block.bn2.running_var").unwrap().to_vec();
+        [evaluated, logits, running.into_iter().map(f64::from).collect()]
+    };
+    let folded = of_both(plan(fine).with_folded_norms(true));
+    let apart = of_both(plan(fine).with_folded_norms(false));
+    for ((folded, apart), what) in
+        folded
+            .iter()
+            .zip(&apart)
+            .zip(["evaluation", "training", "running variance"])
+    {
+        let largest = apart.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+        let away = folded
+            .iter()
+            .zip(apart)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f64::max);
+        assert!(away < 0.05 * largest, "{what}: {away} of {largest}");
+    }
+
+    let network = mobile_net()
+        .quantized_by(plan(LearnedSteps::new(bits(4))).with_activations(ActivationQuantizer::Pact))
+        .unwrap()
+        .calibrated(std::slice::from_ref(&x), Observer::default())
+        .unwrap();
+    assert!(
+        network.config().precision().ends_with("batch norms folded"),
+        "{}",
+        network.config().precision()
+    );
+    let graph = network.graph().unwrap();
+    let affine =
+        |node: &&vwc_sdk::graph::Node| matches!(node.op(), Op::Affine(affine) if affine.epsilon.is_some());
+    assert_eq!(graph.nodes().iter().filter(affine).count(), 0, "{graph}");
+    for name in ["stem.conv", "block.depthwise", "block.project"] {
+        let Op::Conv(conv) = graph.node(graph.find(name).unwrap()).op() else {
+            panic!("{name}")
+        };
+        assert!(
+            conv.bias.is_some() && conv.weight_codes().is_some_and(|codes| codes.units().len() == 1),
+            "{graph}"
+        );
+    }
+    let input = PictureSpec::numbered([32, 32], 10);
+    packed_is_trained(&Model::of(&graph, "mobile", &input).unwrap(), &network, "packed");
+    let path = TempDir::new().unwrap();
+    let path = path.path().join("mobile.safetensors");
+    let error = save_safetensors(&network, &input, &path, Weights::Quantized)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("batch norms are folded") && !path.exists(),
+        "{error}"
+    );
+
+    let groups = groups_of(&network).unwrap();
+    let widths: Vec<usize> = groups.channels().iter().map(|width| width * 3 / 4).collect();
+    let small = prune(&network, &widths, Ranking::L1).unwrap().network;
+    let expected = values(&masked(&network, &groups, &widths).forward(x.clone()));
+    assert_close(&values(&small.forward(x.clone())), &expected, 1e-4, "pruned");
+    let again = Parameters::of(&small)
+        .put_into(small.structure().init(&device()))
+        .unwrap();
+    assert_eq!(
+        again.forward(x.clone()).into_data(),
+        small.forward(x.clone()).into_data()
+    );
+
+    let trained = network.train();
+    let logits = trained.forward(images(6, 4, [32, 32]).autodiff());
+    let gradients = by_path(logits.powi_scalar(2).sum().backward(), &trained);
+    for path in [
+        "block.depthwise.weight",
+        "block.bn2.weight",
+        "block.bn2.bias",
+        "block.depthwise.weight.quantizer.step",
+    ] {
+        let gradient = gradients
+            .get(path)
+            .unwrap_or_else(|| panic!("{path} has no gradient"));
+        assert!(
+            gradient.values.iter().any(|&x| x != 0.0 && x.is_finite()),
+            "{path}"
+        );
+    }
+    let none = QuantPlan::new(Bits::FULL, bits(4)).with_folded_norms(true);
+    let error = mobile_net().quantized_by(none).unwrap_err().to_string();
+    assert!(error.contains("no batch norm can be folded"), "{error}");
 }
 
 /// The first layer and the last at 8 bits, steps per filter, and layers of their own bits, in a network that is packed, kept and pruned.

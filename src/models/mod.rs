@@ -198,6 +198,12 @@ pub trait NetworkConfig: Config + Clone + fmt::Debug + PartialEq + Send + Sync +
         None
     }
 
+    /// Whether batch norms are folded into weights before these are quantised: the weights that are computed with are no network's
+    /// parameters beside its batch norms then. Default: not.
+    fn folds_norms(&self) -> bool {
+        false
+    }
+
     /// What is quantised to how many bits, as [`precision`] puts it, and which network in full precision it is, where
     /// there are two.
     fn precision(&self) -> String {

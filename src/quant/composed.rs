@@ -109,6 +109,32 @@ pub(super) fn multiples_of<const D: usize>(
     whole * step
 }
 
+/// `step` times the nearest of the whole numbers from `round(offset / step)`, at most zero, to `levels` above it. `step` and `offset`:
+/// `[1]`, the former above zero. Any shape.
+///
+/// The gradients of `x` and `step` are those of [`multiples`], that of `offset` is 1 outside the range and 0 within, and both sums are
+/// times `share`. LSQ+ (Bhalgat et al., 2020, arXiv 2004.09576), equations 1 to 5, with an offset of whole steps.
+pub fn multiples_from<const D: usize>(
+    x: Tensor<D>,
+    step: Tensor<1>,
+    offset: Tensor<1>,
+    levels: u32,
+    share: f32,
+) -> Tensor<D> {
+    let shared = |number: Tensor<1>| match number.is_autodiff() {
+        true => straight_through(number.clone() * share, number),
+        false => number,
+    };
+    let (step, offset) = (shared(step), shared(offset));
+    let lowest = offset / step.clone();
+    let whole = lowest.clone().detach().round().clamp(-f64::from(levels), 0.0);
+    let lowest = straight_through(lowest, whole).reshape([1; D]);
+    let step = step.reshape([1; D]);
+    let unit = (x / step.clone() - lowest.clone()).clamp(0.0, f64::from(levels));
+    let rounded = unit.clone().round();
+    (straight_through(unit, rounded) + lowest) * step
+}
+
 /// The means along all dimensions but `filters`, which become 1 long.
 pub(super) fn mean_of_filters<const D: usize>(mut x: Tensor<D>, filters: usize) -> Tensor<D> {
     for axis in (0..D).filter(|&axis| axis != filters) {

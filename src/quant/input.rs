@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::range::Range;
 use super::steps::{multiples, positive};
-use super::{Bits, Observer, ObserverError};
+use super::{Bits, Observer, ObserverError, composed};
 
 /// Configuration of a [`QuantInput`].
 #[derive(Config, Debug)]
@@ -16,6 +16,10 @@ pub struct QuantInputConfig {
     /// Whether codes may be below zero. Default: not, for what follows a ReLU.
     #[config(default = false)]
     pub signed: bool,
+    /// Whether the lowest code is learned, too: for what is below zero, but not as far as above. It is a number for each size of code
+    /// then, and `signed` does not count. Default: not.
+    #[config(default = false)]
+    pub offset: bool,
     /// The step that training starts from. Default: the one with which the largest code stands for 3, as values behind a batch norm
     /// rarely exceed it; [`QuantInput::calibrated`] measures a better one.
     pub step: Option<f64>,
@@ -29,6 +33,11 @@ pub struct QuantInputConfig {
 /// `v = x / step`, and the range's end outside, times `1 / sqrt(numbers of a picture * highest)`. LSQ (Esser et al., 2020,
 /// arXiv 1902.08153), equations 1 to 3 and section 2.2. The same for weights is [`WeightQuantizer::Lsq`](super::WeightQuantizer::Lsq).
 ///
+/// With an offset, codes are the `2^k` whole numbers from `round(offset / step)` up, which is zero at the most, so that zero is one of
+/// them. The gradient of the offset is 1 outside the range and 0 within, times the same. LSQ+ (Bhalgat et al., 2020, arXiv 2004.09576),
+/// equations 1 to 5, whose offset is not rounded: zeros that a convolution pads with would be no code then. A code may be below zero:
+/// integers in two's complement take a bit more.
+///
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use vwc_sdk::quant::{Bits, QuantInputConfig};
@@ -41,6 +50,8 @@ pub struct QuantInputConfig {
 pub struct QuantInput {
     /// The step, `[1]`. Its magnitude counts.
     pub step: Param<Tensor<1>>,
+    /// What the lowest code stands for before it is rounded, `[1]`, where it is learned.
+    pub offset: Option<Param<Tensor<1>>>,
     /// Bits of the codes.
     #[module(skip)]
     pub bits: Bits,
@@ -58,10 +69,16 @@ const CANDIDATES: usize = 100;
 impl QuantInputConfig {
     /// Initialises the quantiser on `device`.
     pub fn init(&self, device: &Device) -> QuantInput {
-        let highest = range(self.bits, self.signed).map_or(1.0, |range| range.ends[1]);
-        let step = self.step.unwrap_or(USUAL_RANGE / f64::from(highest));
+        let range = match (self.offset, self.bits.levels()) {
+            (true, Some(levels)) => Some(Range::from(-(levels.div_ceil(2) as f32), levels)),
+            _ => range(self.bits, self.signed),
+        };
+        let [lowest, highest] = range.map_or([0.0, 1.0], |range| range.ends);
+        let step = self.step.unwrap_or(USUAL_RANGE / f64::from(highest.max(1.0)));
+        let number = |number: f64| Param::from_tensor(Tensor::full([1], number, device));
         QuantInput {
-            step: Param::from_tensor(Tensor::full([1], step, device)),
+            step: number(step),
+            offset: self.offset.then(|| number(step * f64::from(lowest))),
             bits: self.bits,
             signed: self.signed,
         }
@@ -71,16 +88,22 @@ impl QuantInputConfig {
 impl QuantInput {
     /// The multiple of the step that each element is rounded to. Any shape whose first dimension is the batch.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        match range(self.bits, self.signed) {
-            None => x,
-            Some(range) => {
-                let of_picture = x.dims()[1..].iter().product::<usize>().max(1);
-                multiples(x, positive(self.step.val()), range, [1; D], of_picture)
+        let (Some(range), Some(levels)) = (range(self.bits, self.signed), self.bits.levels()) else {
+            return x;
+        };
+        let of_picture = x.dims()[1..].iter().product::<usize>().max(1);
+        let step = positive(self.step.val());
+        match &self.offset {
+            None => multiples(x, step, range, [1; D], of_picture),
+            Some(offset) => {
+                let share = 1.0 / (of_picture as f32 * levels as f32).sqrt();
+                composed::multiples_from(x, step, offset.val(), levels, share)
             }
         }
     }
 
-    /// This with the step that `observer` measures on some of the numbers that it is to read, in batches. At 32 bits there is none.
+    /// This with the step, and the offset where there is one, that `observer` measures on some of the numbers that it is to read, in
+    /// batches. At 32 bits there is none.
     ///
     /// # Errors
     ///
@@ -89,15 +112,25 @@ impl QuantInput {
         let Some(range) = range(self.bits, self.signed) else {
             return Ok(self);
         };
+        let range = match (&self.offset, self.bits.levels()) {
+            (Some(_), Some(levels)) => observer.range(batches, levels)?,
+            _ => range,
+        };
         let step = observer.step(batches, range)?;
         Ok(Self {
-            step: self.step.map(|old| {
-                let gradients = old.is_require_grad();
-                Tensor::full([1], step, &old.device()).set_require_grad(gradients)
-            }),
+            step: set(self.step, step),
+            offset: self.offset.map(|offset| set(offset, step * range.ends[0])),
             ..self
         })
     }
+}
+
+/// A parameter of one number with another.
+pub(super) fn set(parameter: Param<Tensor<1>>, number: f32) -> Param<Tensor<1>> {
+    parameter.map(|old| {
+        let gradients = old.is_require_grad();
+        Tensor::full([1], number, &old.device()).set_require_grad(gradients)
+    })
 }
 
 /// The step with which codes from `lowest` to `highest` stand for the numbers of `sample` with the least mean squared error, of a
@@ -173,6 +206,70 @@ mod tests {
         // -4 + (-1 + 1.2) + (0 - 0.48) + (2 - 1.8) + 3, by 1 / sqrt(5 * 3).
         let expected = (-4.0 + 0.2 - 0.48 + 0.2 + 3.0) / 15f32.sqrt();
         assert!((of_step - expected).abs() < 1e-5, "{of_step} {expected}");
+    }
+
+    #[test]
+    fn an_offset_moves_the_codes_and_has_the_gradient_of_lsq_plus() {
+        let device = Device::default().autodiff();
+        let quantizer = QuantInputConfig::new(Bits::new(3).unwrap())
+            .with_offset(true)
+            .with_step(Some(0.5))
+            .init(&device);
+        let quantizer = QuantInput {
+            offset: quantizer.offset.map(|offset| set(offset, -0.9)),
+            ..quantizer
+        };
+        // Codes from round(-0.9 / 0.5) = -2 to 5.
+        let x = Tensor::<2>::from_data([[-9.0f32, -0.6, 0.24, 2.4, 9.0]], &device).require_grad();
+        let y = quantizer.forward(x.clone());
+        assert_eq!(values(y.clone()), [-1.0, -0.5, 0.0, 2.5, 2.5]);
+        let factors = Tensor::<2>::from_data([[1.0f32, 2.0, 3.0, 4.0, 6.0]], &device);
+        let gradients = (y * factors).sum().backward();
+        assert_eq!(values(x.grad(&gradients).unwrap()), [0.0, 2.0, 3.0, 4.0, 0.0]);
+        let share = 1.0 / (5.0 * 7.0f32).sqrt();
+        // Within 2 (-1 + 1.2) + 3 (0 - 0.48) + 4 (5 - 4.8); outside no code below and seven above, and what the offset was rounded by.
+        let rounding = -2.0 + 0.9 / 0.5;
+        let expected = (0.4 - 1.44 + 0.8 + 6.0 * 7.0 + (1.0 + 6.0) * rounding) * share;
+        let offset = quantizer.offset.as_ref().unwrap();
+        let of_step = values(quantizer.step.val().grad(&gradients).unwrap())[0];
+        let of_offset = values(offset.val().grad(&gradients).unwrap())[0];
+        assert!((of_offset - 7.0 * share).abs() < 1e-5, "{of_offset}");
+        assert!((of_step - expected).abs() < 1e-4, "{of_step} {expected}");
+    }
+
+    #[test]
+    fn an_offset_is_measured() {
+        let device = Device::default();
+        let quantizer = QuantInputConfig::new(Bits::new(4).unwrap())
+            .with_offset(true)
+            .init(&device);
+        // Codes from -3 to 12 of a step of 0.11.
+        let sample: Vec<f32> = (0..1000).map(|n| ((n * 7 % 16) as f32 - 3.0) * 0.11).collect();
+        for observer in [
+            Observer::LeastError,
+            Observer::MinMax,
+            Observer::Percentile(100.0),
+        ] {
+            let found = quantizer.clone().calibrated(&[sample.clone()], observer).unwrap();
+            let x = Tensor::<1>::from_data(&sample[..], &device);
+            let apart = (found.forward(x.clone()) - x).abs().max().into_scalar::<f32>();
+            assert!(apart < 1e-5, "{observer}: {apart}");
+            let plain = QuantInputConfig::new(Bits::new(4).unwrap())
+                .with_signed(true)
+                .init(&device);
+            let plain = plain.calibrated(&[sample.clone()], observer).unwrap();
+            let x = Tensor::<1>::from_data(&sample[..], &device);
+            assert!((plain.forward(x.clone()) - x).abs().max().into_scalar::<f32>() > 0.01);
+        }
+        // Nothing above zero, and nothing below.
+        for (sample, low) in [(vec![-1.5f32, -0.1], -15.0), (vec![0.1f32, 1.5], 0.0)] {
+            let found = quantizer.clone().calibrated(&[sample], Observer::MinMax).unwrap();
+            let [step, offset] = [&found.step, found.offset.as_ref().unwrap()].map(|of| values(of.val())[0]);
+            assert!(
+                (step - 0.1).abs() < 1e-6 && (offset / step - low).abs() < 1e-4,
+                "{step} {offset}"
+            );
+        }
     }
 
     #[test]

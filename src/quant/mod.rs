@@ -17,7 +17,8 @@
 //! | [`LearnedSteps`] | learned steps of weights: for each filter, without the lowest code, as powers of two |
 //! | [`Activation`] | what stands between two layers: ReLU, a clamp, or a quantiser |
 //! | [`Pact`] | an activation that learns where it clips |
-//! | [`QuantInput`] | activations as multiples of a step that is learned |
+//! | [`QuantInput`] | activations as multiples of a step that is learned, and of a lowest code where it is, too |
+//! | [`WeightScheme`], [`ActivationQuantizer`] | which of these a network of a graph has, by a [plan](crate::models::QuantPlan) |
 //!
 //! ```
 //! use burn::tensor::{Device, Distribution, Tensor};
@@ -53,6 +54,7 @@ mod quantize;
 mod quantizer;
 mod range;
 mod reparameterize;
+mod schemes;
 mod steps;
 
 pub use activation::Activation;
@@ -72,4 +74,5 @@ pub use quantize::{quantize_activation, quantize_weight};
 pub use quantizer::WeightQuantizer;
 pub(crate) use reparameterize::STEP;
 pub use reparameterize::{FakeQuantized, QuantizeWeights};
+pub use schemes::{ActivationQuantizer, ActivationQuantizerError, WeightScheme, WeightSchemeError};
 pub use steps::LearnedSteps;

@@ -77,15 +77,45 @@ pub enum ObserverError {
 /// How far a batch moves the average.
 const MOVED: f32 = 0.1;
 
+/// Refuses no numbers, and those that are none.
+fn check(batches: &[Vec<f32>]) -> Result<(), ObserverError> {
+    if batches.iter().all(Vec::is_empty) {
+        return Err(ObserverError::Nothing);
+    }
+    if batches.iter().flatten().any(|x| !x.is_finite()) {
+        return Err(ObserverError::NotFinite);
+    }
+    Ok(())
+}
+
 impl Observer {
+    /// The codes, `levels` steps in all, whose share below zero is that of the numbers' range.
+    pub(super) fn range(self, batches: &[Vec<f32>], levels: u32) -> Result<Range, ObserverError> {
+        check(batches)?;
+        let kept = match self {
+            Self::Percentile(share) => share,
+            _ => 100.0,
+        };
+        let ends = batches.iter().filter(|batch| !batch.is_empty()).map(|batch| {
+            let mut sorted = batch.clone();
+            sorted.sort_by(f32::total_cmp);
+            let cut = ((100.0 - kept) / 200.0 * sorted.len() as f64) as usize;
+            let cut = cut.min((sorted.len() - 1) / 2);
+            [sorted[cut].min(0.0), sorted[sorted.len() - 1 - cut].max(0.0)]
+        });
+        let toward = |average: f32, end: f32| average + MOVED * (end - average);
+        let average = ends.reduce(|[low, high], ends| [toward(low, ends[0]), toward(high, ends[1])]);
+        let [low, high] = average.ok_or(ObserverError::Nothing)?;
+        let all = high - low;
+        if all < f32::MIN_POSITIVE {
+            return Err(ObserverError::Zeros);
+        }
+        Ok(Range::from((low / all * levels as f32).round(), levels))
+    }
+
     /// The step for codes in this range, of numbers in batches.
     pub(super) fn step(self, batches: &[Vec<f32>], codes: Range) -> Result<f32, ObserverError> {
-        if batches.iter().all(Vec::is_empty) {
-            return Err(ObserverError::Nothing);
-        }
-        if batches.iter().flatten().any(|x| !x.is_finite()) {
-            return Err(ObserverError::NotFinite);
-        }
+        check(batches)?;
         let step = match self {
             Self::LeastError => best_step(&batches.concat(), codes),
             Self::MinMax => averaged(batches, codes, 100.0),

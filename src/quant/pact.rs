@@ -4,8 +4,10 @@ use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, activation::relu};
 
-use super::Bits;
 use super::composed::straight_through;
+use super::input::set;
+use super::range::Range;
+use super::{Bits, Observer, ObserverError};
 
 /// Configuration of a [`Pact`].
 #[derive(Config, Debug)]
@@ -56,6 +58,22 @@ impl PactConfig {
 }
 
 impl Pact {
+    /// This with the clip that `observer` measures on some of the numbers that it is to read, in batches. At 32 bits it stays.
+    ///
+    /// # Errors
+    ///
+    /// No numbers, none above zero, and numbers that are not finite.
+    pub fn calibrated(self, batches: &[Vec<f32>], observer: Observer) -> Result<Self, ObserverError> {
+        let Some(levels) = self.bits.levels() else {
+            return Ok(self);
+        };
+        let step = observer.step(batches, Range::unsigned(levels))?;
+        Ok(Self {
+            clip: set(self.clip, step * levels as f32),
+            ..self
+        })
+    }
+
     /// Applies the function to every element. Any shape.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         // Above 0, or there is nothing to divide by.

@@ -30,11 +30,20 @@ impl Range {
         Self { ends, signs }
     }
 
+    /// Codes from `low`, zero or below, `levels` steps in all: where the sign of most numbers is known, and not of all.
+    pub fn from(low: f32, levels: u32) -> Self {
+        Self {
+            ends: [low, low + levels as f32],
+            signs: false,
+        }
+    }
+
     /// The step with which `x` is the outermost code on its side; 0 where that side has no codes.
     pub fn reach(self, x: f32) -> f32 {
         let [lowest, highest] = self.ends;
         match x {
-            x if x >= 0.0 => x / highest,
+            x if x >= 0.0 && highest > 0.0 => x / highest,
+            x if x >= 0.0 => 0.0,
             x if lowest < 0.0 => x / lowest,
             _ => 0.0,
         }

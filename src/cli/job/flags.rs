@@ -12,6 +12,7 @@ use crate::cli::options::{LimitArgs, at_least_one, part, positive, up_to_max_rou
 use crate::cli::pictures::DataArgs;
 use crate::mapping::{Accounting, PimArray, Search};
 use crate::prune::{Ranking, Scope};
+use crate::quant::Bits;
 use crate::train::OptimizerKind;
 
 /// What to do.
@@ -133,6 +134,17 @@ pub struct JobFlags {
         help_heading = "Recipe"
     )]
     pub start_from: Option<PathBuf>,
+
+    /// Train in these bits first, one after the other, such as 32,8,4: each stage from the weights of the one before, with all epochs,
+    /// in a folder beside the network's, and 32 bits in full precision
+    #[arg(
+        long,
+        value_name = "BITS,...",
+        value_delimiter = ',',
+        conflicts_with = "start_from",
+        help_heading = "Recipe"
+    )]
+    pub progressive: Vec<Bits>,
 
     /// What it learns from besides.
     #[command(flatten)]

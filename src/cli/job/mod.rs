@@ -13,6 +13,7 @@ mod flags;
 mod kept;
 mod recipe;
 mod rounds;
+mod stages;
 mod teacher;
 
 pub use flags::{Format, JobArgs, JobFlags, Mode, RoundFlags, SchedulerKind};
@@ -57,7 +58,7 @@ pub struct Job<C: NetworkConfig> {
 ///
 /// Those of the steps: [`Job::new`], [`Job::train`], [`Job::kept`], [`Job::prune`] and [`Job::report`].
 pub fn run<C: JobNetwork>(args: JobArgs) -> Result<(), Error> {
-    let job = Job::<C>::new(args)?;
+    let job = Job::<C>::new(stages::through::<C>(args)?)?;
     let done = job.name.guard(|| job.run());
     done.map_err(|error| with_advice(error, job.mode))
 }

@@ -32,10 +32,10 @@ pub fn quantized(
     let size = network.config().input();
     let batches = images(pictures, size, device)?;
     let network = network.quantized_by(plan)?;
-    network
-        .config()
-        .quantized_layers()
-        .iter()
+    let config = network.config();
+    let planned = config.quantized_layers().into_iter();
+    planned
+        .chain(config.quantized_joins())
         .for_each(|layer| say!("{layer}"));
     network.calibrated(&batches, observer)
 }

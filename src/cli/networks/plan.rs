@@ -7,7 +7,7 @@ use clap::Args;
 use crate::Error;
 use crate::files;
 use crate::models::QuantPlan;
-use crate::quant::{Bits, LearnedSteps, Observer};
+use crate::quant::{ActivationQuantizer, Bits, LearnedSteps, Observer, WeightScheme};
 
 /// Flags for the steps of weights.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -52,6 +52,24 @@ pub struct PlanArgs {
     #[arg(long, value_name = "BITS", help_heading = "Network")]
     pub ends: Option<Bits>,
 
+    /// What weights become: lsq, multiples of a learned step; dorefa, levels scaled by their mean magnitude; ternary, -1, 0 and 1
+    /// times a scale where a layer has two bits
+    #[arg(long, value_name = "QUANTISER", default_value_t, help_heading = "Network")]
+    pub weights: WeightScheme,
+
+    /// How what layers read is rounded: lsq, multiples of a learned step; lsq-plus, with a learned lowest code where it may be below
+    /// zero; pact, a learned clip; dorefa, the unit interval. The last two are for what is not below zero, other values have lsq
+    #[arg(long, value_name = "QUANTISER", default_value_t, help_heading = "Network")]
+    pub activations: ActivationQuantizer,
+
+    /// Round what additions and concatenations read, too, as integer runtimes have it
+    #[arg(long, help_heading = "Network")]
+    pub joins: bool,
+
+    /// Fold the batch norm behind a convolution into its weights before these are quantised, in training, too
+    #[arg(long, help_heading = "Network")]
+    pub fold_norms: bool,
+
     /// Layers with bits of their own, in a CSV file of lines like `layer1.*,8,8`: the path of a layer or its beginning, in which *
     /// stands for anything, bits of its weights, and of what it reads; 32 leaves them in full precision. The first line may be
     /// `layer,weights,activations`
@@ -75,6 +93,10 @@ impl PlanArgs {
     pub fn given(&self) -> Option<&'static str> {
         let flags = [
             ("--ends", self.ends.is_some()),
+            ("--weights", self.weights != WeightScheme::Lsq),
+            ("--activations", self.activations != ActivationQuantizer::Lsq),
+            ("--joins", self.joins),
+            ("--fold-norms", self.fold_norms),
             ("--layer-bits", self.layer_bits.is_some()),
             ("--observer", self.observer != Observer::LeastError),
         ];
@@ -96,6 +118,18 @@ impl PlanArgs {
         if let Some(bits) = self.ends {
             written += &format!(" --ends {bits}");
         }
+        if self.weights != WeightScheme::Lsq {
+            written += &format!(" --weights {}", self.weights);
+        }
+        if self.activations != ActivationQuantizer::Lsq {
+            written += &format!(" --activations {}", self.activations);
+        }
+        if self.joins {
+            written += " --joins";
+        }
+        if self.fold_norms {
+            written += " --fold-norms";
+        }
         if self.observer != Observer::LeastError {
             written += &format!(" --observer {}", self.observer);
         }
@@ -111,7 +145,11 @@ impl PlanArgs {
     ///
     /// A file that cannot be read, and the first of its lines that is none.
     pub fn plan(&self, [weights, activations]: [Bits; 2]) -> Result<QuantPlan, Error> {
-        let mut plan = QuantPlan::new(self.steps.steps(weights), activations);
+        let mut plan = QuantPlan::new(self.steps.steps(weights), activations)
+            .with_weights(self.weights)
+            .with_activations(self.activations)
+            .with_joins(self.joins)
+            .with_folded_norms(self.fold_norms);
         if let Some(bits) = self.ends {
             plan = plan.with_ends(bits);
         }

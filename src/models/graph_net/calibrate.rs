@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{GraphNet, LayerPlan};
+use super::GraphNet;
 use crate::Error;
 use crate::module::any::AnyTensor;
 use crate::quant::{Observer, ObserverError};
@@ -54,11 +54,8 @@ impl GraphNet {
 
     /// The error of a value that cannot be rounded, by the first layer that reads it.
     fn refuse_value(&self, value: usize, error: ObserverError) -> Error {
-        let reads = |layer: &LayerPlan| self.config.sketch().nodes()[layer.node].inputs()[0].index() == value;
-        let layers = self.config.quantized_layers();
-        let name = layers.iter().find(|layer| reads(layer)).map(|layer| &layer.layer);
-        self.config
-            .refuse(format!("layer `{}`: {error}", name.map_or("", String::as_str)))
+        let name = self.config.reader_of(value).unwrap_or_default();
+        self.config.refuse(format!("layer `{name}`: {error}"))
     }
 }
 

@@ -7,12 +7,12 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::GraphNet;
-use super::parameters::part_names;
+use super::parameters::{as_norm, part_names};
 use super::plan::{LayerPlan, QuantPlan};
 use crate::Error;
 use crate::graph::{Binary, Constant, Function, Graph, Op, Sketch};
 use crate::models::{NetworkConfig, check_classes, precision};
-use crate::quant::{Bits, QuantInputConfig};
+use crate::quant::{ActivationQuantizer, Bits, WeightQuantizer};
 
 /// What a [`GraphNet`] is: saved beside its weights, it is all that is needed to read them again.
 ///
@@ -115,9 +115,39 @@ impl GraphNetConfig {
     ///
     /// [`Error::Structure`] where a pattern of the plan fits no layer, or nothing is quantised.
     pub fn with_plan(self, plan: QuantPlan) -> Result<Self, Error> {
-        plan.check(&self, &self.layer_names())?;
-        let plan = Some(plan);
-        Ok(Self { plan, ..self })
+        plan.check(&self, &self.layer_names(), &self.join_names())?;
+        let folds = plan.folds_norms();
+        let config = Self {
+            plan: Some(plan),
+            ..self
+        };
+        if folds && config.folds().is_empty() {
+            return Err(config.refuse(
+                "no batch norm can be folded: expected a convolution with quantised weights whose result one batch norm alone reads, and                  the file's batch norms as they are"
+                    .into(),
+            ));
+        }
+        Ok(config)
+    }
+
+    /// The convolutions whose weights are quantised with the batch norms behind them folded in, with these, by their places.
+    pub(super) fn folds(&self) -> Vec<(usize, usize)> {
+        if !self.plan.as_ref().is_some_and(QuantPlan::folds_norms) {
+            return Vec::new();
+        }
+        let graph = self.sketch.graph();
+        let (nodes, reads) = (graph.nodes(), graph.reads());
+        let layers = self.planned().into_iter();
+        let layers = layers.filter(|layer| layer.weights != WeightQuantizer::Identity);
+        let convs =
+            layers.filter(|layer| matches!(nodes[layer.node].op(), Op::Conv(_)) && reads[layer.node] == 1);
+        let pairs = convs.filter_map(|layer| {
+            let mut readers = (0..nodes.len())
+                .filter(|&n| nodes[n].inputs().iter().any(|input| input.index() == layer.node));
+            let norm = readers.next().filter(|&n| as_norm(&nodes[n]).is_some())?;
+            Some((layer.node, norm))
+        });
+        pairs.collect()
     }
 
     /// How it is quantised, where it is.
@@ -129,24 +159,82 @@ impl GraphNetConfig {
     /// The layers that are quantised, in computing order, and how.
     #[must_use]
     pub fn quantized_layers(&self) -> Vec<LayerPlan> {
+        let mut layers = self.planned();
+        layers.retain(|layer| !layer.join);
+        layers
+    }
+
+    /// The additions and concatenations that read rounded values, in computing order, and how: the bits of the one that has most.
+    #[must_use]
+    pub fn quantized_joins(&self) -> Vec<LayerPlan> {
+        let mut joins = self.planned();
+        joins.retain(|join| join.join);
+        joins
+    }
+
+    /// Layers, and joins behind them.
+    fn planned(&self) -> Vec<LayerPlan> {
         let Some(plan) = &self.plan else {
             return Vec::new();
         };
-        let mut layers = plan.of(&self.layer_names());
-        let value = |layer: &LayerPlan| self.sketch.nodes()[layer.node].inputs()[0];
-        let rounded: Vec<_> = (layers.iter())
-            .filter(|layer| layer.activations.levels().is_some())
-            .map(|layer| (value(layer), layer.activations))
-            .collect();
-        for layer in layers
+        let mut planned = plan.of(&self.layer_names());
+        planned.extend(plan.of_joins(&self.join_names()));
+        let rounded = self.rounded(&planned);
+        for layer in planned
             .iter_mut()
             .filter(|layer| layer.activations.levels().is_some())
         {
-            let of_value = rounded.iter().filter(|(other, _)| *other == value(layer));
-            let most = of_value.map(|(_, bits)| *bits).max();
-            layer.activations = most.unwrap_or(layer.activations);
+            let read = self.read_by(layer);
+            let of_layer = rounded.iter().filter(|rounded| read.contains(&rounded.value));
+            if let Some(most) = of_layer.max_by_key(|rounded| rounded.bits) {
+                (layer.activations, layer.quantizer) = (most.bits, most.quantizer);
+            }
         }
-        layers
+        planned
+    }
+
+    /// The values that a layer or a join reads rounded where it rounds what it reads, by the places of their nodes.
+    fn read_by(&self, layer: &LayerPlan) -> Vec<usize> {
+        let nodes = self.sketch.nodes();
+        let inputs = nodes[layer.node].inputs();
+        let count = if layer.join { inputs.len() } else { 1 };
+        let values = inputs.iter().take(count).map(|input| input.index());
+        values
+            .filter(|&value| !matches!(nodes[value].op(), Op::Constant(_)))
+            .collect()
+    }
+
+    /// What becomes of the values that these read rounded.
+    fn rounded(&self, planned: &[LayerPlan]) -> Vec<RoundedValue> {
+        let graph = self.sketch.graph();
+        let positive = not_below_zero(graph);
+        let mut rounded: Vec<RoundedValue> = Vec::new();
+        for layer in planned
+            .iter()
+            .filter(|layer| layer.activations.levels().is_some())
+        {
+            let node = &graph.nodes()[layer.node];
+            for (n, value) in self.read_by(layer).into_iter().enumerate() {
+                if let Some(known) = rounded.iter_mut().find(|rounded| rounded.value == value) {
+                    known.bits = known.bits.max(layer.activations);
+                    continue;
+                }
+                let path = if layer.join {
+                    format!("{}.input{}", plain_path(node.name()), n + 1)
+                } else {
+                    let weight = node.weight().and_then(Constant::name).unwrap_or(node.name());
+                    format!("{}.input", weight.strip_suffix(".weight").unwrap_or(weight))
+                };
+                rounded.push(RoundedValue {
+                    value,
+                    path,
+                    quantizer: layer.quantizer.of_value(positive[value]),
+                    bits: layer.activations,
+                    not_below_zero: positive[value],
+                });
+            }
+        }
+        rounded
     }
 
     /// The layers with weights: the places of their nodes, and their names.
@@ -154,6 +242,17 @@ impl GraphNetConfig {
         let nodes = self.sketch.nodes();
         let weighted = self.weighted_nodes().into_iter();
         weighted.map(|n| (n, nodes[n].name())).collect()
+    }
+
+    /// The additions and concatenations of two computed values and more: the places of their nodes, and their names.
+    fn join_names(&self) -> Vec<(usize, &str)> {
+        let nodes = self.sketch.nodes();
+        let computed = |input: usize| !matches!(nodes[input].op(), Op::Constant(_));
+        let joins = nodes.iter().enumerate().filter(|(_, node)| {
+            let inputs = node.inputs().iter().filter(|input| computed(input.index()));
+            matches!(node.op(), Op::Binary(Binary::Add) | Op::Concat { .. }) && inputs.count() > 1
+        });
+        joins.map(|(n, node)| (n, node.name())).collect()
     }
 
     /// The same network with another number of classes, and the name of its last layer, which gives them.
@@ -240,37 +339,38 @@ impl GraphNetConfig {
     /// For each node whether it reads values that are rounded for it.
     pub(super) fn reads_codes(&self) -> Vec<bool> {
         let mut reads = vec![false; self.sketch.nodes().len()];
-        let layers = self.quantized_layers().into_iter();
+        let layers = self.planned().into_iter();
         layers
             .filter(|layer| layer.activations.levels().is_some())
             .for_each(|layer| reads[layer.node] = true);
         reads
     }
 
-    /// The values that quantised layers read, by the places of their nodes, and how each is rounded; with the path of the quantiser.
-    pub(super) fn input_quantizers(&self) -> Vec<(usize, (String, QuantInputConfig))> {
-        let graph = self.sketch.graph();
-        let positive = not_below_zero(graph);
-        let mut quantizers: Vec<(usize, (String, QuantInputConfig))> = Vec::new();
-        for LayerPlan {
-            node, activations, ..
-        } in self.quantized_layers()
-        {
-            if activations.levels().is_none() {
-                continue;
-            }
-            let node = &graph.nodes()[node];
-            let value = node.inputs()[0].index();
-            if quantizers.iter().any(|(other, _)| *other == value) {
-                continue;
-            }
-            let weight = node.weight().and_then(Constant::name).unwrap_or(node.name());
-            let layer = weight.strip_suffix(".weight").unwrap_or(weight);
-            let config = QuantInputConfig::new(activations).with_signed(!positive[value]);
-            quantizers.push((value, (format!("{layer}.input"), config)));
-        }
-        quantizers
+    /// The values that are rounded for what reads them.
+    pub(super) fn rounded_values(&self) -> Vec<RoundedValue> {
+        self.rounded(&self.planned())
     }
+
+    /// The first layer or join that reads a value rounded.
+    pub(super) fn reader_of(&self, value: usize) -> Option<String> {
+        let mut planned = self.planned().into_iter();
+        let reader = planned
+            .find(|layer| layer.activations.levels().is_some() && self.read_by(layer).contains(&value));
+        reader.map(|layer| layer.layer)
+    }
+}
+
+/// A value that is rounded for what reads it.
+pub(super) struct RoundedValue {
+    /// The place of its node.
+    pub value: usize,
+    /// The path of the quantiser.
+    pub path: String,
+    /// One that suits it.
+    pub quantizer: ActivationQuantizer,
+    pub bits: Bits,
+    /// Whether it is certainly not below zero.
+    pub not_below_zero: bool,
 }
 
 impl NetworkConfig for GraphNetConfig {
@@ -354,6 +454,10 @@ impl NetworkConfig for GraphNetConfig {
         [vec![precision(self.bits())], remarks].concat().join(", ")
     }
 
+    fn folds_norms(&self) -> bool {
+        self.plan.as_ref().is_some_and(QuantPlan::folds_norms)
+    }
+
     fn fitted(&self, shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Self {
         // One whose widths do not go together is no network, which shows when it computes.
         let sketch = super::resize::resized(&self.sketch, shape).unwrap_or_else(|_| self.sketch.clone());
@@ -373,6 +477,20 @@ fn is_path(name: &str) -> bool {
         && name.chars().all(plain)
 }
 
+/// A node's name as the beginning of a path.
+fn plain_path(node: &str) -> String {
+    let plain = |c: char| {
+        if c.is_whitespace() || c.is_control() {
+            '_'
+        } else {
+            c
+        }
+    };
+    let node: String = node.chars().map(plain).collect();
+    let parts: Vec<&str> = node.split('.').filter(|part| !part.is_empty()).collect();
+    parts.join(".")
+}
+
 /// The sketch with a path of its own for each constant that becomes a parameter.
 fn with_paths(sketch: Sketch) -> Sketch {
     let mut taken: HashSet<String> = HashSet::new();
@@ -383,16 +501,7 @@ fn with_paths(sketch: Sketch) -> Sketch {
                     .name()
                     .filter(|name| is_path(name) && !taken.contains(*name));
                 let name = own.map(str::to_owned).unwrap_or_else(|| {
-                    let plain = |c: char| {
-                        if c.is_whitespace() || c.is_control() {
-                            '_'
-                        } else {
-                            c
-                        }
-                    };
-                    let node: String = node.chars().map(plain).collect();
-                    let node: Vec<&str> = node.split('.').filter(|part| !part.is_empty()).collect();
-                    let stem = format!("{}.{part}", node.join("."));
+                    let stem = format!("{}.{part}", plain_path(node));
                     let numbered = (2..).map(|n| format!("{stem}{n}"));
                     let mut names = std::iter::once(stem.clone()).chain(numbered);
                     names

@@ -6,17 +6,20 @@
 //! plan         which layers are quantised, and how
 //! resize       a sketch with the widths that parameters have
 //! compute      what a node computes, with this crate's kernels
+//! fold         a convolution and the batch norm behind it as one
 //! calibrate    first steps of activation quantisers, from pictures
 //! ```
 
 mod calibrate;
 mod compute;
 mod config;
+mod fold;
 mod parameters;
 mod plan;
 mod resize;
 mod sensitivity;
 
+use std::collections::HashMap;
 use std::fmt;
 
 use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault};
@@ -93,6 +96,8 @@ pub struct GraphNet {
     quantizers: Vec<Option<Quantizer>>,
     /// For each node, how often its result is read, outputs included.
     reads: Vec<usize>,
+    /// The convolutions that are computed with the batch norms behind them, by the places of both.
+    folds: HashMap<usize, usize>,
 }
 
 /// Parameters of a [`GraphNet`] that the file it was read from does not have under their names, by their paths.
@@ -137,6 +142,7 @@ impl GraphNet {
             layers,
             quantizers,
             reads,
+            folds: HashMap::new(),
         };
         net.with_quantizers(device)
     }
@@ -188,9 +194,20 @@ impl GraphNet {
                 continue;
             };
             let mut steps = first.to_vec();
-            let values = latent.values(&path)?;
+            let mut values = latent.values(&path)?.to_vec();
+            // What is rounded of a layer that is folded.
+            if let Some(factors) = network
+                .folds
+                .get(&layer.node)
+                .and_then(|norm| network.layers[*norm].factors())
+            {
+                let filter = values.len() / factors.len();
+                for (values, factor) in values.chunks_exact_mut(filter).zip(factors) {
+                    values.iter_mut().for_each(|value| *value *= factor);
+                }
+            }
             if let [only] = &mut steps[..] {
-                *only = best_step(&some_of(values), codes).unwrap_or(*only);
+                *only = best_step(&some_of(&values), codes).unwrap_or(*only);
             } else {
                 // Filters are along the last dimension of a matrix and along the first of a kernel, or the second of a transposed one.
                 let transposed = matches!(
@@ -276,8 +293,9 @@ impl GraphNet {
 
     /// Puts the quantisers that the configuration says beside weights and behind values.
     fn with_quantizers(mut self, device: &Device) -> Self {
-        for (node, quantizer) in self.config.input_quantizers() {
-            self.quantizers[node] = Some(Quantizer::new(quantizer, device));
+        self.folds = self.config.folds().into_iter().collect();
+        for rounded in self.config.rounded_values() {
+            self.quantizers[rounded.value] = Some(Quantizer::new(&rounded, device));
         }
         let layers = self.config.quantized_layers().into_iter();
         let weights: Vec<(String, WeightQuantizer)> = layers
@@ -305,6 +323,7 @@ impl GraphNet {
         // As they are, and as quantised layers read them.
         let mut values: Vec<[Option<AnyTensor>; 2]> = vec![[None, None]; graph.nodes().len()];
         let quantized = self.config.reads_codes();
+        let folded: HashMap<usize, usize> = self.folds.iter().map(|(&conv, &norm)| (norm, conv)).collect();
         for (id, node) in graph.iter() {
             let n = id.index();
             let mut inputs = Vec::with_capacity(node.inputs().len());
@@ -320,6 +339,15 @@ impl GraphNet {
             }
             let value = match node.op() {
                 Op::Input { .. } => images.clone().into(),
+                // Its batch norm computes both.
+                Op::Conv(_) if self.folds.contains_key(&n) => inputs.remove(0),
+                Op::Affine(_) if folded.contains_key(&n) => {
+                    let before = folded[&n];
+                    let Op::Conv(conv) = graph.nodes()[before].op() else {
+                        unreachable!("convolutions are folded");
+                    };
+                    self.layers[before].folded(conv, &self.layers[n], inputs.remove(0))
+                }
                 op => match self.layers[n].norm(&inputs) {
                     Some(value) => value,
                     None if trains && rounds(op) => straight_through(op, inputs, batch),

@@ -5,9 +5,14 @@ use burn::nn::{BatchNorm, BatchNormConfig, Initializer};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::GraphNet;
-use crate::graph::{Affine, Constant, Graph, Node, Op, beside, computed_with};
+use super::config::RoundedValue;
+use super::fold;
+use crate::graph::{Affine, Constant, Conv, Graph, Node, Op, beside, computed_with};
 use crate::module::any::{self, AnyTensor};
-use crate::quant::{Observer, ObserverError, QuantInput, QuantInputConfig};
+use crate::quant::{
+    Activation, ActivationQuantizer, Bits, Observer, ObserverError, Pact, PactConfig, QuantInput,
+    QuantInputConfig,
+};
 
 /// The constants of an operation that become parameters, in the order in which it computes with them, each with what it is.
 pub(super) fn part_names(op: &Op) -> impl Iterator<Item = (&'static str, &Constant)> {
@@ -216,19 +221,58 @@ pub(super) struct Layer {
 #[derive(Clone, Debug)]
 pub(super) struct Quantizer {
     path: Path,
-    quantizer: QuantInput,
+    quantizer: Rounding,
+}
+
+/// What rounds a value.
+#[derive(Module, Debug)]
+pub(super) enum Rounding {
+    Steps(QuantInput),
+    Clip(Pact),
+    Unit(Activation),
+}
+
+impl Rounding {
+    /// Learned steps have a sign, or an offset, where numbers may be below zero.
+    fn new(quantizer: ActivationQuantizer, bits: Bits, not_below_zero: bool, device: &Device) -> Self {
+        match quantizer {
+            ActivationQuantizer::Pact => Self::Clip(PactConfig::new(bits).init(device)),
+            ActivationQuantizer::Dorefa => Self::Unit(Activation::quantized(bits)),
+            quantizer => {
+                let config = QuantInputConfig::new(bits)
+                    .with_signed(!not_below_zero)
+                    .with_offset(quantizer == ActivationQuantizer::LsqPlus);
+                Self::Steps(config.init(device))
+            }
+        }
+    }
+
+    fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Steps(steps) => steps.forward(x),
+            Self::Clip(clip) => clip.forward(x),
+            Self::Unit(unit) => unit.forward(x),
+        }
+    }
 }
 
 impl Quantizer {
-    pub fn new((path, config): (String, QuantInputConfig), device: &Device) -> Self {
+    pub fn new(value: &RoundedValue, device: &Device) -> Self {
+        let RoundedValue {
+            path,
+            quantizer,
+            bits,
+            not_below_zero,
+            ..
+        } = value;
         Self {
-            path: Path::new(&format!("{path}.step"), "Struct:QuantInput"),
-            quantizer: config.init(device),
+            path: Path::new(path, "Struct:GraphNet"),
+            quantizer: Rounding::new(*quantizer, *bits, *not_below_zero, device),
         }
     }
 
     pub fn forward(&self, x: AnyTensor) -> AnyTensor {
-        struct Rounded<'a>(&'a QuantInput);
+        struct Rounded<'a>(&'a Rounding);
         impl any::Function for Rounded<'_> {
             fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
                 self.0.forward(x)
@@ -238,10 +282,31 @@ impl Quantizer {
     }
 
     pub fn calibrated(self, batches: &[Vec<f32>], observer: Observer) -> Result<Self, ObserverError> {
-        Ok(Self {
-            quantizer: self.quantizer.calibrated(batches, observer)?,
-            ..self
-        })
+        let quantizer = match self.quantizer {
+            Rounding::Steps(steps) => Rounding::Steps(steps.calibrated(batches, observer)?),
+            Rounding::Clip(clip) => Rounding::Clip(clip.calibrated(batches, observer)?),
+            // It has nothing to measure.
+            unit @ Rounding::Unit(_) => unit,
+        };
+        Ok(Self { quantizer, ..self })
+    }
+
+    // Which of the three it is, is no part of a parameter's path.
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        match &self.quantizer {
+            Rounding::Steps(steps) => self.path.visit(visitor, steps),
+            Rounding::Clip(clip) => self.path.visit(visitor, clip),
+            Rounding::Unit(_) => {}
+        }
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        let quantizer = match self.quantizer {
+            Rounding::Steps(steps) => Rounding::Steps(self.path.map(mapper, steps)),
+            Rounding::Clip(clip) => Rounding::Clip(self.path.map(mapper, clip)),
+            unit @ Rounding::Unit(_) => unit,
+        };
+        Self { quantizer, ..self }
     }
 }
 
@@ -319,6 +384,30 @@ impl Layer {
         }
     }
 
+    /// What the convolution `conv` of this layer and the batch norm `behind` it make of `x` as one.
+    pub fn folded(&self, conv: &Conv, behind: &Self, x: AnyTensor) -> AnyTensor {
+        let (
+            Some(Named {
+                value: AnyParam::D4(weight),
+                ..
+            }),
+            Some(norm),
+        ) = (self.parameters.first(), &behind.norm)
+        else {
+            unreachable!("a convolution and a batch norm are folded");
+        };
+        let bias = self
+            .parameters
+            .get(1)
+            .map(|bias| bias.value.tensor().into_tensor());
+        fold::conv_norm(conv, weight, bias, &norm.norm, x.into_tensor()).into()
+    }
+
+    /// What a batch norm that is folded multiplies each filter's weights by.
+    pub fn factors(&self) -> Option<Vec<f32>> {
+        self.norm.as_ref().map(|norm| fold::factors(&norm.norm))
+    }
+
     /// The path of the weight of a convolution or a linear layer.
     pub fn weight_path(&self) -> Option<String> {
         let weight = self.parameters.first()?;
@@ -345,32 +434,36 @@ impl Layer {
     }
 }
 
+/// The epsilon and the channels of a node that is trained as a batch norm.
+pub(super) fn as_norm(node: &Node) -> Option<(f32, usize)> {
+    let Op::Affine(Affine {
+        epsilon: Some(epsilon),
+        factor: Some(factor),
+        ..
+    }) = node.op()
+    else {
+        return None;
+    };
+    let channels: usize = factor.shape().iter().product();
+    let whole = part_names(node.op()).count() == 4 && node.shape().first() == Some(&channels);
+    whole.then_some((*epsilon, channels))
+}
+
 impl Norm {
     fn new(node: &Node, names: &[String], numbers: &[Option<&[f32]>], device: &Device) -> Option<Self> {
-        let Op::Affine(Affine {
-            epsilon: Some(epsilon),
-            factor: Some(factor),
-            ..
-        }) = node.op()
-        else {
-            return None;
-        };
+        let (epsilon, channels) = as_norm(node)?;
         let ([mean, variance, scale, shift], [mean_of, deviation, scale_of, shift_of]) = (names, numbers)
         else {
             return None;
         };
-        let channels: usize = factor.shape().iter().product();
-        if node.shape().first() != Some(&channels) {
-            return None;
-        }
         let mut norm = BatchNormConfig::new(channels)
-            .with_epsilon(f64::from(*epsilon))
+            .with_epsilon(f64::from(epsilon))
             .init(device);
         let vector = |values: Vec<f32>| Tensor::<1>::from_data(TensorData::from(values.as_slice()), device);
         if let (Some(mean), Some(deviation), Some(scale), Some(shift)) =
             (mean_of, deviation, scale_of, shift_of)
         {
-            let variance = deviation.iter().map(|&root| Affine::variance(root, *epsilon));
+            let variance = deviation.iter().map(|&root| Affine::variance(root, epsilon));
             norm.gamma = Param::from_tensor(vector(scale.to_vec()));
             norm.beta = Param::from_tensor(vector(shift.to_vec()));
             norm.running_mean = burn::module::RunningState::new(vector(mean.to_vec()));
@@ -489,8 +582,8 @@ impl Module for GraphNet {
                 mean.visit(visitor, &norm.running_mean);
                 variance.visit(visitor, &norm.running_var);
             }
-            if let Some(Quantizer { path, quantizer }) = quantizer {
-                path.visit(visitor, &quantizer.step);
+            if let Some(quantizer) = quantizer {
+                quantizer.visit(visitor);
             }
         }
     }
@@ -498,7 +591,7 @@ impl Module for GraphNet {
     fn map<M: ModuleMapper>(mut self, mapper: &mut M) -> Self {
         let layers = std::mem::take(&mut self.layers);
         let quantizers = std::mem::take(&mut self.quantizers);
-        for (mut layer, mut quantizer) in layers.into_iter().zip(quantizers) {
+        for (mut layer, quantizer) in layers.into_iter().zip(quantizers) {
             layer.parameters = (layer.parameters.into_iter())
                 .map(|Named { path, value }| {
                     let value = map_param!(value, param => path.map(mapper, param));
@@ -514,11 +607,9 @@ impl Module for GraphNet {
                 norm.running_var = variance.map(mapper, norm.running_var);
                 Norm { norm, paths }
             });
-            if let Some(Quantizer { path, quantizer }) = &mut quantizer {
-                quantizer.step = path.map(mapper, quantizer.step.clone());
-            }
             self.layers.push(layer);
-            self.quantizers.push(quantizer);
+            self.quantizers
+                .push(quantizer.map(|quantizer| quantizer.map(mapper)));
         }
         self
     }

@@ -7,20 +7,23 @@ use serde::{Deserialize, Serialize};
 use super::GraphNetConfig;
 use crate::Error;
 use crate::pattern::fits;
-use crate::quant::{Bits, LearnedSteps, WeightQuantizer};
+use crate::quant::{ActivationQuantizer, Bits, LearnedSteps, WeightQuantizer, WeightScheme};
 
 /// How a [`GraphNet`](super::GraphNet) is quantised: at first all layers but the first and the last.
 ///
-/// What a layer reads is rounded in front of it, the same for all layers that read it, with as many bits as the one that has most.
+/// What a layer reads is rounded in front of it, the same for all that read it rounded, with as many bits as the one that has most.
+/// [`GraphNetConfig::quantized_layers`] and [`GraphNetConfig::quantized_joins`] are what a plan comes to, a line for each.
 ///
 /// ```
 /// use vwc_sdk::models::QuantPlan;
-/// use vwc_sdk::quant::{Bits, LearnedSteps};
+/// use vwc_sdk::quant::{ActivationQuantizer, Bits, LearnedSteps};
 ///
 /// # fn main() -> Result<(), vwc_sdk::quant::BitsError> {
 /// let (four, eight) = (Bits::new(4)?, Bits::new(8)?);
 /// let weights = LearnedSteps::new(four).with_per_filter(true);
 /// let plan = QuantPlan::new(weights, four).with_ends(eight).with_layers("layer1.*", eight, eight);
+/// // What layers read by a learned clip, and what residual additions read, too.
+/// let plan = plan.with_activations(ActivationQuantizer::Pact).with_joins(true);
 /// # let _ = plan;
 /// # Ok(())
 /// # }
@@ -30,10 +33,22 @@ use crate::quant::{Bits, LearnedSteps, WeightQuantizer};
 pub struct QuantPlan {
     weights: LearnedSteps,
     activations: Bits,
+    #[serde(default, skip_serializing_if = "is_default")]
+    scheme: WeightScheme,
+    #[serde(default, skip_serializing_if = "is_default")]
+    quantizer: ActivationQuantizer,
+    #[serde(default, skip_serializing_if = "is_default")]
+    joins: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    fold_norms: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ends: Option<Bits>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     layers: Vec<Layers>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Layers with bits of their own.
@@ -54,8 +69,12 @@ pub struct LayerPlan {
     pub weights: WeightQuantizer,
     /// Bits of what it reads. Of layers that read one value, all have those of the one that has most.
     pub activations: Bits,
+    /// How that is rounded.
+    pub quantizer: ActivationQuantizer,
     /// The place of its node.
     pub(super) node: usize,
+    /// Whether it joins values, and has no weights.
+    pub(super) join: bool,
 }
 
 impl QuantPlan {
@@ -66,14 +85,49 @@ impl QuantPlan {
         Self {
             weights: weights.into(),
             activations,
+            scheme: WeightScheme::default(),
+            quantizer: ActivationQuantizer::default(),
+            joins: false,
+            fold_norms: false,
             ends: None,
             layers: Vec::new(),
         }
     }
 
+    /// What the weights of layers become, of the bits that they have. Default: [`WeightScheme::Lsq`].
+    #[must_use]
+    pub fn with_weights(self, scheme: WeightScheme) -> Self {
+        Self { scheme, ..self }
+    }
+
+    /// How what layers read is rounded. Default: [`ActivationQuantizer::Lsq`].
+    #[must_use]
+    pub fn with_activations(self, quantizer: ActivationQuantizer) -> Self {
+        Self { quantizer, ..self }
+    }
+
+    /// Whether what additions and concatenations of two values and more read is rounded, too, each value for itself: as integer
+    /// runtimes and adders of few bits have it. Default: not.
+    #[must_use]
+    pub fn with_joins(self, joins: bool) -> Self {
+        Self { joins, ..self }
+    }
+
     /// Bits of weights and activations.
     pub(super) fn bits(&self) -> [Bits; 2] {
         [self.weights.bits(), self.activations]
+    }
+
+    /// Whether the batch norm behind a convolution is folded into its weights before they are quantised: as runtimes compute that fold
+    /// it themselves, with a step of the folded weights. Training computes such a layer twice, for the statistics of its batches. Default:
+    /// not.
+    #[must_use]
+    pub fn with_folded_norms(self, fold_norms: bool) -> Self {
+        Self { fold_norms, ..self }
+    }
+
+    pub(super) fn folds_norms(&self) -> bool {
+        self.fold_norms
     }
 
     /// The first layer and the last with weights and activations of so many bits. Default: in full precision.
@@ -86,7 +140,8 @@ impl QuantPlan {
     }
 
     /// The layers that fit `pattern` with bits of their own, 32 of which leave a side in full precision: the path of a layer, or its
-    /// beginning up to a dot, in which `*` stands for anything. Of several that fit a layer the last counts.
+    /// beginning up to a dot, in which `*` stands for anything. Of several that fit a layer the last counts. Of joins, the bits of
+    /// activations count.
     #[must_use]
     pub fn with_layers(mut self, pattern: impl Into<String>, weights: Bits, activations: Bits) -> Self {
         self.layers.push(Layers {
@@ -102,7 +157,7 @@ impl QuantPlan {
         *self == Self::new(self.weights.bits(), self.activations)
     }
 
-    /// The layers of `names`, in their order, that are quantised.
+    /// The layers of `names`, in their order, that are quantised. What of a quantiser suits a value is not yet told apart.
     pub(super) fn of(&self, names: &[(usize, &str)]) -> Vec<LayerPlan> {
         let last = names.len().saturating_sub(1);
         let bits = |n: usize, name: &str| {
@@ -121,34 +176,52 @@ impl QuantPlan {
             let [weights, activations] = bits(n, name);
             LayerPlan {
                 layer: name.to_owned(),
-                weights: self.quantizer(weights),
+                weights: self.scheme.quantizer(self.weights.with_bits(weights)),
                 activations,
+                quantizer: self.quantizer,
                 node,
+                join: false,
             }
         });
         layers.filter(|layer| layer.is_quantised()).collect()
     }
 
-    /// One step for a layer is what has been there from the start.
-    fn quantizer(&self, bits: Bits) -> WeightQuantizer {
-        let steps = self.weights.with_bits(bits);
-        match bits.get() {
-            32 => WeightQuantizer::Identity,
-            1 if !steps.is_power_of_two() => WeightQuantizer::xnor(),
-            _ if steps == LearnedSteps::new(bits) => WeightQuantizer::lsq(bits),
-            _ => steps.quantizer(),
-        }
+    /// The joins of `names`, in their order, that read rounded values.
+    pub(super) fn of_joins(&self, names: &[(usize, &str)]) -> Vec<LayerPlan> {
+        let joins = names.iter().filter(|_| self.joins).map(|&(node, name)| {
+            let own = self
+                .layers
+                .iter()
+                .rev()
+                .find(|layers| fits(&layers.pattern, name));
+            LayerPlan {
+                layer: name.to_owned(),
+                weights: WeightQuantizer::Identity,
+                activations: own.map_or(self.activations, |layers| layers.activations),
+                quantizer: self.quantizer,
+                node,
+                join: true,
+            }
+        });
+        joins.filter(|join| join.is_quantised()).collect()
     }
 
     /// # Errors
     ///
-    /// [`Error::Structure`] where a pattern fits none of these layers, or nothing is quantised.
-    pub(super) fn check(&self, config: &GraphNetConfig, names: &[(usize, &str)]) -> Result<(), Error> {
+    /// [`Error::Structure`] where a pattern fits none of these layers, nor a join where these are rounded, or nothing is quantised.
+    pub(super) fn check(
+        &self,
+        config: &GraphNetConfig,
+        names: &[(usize, &str)],
+        joins: &[(usize, &str)],
+    ) -> Result<(), Error> {
+        let joins = if self.joins { joins } else { &[] };
+        let all = [names, joins].concat();
         for Layers { pattern, .. } in &self.layers {
-            if !names.iter().any(|(_, name)| fits(pattern, name)) {
+            if !all.iter().any(|(_, name)| fits(pattern, name)) {
                 return Err(config.refuse(format!(
                     "no layer fits {pattern:?}: expected some of {}",
-                    nearest(pattern, names).join(", ")
+                    nearest(pattern, &all).join(", ")
                 )));
             }
         }
@@ -166,8 +239,19 @@ impl QuantPlan {
     pub(super) fn remarks(&self) -> Vec<String> {
         let ends = self.ends.map(|bits| format!("ends W{bits}A{bits}"));
         let form = self.weights.form().map(str::to_owned);
+        let scheme = (!is_default(&self.scheme)).then(|| format!("weights by {}", self.scheme.title()));
+        let by = (!is_default(&self.quantizer)).then(|| format!("activations by {}", self.quantizer.title()));
+        let joins = self.joins.then(|| "joins too".to_owned());
+        let folded = self.fold_norms.then(|| "batch norms folded".to_owned());
         let layers = (!self.layers.is_empty()).then(|| "some layers of their own bits".to_owned());
-        ends.into_iter().chain(form).chain(layers).collect()
+        ends.into_iter()
+            .chain(form)
+            .chain(scheme)
+            .chain(by)
+            .chain(joins)
+            .chain(folded)
+            .chain(layers)
+            .collect()
     }
 }
 
@@ -198,10 +282,14 @@ impl LayerPlan {
 /// The layer, its weights and what it reads.
 impl fmt::Display for LayerPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: weights {}, reads ", self.layer, self.weights)?;
-        match self.activations.levels() {
-            None => f.write_str("full precision"),
-            Some(_) => write!(f, "{} bits", self.activations),
+        write!(f, "{}: ", self.layer)?;
+        if !self.join {
+            write!(f, "weights {}, ", self.weights)?;
+        }
+        match (self.activations.levels(), self.quantizer) {
+            (None, _) => f.write_str("reads full precision"),
+            (_, ActivationQuantizer::Lsq) => write!(f, "reads {} bits", self.activations),
+            (_, other) => write!(f, "reads {} bits by {}", self.activations, other.title()),
         }
     }
 }
