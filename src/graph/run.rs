@@ -301,29 +301,28 @@ pub(crate) fn convolution(
 ) -> Tensor<4> {
     let weight: Tensor<4> = constants[0].clone().into_tensor();
     let padding = conv.padding;
-    let even = padding.top == padding.bottom && padding.left == padding.right;
-    let ours = even && conv.dilation == [1; 2];
-    let sides = [padding.top, padding.left];
+    let sides = [(padding.top, padding.bottom), (padding.left, padding.right)];
+    let options = ConvOptions::new_with_padding(conv.stride, sides, conv.dilation, conv.groups);
     match kernel {
         #[cfg(feature = "flex")]
         ConvKernel::Codes {
             weight_levels,
             input_levels,
-        } if ours && conv.groups == 1 && conv.bias.is_none() && crate::kernels::apply_to(&x) => {
+        } if conv.dilation == [1; 2]
+            && conv.groups == 1
+            && conv.bias.is_none()
+            && crate::kernels::apply_to(&x) =>
+        {
             let levels = crate::kernels::Levels {
                 weight: weight_levels,
                 input: input_levels,
             };
-            crate::kernels::codes_conv2d(x, weight, conv.stride, sides, levels)
+            crate::kernels::codes_conv2d(x, weight, &options, levels)
         }
-        ConvKernel::Crate | ConvKernel::Codes { .. } if ours => {
-            crate::quant::grouped_conv2d(x, weight, bias(constants), conv.stride, sides, conv.groups)
+        ConvKernel::Crate | ConvKernel::Codes { .. } => {
+            crate::quant::conv2d_with(x, weight, bias(constants), &options)
         }
-        _ => {
-            let pairs = [(padding.top, padding.bottom), (padding.left, padding.right)];
-            let options = ConvOptions::new_with_padding(conv.stride, pairs, conv.dilation, conv.groups);
-            module::conv2d(x, weight, bias(constants), options)
-        }
+        ConvKernel::Burn => module::conv2d(x, weight, bias(constants), options),
     }
 }
 

@@ -43,7 +43,7 @@ pub fn forward_quantized(
     out: &mut [f32],
 ) {
     // Of a matrix product, most of the time goes into reading the weights once.
-    if shape.as_product().is_some() {
+    if shape.as_product().is_some() || shape.dilation != [1, 1] {
         return forward(shape, x, weight, None, out);
     }
     let mut pass = Pass::forward(shape, weight, None);
@@ -147,7 +147,7 @@ pub fn backward_input(shape: &ConvShape, dy: Pictures<'_>, weight: &[f32], out: 
     });
     let before = [0, 1].map(|d| kinds[d].iter().map(|kind| -kind.offset).max().unwrap_or(0).max(0));
     let after = [0, 1].map(|d| {
-        let reach = kinds[d].iter().map(Kind::reach).max().unwrap_or(0);
+        let reach = kinds[d].iter().filter_map(Kind::reach).max().unwrap_or(0);
         (reach - size[d] as isize).max(0)
     });
     let mut parts = Vec::new();
@@ -159,6 +159,7 @@ pub fn backward_input(shape: &ConvShape, dy: Pictures<'_>, weight: &[f32], out: 
             parts.push(Part {
                 weights: Panels::of_flipped_kernel(shape, weight, &down.taps, &across.taps),
                 taps: [down.taps.len(), across.taps.len()],
+                dilation: [down.between, across.between],
                 origin: [before[0] + down.offset, before[1] + across.offset].map(|at| at as usize),
                 stride: [1, 1],
                 out_count: [down.count, across.count],
@@ -342,26 +343,37 @@ struct Kind {
     taps: Vec<usize>,
     /// The output position that sees the first of them through the first of `taps`.
     offset: isize,
+    /// How far apart the output positions are that see it through neighbouring `taps`.
+    between: usize,
 }
 
 impl Kind {
     fn new(shape: &ConvShape, direction: usize, first: usize) -> Self {
-        let [stride, padding, kernel, input] =
-            [shape.stride, shape.padding, shape.kernel, shape.input].map(|of| of[direction]);
-        let smallest = (first + padding) % stride;
-        let taps: Vec<usize> = (smallest..kernel).step_by(stride).rev().collect();
-        let nearest = (first + padding) / stride;
+        let [stride, dilation, kernel, input] =
+            [shape.stride, shape.dilation, shape.kernel, shape.input].map(|of| of[direction]);
+        // The input position less that of the kernel's place is where an output position begins to read.
+        let begins = |tap: usize| (first + shape.padding[direction].0) as isize - (tap * dilation) as isize;
+        let taps = (0..kernel)
+            .rev()
+            .filter(|&tap| begins(tap) % stride as isize == 0);
+        let taps: Vec<usize> = taps.collect();
+        let steps = match taps[..] {
+            [first, second, ..] => (first - second) * dilation,
+            _ => stride,
+        };
         Self {
             first,
             count: (input - first).div_ceil(stride),
-            offset: nearest as isize + 1 - taps.len().max(1) as isize,
+            offset: taps.first().map_or(0, |&tap| begins(tap) / stride as isize),
+            between: steps / stride,
             taps,
         }
     }
 
-    /// One past the last output position that any of them reads.
-    fn reach(&self) -> isize {
-        self.offset + (self.taps.len() + self.count) as isize - 1
+    /// One past the last output position that any of them reads, where any is read.
+    fn reach(&self) -> Option<isize> {
+        let apart = self.taps.len().checked_sub(1)? * self.between;
+        Some(self.offset + (apart + self.count) as isize)
     }
 }
 
@@ -509,6 +521,8 @@ struct Pass {
 struct Part {
     weights: Panels,
     taps: [usize; 2],
+    /// From one of them to the next in the framed input.
+    dilation: [usize; 2],
     /// Where in the framed input the first output position reads.
     origin: [usize; 2],
     /// From one output position to the next in the framed input.
@@ -528,6 +542,7 @@ impl Pass {
             parts: vec![Part {
                 weights: Panels::of_kernel(shape, weight, bias),
                 taps: shape.kernel,
+                dilation: shape.dilation,
                 origin: [0, 0],
                 stride: shape.stride,
                 out_count: shape.output(),
@@ -577,10 +592,16 @@ fn picture<S: Simd>(pass: &Pass, x: &[f32], out: &mut [f32]) {
     let [inputs, outputs] = pass.channels;
     let pitch = (pass.frame.left + pass.input[1] + pass.frame.right) * inputs;
     for part in &pass.parts {
-        let reads = Reads {
-            step: part.stride[1] * inputs,
-            tap_step: pitch,
-            run: part.taps[1] * inputs,
+        let (step, tap_step) = (part.stride[1] * inputs, part.dilation[0] * pitch);
+        let reads = match part.dilation[1] {
+            1 => Reads::side_by_side(step, tap_step, part.taps[1] * inputs),
+            dilation => Reads {
+                step,
+                tap_step,
+                runs: part.taps[1],
+                run_step: dilation * inputs,
+                run: inputs,
+            },
         };
         let out_step = part.out_stride[1] * outputs;
         for panel in part.weights.iter() {
@@ -612,11 +633,7 @@ fn multiply(product: Product, x: &[f32], weights: &Panels, out: &mut [f32]) {
 
 #[macerator::with_simd]
 fn multiply_rows<S: Simd>(product: Product, x: &[f32], weights: &Panels, out: &mut [f32]) {
-    let reads = Reads {
-        step: product.inner,
-        tap_step: 0,
-        run: product.inner,
-    };
+    let reads = Reads::side_by_side(product.inner, 0, product.inner);
     for panel in weights.iter() {
         for rows in even_parts(x.len() / product.inner, tile::max_rows::<S>(panel.across)) {
             tile::dot_rows::<S>(
@@ -713,16 +730,19 @@ fn block_gradient<'a, S: Simd>(
             x_steps: [framed, shape.stride[0] * pitch, shape.stride[1] * inputs],
             dy_steps: [height * width * padded, width * padded, padded],
         };
-        let run = kernel_w * inputs;
-        for row in 0..kernel_h {
-            gradient_tiles::<S>(
-                &x[row * pitch..],
-                run,
-                dy,
-                padded,
-                sweep,
-                &mut sums[row * run * padded..],
-            );
+        // A row of the kernel at once where its places lie side by side.
+        let (runs, run) = match shape.dilation[1] {
+            1 => (1, kernel_w * inputs),
+            _ => (kernel_w, inputs),
+        };
+        for (n, sums) in sums
+            .chunks_exact_mut(run * padded)
+            .enumerate()
+            .take(kernel_h * runs)
+        {
+            let [down, across] = [n / runs * shape.dilation[0], n % runs * shape.dilation[1]];
+            let x = &x[down * pitch + across * inputs..];
+            gradient_tiles::<S>(x, run, dy, padded, sweep, sums);
         }
     }
 }

@@ -25,7 +25,9 @@ impl Pass {
         let channels = shape.channels[0];
         let pitch = (frame.left + shape.input[1] + frame.right) * channels;
         let [down, across] = shape.kernel;
-        let places = (0..down).flat_map(|row| (0..across).map(move |column| row * pitch + column * channels));
+        let [by_row, by_column] = [shape.dilation[0] * pitch, shape.dilation[1] * channels];
+        let places =
+            (0..down).flat_map(|row| (0..across).map(move |column| row * by_row + column * by_column));
         Self {
             channels,
             pitch,
@@ -183,11 +185,14 @@ fn some_channels(pass: &Pass, first: usize, x: &[f32], weights: &[f32], start: &
 pub(super) fn backward_input(shape: &ConvShape, dy: Pictures<'_>, weight: &[f32], out: &mut [f32]) {
     let channels = shape.channels[0];
     let places = shape.kernel[0] * shape.kernel[1];
-    let inside = (0..2).all(|d| shape.padding[d] < shape.kernel[d]);
+    let inside = (0..2).all(|d| shape.padding[d].0.max(shape.padding[d].1) < shape.span(d));
     if shape.stride == [1, 1] && inside {
         // The same with the kernel turned round.
         let weights = by_place(weight, channels, (0..places).rev());
-        let padding = [0, 1].map(|d| shape.kernel[d] - 1 - shape.padding[d]);
+        let padding = [0, 1].map(|d| {
+            let (before, behind) = shape.padding[d];
+            (shape.span(d) - 1 - before, shape.span(d) - 1 - behind)
+        });
         let turned = ConvShape {
             input: shape.output(),
             padding,

@@ -8,6 +8,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
+use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Shape, TensorData};
 
 use super::buffer::{Buffer, Codes};
@@ -22,21 +23,35 @@ use super::pictures::{Pictures, channels_last};
 use super::shape::ConvShape;
 use super::weight::{WeightScale, quantize_weight, quantize_weight_backward};
 
-/// Stride, padding and groups of a convolution.
+/// Stride, padding, dilation and groups of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConvSteps {
     pub stride: [usize; 2],
-    pub padding: [usize; 2],
+    /// At top and bottom, and at left and right.
+    pub padding: [(usize, usize); 2],
+    pub dilation: [usize; 2],
     pub groups: usize,
 }
 
 impl ConvSteps {
-    /// Without groups.
+    /// Without dilation and groups, and with opposite sides padded alike.
     pub fn whole(stride: [usize; 2], padding: [usize; 2]) -> Self {
         Self {
             stride,
-            padding,
+            padding: padding.map(|side| (side, side)),
+            dilation: [1, 1],
             groups: 1,
+        }
+    }
+}
+
+impl From<&ConvOptions<2>> for ConvSteps {
+    fn from(options: &ConvOptions<2>) -> Self {
+        Self {
+            stride: options.stride,
+            padding: options.padding,
+            dilation: options.dilation,
+            groups: options.groups,
         }
     }
 }
@@ -755,6 +770,7 @@ fn conv_shape(x: &FlexTensor, weight: &FlexTensor, steps: ConvSteps) -> ConvShap
         kernel: [kernel_h, kernel_w],
         stride: steps.stride,
         padding: steps.padding,
+        dilation: steps.dilation,
     }
 }
 

@@ -317,12 +317,9 @@ unsafe fn picture<M: Dot4>(conv: &IntegerConv, codes: &[u8], out: &mut [f32]) {
     let shape = &conv.shape;
     let [inputs, outputs] = shape.channels;
     let [height, width] = shape.output();
-    let pitch = (shape.input[1] + 2 * shape.padding[1]) * inputs;
-    let reads = Reads {
-        step: shape.stride[1] * inputs,
-        tap_step: pitch,
-        run: conv.run(),
-    };
+    let (left, right) = shape.padding[1];
+    let pitch = (left + shape.input[1] + right) * inputs;
+    let reads = Reads::side_by_side(shape.stride[1] * inputs, pitch, conv.run());
     for (column, across, weights) in conv.panels() {
         let columns = (across * M::LANES).min(outputs - column);
         for row in 0..height {
@@ -432,7 +429,8 @@ mod tests {
                 channels: [inputs, outputs],
                 kernel: [kernel, kernel],
                 stride: [stride, stride],
-                padding: [padding, padding],
+                padding: [(padding, padding); 2],
+                dilation: [1, 1],
             };
             for (weight, input) in [(1, 1), (1, 15), (3, 3), (7, 255), (63, 255), (127, 255)] {
                 let levels = Levels { weight, input };

@@ -41,6 +41,7 @@ mod weight;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Dispatch, DispatchTensorKind, Flex};
 use burn::nn::BatchNorm;
+use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Distribution, Int, Tensor};
 
 use dropout::DropoutMask;
@@ -121,11 +122,10 @@ pub(crate) fn quant_conv2d(
 pub(crate) fn codes_conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
-    stride: [usize; 2],
-    padding: [usize; 2],
+    options: &ConvOptions<2>,
     levels: Levels,
 ) -> Tensor<4> {
-    let steps = ConvSteps::whole(stride, padding);
+    let steps = ConvSteps::from(options);
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(Dispatch::kernel_codes_conv2d(x, weight, steps, levels))
 }

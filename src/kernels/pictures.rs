@@ -125,13 +125,13 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// `[down, across]` zeros on either side.
-    pub(super) fn of_padding([down, across]: [usize; 2]) -> Self {
+    /// Zeros at top and bottom, and at left and right.
+    pub(super) fn of_padding([(top, bottom), (left, right)]: [(usize, usize); 2]) -> Self {
         Self {
-            top: down,
-            bottom: down,
-            left: across,
-            right: across,
+            top,
+            bottom,
+            left,
+            right,
         }
     }
 

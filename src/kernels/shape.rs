@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-/// A 2-D convolution of a batch: sizes as [`QuantConv2d`](crate::quant::QuantConv2d) takes them.
+/// A 2-D convolution of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvShape {
     /// Pictures.
@@ -14,7 +14,9 @@ pub struct ConvShape {
     /// Stride down and across.
     pub stride: [usize; 2],
     /// Zeros at top and bottom, and at left and right.
-    pub padding: [usize; 2],
+    pub padding: [(usize, usize); 2],
+    /// From one place of the kernel to the next, down and across.
+    pub dilation: [usize; 2],
 }
 
 impl ConvShape {
@@ -25,16 +27,23 @@ impl ConvShape {
     /// Where the kernel is larger than the padded input.
     pub fn output(&self) -> [usize; 2] {
         [0, 1].map(|d| {
-            let padded = self.input[d] + 2 * self.padding[d];
+            let (before, behind) = self.padding[d];
+            let (padded, span) = (before + self.input[d] + behind, self.span(d));
             assert!(
-                padded >= self.kernel[d],
-                "a kernel of {:?} does not fit an input of {:?} with padding {:?}",
+                padded >= span,
+                "a kernel of {:?} with dilation {:?} does not fit an input of {:?} with padding {:?}",
                 self.kernel,
+                self.dilation,
                 self.input,
                 self.padding
             );
-            (padded - self.kernel[d]) / self.stride[d] + 1
+            (padded - span) / self.stride[d] + 1
         })
+    }
+
+    /// How far a kernel reaches in a direction.
+    pub(super) fn span(&self, direction: usize) -> usize {
+        self.dilation[direction] * (self.kernel[direction] - 1) + 1
     }
 
     /// Numbers in the input of one picture.
@@ -45,7 +54,7 @@ impl ConvShape {
     /// The same sums as a product of two matrices, where every picture has one output position, or where every input
     /// position gives one output position: a row per position, nothing between the rows.
     pub(super) fn as_product(&self) -> Option<Product> {
-        if self.padding != [0, 0] {
+        if self.padding != [(0, 0); 2] || self.dilation != [1, 1] {
             return None;
         }
         let [inputs, outputs] = self.channels;

@@ -44,8 +44,31 @@ pub(super) struct Reads {
     pub step: usize,
     /// From one kernel row to the next.
     pub tap_step: usize,
-    /// Numbers read in a row for one output position and kernel row.
+    /// How many runs a kernel row is: one, or as many as it is long where its places do not lie side by side.
+    pub runs: usize,
+    /// From one of these runs to the next.
+    pub run_step: usize,
+    /// Numbers of a run, read in a row for one output position.
     pub run: usize,
+}
+
+impl Reads {
+    /// Of kernels whose places lie side by side: `run` numbers of each row.
+    pub fn side_by_side(step: usize, tap_step: usize, run: usize) -> Self {
+        Self {
+            step,
+            tap_step,
+            runs: 1,
+            run_step: 0,
+            run,
+        }
+    }
+
+    /// Where a run begins.
+    #[inline(always)]
+    fn start(self, tap: usize) -> usize {
+        tap / self.runs * self.tap_step + tap % self.runs * self.run_step
+    }
 }
 
 /// For `ROWS` output positions, the sums of all the products of inputs and weights, for `ACROSS` vectors of output
@@ -66,8 +89,8 @@ fn dot<S: Simd, const ROWS: usize, const ACROSS: usize>(
         .chunks_exact(reads.run * ACROSS * S::lanes32())
         .enumerate()
     {
-        // All that this row of the kernel reads.
-        let x = &x[tap * reads.tap_step..][..(ROWS - 1) * reads.step + reads.run];
+        // All that this row of the kernel reads, or this place of it.
+        let x = &x[reads.start(tap)..][..(ROWS - 1) * reads.step + reads.run];
         for (k, weights) in weights.chunks_exact(ACROSS * S::lanes32()).enumerate() {
             let weights: [Vector<S, f32>; ACROSS] = std::array::from_fn(|v| load(weights, v));
             for (row, sums) in sums.iter_mut().enumerate() {

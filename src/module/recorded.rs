@@ -12,6 +12,7 @@ use burn::backend::Capture;
 use burn::backend::tensor::FloatTensor;
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
+use burn::tensor::ops::ConvOptions;
 use burn_ir::{
     BatchNormOpIr, Conv2dOpIr, Conv2dOptionsIr, CustomOpIr, ModuleOperationIr, OperationIr, ScalarIr,
     TensorIr,
@@ -57,9 +58,7 @@ pub(crate) fn conv2d(
     x: &Tensor<4>,
     weight: &Tensor<4>,
     bias: Option<&Tensor<1>>,
-    stride: [usize; 2],
-    padding: [usize; 2],
-    groups: usize,
+    options: &ConvOptions<2>,
     levels: Option<[u32; 2]>,
 ) -> Option<Tensor<4>> {
     let mut inputs = vec![on_recorder(x)?, on_recorder(weight)?];
@@ -67,19 +66,28 @@ pub(crate) fn conv2d(
         inputs.push(on_recorder(bias)?);
     }
     let size = |axis: usize| {
-        let padded = (x.dims()[2 + axis] + 2 * padding[axis]).checked_sub(weight.dims()[2 + axis])?;
-        Some(padded / stride[axis] + 1)
+        let (before, behind) = options.padding[axis];
+        let span = options.dilation[axis] * (weight.dims()[2 + axis] - 1) + 1;
+        let steps = (before + x.dims()[2 + axis] + behind).checked_sub(span)?;
+        Some(steps / options.stride[axis] + 1)
     };
     let shape = vec![x.dims()[0], weight.dims()[0], size(0)?, size(1)?];
     let [weight_levels, input_levels] = levels.unwrap_or_default();
+    let [down, across] = options.stride;
+    let [(top, bottom), (left, right)] = options.padding;
+    let [apart_down, apart_across] = options.dilation;
     let numbers = [
-        stride[0],
-        stride[1],
-        padding[0],
-        padding[1],
+        down,
+        across,
+        top,
+        bottom,
+        left,
+        right,
+        apart_down,
+        apart_across,
         weight_levels as usize,
         input_levels as usize,
-        groups,
+        options.groups,
     ];
     let scalars = numbers.map(|number| ScalarIr::UInt(number as u64)).to_vec();
     record(CONV2D, inputs, shape, scalars)
@@ -143,8 +151,7 @@ pub(super) fn as_burn(operation: OperationIr) -> (OperationIr, Option<Ours>) {
     let number = |n: usize| custom.scalars[n].elem::<u64>() as usize;
     let module = match custom.id.as_str() {
         CONV2D => {
-            let [down, across] = [number(2), number(3)];
-            let ours = match [number(4) as u32, number(5) as u32] {
+            let ours = match [number(8) as u32, number(9) as u32] {
                 [0, 0] => Ours::Conv,
                 [weight, input] => Ours::Codes { weight, input },
             };
@@ -154,9 +161,9 @@ pub(super) fn as_burn(operation: OperationIr) -> (OperationIr, Option<Ours>) {
                 bias: custom.inputs.get(2).cloned(),
                 options: Conv2dOptionsIr {
                     stride: [number(0), number(1)],
-                    padding: [(down, down), (across, across)],
-                    dilation: [1; 2],
-                    groups: number(6),
+                    padding: [(number(2), number(3)), (number(4), number(5))],
+                    dilation: [number(6), number(7)],
+                    groups: number(10),
                 },
                 out: custom.outputs[0].clone(),
             };

@@ -29,8 +29,22 @@ pub fn grouped_conv2d(
     padding: [usize; 2],
     groups: usize,
 ) -> Tensor<4> {
-    let options = ConvOptions::new(stride, padding, [1, 1], groups);
-    module::conv2d(x, weight, bias, options)
+    conv2d_with(
+        x,
+        weight,
+        bias,
+        &ConvOptions::new(stride, padding, [1, 1], groups),
+    )
+}
+
+/// As [`conv2d_with`](super::conv2d_with).
+pub fn conv2d_with(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    options: &ConvOptions<2>,
+) -> Tensor<4> {
+    module::conv2d(x, weight, bias, options.clone())
 }
 
 /// As [`norm_pool_act`](super::norm_pool_act).

@@ -2,6 +2,7 @@
 
 use burn::config::Config;
 use burn::module::{Initializer, Module, Param};
+use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
 #[cfg(feature = "flex")]
@@ -118,9 +119,7 @@ impl QuantConv2d {
                 &input,
                 &weight,
                 None,
-                self.stride,
-                self.padding,
-                1,
+                &ConvOptions::new(self.stride, self.padding, [1, 1], 1),
                 Some([levels.weight, levels.input]),
             )
         {
@@ -172,8 +171,36 @@ pub fn conv2d(
     grouped_conv2d(x, weight, bias, stride, padding, 1)
 }
 
-/// A 2-D convolution, zero-padded, without dilation, whose channels are in `groups`. With as many groups as channels it is a
-/// depthwise one.
+/// A 2-D convolution, zero-padded, without dilation, whose channels are in `groups`: [`conv2d_with`] of such options. With as many
+/// groups as channels it is a depthwise one.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels_in, height_in, width_in]`
+/// - `weight`: `[channels_out, channels_in / groups, kernel_height, kernel_width]`
+/// - `bias`: `[channels_out]`
+/// - output: `[batch, channels_out, height_out, width_out]`
+///
+/// # Panics
+///
+/// As [`conv2d_with`].
+pub fn grouped_conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: [usize; 2],
+    padding: [usize; 2],
+    groups: usize,
+) -> Tensor<4> {
+    conv2d_with(
+        x,
+        weight,
+        bias,
+        &ConvOptions::new(stride, padding, [1, 1], groups),
+    )
+}
+
+/// What Burn's `module::conv2d` computes: a 2-D convolution of any stride, padding on each of four sides, dilation and groups.
 ///
 /// On `flex`, kernels of this crate compute it; elsewhere, Burn's own.
 ///
@@ -186,15 +213,15 @@ pub fn conv2d(
 ///
 /// # Panics
 ///
-/// Where `groups` does not divide both numbers of channels, or `weight` has other channels than that.
-pub fn grouped_conv2d(
+/// Where the groups do not divide both numbers of channels, `weight` has other channels than that, or the kernel is larger than the
+/// padded input.
+pub fn conv2d_with(
     x: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
-    stride: [usize; 2],
-    padding: [usize; 2],
-    groups: usize,
+    options: &ConvOptions<2>,
 ) -> Tensor<4> {
+    let groups = options.groups;
     let ([_, inputs, ..], [outputs, of_group, ..]) = (x.dims(), weight.dims());
     assert!(
         of_group * groups == inputs && outputs % groups.max(1) == 0,
@@ -202,16 +229,11 @@ pub fn grouped_conv2d(
     );
     #[cfg(feature = "flex")]
     if crate::kernels::apply_to(&x) {
-        let steps = crate::kernels::ConvSteps {
-            stride,
-            padding,
-            groups,
-        };
-        return crate::kernels::conv2d(x, weight, bias, steps);
+        return crate::kernels::conv2d(x, weight, bias, options.into());
     }
     #[cfg(feature = "flex")]
-    if let Some(recorded) = recorded::conv2d(&x, &weight, bias.as_ref(), stride, padding, groups, None) {
+    if let Some(recorded) = recorded::conv2d(&x, &weight, bias.as_ref(), options, None) {
         return recorded;
     }
-    composed_block::grouped_conv2d(x, weight, bias, stride, padding, groups)
+    composed_block::conv2d_with(x, weight, bias, options)
 }

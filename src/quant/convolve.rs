@@ -4,15 +4,15 @@ use burn::module::Param;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
-use burn::tensor::ops::PadMode;
+use burn::tensor::ops::ConvOptions;
 
-use super::grouped_conv2d;
+use super::conv2d_with;
 
 /// What `conv.forward(x)` computes, on this crate's kernels where the device is `flex`: several times faster there, in training and in
-/// evaluation, with groups, depthwise, and with any padding. Sums are in another order, so that results differ in their last digits.
+/// evaluation, with groups, depthwise, dilation, and with any padding. Sums are in another order, so that results differ in their last digits.
 ///
 /// A module keeps its [`Conv2d`], with its parameters and [quantisers](super::WeightQuantizer::on), and calls this in its forward
-/// pass. With dilation, and on other devices, Burn's own operation computes it.
+/// pass. On other devices, Burn's own operation computes it.
 ///
 /// ```
 /// use burn::nn::{PaddingConfig2d, conv::Conv2dConfig};
@@ -35,33 +35,21 @@ use super::grouped_conv2d;
 ///
 /// As [`Conv2d::forward`], where the shapes do not fit.
 pub fn convolve(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-    if conv.dilation != [1, 1] {
-        return conv.forward(x);
-    }
     let [_, _, height, width] = x.dims();
     let sides = match conv.padding {
-        PaddingConfig2d::Valid => [[0; 2]; 2],
-        PaddingConfig2d::Explicit(top, left, bottom, right) => [[top, bottom], [left, right]],
+        PaddingConfig2d::Valid => [(0, 0); 2],
+        PaddingConfig2d::Explicit(top, left, bottom, right) => [(top, bottom), (left, right)],
         PaddingConfig2d::Same => [(0, height), (1, width)].map(|(axis, size)| same(conv, axis, size)),
     };
-    let [[top, bottom], [left, right]] = sides;
-    // The kernels pad opposite sides alike.
-    let (x, padding) = if top == bottom && left == right {
-        (x, [top, left])
-    } else {
-        let none = (0, 0);
-        let sides = [none, none, (top, bottom), (left, right)];
-        (x.pad(sides, PadMode::Constant(0.0)), [0, 0])
-    };
-    let bias = conv.bias.as_ref().map(Param::val);
-    grouped_conv2d(x, conv.weight.val(), bias, conv.stride, padding, conv.groups)
+    let options = ConvOptions::new_with_padding(conv.stride, sides, conv.dilation, conv.groups);
+    conv2d_with(x, conv.weight.val(), conv.bias.as_ref().map(Param::val), &options)
 }
 
 /// Padding before and behind along an axis with which there are `size / stride` places, rounded up, the odd one behind: as
 /// [`PaddingConfig2d::Same`] has it.
-fn same(conv: &Conv2d, axis: usize, size: usize) -> [usize; 2] {
+fn same(conv: &Conv2d, axis: usize, size: usize) -> (usize, usize) {
     let (kernel, stride) = (conv.kernel_size[axis], conv.stride[axis]);
     let places = size.div_ceil(stride);
     let all = (places.saturating_sub(1) * stride + kernel).saturating_sub(size);
-    [all / 2, all - all / 2]
+    (all / 2, all - all / 2)
 }
