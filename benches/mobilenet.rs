@@ -65,17 +65,12 @@ impl Part {
     }
 
     fn forward(&self, x: Tensor<4>, relu6: bool) -> Tensor<4> {
-        let x = norm_pool_act(
-            self.convolved(x),
-            Some(&self.norm),
-            false,
-            &Activation::identity(),
-        );
-        if !relu6 {
-            return x;
-        }
-        // In the order in which the numbers lie in memory.
-        x.permute([0, 2, 3, 1]).clamp(0.0, 6.0).permute([0, 3, 1, 2])
+        let act = if relu6 {
+            Activation::relu6()
+        } else {
+            Activation::identity()
+        };
+        norm_pool_act(self.convolved(x), Some(&self.norm), false, &act)
     }
 }
 

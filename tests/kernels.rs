@@ -295,7 +295,12 @@ fn results_do_not_depend_on_the_number_of_threads() {
 }
 
 fn acts() -> Vec<Activation> {
-    let mut acts = vec![Activation::identity(), Activation::relu(), Activation::clamp()];
+    let mut acts = vec![
+        Activation::identity(),
+        Activation::relu(),
+        Activation::relu6(),
+        Activation::clamp(),
+    ];
     acts.extend((1..=8).map(|bits| Activation::quantized(Bits::new(bits).unwrap())));
     acts.push(Activation::quantized(Bits::FULL));
     acts

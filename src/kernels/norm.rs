@@ -15,6 +15,8 @@ pub enum Act {
     Identity,
     /// `max(x, 0)`.
     Relu,
+    /// `clamp(x, 0, 6)`.
+    Relu6,
     /// `clamp(x, 0, 1)`.
     Clamp,
     /// `round(clamp(x, 0, 1) * levels) / levels`.
@@ -249,6 +251,7 @@ function!(Identity(), x, self, x, {
     true
 });
 function!(Relu(), x, self, if x <= 0.0 { 0.0 } else { x }, x > 0.0);
+function!(Relu6(), x, self, x.clamp(0.0, 6.0), (0.0..=6.0).contains(&x));
 function!(Clamp(), x, self, x.clamp(0.0, 1.0), (0.0..=1.0).contains(&x));
 function!(
     OneBit(),
@@ -271,6 +274,7 @@ macro_rules! with_function {
         match $act {
             Act::Identity => $f($($arg),*, Identity),
             Act::Relu => $f($($arg),*, Relu),
+            Act::Relu6 => $f($($arg),*, Relu6),
             Act::Clamp => $f($($arg),*, Clamp),
             Act::Quantize(1) => $f($($arg),*, OneBit),
             Act::Quantize(levels) => $f($($arg),*, Quantize(levels as f32)),
@@ -458,6 +462,34 @@ fn gradient_with(
     act: impl Function,
 ) {
     let channels = shape.channels;
+    let passed = |x: f32, dy: f32, affine: [f32; 3]| match act.passes(apply(x, affine)) {
+        true => dy * affine[1],
+        false => 0.0,
+    };
+    if !shape.pool {
+        let rows = dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels));
+        let rows = rows.zip(dy.chunks_exact(channels));
+        match through_statistics {
+            None => {
+                for ((dx, x), dy) in rows {
+                    for (((dx, &x), &dy), affine) in dx.iter_mut().zip(x).zip(dy).zip(affine.channels()) {
+                        *dx = passed(x, dy, affine);
+                    }
+                }
+            }
+            Some((offset, slope)) => {
+                for ((dx, x), dy) in rows {
+                    let through = affine.channels().zip(offset).zip(slope);
+                    for (((dx, &x), &dy), ((affine, &offset), &slope)) in
+                        dx.iter_mut().zip(x).zip(dy).zip(through)
+                    {
+                        *dx = offset + (x - affine[0]) * slope + passed(x, dy, affine);
+                    }
+                }
+            }
+        }
+        return;
+    }
     match through_statistics {
         None => dx.fill(0.0),
         Some((offset, slope)) => {
@@ -468,20 +500,6 @@ fn gradient_with(
                 }
             }
         }
-    }
-    if !shape.pool {
-        for ((dx, x), dy) in
-            (dx.chunks_exact_mut(channels).zip(x.chunks_exact(channels))).zip(dy.chunks_exact(channels))
-        {
-            for (((dx, &x), &dy), affine) in dx.iter_mut().zip(x).zip(dy).zip(affine.channels()) {
-                *dx += if act.passes(apply(x, affine)) {
-                    dy * affine[1]
-                } else {
-                    0.0
-                };
-            }
-        }
-        return;
     }
     let pitch = shape.size[1] * channels;
     let [height, width] = shape.output();

@@ -11,11 +11,12 @@ use super::{Bits, quantize_activation};
 enum Kind {
     Identity,
     Relu,
+    Relu6,
     Clamp,
     Quantized(Bits),
 }
 
-/// The function between two layers: ReLU, a clamp to the unit interval, or a k-bit quantiser of it. Any shape.
+/// The function between two layers: ReLU, ReLU6, a clamp to the unit interval, or a k-bit quantiser of it. Any shape.
 #[derive(Module, Debug)]
 pub struct Activation {
     #[module(skip)]
@@ -31,6 +32,11 @@ impl Activation {
     /// `max(x, 0)`.
     pub fn relu() -> Self {
         Self { kind: Kind::Relu }
+    }
+
+    /// `clamp(x, 0, 6)`.
+    pub fn relu6() -> Self {
+        Self { kind: Kind::Relu6 }
     }
 
     /// `clamp(x, 0, 1)`, not rounded: what a full-precision layer reads after quantised ones.
@@ -50,6 +56,7 @@ impl Activation {
         match self.kind {
             Kind::Identity => x,
             Kind::Relu => relu(x),
+            Kind::Relu6 => x.clamp(0.0, 6.0),
             Kind::Clamp => x.clamp(0.0, 1.0),
             Kind::Quantized(bits) => quantize_activation(x, bits),
         }
@@ -62,6 +69,7 @@ impl From<&Activation> for crate::kernels::Act {
         match act.kind {
             Kind::Identity => Self::Identity,
             Kind::Relu => Self::Relu,
+            Kind::Relu6 => Self::Relu6,
             Kind::Clamp => Self::Clamp,
             Kind::Quantized(bits) => bits.levels().map_or(Self::Relu, Self::Quantize),
         }

@@ -3,10 +3,13 @@
 //! The kernels leave feature maps with the channels last in memory. Operations on every number keep that order here: to put numbers
 //! into another one costs as much as the operation.
 
+use std::collections::HashMap;
+
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 
-use crate::graph::{self, ConvKernel, Op};
+use super::parameters::as_norm;
+use crate::graph::{self, ConvKernel, Function, Graph, Op};
 use crate::module::any::{self, AnyTensor};
 use crate::quant::{Activation, norm_pool_act};
 
@@ -31,18 +34,34 @@ pub(super) fn compute(op: &Op, constants: &[AnyTensor], inputs: Vec<AnyTensor>, 
     }
 }
 
-/// What a batch norm makes of its input.
-pub(super) fn norm(x: AnyTensor, norm: &BatchNorm) -> AnyTensor {
-    struct Forward<'a>(&'a BatchNorm);
+/// What a batch norm, and the function behind it, make of its input.
+pub(super) fn norm(x: AnyTensor, norm: &BatchNorm, act: &Activation) -> AnyTensor {
+    struct Forward<'a>(&'a BatchNorm, &'a Activation);
     impl any::Function for Forward<'_> {
         fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-            self.0.forward(x)
+            self.1.forward(self.0.forward(x))
         }
     }
     match x.shape().len() {
-        4 => norm_pool_act(x.into_tensor(), Some(norm), false, &Activation::identity()).into(),
-        _ => x.map(Forward(norm)),
+        4 => norm_pool_act(x.into_tensor(), Some(norm), false, act).into(),
+        _ => x.map(Forward(norm, act)),
     }
+}
+
+/// For each batch norm whose result one function alone reads, by the place of its node, that of the function and what it is: both are computed
+/// in one pass.
+pub(super) fn acts(graph: &Graph, reads: &[usize]) -> HashMap<usize, (usize, Activation)> {
+    let nodes = graph.nodes().iter().enumerate();
+    let pairs = nodes.filter_map(|(n, node)| {
+        let act = match *node.op() {
+            Op::Function(Function::Relu) => Activation::relu(),
+            Op::Function(Function::Clamp { min: 0.0, max: 6.0 }) => Activation::relu6(),
+            _ => return None,
+        };
+        let norm = node.inputs()[0].index();
+        (reads[norm] == 1 && as_norm(&graph.nodes()[norm]).is_some()).then_some((norm, (n, act)))
+    });
+    pairs.collect()
 }
 
 /// Whether a value is feature maps that lie with the channels last in memory.

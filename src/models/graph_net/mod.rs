@@ -19,7 +19,7 @@ mod plan;
 mod resize;
 mod sensitivity;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault};
@@ -37,7 +37,7 @@ use crate::Error;
 use crate::graph::{Constant, Graph, Op, Sketch};
 use crate::module::Parameters;
 use crate::module::any::AnyTensor;
-use crate::quant::{LearnedSteps, STEP, WeightQuantizer, best_step};
+use crate::quant::{Activation, LearnedSteps, STEP, WeightQuantizer, best_step};
 
 /// A [`Graph`] as a network that trains: its constants are parameters.
 ///
@@ -98,6 +98,8 @@ pub struct GraphNet {
     reads: Vec<usize>,
     /// The convolutions that are computed with the batch norms behind them, by the places of both.
     folds: HashMap<usize, usize>,
+    /// The functions that are computed with the batch norms in front of them.
+    acts: HashMap<usize, (usize, Activation)>,
 }
 
 /// Parameters of a [`GraphNet`] that the file it was read from does not have under their names, by their paths.
@@ -136,6 +138,7 @@ impl GraphNet {
             .map(|(n, (node, names))| Layer::new(node, names, numbers(n), from_file, device))
             .collect();
         let reads = graph.reads();
+        let acts = compute::acts(graph, &reads);
         let quantizers = vec![None; graph.nodes().len()];
         let net = Self {
             config,
@@ -143,6 +146,7 @@ impl GraphNet {
             quantizers,
             reads,
             folds: HashMap::new(),
+            acts,
         };
         net.with_quantizers(device)
     }
@@ -324,6 +328,13 @@ impl GraphNet {
         let mut values: Vec<[Option<AnyTensor>; 2]> = vec![[None, None]; graph.nodes().len()];
         let quantized = self.config.reads_codes();
         let folded: HashMap<usize, usize> = self.folds.iter().map(|(&conv, &norm)| (norm, conv)).collect();
+        let nothing = Activation::identity();
+        let with_norm: HashSet<usize> = self
+            .acts
+            .iter()
+            .filter(|(norm, _)| !folded.contains_key(norm))
+            .map(|(_, (n, _))| *n)
+            .collect();
         for (id, node) in graph.iter() {
             let n = id.index();
             let mut inputs = Vec::with_capacity(node.inputs().len());
@@ -348,11 +359,15 @@ impl GraphNet {
                     };
                     self.layers[before].folded(conv, &self.layers[n], inputs.remove(0))
                 }
-                op => match self.layers[n].norm(&inputs) {
-                    Some(value) => value,
-                    None if trains && rounds(op) => straight_through(op, inputs, batch),
-                    None => compute(op, &self.layers[n].constants(node), inputs, batch),
-                },
+                // Its batch norm computed it.
+                Op::Function(_) if with_norm.contains(&n) => inputs.remove(0),
+                op => {
+                    match self.layers[n].norm(&inputs, self.acts.get(&n).map_or(&nothing, |(_, act)| act)) {
+                        Some(value) => value,
+                        None if trains && rounds(op) => straight_through(op, inputs, batch),
+                        None => compute(op, &self.layers[n].constants(node), inputs, batch),
+                    }
+                }
             };
             seen(n, &value);
             let codes = self.quantizers[n]

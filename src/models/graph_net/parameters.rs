@@ -414,10 +414,10 @@ impl Layer {
         Some(weight.path.parts.join("."))
     }
 
-    /// What a batch norm makes of its input, where the node is one.
-    pub fn norm(&self, inputs: &[AnyTensor]) -> Option<AnyTensor> {
+    /// What a batch norm and the function behind it make of its input, where the node is one.
+    pub fn norm(&self, inputs: &[AnyTensor], act: &Activation) -> Option<AnyTensor> {
         let norm = self.norm.as_ref()?;
-        Some(super::compute::norm(inputs[0].clone(), &norm.norm))
+        Some(super::compute::norm(inputs[0].clone(), &norm.norm, act))
     }
 
     /// The constants that the node is computed with, in their shapes.
