@@ -77,6 +77,7 @@ def work(kind):
                 args = ["block", "--channels", str(channels), str(channels), "--input", str(side)]
                 yield f"block/{name}-{channels}-side{side}", 64, [*args, *both]
             yield f"step/{name}-side32", 64, ["mobilenet", "--input", "32", *both]
+            yield f"step/{name}-resnet20", 64, ["resnet20", "--input", "32", *both]
         return
     shapes = []
     for width in (16, 64):

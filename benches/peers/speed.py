@@ -145,12 +145,21 @@ def mobilenet(args):
 
     model = torchvision.models.mobilenet_v2(num_classes=1000)
     model.classifier[0] = torch.nn.Identity()
+    # Behind a linear bottleneck values are below zero, too.
+    return steps(args, model, lambda conv: conv.groups == 1 and conv.out_channels > conv.in_channels)
+
+
+def resnet20(args):
+    return steps(args, networks.ResNet20([16, 32, 64], None, None), lambda conv: False)
+
+
+def steps(args, model, signed):
+    """Training steps of `model`, all convolutions of which but the first are rounded, and what they read, which has a sign where
+    `signed` says so."""
     convs = [(parent, name) for parent in model.modules() for name, child in parent.named_children() if isinstance(child, torch.nn.Conv2d)]
     for parent, name in convs[1:]:
-        # Behind a linear bottleneck values are below zero, too.
         conv = getattr(parent, name)
-        signed = conv.groups == 1 and conv.out_channels > conv.in_channels
-        setattr(parent, name, Part(conv, args.weight_bits, args.activation_bits, signed))
+        setattr(parent, name, Part(conv, args.weight_bits, args.activation_bits, signed(conv)))
     forward = torch.compile(model) if args.compile else model
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
     images = torch.rand(args.batch, 3, args.input, args.input) * 2 - 1
@@ -166,7 +175,7 @@ def mobilenet(args):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("work", choices=["step", "layer", "depthwise", "block", "mobilenet"])
+    p.add_argument("work", choices=["step", "layer", "depthwise", "block", "mobilenet", "resnet20"])
     p.add_argument("--network", choices=["cnn8", "resnet20"], default="cnn8")
     p.add_argument("--device", default="cpu")
     p.add_argument("--batch", type=int, default=128)
@@ -187,7 +196,7 @@ def main():
     # A GPU is waited for once in so many runs, as in benches/device.rs.
     runs, wait = (16, torch.cuda.synchronize) if args.device.startswith("cuda") else (1, lambda: None)
 
-    works = {"step": step, "layer": layer, "depthwise": depthwise, "block": block, "mobilenet": mobilenet}
+    works = {"step": step, "layer": layer, "depthwise": depthwise, "block": block, "mobilenet": mobilenet, "resnet20": resnet20}
     run = works[args.work](args)
     for _ in range(max(3, 2 * runs)):
         run()

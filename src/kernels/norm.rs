@@ -146,22 +146,42 @@ impl Moments {
 #[macerator::with_simd]
 fn picture_moments<S: Simd>(picture: &[f32], means: &mut [f32], squares: &mut [f32]) {
     let channels = means.len();
-    means.fill(0.0);
-    for position in picture.chunks_exact(channels) {
-        for (sum, x) in means.iter_mut().zip(position) {
-            *sum += x;
-        }
-    }
     let share = 1.0 / (picture.len() / channels) as f32;
-    for mean in means.iter_mut() {
-        *mean *= share;
+    let together = channels / TOGETHER * TOGETHER;
+    for first in (0..together).step_by(TOGETHER) {
+        let sums = sums_of(picture, channels, first, |_, x| x);
+        let means: &mut [f32; TOGETHER] = (&mut means[first..first + TOGETHER]).try_into().expect("as many");
+        *means = sums.map(|sum| sum * share);
+        let found = sums_of(picture, channels, first, |n, x| (x - means[n]) * (x - means[n]));
+        squares[first..first + TOGETHER].copy_from_slice(&found);
     }
-    squares.fill(0.0);
+    for channel in together..channels {
+        let numbers = || picture[channel..].iter().step_by(channels);
+        let mean = numbers().sum::<f32>() * share;
+        means[channel] = mean;
+        squares[channel] = numbers().map(|x| (x - mean) * (x - mean)).sum();
+    }
+}
+
+/// Channels whose sums stay in registers.
+const TOGETHER: usize = 16;
+
+/// For each of the channels from `first` on the sum of what `of` makes of its numbers, and of its place among these channels.
+#[inline(always)]
+fn sums_of(
+    picture: &[f32],
+    channels: usize,
+    first: usize,
+    of: impl Fn(usize, f32) -> f32,
+) -> [f32; TOGETHER] {
+    let mut sums = [0.0; TOGETHER];
     for position in picture.chunks_exact(channels) {
-        for ((sum, x), mean) in squares.iter_mut().zip(position).zip(means.iter()) {
-            *sum += (x - mean) * (x - mean);
+        let x = &position[first..first + TOGETHER];
+        for (n, sum) in sums.iter_mut().enumerate() {
+            *sum += of(n, x[n]);
         }
     }
+    sums
 }
 
 /// `act(pool(affine(x)))`, `[batch, height_out, width_out, channels]`.
@@ -405,9 +425,34 @@ fn sums_with(
     let (sum_g, sum_gx) = sums.split_at_mut(shape.channels);
     let dy = dy.chunks_exact(shape.channels);
     if !shape.pool {
-        for (dy, x) in dy.zip(x.chunks_exact(shape.channels)) {
+        let together = shape.channels / TOGETHER * TOGETHER;
+        let positions = || dy.clone().zip(x.chunks_exact(shape.channels));
+        for first in (0..together).step_by(TOGETHER) {
+            let range = first..first + TOGETHER;
+            let [mean, scale, shift] =
+                [&affine.mean, &affine.scale, &affine.shift].map(|of| &of[range.clone()]);
+            let (mut of_g, mut of_gx) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+            for (dy, x) in positions() {
+                let (dy, x) = (&dy[range.clone()], &x[range.clone()]);
+                for n in 0..TOGETHER {
+                    let passes = act.passes(apply(x[n], [mean[n], scale[n], shift[n]]));
+                    let g = if passes { dy[n] } else { 0.0 };
+                    of_g[n] += g;
+                    of_gx[n] += g * (x[n] - mean[n]);
+                }
+            }
+            for n in 0..TOGETHER {
+                sum_g[first + n] += of_g[n];
+                sum_gx[first + n] += of_gx[n];
+            }
+        }
+        if together == shape.channels {
+            return;
+        }
+        for (dy, x) in positions() {
             let sums = sum_g.iter_mut().zip(sum_gx.iter_mut());
-            for ((((sum_g, sum_gx), &dy), &x), affine) in sums.zip(dy).zip(x).zip(affine.channels()) {
+            let of_channel = sums.zip(dy).zip(x).zip(affine.channels()).skip(together);
+            for ((((sum_g, sum_gx), &dy), &x), affine) in of_channel {
                 let g = if act.passes(apply(x, affine)) { dy } else { 0.0 };
                 *sum_g += g;
                 *sum_gx += g * (x - affine[0]);

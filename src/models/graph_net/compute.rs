@@ -34,6 +34,35 @@ pub(super) fn compute(op: &Op, constants: &[AnyTensor], inputs: Vec<AnyTensor>, 
     }
 }
 
+/// A value until all that read it have done so.
+#[derive(Clone)]
+pub(super) struct Kept {
+    value: AnyTensor,
+    /// Whether its dimensions are in the order in which its numbers lie in memory, channels last.
+    last: bool,
+}
+
+impl Kept {
+    /// Where several nodes read a value, its gradient is a sum, which takes several times as long of numbers that do not lie in the order
+    /// of their dimensions.
+    pub fn new(value: AnyTensor, shared: bool) -> Self {
+        match shared && are_channels_last(&value) {
+            true => Self {
+                value: value.permute(&[0, 2, 3, 1]),
+                last: true,
+            },
+            false => Self { value, last: false },
+        }
+    }
+
+    pub fn read(&self) -> AnyTensor {
+        match self.last {
+            true => self.value.clone().permute(&[0, 3, 1, 2]),
+            false => self.value.clone(),
+        }
+    }
+}
+
 /// What a batch norm, and the function behind it, make of its input.
 pub(super) fn norm(x: AnyTensor, norm: &BatchNorm, act: &Activation) -> AnyTensor {
     struct Forward<'a>(&'a BatchNorm, &'a Activation);

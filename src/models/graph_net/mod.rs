@@ -26,7 +26,7 @@ use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use self::calibrate::some_of;
-use self::compute::compute;
+use self::compute::{Kept, compute};
 use self::parameters::{Layer, Quantizer};
 pub use config::GraphNetConfig;
 pub use plan::{LayerPlan, QuantPlan};
@@ -325,7 +325,7 @@ impl GraphNet {
         let trains = images.is_autodiff();
         let mut left = self.reads.clone();
         // As they are, and as quantised layers read them.
-        let mut values: Vec<[Option<AnyTensor>; 2]> = vec![[None, None]; graph.nodes().len()];
+        let mut values: Vec<[Option<Kept>; 2]> = vec![[None, None]; graph.nodes().len()];
         let quantized = self.config.reads_codes();
         let folded: HashMap<usize, usize> = self.folds.iter().map(|(&conv, &norm)| (norm, conv)).collect();
         let nothing = Activation::identity();
@@ -342,7 +342,7 @@ impl GraphNet {
                 let input = input.index();
                 left[input] -= 1;
                 let side = usize::from(quantized[n] && self.quantizers[input].is_some());
-                let value = values[input][side].clone();
+                let value = values[input][side].as_ref().map(Kept::read);
                 if left[input] == 0 {
                     values[input] = [None, None];
                 }
@@ -373,10 +373,11 @@ impl GraphNet {
             let codes = self.quantizers[n]
                 .as_ref()
                 .map(|quantizer| quantizer.forward(value.clone()));
-            values[n] = [Some(value), codes];
+            let shared = trains && self.reads[n] > 1;
+            values[n] = [Some(value), codes].map(|value| value.map(|value| Kept::new(value, shared)));
         }
         let [output, _] = std::mem::take(&mut values[graph.outputs()[0].index()]);
-        output.expect("outputs are kept").into_tensor()
+        output.expect("outputs are kept").read().into_tensor()
     }
 }
 
