@@ -250,14 +250,17 @@ mod tests {
             Observer::MinMax,
             Observer::Percentile(100.0),
         ] {
-            let found = quantizer.clone().calibrated(&[sample.clone()], observer).unwrap();
+            let found = quantizer
+                .clone()
+                .calibrated(std::slice::from_ref(&sample), observer)
+                .unwrap();
             let x = Tensor::<1>::from_data(&sample[..], &device);
             let apart = (found.forward(x.clone()) - x).abs().max().into_scalar::<f32>();
             assert!(apart < 1e-5, "{observer}: {apart}");
             let plain = QuantInputConfig::new(Bits::new(4).unwrap())
                 .with_signed(true)
                 .init(&device);
-            let plain = plain.calibrated(&[sample.clone()], observer).unwrap();
+            let plain = plain.calibrated(std::slice::from_ref(&sample), observer).unwrap();
             let x = Tensor::<1>::from_data(&sample[..], &device);
             assert!((plain.forward(x.clone()) - x).abs().max().into_scalar::<f32>() > 0.01);
         }
