@@ -23,7 +23,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use vwc_sdk::data::{Augment, PictureBatcher, PictureItem, PictureSpec, Pictures, Splits};
 use vwc_sdk::graph::{
-    Binary, Constant, Conv, Function, Graph, Linear, NodeSpec, Op, Reduction, Sketch, WeightCodes,
+    Binary, Constant, Conv, Function, Graph, Linear, NodeSpec, Op, Padding, Reduction, Sketch, WeightCodes,
 };
 use vwc_sdk::models::{GraphNet, GraphNetConfig, Network, NetworkConfig, QuantPlan};
 use vwc_sdk::module::Parameters;
@@ -661,6 +661,40 @@ fn what_is_no_classifier_of_pictures_is_refused() {
     let config: GraphNetConfig = serde_json::from_str(&twice).unwrap();
     let error = config.validate().unwrap_err().to_string();
     assert!(error.contains("`block.bn2.weight`"), "{error}");
+}
+
+/// What memory cannot hold is refused before it is asked for.
+#[test]
+fn sizes_that_fit_no_memory_are_refused() {
+    let padded = |side: usize| {
+        let mut conv = Conv::new(Constant::new([10, 3, 1, 1], vec![0.1; 30]));
+        conv.padding = Padding::from(side);
+        let mean = Op::Reduce {
+            kind: Reduction::Mean,
+            axes: vec![1, 2],
+        };
+        let nodes = [
+            NodeSpec::input("x", [3, 32, 32]),
+            NodeSpec::new("conv", conv, ["x"]),
+            NodeSpec::new("mean", mean, ["conv"]),
+            NodeSpec::new("flat", Op::Reshape { shape: vec![10] }, ["mean"]),
+        ];
+        GraphNet::of(&Graph::new(nodes, ["flat"]).unwrap(), "wide", &device())
+    };
+    let error = padded(4000).unwrap_err().to_string();
+    assert!(
+        error.contains("wide: it computes 645160") && error.contains("fit no memory"),
+        "{error}"
+    );
+    let network = padded(2000).unwrap();
+    assert_eq!(network.config().largest_value(), Some(10 * 4032 * 4032));
+    let dir = TempDir::new().unwrap();
+    let (splits, recipe) = (stripes(), Recipe::original(1).with_batch_size(100));
+    let run = RunDir::new(dir.path().join("wide"));
+    let error = fit(network, FitOptions::new(&splits, &recipe, run, &[device()]))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("give --batch-size 13 or less"), "{error}");
 }
 
 /// Stripes: each class has a direction and a distance of its own.

@@ -8,7 +8,7 @@ use vwc_sdk::mapping::{
     Search, Tie, WidthLimits, Widths,
     channels::{KeptReason, apply_widths, network_rounds, rcp_round, rcp_rounds, stage_round},
     lower_bound, map_layer, map_network,
-    pareto::{ParetoPoint, pareto_front},
+    pareto::{ParetoPoint, front_keeps, pareto_front},
 };
 
 /// The convolutions of a network that is known by name.
@@ -1091,15 +1091,28 @@ fn a_front_narrows_no_groups_but_depthwise_ones() {
     let config = MappingConfig::new(array(40, 12));
     let limits = WidthLimits::default();
     let mut network = Network::tied("groups", layers, ends);
-    let error = pareto_front(&network, &config, &limits).unwrap_err().to_string();
+    // They stay, which is said.
+    let kept: Vec<String> = front_keeps(&network, &limits)
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(kept.len(), 1);
     assert!(
-        error.contains("layer `grouped` has groups of several channels"),
-        "{error}"
+        kept[0].contains("8 channels of layer `grouped` stay: it has groups of several channels"),
+        "{kept:?}"
     );
-    // Widths that are held are not narrowed.
+    let front = pareto_front(&network, &config, &limits).unwrap();
+    // As though they were held.
+    assert!(
+        front_keeps(&network, &limits.clone().with_hold("grouped"))
+            .unwrap()
+            .is_empty()
+    );
     let held = pareto_front(&network, &config, &limits.clone().with_hold("grouped")).unwrap();
     let original = total(&map_network(&network.layers, Method::VwSdk, &config).unwrap());
     assert_eq!((held.len(), held[0].channels, held[0].cycles), (1, 16, original));
+    assert_eq!(front, held);
     // Nor are those that no tie names.
     network.layers.push(conv("beside", 8, 8).with_groups(4));
     network.ties.push(tie(None, None));

@@ -52,12 +52,9 @@ impl NetworkConfig for MobileConfig {
         let block = |inputs, outputs, stride| {
             let wide = 3 * inputs;
             let depthwise = conv([wide, wide], 3, stride, wide);
+            let [expand, project] = [[inputs, wide], [wide, outputs]].map(|channels| conv(channels, 1, 1, 1));
             Block {
-                convs: vec![
-                    conv([inputs, wide], 1, 1, 1),
-                    depthwise,
-                    conv([wide, outputs], 1, 1, 1),
-                ],
+                convs: vec![expand, depthwise, project],
                 norms: [wide, wide, outputs].map(norm).into(),
                 squeeze: vec![linear(wide, wide / 4), linear(wide / 4, wide)],
                 act: self.bits.map_or(Activation::relu(), Activation::quantized),

@@ -17,7 +17,7 @@ use crate::mapping::{MappingConfig, Method, PimArray, map_layer};
 use crate::models::{GraphNet, LayerSensitivity, Network as _, NetworkConfig as _};
 use crate::quant::{Bits, Choice, choices_within};
 use crate::report::table;
-use crate::train::images;
+use crate::train::images_in;
 use crate::{Error, files, text};
 
 /// Choose how many bits each layer gets, so that a network of a given size or of so many cycles loses least.
@@ -174,13 +174,15 @@ fn sensitivities(
             layer.layer
         )));
     }
-    let size = network.config().input();
-    let calibration = images(
-        &train.sample(CALIBRATION, args.source.seed.wrapping_add(1)),
+    let (size, largest) = (network.config().input(), network.config().largest_value());
+    let of_steps = train.sample(CALIBRATION, args.source.seed.wrapping_add(1));
+    let calibration = images_in(&of_steps, size, largest, device)?;
+    let pictures = images_in(
+        &train.sample(args.sample, args.source.seed),
         size,
+        largest,
         device,
     )?;
-    let pictures = images(&train.sample(args.sample, args.source.seed), size, device)?;
     let steps = args.steps.steps(Bits::FULL);
     let style =
         ProgressStyle::with_template("{spinner} layers {pos}, {elapsed}: {msg}").expect("a valid template");

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     mapping::{
-        Method, Network, PimArray, Search, channels::network_rounds, map_network, pareto::pareto_front,
+        Method, Network, PimArray, Search,
+        channels::network_rounds,
+        map_network,
+        pareto::{front_keeps, pareto_front},
     },
     report::{
         front_csv, front_table,
@@ -76,6 +79,7 @@ pub fn run(args: &FrontArgs) -> Result<(), MapError> {
     let network = &args.network.load_free(args.input)?;
     note_shared_cells([config]);
     let limits = args.limits.limits();
+    say_kept(&front_keeps(network, &limits)?);
     let points = pareto_front(network, &config, &limits)?;
     if let Some(path) = &args.plot {
         let mut marks = vec![mark("original", network, &config)?];

@@ -171,6 +171,8 @@ pub enum KeptReason {
     NotRead,
     /// All layers that read it have groups, which are not searched.
     Grouped,
+    /// A layer that it belongs to has groups of several channels, which the front does not narrow.
+    SeveralInGroup,
 }
 
 impl fmt::Display for KeptWidth {
@@ -193,6 +195,11 @@ impl fmt::Display for KeptWidth {
                     "the {channels} channels of layer `{layer}` stay: no layer reads them"
                 )
             }
+            KeptReason::SeveralInGroup => write!(
+                f,
+                "the {channels} channels of layer `{layer}` stay: it has groups of several channels, which the front does not \
+                 narrow"
+            ),
             KeptReason::Grouped => write!(
                 f,
                 "the {channels} channels that layer `{layer}` reads stay: all layers that read them have groups, which the \

@@ -19,8 +19,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::Serialize;
 
 use super::{
-    ConvLayer, MappingConfig, MappingError, Method, Network, Search, Tie, WidthLimits, limits::Bounds,
-    map_layer, problem::common_divisor,
+    ConvLayer, MappingConfig, MappingError, Method, Network, Search, Tie, WidthLimits,
+    channels::{KeptReason, KeptWidth},
+    limits::Bounds,
+    map_layer,
+    network::depthwise,
+    problem::common_divisor,
 };
 use cost::Cost;
 use order::{Extent, Link, Order};
@@ -49,7 +53,7 @@ pub struct ParetoPoint {
 /// beyond what it is, and none falls to zero; `limits` say what else stays.
 ///
 /// Free widths may be tied in any way: chains, residual stages with shortcuts, and depthwise layers, whose groups go with
-/// their channels. Other layers with groups must have widths that stay.
+/// their channels. Widths of other layers with groups stay: [`front_keeps`] lists them.
 ///
 /// ```
 /// use vwc_sdk::graph::presets::network;
@@ -65,8 +69,8 @@ pub struct ParetoPoint {
 ///
 /// # Errors
 ///
-/// [`MappingError::Ties`] where the free widths are too many, or a layer with groups that is not depthwise has one;
-/// [`MappingError::Limits`]; those of [`Network::widths`] and [`map_layer`].
+/// [`MappingError::Ties`] where the free widths are too many; [`MappingError::Limits`]; those of [`Network::widths`] and
+/// [`map_layer`].
 pub fn pareto_front(
     network: &Network,
     config: &MappingConfig,
@@ -74,7 +78,14 @@ pub fn pareto_front(
 ) -> Result<Vec<ParetoPoint>, MappingError> {
     let widths = network.widths()?;
     let bounds = limits.bounds(network, &widths)?;
-    let sum = Sum::new(network, &widths, &bounds, &config.with_search(Search::Exact))?;
+    let kept = kept(network, &widths, &bounds);
+    let sum = Sum::new(
+        network,
+        &widths,
+        &bounds,
+        &kept,
+        &config.with_search(Search::Exact),
+    )?;
     let refuse = || {
         MappingError::Ties {
         network: network.name.clone(),
@@ -109,6 +120,38 @@ pub fn pareto_front(
     // Only cycles that cannot be counted are the same.
     front.dedup_by_key(|point| point.cycles);
     Ok(front)
+}
+
+/// The free widths that the front leaves as they are, whatever `limits` allow: those of layers with groups of several channels.
+///
+/// # Errors
+///
+/// [`MappingError::Limits`], and those of [`Network::widths`].
+pub fn front_keeps(network: &Network, limits: &WidthLimits) -> Result<Vec<KeptWidth>, MappingError> {
+    let widths = network.widths()?;
+    let bounds = limits.bounds(network, &widths)?;
+    Ok(kept(network, &widths, &bounds))
+}
+
+fn kept(network: &Network, widths: &[usize], bounds: &Bounds) -> Vec<KeptWidth> {
+    let mut kept: Vec<KeptWidth> = Vec::new();
+    for (layer, tie) in network.layers.iter().zip(&network.ties) {
+        if layer.groups == 1 || depthwise(layer) {
+            continue;
+        }
+        for width in tie.input.into_iter().chain(tie.output) {
+            let moves = bounds.at_least(width, 1) < widths[width];
+            if moves && kept.iter().all(|other| other.width != width) {
+                kept.push(KeptWidth {
+                    width,
+                    channels: widths[width],
+                    layer: layer.name.clone(),
+                    reason: KeptReason::SeveralInGroup,
+                });
+            }
+        }
+    }
+    kept
 }
 
 /// The cycles of a network as a sum over its layers.
@@ -154,9 +197,11 @@ impl Sum {
         network: &Network,
         widths: &[usize],
         bounds: &Bounds,
+        kept: &[KeptWidth],
         config: &MappingConfig,
     ) -> Result<Self, MappingError> {
-        let moves = |width: &usize| bounds.at_least(*width, 1) < widths[*width];
+        let stays = |width: usize| kept.iter().any(|kept| kept.width == width);
+        let moves = |width: &usize| bounds.at_least(*width, 1) < widths[*width] && !stays(*width);
         let mut layers = vec![0; widths.len()];
         let mut steps: Vec<BTreeSet<usize>> = widths.iter().map(|&width| BTreeSet::from([width])).collect();
         let mut fixed = 0_u64;
@@ -182,16 +227,7 @@ impl Sum {
                 terms[term].count += 1;
                 continue;
             }
-            let Some(cost) = Cost::new(layer, config)? else {
-                return Err(MappingError::Ties {
-                    network: network.name.clone(),
-                    what: format!(
-                        "layer `{}` has groups of several channels, which the front does not narrow: hold its widths, \
-                         or use the rounds",
-                        layer.name
-                    ),
-                });
-            };
+            let cost = Cost::new(layer, config)?;
             if let Some(input) = tie.input {
                 cost.input_steps(widths[input], &mut steps[input]);
             }

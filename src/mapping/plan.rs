@@ -7,7 +7,7 @@ use super::{
     Mapping, MappingConfig, MappingError, Method, Network, PimArray, WidthLimits,
     channels::{KeptWidth, network_rounds},
     map_network,
-    pareto::pareto_front,
+    pareto::{front_keeps, pareto_front},
 };
 
 /// How the widths of a network are chosen before it is mapped.
@@ -67,8 +67,8 @@ impl Widths {
                     most: front.first().map_or(0, |point| point.channels),
                     fewest: front.last().map_or(0, |point| point.cycles),
                 };
-                let network = network.with_widths(&point.ok_or_else(none)?.widths)?;
-                Ok((network, Vec::new()))
+                let kept = front_keeps(network, limits)?;
+                Ok((network.with_widths(&point.ok_or_else(none)?.widths)?, kept))
             }
         }
     }

@@ -198,6 +198,12 @@ pub trait NetworkConfig: Config + Clone + fmt::Debug + PartialEq + Send + Sync +
         None
     }
 
+    /// How many numbers the largest value has that the network computes of one picture, where that is known: what decides how many pictures
+    /// memory holds at once. Default: unknown.
+    fn largest_value(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether batch norms are folded into weights before these are quantised: the weights that are computed with are no network's
     /// parameters beside its batch norms then. Default: not.
     fn folds_norms(&self) -> bool {

@@ -8,8 +8,17 @@ use crate::Error;
 use crate::data::{PictureDataset, PictureLoader, Resize};
 use crate::models::{Network, NetworkConfig as _};
 
-/// Pictures per forward pass; the result does not depend on it.
+/// The most pictures of a forward pass; the result does not depend on it.
 const BATCH: usize = 256;
+
+/// The most numbers of a value in a forward pass: 256 MiB of them.
+const NUMBERS: usize = 1 << 26;
+
+/// Pictures per forward pass, where the largest value of one has so many numbers.
+fn batch(largest: Option<usize>) -> usize {
+    let fit = largest.map_or(BATCH, |largest| NUMBERS / largest.max(1));
+    fit.clamp(1, BATCH)
+}
 
 /// How many pictures a network got right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,9 +64,14 @@ pub fn evaluate<N: Network>(
     dataset: &PictureDataset,
     device: &Device,
 ) -> Result<Evaluation, Error> {
-    evaluate_with(dataset, network.config().input(), device, |images| {
-        Ok(network.forward(images))
-    })
+    let (input, batch) = (network.config().input(), batch(network.config().largest_value()));
+    in_batches(
+        dataset,
+        input,
+        device,
+        batch,
+        |images| Ok(network.forward(images)),
+    )
 }
 
 /// All pictures of `dataset` as a network that reads this height and width is given them, in batches on `device`.
@@ -66,7 +80,17 @@ pub fn evaluate<N: Network>(
 ///
 /// A picture that cannot be read.
 pub fn images(dataset: &PictureDataset, input: [usize; 2], device: &Device) -> Result<Vec<Tensor<4>>, Error> {
-    let loader = PictureLoader::new(dataset.clone(), Resize::new(input), BATCH, device);
+    images_in(dataset, input, None, device)
+}
+
+/// As [`images`], of a network whose largest value of a picture has so many numbers.
+pub(crate) fn images_in(
+    dataset: &PictureDataset,
+    input: [usize; 2],
+    largest: Option<usize>,
+    device: &Device,
+) -> Result<Vec<Tensor<4>>, Error> {
+    let loader = PictureLoader::new(dataset.clone(), Resize::new(input), batch(largest), device);
     let images = loader.iter().map(|batch| match batch {
         Ok(batch) => Ok(batch.images),
         Err(error) => Err(Error::Recipe(format!("a picture cannot be read: {error}"))),
@@ -83,9 +107,19 @@ pub fn evaluate_with(
     dataset: &PictureDataset,
     input: [usize; 2],
     device: &Device,
+    forward: impl FnMut(Tensor<4>) -> Result<Tensor<2>, Error>,
+) -> Result<Evaluation, Error> {
+    in_batches(dataset, input, device, BATCH, forward)
+}
+
+fn in_batches(
+    dataset: &PictureDataset,
+    input: [usize; 2],
+    device: &Device,
+    batch: usize,
     mut forward: impl FnMut(Tensor<4>) -> Result<Tensor<2>, Error>,
 ) -> Result<Evaluation, Error> {
-    let loader = PictureLoader::new(dataset.clone(), Resize::new(input), BATCH, device);
+    let loader = PictureLoader::new(dataset.clone(), Resize::new(input), batch, device);
     let mut evaluation = Evaluation {
         correct: 0,
         total: loader.num_items(),

@@ -184,6 +184,7 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
     };
     let structure = network.structure();
     let input = splits.train.spec(structure.input());
+    check_memory(recipe, structure.largest_value())?;
     input
         .validate(structure.input(), structure.classes())
         .map_err(|reason| Error::Recipe(format!("the pictures do not fit the network: {reason}")))?;
@@ -393,6 +394,23 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
 }
 
 /// Several devices add their gradients up on the first.
+/// The most numbers of a value in a training step: 8 GiB of them.
+const MAX_NUMBERS: usize = 1 << 31;
+
+/// Refuses a batch for which memory cannot hold one value of the network: the allocation would end the process.
+fn check_memory(recipe: &Recipe, largest: Option<usize>) -> Result<(), Error> {
+    let Some(largest) = largest.filter(|largest| largest.saturating_mul(recipe.batch_size) > MAX_NUMBERS)
+    else {
+        return Ok(());
+    };
+    Err(Error::Recipe(format!(
+        "a batch of {} pictures is too large: the network computes {largest} numbers at once of one, and {MAX_NUMBERS} fit at the most: \
+         give --batch-size {} or less",
+        recipe.batch_size,
+        MAX_NUMBERS / largest
+    )))
+}
+
 fn strategy(devices: &[Device]) -> ExecutionStrategy {
     let mut devices: Vec<Device> = devices.iter().map(|device| device.clone().autodiff()).collect();
     match devices.len() {

@@ -79,7 +79,7 @@ impl Manifest {
 }
 
 /// What to do about a file that changed.
-const ADVICE: &str = "restore it, or take it as it is with `--accept-changes`";
+const ADVICE: &str = "restore it, or take it as it is with `vwc-sdk graph FOLDER --accept-changes`, the folder being that of the file";
 
 /// Has `write` fill the file `name` of the run in `dir`, as [`files::replace`] does, and enters it.
 pub(super) fn replace(dir: &Path, name: &str, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {

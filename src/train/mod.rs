@@ -31,6 +31,7 @@ pub use adam::Adam;
 pub use classifier::Loss;
 pub use distillation::DistillationConfig;
 pub use epoch::EpochMetrics;
+pub(crate) use evaluate::images_in;
 pub use evaluate::{Evaluation, evaluate, evaluate_with, images};
 pub(crate) use fit::another_run;
 pub use fit::{Fit, FitOptions, fit, initial};

@@ -109,8 +109,8 @@ pub enum ExportError {
         /// Its format.
         written: String,
     },
-    /// A file of the run itself.
-    #[error("{}: it is a file of the run that is exported: choose another name", .0.display())]
+    /// What is exported itself, or a file of it.
+    #[error("{}: it is what is exported, or a file of that run: choose another name", .0.display())]
     OwnFile(PathBuf),
     /// A class that cannot be called so.
     #[error("--classes: {0}")]
@@ -169,7 +169,9 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         });
     }
     check_names(&args.classes).map_err(ExportError::Class)?;
-    if is_of_run(&args.run, &args.file) {
+    let same = |path: &Path| std::fs::canonicalize(path).ok();
+    let reads = same(&args.run).is_some() && same(&args.run) == same(&args.file);
+    if reads || is_of_run(&args.run, &args.file) {
         return Err(ExportError::OwnFile(args.file.clone()));
     }
     if args.accept_changes {

@@ -11,7 +11,7 @@ use crate::data::{PictureDataset, Splits};
 use crate::models::{GraphNet, GraphNetConfig, Network as _, NetworkConfig as _, QuantPlan};
 use crate::module::Parameters;
 use crate::quant::{Bits, Observer};
-use crate::train::images;
+use crate::train::images_in;
 use crate::train::published::Published as _;
 
 /// The pictures that steps of activations are measured on.
@@ -30,7 +30,7 @@ pub fn quantized(
     device: &Device,
 ) -> Result<GraphNet, Error> {
     let size = network.config().input();
-    let batches = images(pictures, size, device)?;
+    let batches = images_in(pictures, size, network.config().largest_value(), device)?;
     let network = network.quantized_by(plan)?;
     let config = network.config();
     let planned = config.quantized_layers().into_iter();

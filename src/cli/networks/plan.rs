@@ -160,6 +160,11 @@ impl PlanArgs {
         let bytes = files::read_up_to(path, MAX_BYTES).map_err(Error::io(path, "read"))?;
         let bytes = bytes.ok_or_else(|| refuse(format!("it is longer than {MAX_BYTES} bytes")))?;
         let text = String::from_utf8(bytes).map_err(|_| refuse("it is no text in UTF-8".into()))?;
+        if text.trim_start_matches('\u{feff}').trim().is_empty() {
+            return Err(refuse(
+                "it is empty: expected lines of a layer, bits of its weights and of what it reads, as `layer1.*,8,8`".into(),
+            ));
+        }
         let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
         for (n, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
             let fields: Vec<&str> = line.split(',').map(str::trim).collect();
@@ -207,8 +212,10 @@ mod tests {
                 .with_layers("layer1.*", bits(8), bits(4))
                 .with_layers("fc", Bits::FULL, Bits::FULL)
         );
-        assert_eq!(read("\u{feff}").unwrap(), plan());
+        assert_eq!(read("layer,weights,activations\n").unwrap(), plan());
         for (text, says) in [
+            ("\u{feff}", "it is empty"),
+            (" \n\n", "it is empty"),
             ("a,8\n", "line 1 has 2 fields"),
             ("a,8,8\nb,9,8\n", "line 2: '9' is not a bit width"),
             ("a,8,x\n", "line 1: 'x' is not a bit width"),

@@ -13,15 +13,13 @@ pub(super) enum Cost {
 }
 
 impl Cost {
-    /// The cycles of `layer`; `None` where it has groups and is not depthwise.
-    pub fn new(layer: &ConvLayer, config: &MappingConfig) -> Result<Option<Self>, MappingError> {
+    /// The cycles of `layer`, which is depthwise or has no groups.
+    pub fn new(layer: &ConvLayer, config: &MappingConfig) -> Result<Self, MappingError> {
         let problem = Problem::new(layer, config)?;
-        Ok(if layer.groups == 1 {
-            Some(Self::Plain(Plain::new(&problem)))
-        } else if depthwise(layer) {
-            Some(Self::Depthwise(Depthwise::new(&problem)))
+        Ok(if depthwise(layer) {
+            Self::Depthwise(Depthwise::new(&problem))
         } else {
-            None
+            Self::Plain(Plain::new(&problem))
         })
     }
 

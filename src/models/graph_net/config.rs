@@ -72,6 +72,9 @@ impl Config for GraphNetConfig {}
 /// The most parameters of a network: 4 GiB of them. A configuration of a few kilobytes may ask for any number.
 const MAX_PARAMETERS: usize = 1 << 30;
 
+/// The most numbers of a value of one picture: 1 GiB of them.
+const MAX_VALUE: usize = 1 << 28;
+
 /// The longest name of a parameter, in bytes.
 const MAX_PATH: usize = 1000;
 
@@ -432,6 +435,12 @@ impl NetworkConfig for GraphNetConfig {
                 "it has more than {MAX_PARAMETERS} parameters: expected a network that memory holds"
             )));
         }
+        if let Some(largest) = self.largest_value().filter(|&largest| largest > MAX_VALUE) {
+            return Err(self.refuse(format!(
+                "it computes {largest} numbers at once of one picture, and more than {MAX_VALUE} fit no memory: expected a smaller input or \
+                 smaller feature maps"
+            )));
+        }
         let mut paths = HashSet::new();
         let constants = graph.nodes().iter().flat_map(|node| part_names(node.op()));
         for (_, constant) in constants {
@@ -452,6 +461,11 @@ impl NetworkConfig for GraphNetConfig {
     fn precision(&self) -> String {
         let remarks = self.plan.as_ref().map_or_else(Vec::new, QuantPlan::remarks);
         [vec![precision(self.bits())], remarks].concat().join(", ")
+    }
+
+    fn largest_value(&self) -> Option<usize> {
+        let nodes = self.sketch.nodes().iter();
+        nodes.map(|node| node.shape().iter().product()).max()
     }
 
     fn folds_norms(&self) -> bool {

@@ -258,7 +258,10 @@ impl<'a> Maker<'a> {
                      and none in a circle"
                 )
             } else {
-                format!("reads `{name}`, which is no float, or which nothing computes")
+                format!(
+                    "reads `{name}`, which is no float, or which nothing computes: expected a network that reads and computes floats. Of \
+                     networks of integers, QDQ and QOperator files are read"
+                )
             });
         };
         self.values.insert(name.to_owned(), value.clone());

@@ -148,7 +148,11 @@ pub(super) fn decode(name: &str, tensor: &TensorProto, sketch: bool) -> Made<Val
     let of_integers = bits(kind)
         .filter(|&(bits, _)| bits < 32 || !can_say_a_shape)
         .is_some();
-    let wrong_count = || refuse("which does not hold as many numbers as its dimensions say");
+    let wrong_count = || {
+        refuse(
+            "which does not hold as many numbers as its dimensions say: the file is damaged, export it again",
+        )
+    };
     if Fixed::holds(kind) && !of_integers && (kind == DataType::Bool as i32 || !can_say_a_shape) {
         let fixed = Fixed::of(tensor, &dims, sketch);
         return fixed.map(Value::Fixed).ok_or_else(wrong_count);
