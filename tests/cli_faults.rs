@@ -403,7 +403,7 @@ fn outputs_go_where_they_are_sent() {
     assert_eq!(fs::read(place.path("both.vwcp")).unwrap(), whole);
     // Not over the run's own files.
     let error = place.refused("export r/original r/original/model.bpk --format packed", 1);
-    assert!(error.contains("a file of the run"), "{error}");
+    assert!(error.contains("a file of that run"), "{error}");
     // Not under the name of something else.
     for (name, format) in [
         ("x.vwcp", "qonnx"),

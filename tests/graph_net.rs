@@ -23,8 +23,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use vwc_sdk::data::{Augment, PictureBatcher, PictureItem, PictureSpec, Pictures, Splits};
 use vwc_sdk::graph::{
-    Binary, Constant, Conv, Function, Graph, Linear, NodeSpec, Op, Padding, Reduction, Sketch, WeightCodes,
+    Binary, Constant, Conv, Function, Graph, Linear, NodeSpec, Op, Reduction, Sketch, WeightCodes,
 };
+use vwc_sdk::mapping::Padding;
 use vwc_sdk::models::{GraphNet, GraphNetConfig, Network, NetworkConfig, QuantPlan};
 use vwc_sdk::module::Parameters;
 use vwc_sdk::packed::{Model, Session};
@@ -380,6 +381,15 @@ fn activations_are_quantised_as_the_plan_says() {
             assert!(gradients.contains_key(*path), "{path} has no gradient");
         }
     }
+    // Of eight bits and below zero a code takes nine as an integer.
+    let plan = QuantPlan::new(bits(8), bits(8)).with_activations(ActivationQuantizer::LsqPlus);
+    let network = mobile_net().quantized_by(plan).unwrap();
+    let network = network
+        .calibrated(std::slice::from_ref(&x), Observer::MinMax)
+        .unwrap();
+    let input = PictureSpec::numbered([32, 32], 10);
+    let packed = Model::of(&network.graph().unwrap(), "mobile", &input).unwrap();
+    packed_is_trained(&packed, &network, "LSQ+ of 8 bits");
     let unknown = QuantPlan::new(bits(4), bits(4)).with_layers("block.sum", bits(4), bits(4));
     let error = mobile_net().quantized_by(unknown).unwrap_err().to_string();
     assert!(error.contains("no layer fits \"block.sum\""), "{error}");
@@ -683,7 +693,7 @@ fn sizes_that_fit_no_memory_are_refused() {
     };
     let error = padded(4000).unwrap_err().to_string();
     assert!(
-        error.contains("wide: it computes 645160") && error.contains("fit no memory"),
+        error.contains("wide: it computes 645130240 ") && error.contains("fit no memory"),
         "{error}"
     );
     let network = padded(2000).unwrap();
