@@ -30,7 +30,7 @@ impl Range {
         Self { ends, signs }
     }
 
-    /// Codes from `low`, zero or below, `levels` steps in all: where the sign of most numbers is known, and not of all.
+    /// Codes from `low`, which is zero or below, `levels` steps in all.
     pub fn from(low: f32, levels: u32) -> Self {
         Self {
             ends: [low, low + levels as f32],

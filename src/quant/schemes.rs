@@ -89,7 +89,7 @@ pub enum WeightScheme {
     /// Multiples of steps that are learned, [`LearnedSteps`]; at one bit [`WeightQuantizer::Xnor`] unless steps are powers of two.
     #[default]
     Lsq,
-    /// [`WeightQuantizer::Dorefa`].
+    /// [`WeightQuantizer::Dorefa`]. What is said of steps does not count.
     Dorefa,
     /// [`WeightQuantizer::Ternary`] where a layer has two bits; layers of other bits as [`Lsq`](Self::Lsq).
     Ternary,

@@ -145,6 +145,13 @@ impl PlanArgs {
     ///
     /// A file that cannot be read, and the first of its lines that is none.
     pub fn plan(&self, [weights, activations]: [Bits; 2]) -> Result<QuantPlan, Error> {
+        if self.weights == WeightScheme::Dorefa
+            && let Some((flag, _)) = self.steps.flags().into_iter().find(|(_, given)| *given)
+        {
+            return Err(Error::Recipe(format!(
+                "{flag}: it is for learned steps, and --weights dorefa has none: leave out one of them"
+            )));
+        }
         let mut plan = QuantPlan::new(self.steps.steps(weights), activations)
             .with_weights(self.weights)
             .with_activations(self.activations)
@@ -204,6 +211,16 @@ mod tests {
             };
             args.plan([Bits::TWO; 2]).map_err(|error| error.to_string())
         };
+        let dorefa = PlanArgs {
+            weights: WeightScheme::Dorefa,
+            steps: StepArgs {
+                narrow: true,
+                ..StepArgs::default()
+            },
+            ..PlanArgs::default()
+        };
+        let error = dorefa.plan([Bits::TWO; 2]).unwrap_err().to_string();
+        assert!(error.contains("--narrow: it is for learned steps"), "{error}");
         let bits = |bits| Bits::new(bits).unwrap();
         let plan = || QuantPlan::new(Bits::TWO, Bits::TWO);
         assert_eq!(
