@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 
-use super::parameters::as_norm;
+use super::fold::as_norm;
 use crate::graph::{self, ConvKernel, Function, Graph, Op};
 use crate::module::any::{self, AnyTensor};
 use crate::quant::{Activation, norm_pool_act};

@@ -7,12 +7,13 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::GraphNet;
-use super::parameters::{as_norm, part_names};
-use super::plan::{LayerPlan, QuantPlan};
+use super::fold::as_norm;
+use super::parameters::part_names;
+use super::plan::{LayerPlan, QuantPlan, RoundedValue};
 use crate::Error;
 use crate::graph::{Binary, Constant, Function, Graph, Op, Sketch};
 use crate::models::{NetworkConfig, check_classes, precision};
-use crate::quant::{ActivationQuantizer, Bits, WeightQuantizer};
+use crate::quant::{Bits, WeightQuantizer};
 
 /// What a [`GraphNet`] is: saved beside its weights, it is all that is needed to read them again.
 ///
@@ -361,19 +362,6 @@ impl GraphNetConfig {
             .find(|layer| layer.activations.levels().is_some() && self.read_by(layer).contains(&value));
         reader.map(|layer| layer.layer)
     }
-}
-
-/// A value that is rounded for what reads it.
-pub(super) struct RoundedValue {
-    /// The place of its node.
-    pub value: usize,
-    /// The path of the quantiser.
-    pub path: String,
-    /// One that suits it.
-    pub quantizer: ActivationQuantizer,
-    pub bits: Bits,
-    /// Whether it is certainly not below zero.
-    pub not_below_zero: bool,
 }
 
 impl NetworkConfig for GraphNetConfig {

@@ -4,7 +4,7 @@ use burn::module::{Param, Reparameterization as _};
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 
-use crate::graph::{self, Conv, ConvKernel};
+use crate::graph::{self, Affine, Conv, ConvKernel, Node, Op};
 use crate::quant::FakeQuantized;
 
 /// What a factor of each filter does to the weights, and what is added to each channel.
@@ -94,6 +94,25 @@ pub(super) fn conv_norm(
     let batch_root = root(norm, batch_variance);
     let of_batch = Folded::new(norm, batch_mean, batch_root.clone());
     convolve(rounded, None) * along(running / batch_root) + along(of_batch.shift)
+}
+
+/// The epsilon and the channels of a node that is trained as a batch norm.
+pub(super) fn as_norm(node: &Node) -> Option<(f32, usize)> {
+    let Op::Affine(Affine {
+        epsilon: Some(epsilon),
+        minus: Some(minus),
+        divisor: Some(divisor),
+        factor: Some(factor),
+        plus: Some(plus),
+    }) = node.op()
+    else {
+        return None;
+    };
+    let channels: usize = factor.shape().iter().product();
+    let each = [minus, divisor, factor, plus]
+        .iter()
+        .all(|part| part.as_scalar().is_none());
+    (each && node.shape().first() == Some(&channels)).then_some((*epsilon, channels))
 }
 
 /// What each filter's weights are multiplied by in evaluation.

@@ -5,8 +5,8 @@ use burn::nn::{BatchNorm, BatchNormConfig, Initializer};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::GraphNet;
-use super::config::RoundedValue;
-use super::fold;
+use super::fold::{self, as_norm};
+use super::plan::RoundedValue;
 use crate::graph::{Affine, Constant, Conv, Graph, Node, Op, beside, computed_with};
 use crate::module::any::{self, AnyTensor};
 use crate::quant::{
@@ -432,21 +432,6 @@ impl Layer {
             .map(|(tensor, shape)| tensor.reshape(&shape))
             .collect()
     }
-}
-
-/// The epsilon and the channels of a node that is trained as a batch norm.
-pub(super) fn as_norm(node: &Node) -> Option<(f32, usize)> {
-    let Op::Affine(Affine {
-        epsilon: Some(epsilon),
-        factor: Some(factor),
-        ..
-    }) = node.op()
-    else {
-        return None;
-    };
-    let channels: usize = factor.shape().iter().product();
-    let whole = part_names(node.op()).count() == 4 && node.shape().first() == Some(&channels);
-    whole.then_some((*epsilon, channels))
 }
 
 impl Norm {

@@ -77,6 +77,19 @@ pub struct LayerPlan {
     pub(super) join: bool,
 }
 
+/// A value that is rounded for what reads it.
+pub(super) struct RoundedValue {
+    /// The place of its node.
+    pub value: usize,
+    /// The path of the quantiser.
+    pub path: String,
+    /// One that suits it.
+    pub quantizer: ActivationQuantizer,
+    pub bits: Bits,
+    /// Whether it is certainly not below zero.
+    pub not_below_zero: bool,
+}
+
 impl QuantPlan {
     /// Weights as multiples of such steps, and activations of so many bits. Weights of one bit are signs times the mean magnitude of
     /// each filter ([`WeightQuantizer::Xnor`]) unless the steps are powers of two.
