@@ -169,9 +169,7 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         });
     }
     check_names(&args.classes).map_err(ExportError::Class)?;
-    let same = |path: &Path| std::fs::canonicalize(path).ok();
-    let reads = same(&args.run).is_some() && same(&args.run) == same(&args.file);
-    if reads || is_of_run(&args.run, &args.file) {
+    if is_of_run(&args.run, &args.file) {
         return Err(ExportError::OwnFile(args.file.clone()));
     }
     if args.accept_changes {
@@ -232,8 +230,13 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
     })
 }
 
-/// Whether `file` is one of those that make up the run in `run`, which an export must not replace.
+/// Whether `file` is what is exported, or one of those that make up the run in `run`: an export must not replace it.
 fn is_of_run(run: &Path, file: &Path) -> bool {
+    if let (Ok(run), Ok(file)) = (std::fs::canonicalize(run), std::fs::canonicalize(file))
+        && run == file
+    {
+        return true;
+    }
     let folder = files::folder_of(file);
     let same = std::fs::canonicalize(run)
         .and_then(|run| std::fs::canonicalize(folder).map(|folder| folder.starts_with(run)))

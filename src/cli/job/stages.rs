@@ -24,14 +24,13 @@ pub(super) fn through<C: JobNetwork>(mut args: JobArgs) -> Result<JobArgs, Error
     let last = args.flags.directory.clone();
     let last = last.unwrap_or_else(|| C::directory(&args.flags.network));
     for bits in stages {
-        let stage = stage(args.clone(), bits, folder(&last, bits));
-        say!("{bits} bits first, in {}", folder(&last, bits).display());
-        let from = folder(&last, bits).join(ORIGINAL);
-        let mode = stage.mode;
-        let job = Job::<C>::new(stage)?;
+        let folder = folder(&last, bits);
+        say!("{bits} bits first, in {}", folder.display());
+        let from = folder.join(ORIGINAL);
+        let job = Job::<C>::new(stage(args.clone(), bits, folder))?;
         job.name
             .guard(|| job.train().map(drop))
-            .map_err(|error| with_advice(error, mode))?;
+            .map_err(|error| with_advice(error, job.mode))?;
         args.flags.start_from = Some(from);
         args.flags.network.from_scratch = false;
     }

@@ -3,13 +3,12 @@
 //! The kernels leave feature maps with the channels last in memory. Operations on every number keep that order here: to put numbers
 //! into another one costs as much as the operation.
 
-use std::collections::HashMap;
-
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 
+use super::GraphNetConfig;
 use super::fold::as_norm;
-use crate::graph::{self, ConvKernel, Function, Graph, Op};
+use crate::graph::{self, ConvKernel, Function, Op};
 use crate::module::any::{self, AnyTensor};
 use crate::quant::{Activation, norm_pool_act};
 
@@ -77,20 +76,43 @@ pub(super) fn norm(x: AnyTensor, norm: &BatchNorm, act: &Activation) -> AnyTenso
     }
 }
 
-/// For each batch norm whose result one function alone reads, by the place of its node, that of the function and what it is: both are computed
-/// in one pass.
-pub(super) fn acts(graph: &Graph, reads: &[usize]) -> HashMap<usize, (usize, Activation)> {
-    let nodes = graph.nodes().iter().enumerate();
-    let pairs = nodes.filter_map(|(n, node)| {
+/// How a node is computed, beside its operation.
+#[derive(Clone, Debug)]
+pub(super) enum Way {
+    Alone,
+    /// A batch norm, with the function behind it in one pass.
+    Norm(Activation),
+    /// A batch norm, with the convolution at this place, whose weights are quantised behind the folding.
+    Folded(usize),
+    /// By its batch norm: the node hands on what it reads.
+    ByNorm,
+}
+
+/// The way of each node. `reads`: how often each result is read.
+pub(super) fn ways(config: &GraphNetConfig, reads: &[usize]) -> Vec<Way> {
+    let nodes = config.sketch().nodes();
+    let alone = |node| match as_norm(node) {
+        Some(_) => Way::Norm(Activation::identity()),
+        None => Way::Alone,
+    };
+    let mut ways: Vec<Way> = nodes.iter().map(alone).collect();
+    for (conv, norm) in config.folds() {
+        ways[conv] = Way::ByNorm;
+        ways[norm] = Way::Folded(conv);
+    }
+    for (n, node) in nodes.iter().enumerate() {
         let act = match *node.op() {
             Op::Function(Function::Relu) => Activation::relu(),
             Op::Function(Function::Clamp { min: 0.0, max: 6.0 }) => Activation::relu6(),
-            _ => return None,
+            _ => continue,
         };
-        let norm = node.inputs()[0].index();
-        (reads[norm] == 1 && as_norm(&graph.nodes()[norm]).is_some()).then_some((norm, (n, act)))
-    });
-    pairs.collect()
+        let before = node.inputs()[0].index();
+        if let (1, Way::Norm(behind)) = (reads[before], &mut ways[before]) {
+            *behind = act;
+            ways[n] = Way::ByNorm;
+        }
+    }
+    ways
 }
 
 /// Whether a value is feature maps that lie with the channels last in memory.

@@ -19,14 +19,13 @@ mod plan;
 mod resize;
 mod sensitivity;
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use self::calibrate::some_of;
-use self::compute::{Kept, compute};
+use self::compute::{Kept, Way, compute, ways};
 use self::parameters::{Layer, Quantizer};
 pub use config::GraphNetConfig;
 pub use plan::{LayerPlan, QuantPlan};
@@ -37,7 +36,7 @@ use crate::Error;
 use crate::graph::{Constant, Graph, Op, Sketch};
 use crate::module::Parameters;
 use crate::module::any::AnyTensor;
-use crate::quant::{Activation, LearnedSteps, STEP, WeightQuantizer, best_step};
+use crate::quant::{LearnedSteps, STEP, WeightQuantizer, best_step};
 
 /// A [`Graph`] as a network that trains: its constants are parameters.
 ///
@@ -96,10 +95,10 @@ pub struct GraphNet {
     quantizers: Vec<Option<Quantizer>>,
     /// For each node, how often its result is read, outputs included.
     reads: Vec<usize>,
-    /// The convolutions that are computed with the batch norms behind them, by the places of both.
-    folds: HashMap<usize, usize>,
-    /// The functions that are computed with the batch norms in front of them.
-    acts: HashMap<usize, (usize, Activation)>,
+    /// For each node, how it is computed.
+    ways: Vec<Way>,
+    /// For each node, whether it reads values that are rounded for it.
+    reads_codes: Vec<bool>,
 }
 
 /// Parameters of a [`GraphNet`] that the file it was read from does not have under their names, by their paths.
@@ -138,15 +137,14 @@ impl GraphNet {
             .map(|(n, (node, names))| Layer::new(node, names, numbers(n), from_file, device))
             .collect();
         let reads = graph.reads();
-        let acts = compute::acts(graph, &reads);
         let quantizers = vec![None; graph.nodes().len()];
         let net = Self {
             config,
             layers,
             quantizers,
             reads,
-            folds: HashMap::new(),
-            acts,
+            ways: Vec::new(),
+            reads_codes: Vec::new(),
         };
         net.with_quantizers(device)
     }
@@ -186,6 +184,7 @@ impl GraphNet {
         let latent = Parameters::of(&self);
         let network = Self { config, ..self }.with_quantizers(&device);
         let mut parameters = Parameters::of(&network);
+        let folds = network.config.folds();
         for layer in network.config.quantized_layers() {
             let (Some(path), Some(codes)) = (
                 network.layers[layer.node].weight_path(),
@@ -200,11 +199,8 @@ impl GraphNet {
             let mut steps = first.to_vec();
             let mut values = latent.values(&path)?.to_vec();
             // What is rounded of a layer that is folded.
-            if let Some(factors) = network
-                .folds
-                .get(&layer.node)
-                .and_then(|norm| network.layers[*norm].factors())
-            {
+            let norm = folds.iter().find(|(conv, _)| *conv == layer.node);
+            if let Some(factors) = norm.and_then(|&(_, norm)| network.layers[norm].factors()) {
                 let filter = values.len() / factors.len();
                 for (values, factor) in values.chunks_exact_mut(filter).zip(factors) {
                     values.iter_mut().for_each(|value| *value *= factor);
@@ -297,7 +293,8 @@ impl GraphNet {
 
     /// Puts the quantisers that the configuration says beside weights and behind values.
     fn with_quantizers(mut self, device: &Device) -> Self {
-        self.folds = self.config.folds().into_iter().collect();
+        self.ways = ways(&self.config, &self.reads);
+        self.reads_codes = self.config.reads_codes();
         for rounded in self.config.rounded_values() {
             self.quantizers[rounded.value] = Some(Quantizer::new(&rounded, device));
         }
@@ -326,48 +323,31 @@ impl GraphNet {
         let mut left = self.reads.clone();
         // As they are, and as quantised layers read them.
         let mut values: Vec<[Option<Kept>; 2]> = vec![[None, None]; graph.nodes().len()];
-        let quantized = self.config.reads_codes();
-        let folded: HashMap<usize, usize> = self.folds.iter().map(|(&conv, &norm)| (norm, conv)).collect();
-        let nothing = Activation::identity();
-        let with_norm: HashSet<usize> = self
-            .acts
-            .iter()
-            .filter(|(norm, _)| !folded.contains_key(norm))
-            .map(|(_, (n, _))| *n)
-            .collect();
         for (id, node) in graph.iter() {
             let n = id.index();
             let mut inputs = Vec::with_capacity(node.inputs().len());
             for input in node.inputs() {
                 let input = input.index();
                 left[input] -= 1;
-                let side = usize::from(quantized[n] && self.quantizers[input].is_some());
+                let side = usize::from(self.reads_codes[n] && self.quantizers[input].is_some());
                 let value = values[input][side].as_ref().map(Kept::read);
                 if left[input] == 0 {
                     values[input] = [None, None];
                 }
                 inputs.push(value.expect("it was computed, and is kept until it was read"));
             }
-            let value = match node.op() {
-                Op::Input { .. } => images.clone().into(),
-                // Its batch norm computes both.
-                Op::Conv(_) if self.folds.contains_key(&n) => inputs.remove(0),
-                Op::Affine(_) if folded.contains_key(&n) => {
-                    let before = folded[&n];
+            let value = match (node.op(), &self.ways[n]) {
+                (Op::Input { .. }, _) => images.clone().into(),
+                (_, Way::ByNorm) => inputs.remove(0),
+                (_, Way::Norm(act)) => self.layers[n].norm(inputs.remove(0), act),
+                (_, &Way::Folded(before)) => {
                     let Op::Conv(conv) = graph.nodes()[before].op() else {
                         unreachable!("convolutions are folded");
                     };
                     self.layers[before].folded(conv, &self.layers[n], inputs.remove(0))
                 }
-                // Its batch norm computed it.
-                Op::Function(_) if with_norm.contains(&n) => inputs.remove(0),
-                op => {
-                    match self.layers[n].norm(&inputs, self.acts.get(&n).map_or(&nothing, |(_, act)| act)) {
-                        Some(value) => value,
-                        None if trains && rounds(op) => straight_through(op, inputs, batch),
-                        None => compute(op, &self.layers[n].constants(node), inputs, batch),
-                    }
-                }
+                (op, Way::Alone) if trains && rounds(op) => straight_through(op, inputs, batch),
+                (op, Way::Alone) => compute(op, &self.layers[n].constants(node), inputs, batch),
             };
             seen(n, &value);
             let codes = self.quantizers[n]

@@ -414,10 +414,10 @@ impl Layer {
         Some(weight.path.parts.join("."))
     }
 
-    /// What a batch norm and the function behind it make of its input, where the node is one.
-    pub fn norm(&self, inputs: &[AnyTensor], act: &Activation) -> Option<AnyTensor> {
-        let norm = self.norm.as_ref()?;
-        Some(super::compute::norm(inputs[0].clone(), &norm.norm, act))
+    /// What a batch norm, which the node is, and the function behind it make of `x`.
+    pub fn norm(&self, x: AnyTensor, act: &Activation) -> AnyTensor {
+        let norm = self.norm.as_ref().expect("the node is a batch norm");
+        super::compute::norm(x, &norm.norm, act)
     }
 
     /// The constants that the node is computed with, in their shapes.
