@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/draw.rs"]
 mod draw;
+#[path = "graph_net/folded.rs"]
+mod folded;
 #[path = "common/gradients.rs"]
 mod gradients;
 #[path = "common/masked.rs"]

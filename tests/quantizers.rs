@@ -12,8 +12,8 @@ use burn::store::ModuleRecord;
 use burn::tensor::{Device, Tensor};
 use common::{assert_close, devices, noise, tensor, tolerance, values};
 use vwc_sdk::quant::{
-    Bits, FakeQuantized, LearnedSteps, PactConfig, QuantConv2d, QuantConv2dConfig, QuantLinearConfig,
-    WeightQuantizer,
+    Bits, FakeQuantized, LearnedSteps, PactConfig, QuantConv2d, QuantConv2dConfig, QuantInputConfig,
+    QuantLinearConfig, WeightQuantizer,
 };
 
 fn bits(bits: u8) -> Bits {
@@ -369,6 +369,86 @@ fn a_learned_clip_takes_the_gradient_of_all_above_it() {
             assert_close(&of_input, &[0.0, 0.0, 4.0, 8.0, 0.0, 0.0], tolerance(name), &what);
             let of_clip = values(&act.clip.val().grad(&gradients).unwrap());
             assert_close(&of_clip, &[48.0], tolerance(name), &what);
+        }
+    }
+}
+
+/// Steps of activations, with codes from zero, with a sign, and from a lowest code that is learned, too, beside the formulas in plain
+/// numbers.
+#[test]
+fn learned_steps_of_activations_have_the_gradients_of_their_papers() {
+    const NUMBERS: usize = 60;
+    let x: Vec<f64> = noise(21, 2 * NUMBERS)
+        .iter()
+        .map(|x| f64::from((2.0 * x + 0.3) as f32))
+        .collect();
+    for (name, device) in devices() {
+        let device = device.autodiff();
+        for width in [1, 2, 3, 8] {
+            for (signed, offset) in [(false, None), (true, None), (false, Some(-0.37f32))] {
+                let levels = f64::from(bits(width).levels().unwrap());
+                let step = f64::from((1.9 / levels) as f32);
+                let mut quantizer = QuantInputConfig::new(bits(width))
+                    .with_signed(signed)
+                    .with_offset(offset.is_some())
+                    .with_step(Some(step))
+                    .init(&device);
+                if let Some(offset) = offset {
+                    let number = tensor::<1>(&[offset.into()], [1], &device);
+                    quantizer.offset = Some(Param::from_tensor(number.require_grad()));
+                }
+                let what = format!("{width} bits, signed {signed}, offset {offset:?}, on {name}");
+                let input = tensor::<2>(&x, [2, NUMBERS], &device).require_grad();
+                let y = quantizer.forward(input.clone());
+                let upstream = noise(22, x.len());
+                let weighted = y.clone() * tensor::<2>(&upstream, [2, NUMBERS], &device);
+                let gradients = weighted.sum().backward();
+
+                let signs = signed && width == 1;
+                let least = f64::from(offset.unwrap_or(0.0)) / step;
+                let [lowest, highest] = match (signed, offset) {
+                    (_, Some(_)) => [least.round(), least.round() + levels],
+                    (true, None) if signs => [-1.0, 1.0],
+                    (true, None) => [-(levels + 1.0) / 2.0, (levels - 1.0) / 2.0],
+                    (false, None) => [0.0, levels],
+                };
+                // An offset that is rounded takes the step along by what it was rounded by.
+                let rounded_by = if offset.is_some() {
+                    least.round() - least
+                } else {
+                    0.0
+                };
+                let (mut expected, mut slope) = (Vec::new(), Vec::new());
+                let (mut of_step, mut of_offset) = (0.0, 0.0);
+                for (&x, &g) in x.iter().zip(&upstream) {
+                    let v = x / step;
+                    let code = match signs {
+                        true => sign(v),
+                        false => v.clamp(lowest, highest).round(),
+                    };
+                    let inside = (lowest..=highest).contains(&v);
+                    expected.push(code * step);
+                    slope.push(if inside { g } else { 0.0 });
+                    of_step += g * match (inside, offset) {
+                        (true, _) => code - v,
+                        (false, None) => code,
+                        (false, Some(_)) => code - lowest + rounded_by,
+                    };
+                    of_offset += if inside { 0.0 } else { g };
+                }
+                let codes = if offset.is_some() { levels } else { highest };
+                let share = 1.0 / (NUMBERS as f64 * codes.max(1.0)).sqrt();
+                assert!(slope.contains(&0.0), "{what}: nothing is cut off");
+                assert_close(&values(&y), &expected, tolerance(name), &what);
+                let of_input = values(&input.grad(&gradients).unwrap());
+                assert_close(&of_input, &slope, tolerance(name), &what);
+                let found = values(&quantizer.step.val().grad(&gradients).unwrap());
+                assert_close(&found, &[share * of_step], 20.0 * tolerance(name), &what);
+                if let Some(offset) = &quantizer.offset {
+                    let found = values(&offset.val().grad(&gradients).unwrap());
+                    assert_close(&found, &[share * of_offset], 20.0 * tolerance(name), &what);
+                }
+            }
         }
     }
 }
