@@ -309,6 +309,18 @@ pub fn import_graph_from(path: impl AsRef<Path>, input_size: Option<[usize; 2]>)
     checked.with_shapes(graph::graph)
 }
 
+/// What the metadata of the file at `path` says of `key`.
+///
+/// # Errors
+///
+/// A file that cannot be read, and bytes that are no model.
+#[cfg(feature = "train")]
+pub(crate) fn metadata(path: &Path, key: &str) -> Result<Option<String>, OnnxError> {
+    let decoded = read(File::open(path).map_err(OnnxError::Read)?)?;
+    let mut entries = decoded.model.metadata_props.into_iter();
+    Ok(entries.find(|entry| entry.key == key).map(|entry| entry.value))
+}
+
 /// Whether a node is a `Constant` of ONNX's own.
 fn is_standard_constant(node: &NodeProto) -> bool {
     node.op_type == "Constant" && is_standard(node)

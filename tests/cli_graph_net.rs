@@ -30,6 +30,57 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
+/// A file that this program wrote says what its network reads, and every command takes that from it.
+#[test]
+fn a_written_file_says_what_its_network_reads() {
+    let place = vwc_sdk();
+    keep(&place, "mobile.onnx", 10);
+    place.data(&format!(
+        "train --network mobile.onnx {DIGITS} --normalization imagenet --wb 4 --ab 4 --total-epochs 1 --batch-size 32 --directory r"
+    ));
+    place.data("graph r/original --onnx again.onnx");
+    let said = |line: &str| {
+        let output = place.run(line);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{line}: {said}");
+        said
+    };
+    let input = |folder: &str| {
+        let text = std::fs::read_to_string(place.path(folder).join("original/config.json")).unwrap();
+        json(&text)["input"].clone()
+    };
+    let imported = said("import again.onnx --directory i");
+    assert!(!imported.contains("Taken for granted"), "{imported}");
+    assert!(input("r").to_string().contains("0.485"), "{}", input("r"));
+    assert_eq!(input("i"), input("r"));
+    let trained = said(&format!(
+        "train --network again.onnx {DIGITS} --total-epochs 1 --batch-size 32 --directory t"
+    ));
+    assert!(!trained.contains("pictures are normalised by"), "{trained}");
+    assert_eq!(input("t"), input("r"));
+    for (from, to) in [("again.onnx", "file.vwcp"), ("r/original", "run.vwcp")] {
+        let exported = said(&format!("export {from} {to}"));
+        assert!(!exported.contains("pictures are normalised by"), "{exported}");
+    }
+    let of = |name: &str| std::fs::read(place.path(name)).unwrap();
+    let normalization = |bytes: &[u8]| bytes.windows(4).any(|window| window == 0.485f32.to_le_bytes());
+    assert!(normalization(&of("file.vwcp")) && normalization(&of("run.vwcp")));
+    // A flag counts more, and is said to.
+    let other = said("import again.onnx --normalization half --directory h");
+    assert!(other.contains("--normalization is half"), "{other}");
+    assert_ne!(input("h"), input("r"));
+    let file = of("again.onnx");
+    let at = file.windows(5).position(|window| window == b"0.485").unwrap();
+    let mut wrong = file;
+    wrong[at..at + 5].copy_from_slice(b"wrong");
+    std::fs::write(place.path("wrong.onnx"), wrong).unwrap();
+    let error = place.refused("import wrong.onnx --directory w", 1);
+    assert!(
+        error.contains("wrong.onnx") && error.contains("`vwc-sdk.input` does not describe pictures"),
+        "{error}"
+    );
+}
+
 /// Trained in few bits from the weights of the file, pruned, tested, mapped, run on arrays, packed and written again, by commands
 /// alone.
 #[test]

@@ -13,7 +13,7 @@ pub(super) fn from_onnx(args: &ImportArgs) -> Result<(), Error> {
     let device = DeviceName::default().init()?;
     let opened = Opened::read(&args.file, args.structure.input_size)?;
     let network = opened.network(false, opened.config.classes(), 0, &device)?;
-    let input = input(args, None, &opened.config)?;
+    let input = input(args, opened.input.clone(), &opened.config)?;
     keep(args, &network, &input)
 }
 

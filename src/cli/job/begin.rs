@@ -69,7 +69,11 @@ impl<C: JobNetwork> Job<C> {
             Some(run) => run.structure.input(),
             None => C::input_size(&args.network)?,
         };
-        let splits = args.data.splits(C::DATA, size, kept.as_ref(), split_seed)?;
+        let data = match (&kept, &args.network.opened) {
+            (None, Some(opened)) => opened.read_by(&args.data),
+            _ => args.data.clone(),
+        };
+        let splits = data.splits(C::DATA, size, kept.as_ref(), split_seed)?;
         say!(
             "{}: {} training, {} validation, {} test pictures",
             splits.source,

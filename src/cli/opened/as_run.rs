@@ -48,8 +48,11 @@ impl AsRun {
             Some(spec) => return Err(opened.other_classes(spec.classes.len())),
             None => PictureSpec::numbered(size, opened.config.classes()),
         };
+        // Pictures are matched by the names of the file's classes, where it has some.
+        let known = opened.input.clone().map(|input| spec = input).is_some();
         match file.normalization {
             Some(normalization) => spec.normalization = normalization,
+            None if known => {}
             None => opened.say_normalization(spec.normalization),
         }
         let folder = tempfile::tempdir().map_err(Error::io(&std::env::temp_dir(), "make a folder in"))?;

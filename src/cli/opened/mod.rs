@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 
 use super::pictures::DataArgs;
-use crate::data::{Normalization, Splits};
+use crate::data::{Normalization, PictureSpec, Splits};
 use crate::graph::{Graph, Sketch, presets};
 use crate::models::{GraphNet, GraphNetConfig, NetworkConfig as _};
 use crate::module::Parameters;
@@ -25,6 +25,8 @@ pub struct Opened {
     pub graph: Option<Graph>,
     /// Where it comes from.
     pub source: String,
+    /// What it reads, where its file says so: one that this program wrote.
+    pub input: Option<PictureSpec>,
 }
 
 impl Opened {
@@ -39,6 +41,7 @@ impl Opened {
             config: GraphNetConfig::new(name, sketch)?,
             graph: None,
             source: name.into(),
+            input: None,
         })
     }
 
@@ -53,10 +56,12 @@ impl Opened {
             Error::Structure { reason, .. } => refused(path, reason),
             error => error,
         })?;
+        let input = what_it_reads(path, &config).map_err(|reason| refused(path, reason))?;
         Ok(Self {
             config,
             graph: Some(graph),
             source: path.display().to_string(),
+            input,
         })
     }
 
@@ -73,15 +78,36 @@ impl Opened {
     /// Pictures that cannot be read, and those of another number of classes.
     pub fn pictures(&self, data: &DataArgs) -> Result<Splits, Error> {
         let size = self.config.input();
+        let data = self.read_by(data);
         let splits = data.splits::<GraphNetConfig>(None, size, None, 0)?;
         let (found, expected) = (splits.train.classes(), self.config.classes());
         if found != expected {
             return Err(self.other_classes(found));
         }
+        let names = splits.train.spec(size).classes;
+        if let Some(input) = &self.input
+            && input.classes != names
+        {
+            return Err(Error::Recipe(format!(
+                "{}: its classes are {}, and those of the pictures {}: import the file (vwc-sdk import), whose run matches them by name, or                  give it pictures of its own classes",
+                self.source,
+                input.classes.join(", "),
+                names.join(", ")
+            )));
+        }
         if data.normalization.is_none() {
             self.say_normalization(splits.train.normalization());
         }
         Ok(splits)
+    }
+
+    /// The flags for pictures, which are read as the file says where no flag says otherwise.
+    pub fn read_by(&self, data: &DataArgs) -> DataArgs {
+        let kept = self.input.as_ref().map(|input| input.normalization);
+        DataArgs {
+            normalization: data.normalization.or(kept),
+            ..data.clone()
+        }
     }
 
     fn other_classes(&self, found: usize) -> Error {
@@ -96,8 +122,7 @@ impl Opened {
 
     fn say_normalization(&self, taken: Normalization) {
         say!(
-            "pictures are normalised by {taken}: if {} was trained with other numbers, say them with --normalization, and where it is kept in \
-             a folder by now, name another one with --directory",
+            "pictures are normalised by {taken}: if {} was trained with other numbers, say them with --normalization",
             self.source
         );
     }
@@ -195,6 +220,31 @@ pub fn read_onnx(path: &Path, input_size: Option<[usize; 2]>) -> Result<(String,
     let graph = read.map_err(|reason| refused(path, reason))?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     Ok((name.into_owned(), graph))
+}
+
+/// What the network in an ONNX file reads, where its metadata says so.
+fn what_it_reads(path: &Path, config: &GraphNetConfig) -> Result<Option<PictureSpec>, String> {
+    #[cfg(feature = "onnx")]
+    let text = crate::onnx::metadata(path, crate::pytorch::INPUT).map_err(|error| error.to_string())?;
+    #[cfg(not(feature = "onnx"))]
+    let text: Option<String> = {
+        let _ = path;
+        None
+    };
+    let Some(text) = text else { return Ok(None) };
+    let input: PictureSpec = serde_json::from_str(&text).map_err(|error| {
+        format!(
+            "its metadata `{}` does not describe pictures: {error}: remove it",
+            crate::pytorch::INPUT
+        )
+    })?;
+    match input.validate(config.input(), config.classes()) {
+        Ok(()) => Ok(Some(input)),
+        Err(reason) => Err(format!(
+            "its metadata `{}` is of another network: {reason}: remove it",
+            crate::pytorch::INPUT
+        )),
+    }
 }
 
 fn refused(path: &Path, reason: String) -> Error {
