@@ -42,7 +42,7 @@ mod tensors;
 mod tests;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::File,
     io::{self, Read},
     mem,
@@ -301,24 +301,22 @@ pub fn import_graph(file: impl Read, input_size: Option<[usize; 2]>) -> Result<G
 /// As [`import_graph`], [`OnnxError::Read`] where there is no such file, and [`OnnxError::External`] where a file beside it is
 /// missing, elsewhere, or does not hold what the model says.
 pub fn import_graph_from(path: impl AsRef<Path>, input_size: Option<[usize; 2]>) -> Result<Graph, OnnxError> {
-    let path = path.as_ref();
+    let (graph, _) = import_file(path.as_ref(), input_size)?;
+    Ok(graph)
+}
+
+/// As [`import_graph_from`], with the file's metadata.
+pub(crate) fn import_file(
+    path: &Path,
+    input_size: Option<[usize; 2]>,
+) -> Result<(Graph, BTreeMap<String, String>), OnnxError> {
     let mut decoded = read(File::open(path).map_err(OnnxError::Read)?)?;
+    let entries = mem::take(&mut decoded.model.metadata_props);
+    let metadata = entries.into_iter().map(|entry| (entry.key, entry.value));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     read_external(&mut decoded.model, folder.unwrap_or(Path::new(".")))?;
     let checked = prepare(decoded, input_size)?;
-    checked.with_shapes(graph::graph)
-}
-
-/// What the metadata of the file at `path` says of `key`.
-///
-/// # Errors
-///
-/// A file that cannot be read, and bytes that are no model.
-#[cfg(feature = "train")]
-pub(crate) fn metadata(path: &Path, key: &str) -> Result<Option<String>, OnnxError> {
-    let decoded = read(File::open(path).map_err(OnnxError::Read)?)?;
-    let mut entries = decoded.model.metadata_props.into_iter();
-    Ok(entries.find(|entry| entry.key == key).map(|entry| entry.value))
+    Ok((checked.with_shapes(graph::graph)?, metadata.collect()))
 }
 
 /// Whether a node is a `Constant` of ONNX's own.

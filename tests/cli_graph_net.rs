@@ -69,6 +69,15 @@ fn a_written_file_says_what_its_network_reads() {
     let other = said("import again.onnx --normalization half --directory h");
     assert!(other.contains("--normalization is half"), "{other}");
     assert_ne!(input("h"), input("r"));
+    // Pictures that are not of its classes are not counted by place.
+    place.data("import mobile.onnx --classes a,b,c,d,e,f,g,h,i,j --directory n");
+    place.data("graph n/original --onnx named.onnx");
+    let error = place.refused(&format!("test --network named.onnx {DIGITS} --directory u"), 1);
+    assert!(
+        error.contains("its classes are a, b, c, d, e, f, g, h, i, j, and those of the pictures 0, 1, 2")
+            && error.contains("matches them by name, or give it pictures of its own classes"),
+        "{error}"
+    );
     let file = of("again.onnx");
     let at = file.windows(5).position(|window| window == b"0.485").unwrap();
     let mut wrong = file;

@@ -113,7 +113,7 @@ pub fn run(args: &GraphArgs) -> Result<(), Error> {
 fn source(args: &GraphArgs) -> Result<RunGraph, Error> {
     let precision = String::from("as it is described");
     if is_onnx(&args.run) {
-        let (name, graph) = read_onnx(&args.run, args.input_size)?;
+        let (name, graph, _) = read_onnx(&args.run, args.input_size)?;
         return Ok(RunGraph {
             graph,
             name,

@@ -49,11 +49,13 @@ impl AsRun {
             None => PictureSpec::numbered(size, opened.config.classes()),
         };
         // Pictures are matched by the names of the file's classes, where it has some.
-        let known = opened.input.clone().map(|input| spec = input).is_some();
-        match file.normalization {
-            Some(normalization) => spec.normalization = normalization,
-            None if known => {}
-            None => opened.say_normalization(spec.normalization),
+        if let Some(input) = &opened.input {
+            spec = input.clone();
+        } else if file.normalization.is_none() {
+            opened.say_normalization(spec.normalization);
+        }
+        if let Some(normalization) = file.normalization {
+            spec.normalization = normalization;
         }
         let folder = tempfile::tempdir().map_err(Error::io(&std::env::temp_dir(), "make a folder in"))?;
         let run = folder.path().join(ORIGINAL);

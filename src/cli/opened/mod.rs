@@ -1,5 +1,6 @@
 //! Networks that are none of this crate's: from an ONNX file, or one of the published networks that are known by their names.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -51,12 +52,12 @@ impl Opened {
     ///
     /// Those of [`read_onnx`], and a network that is no classifier of pictures.
     pub fn read(path: &Path, input_size: Option<[usize; 2]>) -> Result<Self, Error> {
-        let (name, graph) = read_onnx(path, input_size)?;
+        let (name, graph, metadata) = read_onnx(path, input_size)?;
         let config = GraphNetConfig::new(&name, Sketch::of(&graph)).map_err(|error| match error {
             Error::Structure { reason, .. } => refused(path, reason),
             error => error,
         })?;
-        let input = what_it_reads(path, &config).map_err(|reason| refused(path, reason))?;
+        let input = what_it_reads(&metadata, &config).map_err(|reason| refused(path, reason))?;
         Ok(Self {
             config,
             graph: Some(graph),
@@ -89,7 +90,8 @@ impl Opened {
             && input.classes != names
         {
             return Err(Error::Recipe(format!(
-                "{}: its classes are {}, and those of the pictures {}: import the file (vwc-sdk import), whose run matches them by name, or                  give it pictures of its own classes",
+                "{}: its classes are {}, and those of the pictures {}: import the file (vwc-sdk import), whose run matches them by name, or \
+                 give it pictures of its own classes",
                 self.source,
                 input.classes.join(", "),
                 names.join(", ")
@@ -204,35 +206,33 @@ pub fn is_onnx(path: &Path) -> bool {
         .is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"))
 }
 
-/// The network in an ONNX file, called as the file is, with what it computes.
+/// What a file says beside its network, by keys.
+pub type Metadata = BTreeMap<String, String>;
+
+/// The network in an ONNX file, called as the file is, with what it computes, and the file's metadata.
 ///
 /// # Errors
 ///
 /// [`Error::Structure`], which names the file: one that is no network, and in a build without ONNX any.
-pub fn read_onnx(path: &Path, input_size: Option<[usize; 2]>) -> Result<(String, Graph), Error> {
+pub fn read_onnx(path: &Path, input_size: Option<[usize; 2]>) -> Result<(String, Graph, Metadata), Error> {
     #[cfg(feature = "onnx")]
-    let read = crate::onnx::import_graph_from(path, input_size).map_err(|error| error.to_string());
+    let read = crate::onnx::import_file(path, input_size).map_err(|error| error.to_string());
     #[cfg(not(feature = "onnx"))]
     let read = Err(format!(
         "this vwc-sdk was built without ONNX{}: build it with `--features onnx`",
         input_size.map_or("", |_| ", so that --input-size means nothing")
     ));
-    let graph = read.map_err(|reason| refused(path, reason))?;
+    let (graph, metadata) = read.map_err(|reason| refused(path, reason))?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    Ok((name.into_owned(), graph))
+    Ok((name.into_owned(), graph, metadata))
 }
 
-/// What the network in an ONNX file reads, where its metadata says so.
-fn what_it_reads(path: &Path, config: &GraphNetConfig) -> Result<Option<PictureSpec>, String> {
-    #[cfg(feature = "onnx")]
-    let text = crate::onnx::metadata(path, crate::pytorch::INPUT).map_err(|error| error.to_string())?;
-    #[cfg(not(feature = "onnx"))]
-    let text: Option<String> = {
-        let _ = path;
-        None
+/// What a network reads, where the metadata of its file says so.
+fn what_it_reads(metadata: &Metadata, config: &GraphNetConfig) -> Result<Option<PictureSpec>, String> {
+    let Some(text) = metadata.get(crate::pytorch::INPUT) else {
+        return Ok(None);
     };
-    let Some(text) = text else { return Ok(None) };
-    let input: PictureSpec = serde_json::from_str(&text).map_err(|error| {
+    let input: PictureSpec = serde_json::from_str(text).map_err(|error| {
         format!(
             "its metadata `{}` does not describe pictures: {error}: remove it",
             crate::pytorch::INPUT
