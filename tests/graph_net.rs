@@ -12,6 +12,8 @@ mod gradients;
 mod masked;
 #[path = "common/mobile.rs"]
 mod mobile;
+#[path = "graph_net/single.rs"]
+mod single;
 
 use burn::data::dataloader::batcher::Batcher;
 use burn::module::Module;

@@ -158,6 +158,7 @@ impl Graph {
             nodes,
             inputs,
             outputs,
+            computed_of: Vec::new(),
         })
     }
 }

@@ -50,6 +50,8 @@ mod text;
 #[cfg(feature = "onnx")]
 pub(crate) use mapped::as_convolution;
 #[cfg(any(feature = "onnx", feature = "train"))]
+#[cfg(feature = "train")]
+pub(crate) use shape::MAX_DIMS;
 pub(crate) use shape::shape;
 #[cfg(any(feature = "packed", feature = "onnx"))]
 pub(crate) use shape::{extent, places, pool_shape};
@@ -75,6 +77,8 @@ pub struct Graph {
     nodes: Vec<Node>,
     inputs: Vec<NodeId>,
     outputs: Vec<NodeId>,
+    /// Parameters of a file of which constants are computed.
+    computed_of: Vec<Constant>,
 }
 
 impl Graph {
@@ -82,6 +86,19 @@ impl Graph {
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// The parameters of the file that the graph was read from of which it holds numbers that are computed of them, and not the parameters
+    /// themselves: a scale that is the exponential of a parameter, the learned bound of a clamp.
+    #[must_use]
+    pub fn computed_of(&self) -> &[Constant] {
+        &self.computed_of
+    }
+
+    #[cfg(feature = "onnx")]
+    pub(crate) fn with_computed_of(mut self, parameters: Vec<Constant>) -> Self {
+        self.computed_of = parameters;
+        self
     }
 
     /// The nodes with their ids, each behind those that it reads.

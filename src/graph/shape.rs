@@ -3,7 +3,7 @@
 use super::ir::{Affine, Constant, Conv, ConvTranspose, Linear, Op, Pool};
 
 /// The most dimensions of a value, without the batch.
-pub(super) const MAX_DIMS: usize = 5;
+pub(crate) const MAX_DIMS: usize = 5;
 
 /// The largest size along one dimension, and the most numbers of a value.
 const MAX_SIZE: usize = 1 << 31;

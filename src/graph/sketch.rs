@@ -11,7 +11,7 @@ use crate::mapping::Network;
 /// A [`Graph`] without the numbers of its weights. Written as JSON it is a list of nodes, a few kilobytes for most networks.
 ///
 /// Constants keep their names and shapes. A single number that something is added to or multiplied by is part of what the network
-/// computes, and stays.
+/// computes, and stays, unless it is a parameter of the file that the network was read from ([`Constant::in_file`]).
 ///
 /// ```
 /// use vwc_sdk::graph::{Constant, Conv, Function, NodeSpec, Sketch};
@@ -43,13 +43,25 @@ pub struct Sketch {
 struct Written {
     nodes: Vec<NodeSpec>,
     outputs: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    computed_of: Vec<Constant>,
 }
 
 impl TryFrom<Written> for Sketch {
     type Error = GraphError;
 
     fn try_from(written: Written) -> Result<Self, GraphError> {
-        Self::new(written.nodes, written.outputs)
+        let Written {
+            mut nodes,
+            outputs,
+            computed_of,
+        } = written;
+        // A file of a version before 0.13 has the numbers of single parameters, and no others.
+        let constants = nodes.iter_mut().flat_map(|spec| spec.op.constants_mut());
+        for number in constants.filter(|constant| !constant.values.is_empty()) {
+            number.in_file = None;
+        }
+        Ok(Self::new(nodes, outputs)?.computed_of(computed_of))
     }
 }
 
@@ -62,6 +74,7 @@ impl From<Sketch> for Written {
                 .iter()
                 .map(|&id| graph.node(id).name.clone())
                 .collect(),
+            computed_of: graph.computed_of,
         }
     }
 }
@@ -88,7 +101,18 @@ impl Sketch {
         for node in &mut graph.nodes {
             drop_numbers(&mut node.op);
         }
+        // What is computed of one number is one that the sketch has, as a rule.
+        let many = |constant: &&mut Constant| constant.as_scalar().is_none();
+        for constant in graph.computed_of.iter_mut().filter(many) {
+            constant.values = [].into();
+        }
         Self { graph }
+    }
+
+    /// The same with these as [`Graph::computed_of`].
+    pub(crate) fn computed_of(mut self, parameters: Vec<Constant>) -> Self {
+        self.graph.computed_of = parameters;
+        self
     }
 
     /// The nodes, each behind those that it reads.
@@ -151,9 +175,9 @@ fn drop_numbers(op: &mut Op) {
     }
 }
 
-/// Whether a part of an affine node is one number for all, which belongs to what is computed.
+/// Whether a part of an affine node is one number for all that belongs to what is computed, and is no parameter of a file.
 pub(super) fn is_number(part: &Constant) -> bool {
-    part.shape.is_empty()
+    part.shape.is_empty() && part.in_file.is_none()
 }
 
 #[cfg(test)]

@@ -210,6 +210,8 @@ pub(super) fn is_made_up_constant(name: &str) -> bool {
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
     name.contains("::")
+        // A tensor that `forward` makes.
+        || name.contains("lifted_tensor")
         || name.starts_with('/')
         || is_number(name)
         || numbered("val_")
@@ -219,8 +221,17 @@ pub(super) fn is_made_up_constant(name: &str) -> bool {
         || is_of_operator(name)
 }
 
+/// Whether a constant of so many numbers is a parameter by its name. One number is a literal under most names: that of a parameter is a
+/// path, as `layer1.0.act.weight`.
+pub(super) fn is_parameter(name: &str, numbers: usize) -> bool {
+    let is_part =
+        |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+    let is_path = || name.split('.').all(is_part) && !name.to_ascii_lowercase().starts_with("const");
+    !is_made_up_constant(name) && (numbers != 1 || is_path())
+}
+
 /// What torch.export calls the results of its operators, which are constants where it folded them.
-const OPERATORS: [&str; 26] = [
+const OPERATORS: [&str; 27] = [
     "add",
     "arange",
     "cat",
@@ -238,6 +249,7 @@ const OPERATORS: [&str; 26] = [
     "permute",
     "pow",
     "reshape",
+    "scalar_tensor",
     "select",
     "slice",
     "sqrt",

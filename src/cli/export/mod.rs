@@ -18,7 +18,7 @@ use crate::data::check_names;
 use crate::graph::{Graph, Node};
 use crate::models::{Network, NetworkConfig as _};
 use crate::packed::{Model, PackedError, compare, freeze};
-use crate::pytorch::{Weights, save_safetensors};
+use crate::pytorch::{TorchNames as _, Weights, save_safetensors};
 use crate::train::{Evaluation, RunConfig, RunDir};
 use crate::{DeviceName, Error, files};
 
@@ -189,11 +189,11 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
             let weights = args.weights.unwrap_or(Weights::Latent);
             save_safetensors(&network, &input, &args.file, weights)?;
             say!(
-                "{} {} in {}: {} parameters as floats under PyTorch's names",
+                "{} {} in {}: {} tensors of floats under PyTorch's names",
                 run.structure.name(),
                 run.structure.precision(),
                 args.file.display(),
-                network.num_trainable_params()
+                network.torch_names().len()
             );
             C::strange_to_pytorch(&network).iter().for_each(|line| say!("{line}"));
             return Ok(());

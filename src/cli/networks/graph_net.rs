@@ -181,8 +181,8 @@ impl JobNetwork for GraphNetConfig {
         };
         let whole = found.unnamed.is_empty() && found.copies.is_empty();
         let computed = if whole {
-            "the exporter computed them of parameters of the PyTorch model, and they are not trained: load the file with strict=False into \
-             a model that has the weights that it was exported with"
+            "the exporter computed them of parameters of the PyTorch model, and they are not trained: where load_state_dict misses those, load \
+             the file with strict=False into a model that has the weights that it was exported with"
         } else {
             "the exporter computed them of parameters of the PyTorch model, and they are not trained"
         };

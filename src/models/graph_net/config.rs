@@ -11,7 +11,7 @@ use super::fold::as_norm;
 use super::parameters::part_names;
 use super::plan::{LayerPlan, QuantPlan, RoundedValue};
 use crate::Error;
-use crate::graph::{Binary, Constant, Function, Graph, Op, Sketch};
+use crate::graph::{Binary, Constant, Function, Graph, MAX_DIMS, Node, Op, Sketch};
 use crate::models::{NetworkConfig, check_classes, precision};
 use crate::quant::{Bits, WeightQuantizer};
 
@@ -370,7 +370,7 @@ impl NetworkConfig for GraphNetConfig {
     const NAME: &'static str = "graph";
 
     fn init(&self, device: &Device) -> GraphNet {
-        GraphNet::made(self.clone(), device, &|_| None)
+        GraphNet::made(self.clone(), device, None, &|_| None)
     }
 
     fn classes(&self) -> usize {
@@ -411,8 +411,13 @@ impl NetworkConfig for GraphNetConfig {
             )));
         };
         check_classes(&self.name, *classes)?;
-        let sizes = graph.nodes().iter().flat_map(|node| part_names(node.op()));
-        let numbers = sizes.map(|(_, constant)| {
+        let of_nodes = || graph.nodes().iter().flat_map(|node| part_names(node.op()));
+        let constants = || {
+            of_nodes()
+                .map(|(_, constant)| constant)
+                .chain(graph.computed_of())
+        };
+        let numbers = constants().map(|constant| {
             constant
                 .shape()
                 .iter()
@@ -430,9 +435,14 @@ impl NetworkConfig for GraphNetConfig {
             )));
         }
         let mut paths = HashSet::new();
-        let constants = graph.nodes().iter().flat_map(|node| part_names(node.op()));
-        for (_, constant) in constants {
+        for constant in constants() {
             let path = constant.name().unwrap_or_default();
+            let dims = constant.shape().len();
+            if dims > MAX_DIMS {
+                return Err(self.refuse(format!(
+                    "`{path}` has {dims} dimensions: expected {MAX_DIMS} at most"
+                )));
+            }
             if !is_path(path) || !paths.insert(path.to_owned()) {
                 return Err(self.refuse(format!(
                     "a parameter is called `{path}`: expected paths like `layer1.conv.weight`, each once"
@@ -493,10 +503,16 @@ fn plain_path(node: &str) -> String {
     parts.join(".")
 }
 
-/// The sketch with a path of its own for each constant that becomes a parameter.
+/// The sketch with a path of its own for each constant that becomes a parameter. What constants are computed of is a parameter, too, unless
+/// weights are computed of it: they are trained, and it would stay what it was.
 fn with_paths(sketch: Sketch) -> Sketch {
     let mut taken: HashSet<String> = HashSet::new();
-    sketch.with_constants(|node, op| {
+    let computed_of = sketch.graph().computed_of().to_vec();
+    let trained = |node: &Node| node.weight().is_some() || as_norm(node).is_some();
+    let computed =
+        |node: &Node| trained(node) && part_names(node.op()).any(|(_, part)| part.in_file().is_none());
+    let stays = !sketch.nodes().iter().any(computed);
+    let sketch = sketch.with_constants(|node, op| {
         let names: Vec<String> = part_names(op)
             .map(|(part, constant)| {
                 let own = constant
@@ -515,7 +531,14 @@ fn with_paths(sketch: Sketch) -> Sketch {
             })
             .collect();
         names
-    })
+    });
+    let is_free = |constant: &Constant| {
+        let name = constant.name().unwrap_or_default();
+        stays && is_path(name) && constant.shape().len() <= MAX_DIMS && !taken.contains(name)
+    };
+    let kept = computed_of.into_iter().filter(is_free);
+    let kept = kept.collect();
+    sketch.computed_of(kept)
 }
 
 /// For each node whether what it computes is certainly not below zero.

@@ -89,9 +89,9 @@ use crate::quant::{LearnedSteps, STEP, WeightQuantizer, best_step};
 #[derive(Clone, Debug)]
 pub struct GraphNet {
     config: GraphNetConfig,
-    /// One for each node.
+    /// One for each node, and one of the parameters that no node computes with: [`Graph::computed_of`].
     layers: Vec<Layer>,
-    /// For each node, what rounds its result on the way to quantised layers.
+    /// For each layer, what rounds its result on the way to quantised layers.
     quantizers: Vec<Option<Quantizer>>,
     /// For each node, how often its result is read, outputs included.
     reads: Vec<usize>,
@@ -101,7 +101,7 @@ pub struct GraphNet {
     reads_codes: Vec<bool>,
 }
 
-/// Parameters of a [`GraphNet`] that the file it was read from does not have under their names, by their paths.
+/// Where the parameters of a [`GraphNet`] are not those of the file it was read from, by their paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotInFile {
@@ -121,12 +121,25 @@ impl GraphNet {
     /// [`Error::Structure`] for a graph that is no classifier of pictures: see [`GraphNetConfig::new`].
     pub fn of(graph: &Graph, name: &str, device: &Device) -> Result<Self, Error> {
         let config = GraphNetConfig::new(name, Sketch::of(graph))?;
-        Ok(Self::made(config, device, &|node| Some(graph.nodes()[node].op())))
+        let numbers = |node: usize| Some(graph.nodes()[node].op());
+        Ok(Self::made(config, device, Some(graph), &numbers))
     }
 
-    /// A network of this structure. Numbers are those of the operation that `numbers` knows for a node, random ones otherwise.
-    fn made<'a>(config: GraphNetConfig, device: &Device, numbers: &dyn Fn(usize) -> Option<&'a Op>) -> Self {
+    /// A network of this structure. Numbers are those of the operation that `numbers` knows for a node, random ones otherwise. `source`:
+    /// the graph with the numbers of [`Graph::computed_of`].
+    fn made<'a>(
+        config: GraphNetConfig,
+        device: &Device,
+        source: Option<&Graph>,
+        numbers: &dyn Fn(usize) -> Option<&'a Op>,
+    ) -> Self {
         let graph = config.sketch.graph();
+        let computed_of = graph.computed_of().iter().map(|parameter| {
+            let same = |other: &&Constant| other.name() == parameter.name();
+            source
+                .and_then(|source| source.computed_of().iter().find(same))
+                .unwrap_or(parameter)
+        });
         let names = parameters::names(graph);
         let from_file = is_from_file(&config.sketch);
         let layers = graph
@@ -134,10 +147,11 @@ impl GraphNet {
             .iter()
             .zip(names)
             .enumerate()
-            .map(|(n, (node, names))| Layer::new(node, names, numbers(n), from_file, device))
-            .collect();
+            .map(|(n, (node, names))| Layer::new(node, names, numbers(n), from_file, device));
+        let kept = Layer::kept(computed_of, device);
+        let layers: Vec<Layer> = layers.chain(std::iter::once(kept)).collect();
         let reads = graph.reads();
-        let quantizers = vec![None; graph.nodes().len()];
+        let quantizers = vec![None; layers.len()];
         let net = Self {
             config,
             layers,
@@ -236,7 +250,7 @@ impl GraphNet {
         layers.map(|layer| nodes[layer.node].name()).collect()
     }
 
-    /// The parameters that are none of the file that the network was read from, under its names. `None` of a network of no file, or of one
+    /// Where the parameters are not those of the file that the network was read from, under its names. `None` of a network of no file, or of one
     /// that names no parameter.
     #[must_use]
     pub fn not_in_file(&self) -> Option<NotInFile> {
@@ -262,11 +276,13 @@ impl GraphNet {
     /// All parameters but those of quantisers, each with whether it is the matrix of a linear layer.
     pub(crate) fn parameter_constants(&self) -> impl Iterator<Item = (&Constant, bool)> {
         let nodes = self.config.sketch.nodes().iter();
-        nodes.flat_map(|node| {
+        let of_nodes = nodes.flat_map(|node| {
             let linear = matches!(node.op(), Op::Linear(_));
             let parts = parameters::part_names(node.op());
             parts.map(move |(part, constant)| (constant, linear && part == "weight"))
-        })
+        });
+        let kept = self.config.sketch.graph().computed_of().iter();
+        of_nodes.chain(kept.map(|constant| (constant, false)))
     }
 
     /// This network with another number of classes: its last layer is made anew, with random weights that follow from the seed of the

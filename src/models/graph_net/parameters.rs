@@ -384,6 +384,24 @@ impl Layer {
         }
     }
 
+    /// Parameters that no node computes with, and that are kept as they are: constants of nodes were computed of them.
+    pub fn kept<'a>(parameters: impl Iterator<Item = &'a Constant>, device: &Device) -> Self {
+        let parameters = parameters.map(|constant| {
+            let shape = constant.shape();
+            let zeros = || vec![0.0; shape.iter().product()];
+            let values = Some(constant.values()).filter(|values| !values.is_empty());
+            let values = values.map_or_else(zeros, <[f32]>::to_vec);
+            Named {
+                path: Path::new(constant.name().unwrap_or_default(), "Struct:Kept"),
+                value: AnyParam::new(shape, Some(&values), 1, false, device),
+            }
+        });
+        Self {
+            parameters: parameters.collect(),
+            norm: None,
+        }
+    }
+
     /// What the convolution `conv` of this layer and the batch norm `behind` it make of `x` as one.
     pub fn folded(&self, conv: &Conv, behind: &Self, x: AnyTensor) -> AnyTensor {
         let (

@@ -61,6 +61,27 @@ impl Maker<'_> {
         self.last(node, function, &[&x])
     }
 
+    /// What is above zero, and what is below it times a slope, which is a parameter.
+    pub(super) fn prelu(&mut self, node: &NodeProto) -> Made<()> {
+        let x = self.anywhere(node, 0)?;
+        let slope = self.held(node, 1)?;
+        let slope = self.own(node, &slope);
+        let shape = beside(&slope, &x)?;
+        let below = Function::Clamp {
+            min: f32::NEG_INFINITY,
+            max: 0.0,
+        };
+        let above = self.step(node, "above", Function::Relu, &[&x])?;
+        let below = self.step(node, "below", below, &[&x])?;
+        let factor = Some(slope.constant(single_or(&slope, shape)));
+        let slopes = Affine {
+            factor,
+            ..Affine::default()
+        };
+        let scaled = self.step(node, "slopes", slopes, &[&below])?;
+        self.last(node, Binary::Add, &[&above, &scaled])
+    }
+
     /// `first`: whether the constant comes first.
     fn with_constant(
         &mut self,
@@ -77,13 +98,10 @@ impl Maker<'_> {
             .zip(&shape)
             .all(|(&size, &part)| part == size || part == 1);
         let turns = matches!(op, Binary::Add | Binary::Mul);
-        let one = constant.values.as_deref().and_then(|values| match *values {
-            [number] => Some(number),
-            _ => None,
-        });
+        let one = only(constant);
         if fits && (turns || !first) {
             let constant = self.own(node, constant);
-            let part = Some(constant.constant(if one.is_some() { Vec::new() } else { shape.clone() }));
+            let part = Some(constant.constant(single_or(&constant, shape.clone())));
             let none = Affine::default();
             let affine = match op {
                 Binary::Add => Some(Affine { plus: part, ..none }),
@@ -112,6 +130,23 @@ impl Maker<'_> {
         let result = self.push(node.name.clone(), op.into(), &reads)?;
         let place = x.place;
         self.give(node, 0, Data { place, ..result })
+    }
+}
+
+/// The number of a constant that has one alone.
+fn only(constant: &Tensor) -> Option<f32> {
+    match constant.values.as_deref() {
+        Some(&[number]) => Some(number),
+        _ => None,
+    }
+}
+
+/// The shape of a constant of an affine node: none of one number, which is for all.
+fn single_or(constant: &Tensor, shape: Vec<usize>) -> Vec<usize> {
+    if only(constant).is_some() {
+        Vec::new()
+    } else {
+        shape
     }
 }
 

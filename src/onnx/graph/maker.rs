@@ -311,6 +311,15 @@ impl<'a> Maker<'a> {
         }
     }
 
+    /// The scale of a quantisation, which is no parameter.
+    pub fn scale(&mut self, node: &NodeProto, n: usize) -> Made<Tensor> {
+        let held = self.held(node, n)?;
+        Ok(Tensor {
+            parameter: None,
+            ..held
+        })
+    }
+
     /// Integers, with the batch among them where that is one.
     pub fn sizes(&mut self, node: &NodeProto, n: usize) -> Made<Sizes> {
         match self.value(node, n)? {

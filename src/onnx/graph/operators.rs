@@ -98,6 +98,7 @@ impl Maker<'_> {
             "Div" => self.binary(node, Binary::Div),
             "Max" => self.binary(node, Binary::Max),
             "Min" => self.binary(node, Binary::Min),
+            "PRelu" => self.prelu(node),
             "Clip" => self.clip(node),
             "Gelu" if text(node, "approximate", "none") != "none" => Err(unknown(node)),
             "MaxPool" => self.max_pool(node),

@@ -29,7 +29,7 @@ impl Maker<'_> {
 
     /// `(round(clamp(x / scale + zero)) - zero) * scale`.
     fn quant(&mut self, node: &NodeProto) -> Made<()> {
-        let scale = self.held(node, 1)?;
+        let scale = self.scale(node, 1)?;
         let zero = self.number(node, 2)?;
         let bits = self.number(node, 3)?;
         if !(bits.fract() == 0.0 && (1.0..=16.0).contains(&bits)) {
@@ -109,7 +109,7 @@ impl Maker<'_> {
 
     /// `scale` from zero on, and `-scale` below.
     fn bipolar(&mut self, node: &NodeProto) -> Made<()> {
-        let scale = self.held(node, 1)?;
+        let scale = self.scale(node, 1)?;
         match self.value(node, 0)? {
             Value::Held(tensor) => {
                 let place = place_of_scale(&tensor, &scale)?;

@@ -52,7 +52,7 @@ impl Maker<'_> {
             None
         };
         let block = usize::try_from(int(node, "block_size", 0)).map_err(|_| "has a negative `block_size`")?;
-        let scale = self.held(node, scale)?;
+        let scale = self.scale(node, scale)?;
         if let Some(scale) = scale
             .values
             .as_ref()

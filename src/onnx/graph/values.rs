@@ -18,7 +18,7 @@ use super::integers::{Integers, bits, integers};
 pub(super) use super::size::{MAX_SIZES, Made, Size, Sizes};
 use super::turned::TURNED;
 use crate::graph::{Constant, InFile};
-use crate::onnx::paths::is_made_up_constant;
+use crate::onnx::paths::is_parameter;
 use crate::panics::attempt;
 
 /// The longest name of a constant, in bytes. Each use of it has the name once more.
@@ -129,7 +129,7 @@ pub(super) fn decode(name: &str, tensor: &TensorProto, sketch: bool) -> Made<Val
             dims: dims.clone(),
             values,
             turned: false,
-            parameter: (!is_made_up_constant(name)).then(|| Parameter {
+            parameter: is_parameter(name, numbers).then(|| Parameter {
                 name: name.to_owned(),
                 dims: dims.clone(),
             }),

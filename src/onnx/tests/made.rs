@@ -476,6 +476,121 @@ fn quantisers_of_qonnx_become_codes() {
     }
 }
 
+#[test]
+fn single_numbers_are_parameters_where_their_names_are_paths() {
+    let mut made = model(
+        &[1, 3, 4, 4],
+        vec![
+            number("act.slope", 0.25),
+            floats("prelu.weight", &[1]),
+            floats("prelu2.weight", &[3, 1, 1]),
+            number("logit_scale", 2.0),
+            number("bound", 1.0),
+            number("val_3", 0.5),
+            number("lifted_tensor_0", 0.5),
+            number("Const__7", 0.5),
+            number("net/mul/y:0", 0.5),
+            number("onnx::Mul_12", 0.5),
+        ],
+        vec![
+            node("Mul", &["x", "act.slope"], "a", vec![]),
+            node("PRelu", &["a", "prelu.weight"], "b", vec![]),
+            node("PRelu", &["b", "prelu2.weight"], "c", vec![]),
+            node("Exp", &["logit_scale"], "scale", vec![]),
+            node("Mul", &["c", "scale"], "d", vec![]),
+            node("Min", &["d", "bound"], "e", vec![]),
+            node("Mul", &["e", "val_3"], "f", vec![]),
+            node("Mul", &["f", "lifted_tensor_0"], "g", vec![]),
+            node("Mul", &["g", "Const__7"], "h", vec![]),
+            node("Mul", &["h", "net/mul/y:0"], "i", vec![]),
+            node("Mul", &["i", "onnx::Mul_12"], "y", vec![]),
+        ],
+    );
+    let of = |graph: &Graph| -> Vec<(String, Vec<usize>)> {
+        let constants = graph.nodes().iter().flat_map(|node| node.op().constants());
+        let in_file = |constant: &crate::graph::Constant| {
+            let in_file = constant.in_file()?;
+            Some((constant.name()?.to_owned(), in_file.shape.clone()))
+        };
+        constants.filter_map(in_file).collect()
+    };
+    let graph = graph_of(made.clone()).unwrap();
+    let parameter = |name: &str, shape: &[usize]| (name.to_owned(), shape.to_vec());
+    assert_eq!(
+        of(&graph),
+        [
+            parameter("act.slope", &[]),
+            parameter("prelu.weight", &[1]),
+            parameter("prelu2.weight", &[3, 1, 1])
+        ]
+    );
+    let kept = graph.computed_of().iter();
+    let kept: Vec<_> = kept
+        .map(|kept| (kept.name().unwrap(), kept.as_scalar()))
+        .collect();
+    assert_eq!(kept, [("logit_scale", Some(2.0)), ("bound", Some(1.0))]);
+    // A sketch has the numbers that are no parameters.
+    let sketch = crate::graph::Sketch::of(&graph);
+    let numbers = sketch.nodes().iter().flat_map(|node| node.op().constants());
+    assert_eq!(
+        numbers.filter(|constant| !constant.values().is_empty()).count(),
+        6,
+        "{sketch}"
+    );
+    // Numbers of the file that nothing reads are no matter of the network.
+    let unread = number("unread", 1.0);
+    made.graph.as_mut().unwrap().initializer.push(unread);
+    assert_eq!(graph_of(made).unwrap(), graph);
+}
+
+/// What a constant was computed of is a parameter of the network, which it does not compute with, unless weights were computed of it.
+#[cfg(feature = "flex")]
+#[test]
+fn what_constants_are_computed_of_is_kept() {
+    use crate::models::{GraphNet, Network as _, NetworkConfig as _};
+    use crate::module::Parameters;
+    use crate::pytorch::TorchNames as _;
+
+    let file = |weight: &str| {
+        let constants = vec![
+            floats("conv.weight", &[5, 3, 4, 4]),
+            number("logit_scale", 2.0),
+            floats("gate", &[1, 5]),
+        ];
+        let nodes = vec![
+            node("Neg", &["conv.weight"], "other", vec![]),
+            node("Conv", &["x", weight], "a", vec![]),
+            node("Flatten", &["a"], "b", vec![]),
+            node("Exp", &["logit_scale"], "scale", vec![]),
+            node("Mul", &["b", "scale"], "c", vec![]),
+            node("Sigmoid", &["gate"], "gates", vec![]),
+            node("Mul", &["c", "gates"], "y", vec![]),
+        ];
+        graph_of(model(&[1, 3, 4, 4], constants, nodes)).unwrap()
+    };
+    let device = burn::tensor::Device::flex();
+    let network = GraphNet::of(&file("conv.weight"), "kept", &device).unwrap();
+    let shapes = network
+        .torch_names()
+        .into_iter()
+        .map(|name| (name.torch, name.shape));
+    let shapes: HashMap<String, Option<Vec<usize>>> = shapes.collect();
+    assert_eq!(shapes["logit_scale"], Some(vec![]));
+    assert_eq!(shapes["gate"], Some(vec![1, 5]));
+    let parameters = Parameters::of(&network);
+    assert_eq!(parameters.values("logit_scale").unwrap(), [2.0]);
+    assert_eq!(parameters.values("gate").unwrap(), [0.1, 1.1, 2.1, 3.1, 4.1]);
+    // Of the sketch alone it has the single number, which belongs to what is computed.
+    let text = serde_json::to_string(&network.structure()).unwrap();
+    let config: crate::models::GraphNetConfig = serde_json::from_str(&text).unwrap();
+    let drawn = Parameters::of(&config.init(&device));
+    assert_eq!(drawn.values("logit_scale").unwrap(), [2.0]);
+    assert_eq!(drawn.values("gate").unwrap(), [0.0; 5]);
+    let of_other = GraphNet::of(&file("other"), "kept", &device).unwrap();
+    let names = of_other.torch_names().into_iter().map(|name| name.torch);
+    assert!(!names.collect::<Vec<_>>().contains(&"gate".to_owned()));
+}
+
 /// A vector that two modules read was written once for both. One that another module alone reads is still its own.
 #[test]
 fn a_vector_is_called_by_the_module_that_reads_it_where_its_owner_does() {
