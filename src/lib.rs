@@ -8,6 +8,7 @@ mod talk;
 /// Flags, files and tables of the programs: for `main`s of this package, and no part of what versions promise.
 #[doc(hidden)]
 pub mod cli;
+pub mod cost;
 pub mod crossbar;
 mod error;
 mod files;

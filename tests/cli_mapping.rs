@@ -956,3 +956,102 @@ fn chains_and_ties_that_contradict_the_widths_are_refused_by_every_command() {
     let (_dir, path) = file("list.json", &twice);
     assert!(refused(&format!("map {path} --array 64x64")).contains("called `a`"));
 }
+
+/// Costs stand where the format has place for them, and agree.
+#[test]
+fn costs_are_printed_by_each_model() {
+    let args = "map cnn8 --array 256x512 --adc-bits 8 --cost isaac-32,zigzag-28,convmapsim";
+    let table = data(args);
+    assert!(table.contains("for one picture"), "{table}");
+    assert!(table.contains("zigzag-28 does not count: dac,"), "{table}");
+    let plan = json(args);
+    let costs = plan["costs"].as_array().unwrap();
+    assert_eq!(costs.len(), 3);
+    assert_eq!(
+        (&costs[0]["model"], &costs[0]["converter_bits"]),
+        (&"isaac-32".into(), &8.into())
+    );
+    let sum = |cost: &Value| -> f64 {
+        let parts = cost["energy_pj"].as_object().unwrap();
+        parts.values().map(|part| part.as_f64().unwrap()).sum()
+    };
+    let csv = data(&format!("{args} --format csv"));
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let column = reader
+        .headers()
+        .unwrap()
+        .iter()
+        .position(|name| name == "isaac-32 energy_pj");
+    let energies = reader
+        .records()
+        .map(|record| -> f64 { record.unwrap().get(column.unwrap()).unwrap().parse().unwrap() });
+    let (of_csv, of_layers): (f64, f64) = (
+        energies.sum(),
+        costs[0]["layers"].as_array().unwrap().iter().map(sum).sum(),
+    );
+    let total = sum(&costs[0]["total"]);
+    assert!((of_csv - total).abs() < 1e-9 * total && (of_layers - total).abs() < 1e-9 * total);
+    // A saved mapping is read as ever, and costs the same.
+    let (_folder, path) = file("plan.json", &plan.to_string());
+    let again = data(&format!(
+        "map --load {path} --adc-bits 8 --cost isaac-32,zigzag-28,convmapsim"
+    ));
+    assert_eq!(again, table);
+    // Several points.
+    let sweep =
+        "sweep cnn8 --rows 256 --cols 512 --method im2col,vw-sdk --adc-bits 8 --cost isaac-32,zigzag-28";
+    let rows = json(sweep);
+    let energy = |row: usize, model: usize| sum(&rows[row]["costs"][model]);
+    assert!((energy(1, 0) - total).abs() < 1e-9 * total);
+    let lines = data(&format!("{sweep} --format csv"));
+    assert!(
+        lines
+            .lines()
+            .next()
+            .unwrap()
+            .ends_with(",zigzag-28 write_energy_pj"),
+        "{lines}"
+    );
+    assert_eq!(lines.lines().count(), 3);
+    assert!(data(sweep).contains("isaac-32 energy"));
+    // Where the models have the two in different orders, it is said.
+    let compared = data(&sweep.replace("sweep cnn8 --rows 256 --cols 512", "compare cnn8 --array 256x512"));
+    let by_isaac = if energy(0, 0) < energy(1, 0) {
+        "im2col < vw-sdk"
+    } else {
+        "vw-sdk < im2col"
+    };
+    let by_zigzag = if energy(0, 1) < energy(1, 1) {
+        "im2col < vw-sdk"
+    } else {
+        "vw-sdk < im2col"
+    };
+    assert_eq!(
+        compared.contains(&format!("energy by isaac-32: {by_isaac}")),
+        by_isaac != by_zigzag,
+        "{compared}"
+    );
+}
+
+#[test]
+fn what_is_no_cost_model_is_refused() {
+    let error = refused("map cnn8 --array 256x512 --cost isaac");
+    assert!(
+        error.contains("no cost model `isaac`: expected isaac-32, zigzag-28"),
+        "{error}"
+    );
+    let (_folder, path) = file("mine.toml", "base = \"isaac-32\"\n[components.adc]\nenergy = 3\n");
+    let error = refused(&format!("sweep cnn8 --rows 256 --cols 512 --cost {path}"));
+    assert!(error.contains("mine.toml") && error.contains("energy"), "{error}");
+    let error = refused("compare cnn8 --array 256x512 --cost missing.toml");
+    assert!(error.contains("missing.toml: cannot read"), "{error}");
+    // Converters of 9 bits lose nothing here, and this model has none.
+    let output = run("map cnn8 --array 256x512 --cost isaac-32 --format csv");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && said.contains("no costs: cost model isaac-32 has converters of 8 bits"),
+        "{said}"
+    );
+    let error = misused("map cnn8 --array 256x512 --adc-bits 8");
+    assert!(error.contains("--cost"), "{error}");
+}

@@ -5,18 +5,21 @@ use std::{collections::HashSet, path::PathBuf};
 use clap::Args;
 
 use super::choice::choice;
+use super::costs::{CostArgs, points_costed, say_infeasible};
 use super::{
-    map::{MapError, note_shared_cells},
+    map::MapError,
     network::NetworkArg,
+    notes::note_shared_cells,
     options::{Format, InputArgs, MappingArgs, plot_path},
 };
 use crate::{
+    cost::CostModel,
     graph::presets,
     mapping::{MappingConfig, Method, Network, PimArray, Plan, SweepPoint, Widths, sweep},
     report::{
-        compare_table,
+        Costed, compare_table, cost_compare_tables, cost_header,
         plot::{CyclesPanel, MAX_PANELS, cycles_by_method},
-        sweep_csv, sweep_notes, sweep_reasons, sweep_rows, sweep_table,
+        sweep_csv_with_costs, sweep_notes, sweep_reasons, sweep_rows, sweep_table_with_costs, with_costs,
     },
     text,
 };
@@ -44,6 +47,10 @@ pub struct CompareArgs {
     /// Everything else that decides a mapping.
     #[command(flatten)]
     pub mapping: MappingArgs,
+
+    /// What it costs.
+    #[command(flatten)]
+    pub costs: CostArgs,
 
     /// What to print. JSON and CSV hold everything that `sweep` prints.
     #[arg(long, value_enum, default_value_t)]
@@ -87,6 +94,10 @@ pub struct SweepArgs {
     /// Everything else that decides a mapping.
     #[command(flatten)]
     pub mapping: MappingArgs,
+
+    /// What it costs.
+    #[command(flatten)]
+    pub costs: CostArgs,
 
     /// What to print.
     #[arg(long, value_enum, default_value_t)]
@@ -132,6 +143,7 @@ pub fn compare(args: &CompareArgs) -> Result<(), MapError> {
             return Err(MapError::Panels { panels });
         }
     }
+    let models = args.costs.models()?;
     let networks = or_presets(&args.networks, args.input)?;
     let methods = if args.method.is_empty() {
         Method::ALL.to_vec()
@@ -154,12 +166,38 @@ pub fn compare(args: &CompareArgs) -> Result<(), MapError> {
         // An array is required, so there is a first.
         &configs[0],
     );
+    let costs = points_costed(&points, &configs[0], &args.costs.config(), &models);
     let text = match args.format {
-        Format::Json => json(&points) + "\n",
-        Format::Csv => csv(&points),
-        Format::Table | Format::Markdown => compare_table(&points, args.format.look()) + "\n",
+        Format::Json => json(&points, &costs),
+        Format::Csv => csv(&points, &models, &costs),
+        Format::Table | Format::Markdown => {
+            let look = args.format.look();
+            let tables = by_case(&points, &costs)
+                .into_iter()
+                .map(|(title, methods, costs)| cost_compare_tables(&title, &methods, &costs, look));
+            compare_table(&points, look) + "\n" + &tables.collect::<String>()
+        }
     };
     Ok(super::print(&text)?)
+}
+
+/// For each network and array that some methods map: its title, these methods, and what they cost by each model.
+type ComparedCosts = (String, Vec<String>, Vec<Vec<Costed>>);
+
+fn by_case(points: &[SweepPoint], costs: &[Vec<Costed>]) -> Vec<ComparedCosts> {
+    let mut cases: Vec<ComparedCosts> = Vec::new();
+    for (point, costs) in points.iter().zip(costs).filter(|(_, costs)| !costs.is_empty()) {
+        let title = format!("{} on {}", point.network, point.array);
+        let (method, costs) = (point.method.to_string(), costs.clone());
+        match cases.iter_mut().find(|(known, ..)| *known == title) {
+            Some((_, methods, of_methods)) => {
+                methods.push(method);
+                of_methods.push(costs);
+            }
+            None => cases.push((title, vec![method], vec![costs])),
+        }
+    }
+    cases
 }
 
 /// A panel for each network and array that some method maps. What is not drawn is said on standard error.
@@ -199,6 +237,7 @@ fn panels(networks: &[Network], methods: &[Method], configs: &[MappingConfig]) -
 ///
 /// [`MapError::Mapping`] where a number of rows or columns is out of range, [`MapError::Output`].
 pub fn run_sweep(args: &SweepArgs) -> Result<(), MapError> {
+    let models = args.costs.models()?;
     let networks = or_presets(&args.networks, args.input)?;
     let sizes = args
         .rows
@@ -211,25 +250,30 @@ pub fn run_sweep(args: &SweepArgs) -> Result<(), MapError> {
     let config = args.mapping.config(arrays[0]);
     note_shared_cells(arrays.iter().map(|&array| MappingConfig { array, ..config }));
     let points = sweep(&networks, &args.method, &arrays, &config);
+    let costs = points_costed(&points, &config, &args.costs.config(), &models);
     let text = match args.format {
-        Format::Json => json(&points) + "\n",
-        Format::Csv => csv(&points),
-        Format::Table | Format::Markdown => sweep_table(&points, args.format.look()) + "\n",
+        Format::Json => json(&points, &costs),
+        Format::Csv => csv(&points, &models, &costs),
+        Format::Table | Format::Markdown => {
+            say_infeasible(&costs);
+            sweep_table_with_costs(&points, &cost_header(&models, false), &costs, args.format.look()) + "\n"
+        }
     };
     Ok(super::print(&text)?)
 }
 
 /// The points as CSV. It has no place for the reason why one cannot be done, which is said on standard error.
-fn csv(points: &[SweepPoint]) -> String {
+fn csv(points: &[SweepPoint], models: &[CostModel], costs: &[Vec<Costed>]) -> String {
     for reason in sweep_reasons(points) {
         say!("not mapped: {reason}");
     }
     for note in sweep_notes(points) {
         say!("note: {note}");
     }
-    sweep_csv(points)
+    say_infeasible(costs);
+    sweep_csv_with_costs(points, &cost_header(models, true), costs)
 }
 
-fn json(points: &[SweepPoint]) -> String {
-    text::json(&sweep_rows(points))
+fn json(points: &[SweepPoint], costs: &[Vec<Costed>]) -> String {
+    text::json(&with_costs(sweep_rows(points), costs)) + "\n"
 }

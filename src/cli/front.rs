@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    map::{MapError, note_shared_cells, say_kept},
+    map::MapError,
     network::NetworkArg,
+    notes::{note_shared_cells, say_kept},
     options::{Format, InputArgs, LimitArgs, MappingArgs, plot_path},
 };
 use crate::{

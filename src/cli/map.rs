@@ -6,21 +6,18 @@ use clap::{Args, ValueEnum};
 use thiserror::Error;
 
 use super::choice::choice;
+use super::costs::{CostArgs, printed};
+use super::notes::{note_shared_cells, say_kept};
 use super::{
     network::{NetworkArg, NetworkError},
     options::{Format, InputArgs, LimitArgs, MappingArgs, plot_path},
 };
 use crate::{
+    cost::CostError,
     files,
-    formats::{MAX_PLAN_BYTES, PlanError, plan_from_json, plan_json},
-    mapping::{
-        MappingConfig, MappingError, Method, PimArray, Placement, Plan, WidthLimits, Widths,
-        channels::KeptWidth,
-    },
-    report::{
-        layer_csv, plan_table,
-        plot::{MAX_PANELS, PlotError, filled_array},
-    },
+    formats::{MAX_PLAN_BYTES, PlanError, plan_from_json},
+    mapping::{MappingError, Method, PimArray, Placement, Plan, WidthLimits, Widths, channels::KeptWidth},
+    report::plot::{MAX_PANELS, PlotError, filled_array},
 };
 
 /// Count the cycles a network's convolutions take on a processing-in-memory array.
@@ -80,6 +77,10 @@ pub struct MapArgs {
           conflicts_with_all = ["network", "input_size", "linear", "array", "channels", "method", "hold", "minimum", "minimum_share", "multiple"])]
     pub load: Option<PathBuf>,
 
+    /// What it costs.
+    #[command(flatten)]
+    pub costs: CostArgs,
+
     /// What to print.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -132,6 +133,9 @@ pub enum MapError {
     /// The network does not fit the array.
     #[error(transparent)]
     Mapping(#[from] MappingError),
+    /// There is no such cost model, or its file is none.
+    #[error(transparent)]
+    Cost(#[from] CostError),
     /// A saved mapping could not be read.
     #[error("could not read {path}: {error}")]
     Read {
@@ -198,6 +202,7 @@ pub enum MapError {
 /// [`MapError::Mapping`] where the array cannot hold a single weight, [`MapError::Output`] where standard
 /// output cannot be written; the others as they say.
 pub fn run(args: &MapArgs) -> Result<(), MapError> {
+    let models = args.costs.models()?;
     let (plan, kept) = plan(args)?;
     note_shared_cells([plan.config]);
     say_kept(&kept);
@@ -223,36 +228,8 @@ pub fn run(args: &MapArgs) -> Result<(), MapError> {
             filled_array(path, &title, &placement, mapping, &plan.config)?;
         }
     }
-    let text = match args.format {
-        Format::Json => plan_json(&plan) + "\n",
-        Format::Csv => layer_csv(&plan.network.layers, &plan.mappings),
-        Format::Table | Format::Markdown => plan_table(&plan, args.format.look()) + "\n",
-    };
+    let text = printed(&plan, args.format, &args.costs.config(), &models);
     Ok(super::print(&text)?)
-}
-
-/// Says on standard error, once for all of `configs`, where weights are counted in cells that they share.
-pub(super) fn note_shared_cells(configs: impl IntoIterator<Item = MappingConfig>) {
-    if let Some(config) = configs.into_iter().find(MappingConfig::shares_cells) {
-        let MappingConfig {
-            array, weight_bits, ..
-        } = config;
-        say!(
-            "note: accounting as-published counts cols * cell_bits / weight_bits = {} columns of {weight_bits}-bit \
-             weights on array {array}, where {} fit in {}-bit cells of their own: weights share cells, so no array \
-             can be programmed with this mapping; exact-geometry counts whole cells",
-            config.effective_cols(),
-            array.effective_cols(weight_bits),
-            array.cell_bits,
-        );
-    }
-}
-
-/// Says on standard error which widths the rounds left against their rule.
-pub(super) fn say_kept(kept: &[KeptWidth]) {
-    for width in kept {
-        say!("note: {width}");
-    }
 }
 
 fn plan(args: &MapArgs) -> Result<(Plan, Vec<KeptWidth>), MapError> {

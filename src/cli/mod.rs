@@ -4,6 +4,7 @@
 pub mod bits;
 pub mod choice;
 pub mod compare;
+pub mod costs;
 #[cfg(feature = "train")]
 pub mod devices;
 #[cfg(feature = "train")]
@@ -23,6 +24,7 @@ pub mod map;
 pub mod network;
 #[cfg(feature = "train")]
 pub mod networks;
+pub mod notes;
 #[cfg(feature = "train")]
 pub mod opened;
 pub mod options;

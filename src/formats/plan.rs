@@ -1,8 +1,11 @@
 //! A network on an array, as JSON that loads again.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::cost::PlanCosts;
 use crate::mapping::{
     ConvLayer, Mapping, MappingConfig, MappingError, Method, Network, Placement, Plan, Tie, Totals,
 };
@@ -41,7 +44,7 @@ pub enum PlanError {
 
 /// The JSON form of a plan.
 #[derive(Serialize, Deserialize)]
-struct Document {
+struct Document<'a> {
     schema: String,
     network: String,
     method: Method,
@@ -49,6 +52,8 @@ struct Document {
     config: MappingConfig,
     total: Totals,
     layers: Vec<PlannedLayer>,
+    #[serde(default, skip_deserializing, skip_serializing_if = "<[PlanCosts]>::is_empty")]
+    costs: Cow<'a, [PlanCosts]>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,6 +70,12 @@ struct PlannedLayer {
 /// The plan as JSON, for [`plan_from_json`]. `docs/mapping.md` lists the fields.
 #[must_use]
 pub fn plan_json(plan: &Plan) -> String {
+    plan_json_with_costs(plan, &[])
+}
+
+/// As [`plan_json`], with what the plan costs by some models, which [`plan_from_json`] passes over.
+#[must_use]
+pub fn plan_json_with_costs(plan: &Plan, costs: &[PlanCosts]) -> String {
     let network = &plan.network;
     let document = Document {
         schema: SCHEMA.to_owned(),
@@ -84,6 +95,7 @@ pub fn plan_json(plan: &Plan) -> String {
                 mapping: mapping.clone(),
             })
             .collect(),
+        costs: Cow::Borrowed(costs),
     };
     text::json(&document)
 }

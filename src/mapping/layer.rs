@@ -157,6 +157,15 @@ impl ConvLayer {
         })
     }
 
+    /// Numbers that it gives, of all its output channels.
+    #[must_use]
+    pub fn outputs(&self, accounting: Accounting) -> u64 {
+        let sides = self.output(accounting).into_iter();
+        sides.fold(self.out_channels as u64, |all, side| {
+            all.saturating_mul(side as u64)
+        })
+    }
+
     /// The layer as `accounting` sees it, for [`Accounting::ExactGeometry`] to take as it stands: under
     /// [`Accounting::AsPublished`] its input divided by the stride, at stride 1 and without padding. A
     /// mapping is proven by running this layer.

@@ -139,6 +139,16 @@ impl Mapping {
         bits / (self.cycles as f64 * rows as f64 * cols as f64 * f64::from(cell_bits))
     }
 
+    /// Cycles where all arrays of the layer work at once: windows, of the arrays that have the most.
+    #[must_use]
+    pub fn parallel_cycles(&self) -> u64 {
+        let of_arrays = |piece: &Piece| {
+            let same = self.pieces.iter().filter(|other| other.shares_arrays(piece));
+            same.map(Piece::n_windows).fold(0, u64::saturating_add)
+        };
+        self.pieces.iter().map(of_arrays).max().unwrap_or(self.n_windows)
+    }
+
     /// Cycles over the lower bound: 1 where nothing can be gained, at least 1 elsewhere.
     #[must_use]
     pub fn gap(&self) -> f64 {

@@ -90,7 +90,7 @@ impl Piece {
     }
 
     /// Whether the two lie on the same arrays with the same weights, so that those are programmed once.
-    fn shares_arrays(&self, other: &Self) -> bool {
+    pub(super) fn shares_arrays(&self, other: &Self) -> bool {
         (&self.groups, &self.in_channels, &self.out_channels)
             == (&other.groups, &other.in_channels, &other.out_channels)
             && (self.w, self.h, self.cut) == (other.w, other.h, other.cut)

@@ -142,6 +142,11 @@ impl Plan {
             dac_conversions: sum(|mapping| mapping.dac_conversions),
             adc_conversions: sum(|mapping| mapping.adc_conversions),
             input_traffic: sum(|mapping| mapping.input_traffic),
+            parallel_cycles: sum(Mapping::parallel_cycles),
+            weights_driven: sum(|mapping| mapping.weights_driven),
+            outputs: (self.network.layers.iter())
+                .map(|layer| layer.outputs(self.config.accounting))
+                .fold(0, u64::saturating_add),
             // Of nothing mapped, nothing is at work.
             utilisation: self.mappings.iter().map(worked).sum::<f64>() / cycles.max(1) as f64,
         }
@@ -168,6 +173,15 @@ pub struct Totals {
     pub adc_conversions: u64,
     /// Input elements fetched.
     pub input_traffic: u64,
+    /// Cycles where all arrays of a layer work at once, and layers one after another.
+    #[serde(default)]
+    pub parallel_cycles: u64,
+    /// Copies of weights that take part in a cycle, summed over all cycles.
+    #[serde(default)]
+    pub weights_driven: u64,
+    /// Numbers that all layers give.
+    #[serde(default)]
+    pub outputs: u64,
     /// The part of the array's bits that hold weights at work, averaged over all cycles.
     pub utilisation: f64,
 }

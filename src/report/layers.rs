@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{csv_text, table};
+use super::{Costed, cost_fields, csv_text, table};
 use crate::mapping::{ConvLayer, Mapping};
 
 /// One line of the layer table.
@@ -116,7 +116,35 @@ fn tile(channels: usize) -> String {
 /// Where there is not one mapping a layer.
 #[must_use]
 pub fn layer_csv(layers: &[ConvLayer], mappings: &[Mapping]) -> String {
-    let records = layer_rows(layers, mappings).into_iter().map(|row| {
+    csv_text(&CSV_HEADER, records(layers, mappings))
+}
+
+/// As [`layer_csv`], with the costs of each layer behind: those of the columns that [`cost_header`] calls `header`.
+///
+/// # Panics
+///
+/// Where there is not one mapping a layer, and not one list of costs.
+#[must_use]
+pub fn layer_csv_with_costs(
+    layers: &[ConvLayer],
+    mappings: &[Mapping],
+    header: &[String],
+    costs: &[Vec<Costed>],
+) -> String {
+    assert_eq!(layers.len(), costs.len(), "one list of costs for each layer");
+    let names: Vec<&str> = CSV_HEADER
+        .into_iter()
+        .chain(header.iter().map(String::as_str))
+        .collect();
+    let records = records(layers, mappings).zip(costs);
+    csv_text(
+        &names,
+        records.map(|(record, costs)| [record, cost_fields(costs, true)].concat()),
+    )
+}
+
+fn records(layers: &[ConvLayer], mappings: &[Mapping]) -> impl Iterator<Item = Vec<String>> {
+    layer_rows(layers, mappings).into_iter().map(|row| {
         let m = &row.mapping;
         let sizes = [row.in_channels, row.out_channels].map(|n| n.to_string());
         let window = [m.window.width, m.window.height, m.w, m.h];
@@ -137,8 +165,7 @@ pub fn layer_csv(layers: &[ConvLayer], mappings: &[Mapping]) -> String {
         fields.extend(cycles.map(|n| n.to_string()));
         fields.extend(costs.map(|n| n.to_string()));
         fields
-    });
-    csv_text(&CSV_HEADER, records)
+    })
 }
 
 const CSV_HEADER: [&str; 22] = [

@@ -9,18 +9,23 @@ use tabled::{
 
 use crate::text;
 
+mod cost;
 mod layers;
 mod networks;
 mod plan;
 pub mod plot;
 mod sweep;
 
-pub use layers::{LayerRow, layer_csv, layer_rows, layer_table};
+pub use cost::{
+    CostRow, Costed, area, cost_compare_tables, cost_fields, cost_header, cost_rows, cost_table, energy,
+    energy_delay, flips, time,
+};
+pub use layers::{LayerRow, layer_csv, layer_csv_with_costs, layer_rows, layer_table};
 pub use networks::{NetworkRow, network_table};
 pub use plan::plan_table;
 pub use sweep::{
-    SweepRow, compare_table, front_csv, front_table, sweep_csv, sweep_notes, sweep_reasons, sweep_rows,
-    sweep_table,
+    SweepRow, compare_table, front_csv, front_table, sweep_csv, sweep_csv_with_costs, sweep_notes,
+    sweep_reasons, sweep_rows, sweep_table, sweep_table_with_costs, with_costs,
 };
 
 /// What a table is written for.

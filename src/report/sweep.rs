@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Look, styled_table};
+use super::{CostRow, Costed, Look, cost_fields, cost_rows, styled_table};
 use crate::{
     mapping::{Method, SweepPoint, Totals, pareto::ParetoPoint},
     text,
@@ -22,6 +22,9 @@ pub struct SweepRow {
     pub total: Option<Totals>,
     /// Why it cannot be done.
     pub infeasible: Option<String>,
+    /// What it costs, by each model that was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub costs: Vec<CostRow>,
 }
 
 /// The points as rows.
@@ -35,8 +38,20 @@ pub fn sweep_rows(points: &[SweepPoint]) -> Vec<SweepRow> {
             method: point.method,
             total: point.totals.as_ref().ok().copied(),
             infeasible: point.totals.as_ref().err().map(ToString::to_string),
+            costs: Vec::new(),
         })
         .collect()
+}
+
+/// The rows with what each costs: of `costs` one list for each row, empty where there are none.
+#[must_use]
+pub fn with_costs(rows: Vec<SweepRow>, costs: &[Vec<Costed>]) -> Vec<SweepRow> {
+    let both = rows.into_iter().zip(costs);
+    both.map(|(row, costs)| SweepRow {
+        costs: cost_rows(costs),
+        ..row
+    })
+    .collect()
 }
 
 const HEADER: [&str; 12] = [
@@ -79,14 +94,61 @@ fn cells(row: SweepRow) -> Vec<String> {
 /// One row for each point; empty where it cannot be done, with the reasons below.
 #[must_use]
 pub fn sweep_table(points: &[SweepPoint], look: Look) -> String {
-    let text = styled_table(&HEADER, sweep_rows(points).into_iter().map(cells), None, look);
+    sweep_table_with_costs(points, &[], &[], look)
+}
+
+/// As [`sweep_table`], with costs: one list for each point, as `header` ([`cost_header`](super::cost_header)) calls the columns.
+#[must_use]
+pub fn sweep_table_with_costs(
+    points: &[SweepPoint],
+    header: &[String],
+    costs: &[Vec<Costed>],
+    look: Look,
+) -> String {
+    let names = names(header);
+    let text = styled_table(&names, records(points, names.len(), costs, false), None, look);
     text + &reasons(points, look)
+}
+
+/// The columns of counts, and those of costs.
+fn names(header: &[String]) -> Vec<&str> {
+    HEADER
+        .into_iter()
+        .chain(header.iter().map(String::as_str))
+        .collect()
+}
+
+/// The counts of each point, and its costs.
+fn records(
+    points: &[SweepPoint],
+    columns: usize,
+    costs: &[Vec<Costed>],
+    csv: bool,
+) -> impl Iterator<Item = Vec<String>> {
+    let rows = sweep_rows(points).into_iter().map(cells).enumerate();
+    rows.map(move |(n, mut record)| {
+        record.extend(
+            costs
+                .get(n)
+                .map(|costs| cost_fields(costs, csv))
+                .unwrap_or_default(),
+        );
+        record.resize(columns, String::new());
+        record
+    })
 }
 
 /// As CSV: a header and one record for each point, empty where it cannot be done; [`sweep_reasons`] says why.
 #[must_use]
 pub fn sweep_csv(points: &[SweepPoint]) -> String {
-    super::csv_text(&HEADER, sweep_rows(points).into_iter().map(cells))
+    sweep_csv_with_costs(points, &[], &[])
+}
+
+/// As [`sweep_csv`], with costs as [`sweep_table_with_costs`] takes them.
+#[must_use]
+pub fn sweep_csv_with_costs(points: &[SweepPoint], header: &[String], costs: &[Vec<Costed>]) -> String {
+    let names = names(header);
+    super::csv_text(&names, records(points, names.len(), costs, true))
 }
 
 /// A row for each network and array, a column of cycles for each method, and how many times fewer cycles the

@@ -12,8 +12,8 @@ use super::with_advice;
 use crate::Error;
 #[cfg(feature = "remote")]
 use crate::cli::fail;
-use crate::cli::map::note_shared_cells;
 use crate::cli::networks::JobNetwork;
+use crate::cli::notes::note_shared_cells;
 use crate::cli::{accept_changes, said, signals};
 use crate::data::DataSource;
 use crate::train::{Loss, Project};

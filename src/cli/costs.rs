@@ -1,0 +1,137 @@
+//! The flags of costs: which models, and what of the converters is chosen.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+
+use super::options::{Format, at_least_one};
+use crate::cost::{Cost, CostConfig, CostError, CostModel, Counts, PlanCosts};
+use crate::files;
+use crate::formats::plan_json_with_costs;
+use crate::mapping::{MAX_BITS, MappingConfig, Plan, SweepPoint};
+use crate::report::{Costed, cost_header, cost_table, layer_csv_with_costs, plan_table};
+
+const BITS: std::ops::RangeInclusive<i64> = 1..=MAX_BITS as i64;
+
+/// What it costs.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Costs")]
+pub struct CostArgs {
+    /// Energy, latency and area by these models, side by side: isaac-32, zigzag-28, accelergy, neurosim-22, neurosim-32, neurosim-45,
+    /// neurosim-65, mnsim, convmapsim; or files whose names end in .toml, whole models or changes of one (docs/costs.md)
+    #[arg(long, value_name = "MODEL|FILE", value_delimiter = ',')]
+    pub cost: Vec<String>,
+
+    /// Bits of an activation [default: 8]
+    #[arg(long, value_name = "BITS", requires = "cost", value_parser = clap::value_parser!(u32).range(BITS))]
+    pub activation_bits: Option<u32>,
+
+    /// Bits of an activation that enter at once [default: 1]
+    #[arg(long, value_name = "BITS", requires = "cost", value_parser = clap::value_parser!(u32).range(BITS))]
+    pub pulse_bits: Option<u32>,
+
+    /// Bits of the converters [default: as many as lose nothing of a column's sum]
+    #[arg(long, value_name = "BITS", requires = "cost", value_parser = clap::value_parser!(u32).range(BITS))]
+    pub adc_bits: Option<u32>,
+
+    /// Columns that share a converter [default: as the model has it]
+    #[arg(long, value_name = "N", requires = "cost", value_parser = at_least_one)]
+    pub columns_per_adc: Option<usize>,
+}
+
+impl CostArgs {
+    /// The models.
+    ///
+    /// # Errors
+    ///
+    /// A name that is none, or a file that is no model.
+    pub fn models(&self) -> Result<Vec<CostModel>, CostError> {
+        self.cost.iter().map(|name| model(name)).collect()
+    }
+
+    /// The choices.
+    pub fn config(&self) -> CostConfig {
+        CostConfig::new(self.activation_bits.unwrap_or(8))
+            .with_pulse_bits(self.pulse_bits.unwrap_or(1))
+            .with_adc_bits(self.adc_bits)
+            .with_columns_per_adc(self.columns_per_adc)
+    }
+}
+
+/// A mapped network as `format` has it, with what it costs by each of the models.
+pub fn printed(plan: &Plan, format: Format, cost: &CostConfig, models: &[CostModel]) -> String {
+    let (layers, mappings) = (&plan.network.layers, &plan.mappings);
+    let of = |counts: &Counts| costed(counts, &plan.config, cost, models);
+    match format {
+        Format::Json => {
+            let costs = models.iter().map(|model| PlanCosts::of(plan, cost, model));
+            plan_json_with_costs(plan, &costs.collect::<Vec<_>>()) + "\n"
+        }
+        Format::Csv => {
+            let each = layers.iter().zip(mappings);
+            let costs = each.map(|(layer, mapping)| of(&Counts::of(layer, mapping, &plan.config, cost)));
+            let costs: Vec<_> = costs.collect();
+            say_infeasible(&costs);
+            layer_csv_with_costs(layers, mappings, &cost_header(models, true), &costs)
+        }
+        Format::Table | Format::Markdown => {
+            let table = plan_table(plan, format.look()) + "\n";
+            if models.is_empty() {
+                return table;
+            }
+            let costs = of(&Counts::of_totals(&plan.totals(), &plan.config, cost));
+            format!("{table}\n{}\n", cost_table(&costs, format.look()))
+        }
+    }
+}
+
+/// What each point of a sweep costs by each of the models; nothing where it cannot be done.
+pub fn points_costed(
+    points: &[SweepPoint],
+    config: &MappingConfig,
+    cost: &CostConfig,
+    models: &[CostModel],
+) -> Vec<Vec<Costed>> {
+    let of = |point: &SweepPoint| {
+        let config = MappingConfig {
+            array: point.array,
+            ..*config
+        };
+        let totals = point.totals.as_ref().ok()?;
+        let counts = Counts::of_totals(totals, &config, cost);
+        Some(costed(&counts, &config, cost, models))
+    };
+    points.iter().map(|point| of(point).unwrap_or_default()).collect()
+}
+
+fn costed(counts: &Counts, config: &MappingConfig, cost: &CostConfig, models: &[CostModel]) -> Vec<Costed> {
+    let each = |model: &CostModel| (model.clone(), Cost::of(counts, config, cost, model));
+    models.iter().map(each).collect()
+}
+
+/// Says on standard error, each reason once, why models say nothing: where there is no place for it beside the numbers.
+pub fn say_infeasible(costs: &[Vec<Costed>]) {
+    let errors = costs.iter().flatten().filter_map(|(_, cost)| cost.as_ref().err());
+    let reasons: BTreeSet<String> = errors.map(ToString::to_string).collect();
+    for reason in reasons {
+        say!("no costs: {reason}");
+    }
+}
+
+/// The largest file of a model that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+fn model(name: &str) -> Result<CostModel, CostError> {
+    if !name.ends_with(".toml") {
+        return CostModel::named(name);
+    }
+    let refuse = |error: String| CostError::File {
+        file: name.to_owned(),
+        error,
+    };
+    let bytes = files::read_up_to(name.as_ref(), MAX_BYTES)
+        .map_err(|error| refuse(format!("cannot read: {error}")))?
+        .ok_or_else(|| refuse(format!("it is longer than the {MAX_BYTES} bytes that are read")))?;
+    let text = String::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8 text".to_owned()))?;
+    CostModel::from_toml(name, &text)
+}

@@ -1,0 +1,47 @@
+//! What a mapped network takes by a model, layer by layer.
+
+use serde::Serialize;
+
+use super::{Cost, CostConfig, CostError, CostModel, Counts};
+use crate::mapping::Plan;
+
+/// What a network on arrays takes by one model, with what that depends on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PlanCosts {
+    /// The model.
+    pub model: String,
+    /// What the costs depend on besides.
+    #[serde(flatten)]
+    pub config: CostConfig,
+    /// Bits of the converters, those that lose nothing where none were set.
+    pub converter_bits: u32,
+    /// What all layers take; nothing where the model has no such converters.
+    pub total: Option<Cost>,
+    /// Why it says nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub infeasible: Option<String>,
+    /// What each layer takes, in the order of the plan.
+    pub layers: Vec<Cost>,
+}
+
+impl PlanCosts {
+    /// Of a plan by a model.
+    #[must_use]
+    pub fn of(plan: &Plan, config: &CostConfig, model: &CostModel) -> Self {
+        let cost = |counts: &Counts| Cost::of(counts, &plan.config, config, model);
+        let each = plan.network.layers.iter().zip(&plan.mappings);
+        let layers: Result<Vec<Cost>, CostError> = each
+            .map(|(layer, mapping)| cost(&Counts::of(layer, mapping, &plan.config, config)))
+            .collect();
+        let total = cost(&Counts::of_totals(&plan.totals(), &plan.config, config));
+        Self {
+            model: model.name().to_owned(),
+            config: *config,
+            converter_bits: config.converter_bits(&plan.config),
+            infeasible: total.as_ref().err().map(ToString::to_string),
+            total: total.ok(),
+            layers: layers.unwrap_or_default(),
+        }
+    }
+}
