@@ -158,7 +158,7 @@ impl Graph {
             nodes,
             inputs,
             outputs,
-            computed_of: Vec::new(),
+            computed_of: Default::default(),
         })
     }
 }

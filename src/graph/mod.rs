@@ -36,6 +36,7 @@
 mod back;
 mod check;
 mod codes;
+mod computed_of;
 #[cfg(feature = "train")]
 mod front;
 mod ir;
@@ -50,9 +51,7 @@ mod text;
 #[cfg(feature = "onnx")]
 pub(crate) use mapped::as_convolution;
 #[cfg(any(feature = "onnx", feature = "train"))]
-#[cfg(feature = "train")]
-pub(crate) use shape::MAX_DIMS;
-pub(crate) use shape::shape;
+pub(crate) use shape::{MAX_DIMS, shape};
 #[cfg(any(feature = "packed", feature = "onnx"))]
 pub(crate) use shape::{extent, places, pool_shape};
 pub(crate) use text::by;
@@ -60,6 +59,7 @@ pub(crate) use text::by;
 pub use back::OnnxExport;
 pub use check::GraphError;
 pub use codes::{Codes, WeightCodes};
+pub use computed_of::ComputedOf;
 pub use ir::{
     Affine, Binary, Constant, Conv, ConvKernel, ConvTranspose, Function, InFile, Linear, Node, NodeId,
     NodeSpec, Op, Pool, Reduction,
@@ -77,8 +77,7 @@ pub struct Graph {
     nodes: Vec<Node>,
     inputs: Vec<NodeId>,
     outputs: Vec<NodeId>,
-    /// Parameters of a file of which constants are computed.
-    computed_of: Vec<Constant>,
+    computed_of: ComputedOf,
 }
 
 impl Graph {
@@ -88,15 +87,14 @@ impl Graph {
         &self.nodes
     }
 
-    /// The parameters of the file that the graph was read from of which it holds numbers that are computed of them, and not the parameters
-    /// themselves: a scale that is the exponential of a parameter, the learned bound of a clamp.
+    /// The parameters of the file that the graph was read from of which constants are computed; none of another graph.
     #[must_use]
-    pub fn computed_of(&self) -> &[Constant] {
+    pub fn computed_of(&self) -> &ComputedOf {
         &self.computed_of
     }
 
     #[cfg(feature = "onnx")]
-    pub(crate) fn with_computed_of(mut self, parameters: Vec<Constant>) -> Self {
+    pub(crate) fn with_computed_of(mut self, parameters: ComputedOf) -> Self {
         self.computed_of = parameters;
         self
     }

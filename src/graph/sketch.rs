@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::ir::{Constant, Op};
-use super::{Graph, GraphError, Node, NodeSpec};
+use super::{ComputedOf, Graph, GraphError, Node, NodeSpec};
 use crate::mapping::Network;
 
 /// A [`Graph`] without the numbers of its weights. Written as JSON it is a list of nodes, a few kilobytes for most networks.
@@ -43,8 +43,8 @@ pub struct Sketch {
 struct Written {
     nodes: Vec<NodeSpec>,
     outputs: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    computed_of: Vec<Constant>,
+    #[serde(default, skip_serializing_if = "ComputedOf::is_empty")]
+    computed_of: ComputedOf,
 }
 
 impl TryFrom<Written> for Sketch {
@@ -103,14 +103,14 @@ impl Sketch {
         }
         // What is computed of one number is one that the sketch has, as a rule.
         let many = |constant: &&mut Constant| constant.as_scalar().is_none();
-        for constant in graph.computed_of.iter_mut().filter(many) {
+        for constant in graph.computed_of.kept.iter_mut().filter(many) {
             constant.values = [].into();
         }
         Self { graph }
     }
 
     /// The same with these as [`Graph::computed_of`].
-    pub(crate) fn computed_of(mut self, parameters: Vec<Constant>) -> Self {
+    pub(crate) fn computed_of(mut self, parameters: ComputedOf) -> Self {
         self.graph.computed_of = parameters;
         self
     }

@@ -14,6 +14,7 @@
 
 mod affine;
 mod along;
+mod computed_of;
 mod constants;
 mod data;
 mod einsum;
@@ -57,11 +58,11 @@ use super::{
     printable,
     shapes::{Shapes, tensor_type},
 };
-use crate::graph::{Constant, Graph, NodeSpec};
+use crate::graph::{Graph, NodeSpec};
 use crate::mapping::{ConvLayer, Network};
 use gelu::Gelus;
 use maker::Maker;
-use values::{Value, decode, is_float};
+use values::is_float;
 
 /// The most outputs of a network.
 const MAX_OUTPUTS: usize = 1000;
@@ -85,45 +86,8 @@ pub(super) struct Prepared<'a> {
 /// The graph of a model, with its weights.
 pub(super) fn graph(model: &Prepared<'_>) -> Result<Graph, OnnxError> {
     let (specs, outputs) = nodes(model, false)?;
-    let computed_of = computed_of(model, &specs);
+    let computed_of = computed_of::computed_of(model, &specs);
     Ok(Graph::new(specs, outputs)?.with_computed_of(computed_of))
-}
-
-/// The parameters of the file that no constant of the graph is, though it computes with them: numbers of other constants are computed
-/// of them, or they are numbers of an operation, as the bound of a clamp.
-fn computed_of(model: &Prepared<'_>, specs: &[NodeSpec]) -> Vec<Constant> {
-    let held: HashSet<&str> = specs
-        .iter()
-        .flat_map(|spec| spec.op().constants())
-        .flat_map(|constant| {
-            [
-                constant.name(),
-                constant.in_file().and_then(|in_file| in_file.name.as_deref()),
-            ]
-        })
-        .flatten()
-        .collect();
-    let wanted = wanted(model.graph);
-    // Scales are no parameters, and zero points are not.
-    let rounds = |node: &NodeProto| node.op_type.contains("Quant") || node.op_type.starts_with("QLinear");
-    let of_scales: HashSet<&str> = (model.graph.node.iter())
-        .filter(|node| rounds(node))
-        .flat_map(|node| node.input.iter().map(|name| &**name))
-        .collect();
-    let left = |tensor: &&TensorProto| {
-        let name = &*tensor.name;
-        is_float(tensor.data_type)
-            && wanted.contains(name)
-            && !of_scales.contains(name)
-            && !held.contains(name)
-    };
-    let constants = model.weights.iter().chain(&model.graph.initializer);
-    // One that cannot be read is no constant of the network either.
-    let read = |tensor: &TensorProto| match decode(&tensor.name, tensor, false) {
-        Ok(Value::Held(tensor)) if tensor.parameter.is_some() => Some(tensor.constant(tensor.dims.clone())),
-        _ => None,
-    };
-    constants.filter(left).filter_map(read).collect()
 }
 
 /// The layers with the widths between them that are free, or why that cannot be told.

@@ -224,10 +224,24 @@ pub(super) fn is_made_up_constant(name: &str) -> bool {
 /// Whether a constant of so many numbers is a parameter by its name. One number is a literal under most names: that of a parameter is a
 /// path, as `layer1.0.act.weight`.
 pub(super) fn is_parameter(name: &str, numbers: usize) -> bool {
-    let is_part =
-        |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
-    let is_path = || name.split('.').all(is_part) && !name.to_ascii_lowercase().starts_with("const");
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && part
+                .chars()
+                .all(|c| !c.is_whitespace() && !c.is_control() && !"/:".contains(c))
+    };
+    let is_path = || name.split('.').all(is_part) && !is_constant(name);
     !is_made_up_constant(name) && (numbers != 1 || is_path())
+}
+
+/// Whether a name is that of a literal: `Const__7`, `const_fold_opt__12`.
+fn is_constant(name: &str) -> bool {
+    let rest = name.to_ascii_lowercase();
+    let rest = rest
+        .strip_prefix("const")
+        .map(|rest| rest.strip_prefix("ant").unwrap_or(rest));
+    let rest = rest.map(|rest| rest.strip_prefix("_fold_opt").unwrap_or(rest));
+    rest.is_some_and(|rest| rest.bytes().all(|byte| byte == b'_' || byte.is_ascii_digit()))
 }
 
 /// What torch.export calls the results of its operators, which are constants where it folded them.
@@ -346,6 +360,18 @@ mod tests {
         }
         for name in ["conv1.weight", "w", "value", "weight_2"] {
             assert!(!is_made_up_constant(name), "{name}");
+        }
+        for name in ["act.slope", "acts.a-b.weight", "constant_gain", "consts.gain"] {
+            assert!(is_parameter(name, 1), "{name}");
+        }
+        for name in [
+            "Const__7",
+            "const_fold_opt__12",
+            "Constant_3",
+            "net/mul/y:0",
+            "lifted_tensor_0",
+        ] {
+            assert!(!is_parameter(name, 1), "{name}");
         }
     }
 }

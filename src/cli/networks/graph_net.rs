@@ -160,6 +160,17 @@ impl JobNetwork for GraphNetConfig {
             );
         }
         let network = opened.network(args.from_scratch, self.classes(), seed, device)?;
+        if let Some(found) = network
+            .not_in_file()
+            .filter(|found| !found.trained_alone.is_empty())
+        {
+            say!(
+                "{}: parameters that are trained, while numbers that {} computes of them stay what they are: the PyTorch model would compute those \
+                 anew, and give other logits",
+                listed(&found.trained_alone),
+                opened.source
+            );
+        }
         let (network, weights) = started_from::<Self>(from, network, weights)?;
         let Some(plan) = self.plan() else {
             return Ok((network, weights));
@@ -179,25 +190,40 @@ impl JobNetwork for GraphNetConfig {
         let Some(found) = network.not_in_file() else {
             return Vec::new();
         };
-        let whole = found.unnamed.is_empty() && found.copies.is_empty();
-        let computed = if whole {
-            "the exporter computed them of parameters of the PyTorch model, and they are not trained: where load_state_dict misses those, load \
-             the file with strict=False into a model that has the weights that it was exported with"
+        // Whether the rest of the file is what the PyTorch model needs.
+        let whole = found.unnamed.is_empty() && found.copies.is_empty() && found.trained_alone.is_empty();
+        let loads = if whole {
+            ": load the file with strict=False into a model that has the weights that it was exported with"
         } else {
-            "the exporter computed them of parameters of the PyTorch model, and they are not trained"
+            ""
         };
         let lines = [
             (
+                found.trained_alone,
+                "parameters that are trained here, while numbers that were computed of them in the file stay what they were: the PyTorch model \
+                 computes those anew, and gives other logits"
+                    .to_owned(),
+            ),
+            (
                 found.copies,
-                "parameters that are one constant with others in the file, and were trained each by itself: a PyTorch model in which they \
-                 are tied loads the file, and computes something else",
+                "parameters that are one constant with others in the file, and are trained each by itself: the PyTorch model takes no such names \
+                 (strict=False passes over them), and where they are tied in it, it computes something else"
+                    .to_owned(),
             ),
             (
                 found.unnamed,
                 "parameters without a name in the file, called by their layers: where batch norms were folded into them, or they were \
-                 computed of others, the PyTorch model does not load the file. Do not use strict=False then: export the model as docs/onnx.md says",
+                 computed of others, the PyTorch model does not load the file. Do not use strict=False then: export the model as docs/onnx.md says"
+                    .to_owned(),
             ),
-            (found.computed, computed),
+            (
+                found.computed,
+                format!("the file computed them of parameters of the PyTorch model, which has no such names, and they are not trained{loads}"),
+            ),
+            (
+                found.lost,
+                format!("parameters of the file that are missing here, as the network has nothing but what was computed of them{loads}"),
+            ),
         ];
         let lines = lines.into_iter().filter(|(names, _)| !names.is_empty());
         lines

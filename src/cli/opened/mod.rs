@@ -181,12 +181,18 @@ impl Opened {
         seed: u64,
         device: &Device,
     ) -> Result<GraphNet, Error> {
+        let drawn = || initial(&self.config, seed, device);
         let network = match &self.graph {
-            Some(graph) if !scratch => {
+            None => drawn()?,
+            Some(graph) => {
                 device.seed(seed);
-                GraphNet::of(graph, &self.config.name(), device)?
+                let network = GraphNet::of(graph, &self.config.name(), device)?;
+                if scratch {
+                    network.with_weights_of(drawn()?)?
+                } else {
+                    network
+                }
             }
-            _ => initial(&self.config, seed, device)?,
         };
         if classes == self.config.classes() {
             return Ok(network);

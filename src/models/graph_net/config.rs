@@ -11,7 +11,7 @@ use super::fold::as_norm;
 use super::parameters::part_names;
 use super::plan::{LayerPlan, QuantPlan, RoundedValue};
 use crate::Error;
-use crate::graph::{Binary, Constant, Function, Graph, MAX_DIMS, Node, Op, Sketch};
+use crate::graph::{Binary, Constant, Function, Graph, MAX_DIMS, Op, Sketch};
 use crate::models::{NetworkConfig, check_classes, precision};
 use crate::quant::{Bits, WeightQuantizer};
 
@@ -415,15 +415,11 @@ impl NetworkConfig for GraphNetConfig {
         let constants = || {
             of_nodes()
                 .map(|(_, constant)| constant)
-                .chain(graph.computed_of())
+                .chain(&graph.computed_of().kept)
         };
-        let numbers = constants().map(|constant| {
-            constant
-                .shape()
-                .iter()
-                .fold(1usize, |all, &size| all.saturating_mul(size))
-        });
-        if numbers.fold(0usize, usize::saturating_add) > MAX_PARAMETERS {
+        let numbers = |shape: &[usize]| shape.iter().fold(1usize, |all, &size| all.saturating_mul(size));
+        let all = constants().map(|constant| numbers(constant.shape()));
+        if all.fold(0usize, usize::saturating_add) > MAX_PARAMETERS {
             return Err(self.refuse(format!(
                 "it has more than {MAX_PARAMETERS} parameters: expected a network that memory holds"
             )));
@@ -437,10 +433,24 @@ impl NetworkConfig for GraphNetConfig {
         let mut paths = HashSet::new();
         for constant in constants() {
             let path = constant.name().unwrap_or_default();
-            let dims = constant.shape().len();
-            if dims > MAX_DIMS {
+            let (dims, count) = (constant.shape().len(), numbers(constant.shape()));
+            if dims > MAX_DIMS || count == 0 {
                 return Err(self.refuse(format!(
-                    "`{path}` has {dims} dimensions: expected {MAX_DIMS} at most"
+                    "`{path}` has the shape {:?}: expected {MAX_DIMS} dimensions at most, and none of 0",
+                    constant.shape()
+                )));
+            }
+            let others = [constant.in_file().map(|in_file| numbers(&in_file.shape))];
+            let held = Some(constant.values().len()).filter(|&held| held > 0);
+            if others
+                .into_iter()
+                .flatten()
+                .chain(held)
+                .any(|other| other != count)
+            {
+                return Err(self.refuse(format!(
+                    "`{path}` has the shape {:?}, and other numbers in its file: expected as many",
+                    constant.shape()
                 )));
             }
             if !is_path(path) || !paths.insert(path.to_owned()) {
@@ -503,15 +513,10 @@ fn plain_path(node: &str) -> String {
     parts.join(".")
 }
 
-/// The sketch with a path of its own for each constant that becomes a parameter. What constants are computed of is a parameter, too, unless
-/// weights are computed of it: they are trained, and it would stay what it was.
+/// The sketch with a path of its own for each constant that becomes a parameter.
 fn with_paths(sketch: Sketch) -> Sketch {
     let mut taken: HashSet<String> = HashSet::new();
-    let computed_of = sketch.graph().computed_of().to_vec();
-    let trained = |node: &Node| node.weight().is_some() || as_norm(node).is_some();
-    let computed =
-        |node: &Node| trained(node) && part_names(node.op()).any(|(_, part)| part.in_file().is_none());
-    let stays = !sketch.nodes().iter().any(computed);
+    let mut computed_of = sketch.graph().computed_of().clone();
     let sketch = sketch.with_constants(|node, op| {
         let names: Vec<String> = part_names(op)
             .map(|(part, constant)| {
@@ -532,13 +537,14 @@ fn with_paths(sketch: Sketch) -> Sketch {
             .collect();
         names
     });
-    let is_free = |constant: &Constant| {
-        let name = constant.name().unwrap_or_default();
-        stays && is_path(name) && constant.shape().len() <= MAX_DIMS && !taken.contains(name)
-    };
-    let kept = computed_of.into_iter().filter(is_free);
-    let kept = kept.collect();
-    sketch.computed_of(kept)
+    let name = |constant: &Constant| constant.name().unwrap_or_default().to_owned();
+    let (kept, lost): (Vec<Constant>, Vec<Constant>) = computed_of
+        .kept
+        .into_iter()
+        .partition(|constant| is_path(&name(constant)) && !taken.contains(&name(constant)));
+    computed_of.kept = kept;
+    computed_of.lost.extend(lost.iter().map(name));
+    sketch.computed_of(computed_of)
 }
 
 /// For each node whether what it computes is certainly not below zero.

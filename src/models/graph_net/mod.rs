@@ -89,7 +89,7 @@ use crate::quant::{LearnedSteps, STEP, WeightQuantizer, best_step};
 #[derive(Clone, Debug)]
 pub struct GraphNet {
     config: GraphNetConfig,
-    /// One for each node, and one of the parameters that no node computes with: [`Graph::computed_of`].
+    /// One for each node, and one of the parameters that no node computes with: those of [`Graph::computed_of`] that are kept.
     layers: Vec<Layer>,
     /// For each layer, what rounds its result on the way to quantised layers.
     quantizers: Vec<Option<Quantizer>>,
@@ -111,6 +111,10 @@ pub struct NotInFile {
     pub unnamed: Vec<String>,
     /// Parameters that are one constant with others in the file, and are trained each by itself: they were equal, or are tied.
     pub copies: Vec<String>,
+    /// Parameters that are trained, while constants that were computed of them in the file stay what they were.
+    pub trained_alone: Vec<String>,
+    /// Parameters of the file that the network has nothing but results of.
+    pub lost: Vec<String>,
 }
 
 impl GraphNet {
@@ -134,10 +138,10 @@ impl GraphNet {
         numbers: &dyn Fn(usize) -> Option<&'a Op>,
     ) -> Self {
         let graph = config.sketch.graph();
-        let computed_of = graph.computed_of().iter().map(|parameter| {
+        let computed_of = graph.computed_of().kept.iter().map(|parameter| {
             let same = |other: &&Constant| other.name() == parameter.name();
             source
-                .and_then(|source| source.computed_of().iter().find(same))
+                .and_then(|source| source.computed_of().kept.iter().find(same))
                 .unwrap_or(parameter)
         });
         let names = parameters::names(graph);
@@ -254,10 +258,15 @@ impl GraphNet {
     /// that names no parameter.
     #[must_use]
     pub fn not_in_file(&self) -> Option<NotInFile> {
-        if !is_from_file(&self.config.sketch) {
+        let computed_of = self.config.sketch.graph().computed_of();
+        if !is_from_file(&self.config.sketch) && computed_of.is_empty() {
             return None;
         }
-        let mut found = NotInFile::default();
+        let mut found = NotInFile {
+            trained_alone: computed_of.trained.clone(),
+            lost: computed_of.lost.clone(),
+            ..NotInFile::default()
+        };
         for node in self.config.sketch.nodes() {
             let norm = matches!(node.op(), Op::Affine(affine) if affine.epsilon.is_some());
             for (_, constant) in parameters::part_names(node.op()) {
@@ -281,7 +290,7 @@ impl GraphNet {
             let parts = parameters::part_names(node.op());
             parts.map(move |(part, constant)| (constant, linear && part == "weight"))
         });
-        let kept = self.config.sketch.graph().computed_of().iter();
+        let kept = self.config.sketch.graph().computed_of().kept.iter();
         of_nodes.chain(kept.map(|constant| (constant, false)))
     }
 
@@ -305,6 +314,18 @@ impl GraphNet {
             }
         }
         Ok((parameters.put_into(fresh)?, layer))
+    }
+
+    /// This network with the weights of `drawn`, the same network from [`GraphNetConfig::init`]: random ones. Parameters that are not trained, and
+    /// single numbers, stay.
+    pub(crate) fn with_weights_of(&self, drawn: Self) -> Result<Self, Error> {
+        let own = Parameters::of(self);
+        let mut parameters = Parameters::of(&drawn);
+        let sketch = &self.config.sketch;
+        for path in parameters::undrawn(sketch.graph(), is_from_file(sketch)) {
+            parameters.insert(path, own.get(path)?.clone());
+        }
+        parameters.put_into(drawn)
     }
 
     /// Puts the quantisers that the configuration says beside weights and behind values.

@@ -310,6 +310,34 @@ impl Quantizer {
     }
 }
 
+/// Whether a part of a node that is no batch norm is trained. `weighted`: whether the node has weights. `from_file`: whether parameters of
+/// the file are known, so that what was computed of them is told apart.
+fn is_trained(part: &str, constant: &Constant, weighted: bool, from_file: bool) -> bool {
+    let in_file = constant.in_file().is_some();
+    match part {
+        "scale" | "shift" => in_file || !from_file,
+        "value" => in_file,
+        _ => weighted,
+    }
+}
+
+/// The paths of the parameters that are not drawn at random: those that are not trained, and single numbers, which begin with no number that
+/// can be told from the network.
+pub(super) fn undrawn(graph: &Graph, from_file: bool) -> Vec<&str> {
+    let of_nodes = graph.nodes().iter().filter(|node| as_norm(node).is_none());
+    let stay = of_nodes.flat_map(|node| {
+        let weighted = node.weight().is_some();
+        part_names(node.op()).filter(move |(part, constant)| {
+            let single = !weighted && constant.shape().iter().all(|&size| size == 1);
+            single || !is_trained(part, constant, weighted, from_file)
+        })
+    });
+    let stay = stay.map(|(_, constant)| constant);
+    stay.chain(&graph.computed_of().kept)
+        .filter_map(Constant::name)
+        .collect()
+}
+
 /// The sizes of a constant as a parameter: that of each channel as a vector.
 fn stored(constant: &Constant, weighted: bool) -> Vec<usize> {
     let shape = constant.shape();
@@ -367,12 +395,7 @@ impl Layer {
             };
             let shape = stored(constant, weighted);
             let usual = neutral.map(|number| vec![number; shape.iter().product()]);
-            let in_file = constant.in_file().is_some();
-            let trained = match part {
-                "scale" | "shift" => in_file || !from_file,
-                "value" => in_file,
-                _ => weighted,
-            };
+            let trained = is_trained(part, constant, weighted, from_file);
             Named {
                 path: Path::new(&name, container),
                 value: AnyParam::new(&shape, numbers.or(usual.as_deref()), fan_in, trained, device),

@@ -47,7 +47,7 @@ pub(super) fn resized(
         specs.push(spec);
     }
     let outputs = graph.outputs().iter().map(|&output| graph.node(output).name());
-    Ok(Sketch::new(specs, outputs)?.computed_of(graph.computed_of().to_vec()))
+    Ok(Sketch::new(specs, outputs)?.computed_of(graph.computed_of().clone()))
 }
 
 /// The shape of a constant whose parameter has this size: a vector is along the dimension that is longer than 1.

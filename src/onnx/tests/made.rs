@@ -524,7 +524,7 @@ fn single_numbers_are_parameters_where_their_names_are_paths() {
             parameter("prelu2.weight", &[3, 1, 1])
         ]
     );
-    let kept = graph.computed_of().iter();
+    let kept = graph.computed_of().kept.iter();
     let kept: Vec<_> = kept
         .map(|kept| (kept.name().unwrap(), kept.as_scalar()))
         .collect();
@@ -543,7 +543,18 @@ fn single_numbers_are_parameters_where_their_names_are_paths() {
     assert_eq!(graph_of(made).unwrap(), graph);
 }
 
-/// What a constant was computed of is a parameter of the network, which it does not compute with, unless weights were computed of it.
+/// A network of five classes, with the constants and nodes that make `y` of `b`, five numbers for each picture.
+#[cfg(feature = "flex")]
+fn five(constants: Vec<TensorProto>, nodes: Vec<NodeProto>) -> Graph {
+    let constants = [vec![floats("conv.weight", &[5, 3, 4, 4])], constants].concat();
+    let first = vec![
+        node("Conv", &["x", "conv.weight"], "a", vec![]),
+        node("Flatten", &["a"], "b", vec![]),
+    ];
+    graph_of(model(&[1, 3, 4, 4], constants, [first, nodes].concat())).unwrap()
+}
+
+/// What constants are computed of is a parameter of the network, which it does not compute with.
 #[cfg(feature = "flex")]
 #[test]
 fn what_constants_are_computed_of_is_kept() {
@@ -551,25 +562,22 @@ fn what_constants_are_computed_of_is_kept() {
     use crate::module::Parameters;
     use crate::pytorch::TorchNames as _;
 
-    let file = |weight: &str| {
-        let constants = vec![
-            floats("conv.weight", &[5, 3, 4, 4]),
+    let device = burn::tensor::Device::flex();
+    let graph = five(
+        vec![
             number("logit_scale", 2.0),
             floats("gate", &[1, 5]),
-        ];
-        let nodes = vec![
-            node("Neg", &["conv.weight"], "other", vec![]),
-            node("Conv", &["x", weight], "a", vec![]),
-            node("Flatten", &["a"], "b", vec![]),
+            number("temperature", 1.5),
+        ],
+        vec![
             node("Exp", &["logit_scale"], "scale", vec![]),
             node("Mul", &["b", "scale"], "c", vec![]),
             node("Sigmoid", &["gate"], "gates", vec![]),
-            node("Mul", &["c", "gates"], "y", vec![]),
-        ];
-        graph_of(model(&[1, 3, 4, 4], constants, nodes)).unwrap()
-    };
-    let device = burn::tensor::Device::flex();
-    let network = GraphNet::of(&file("conv.weight"), "kept", &device).unwrap();
+            node("Mul", &["c", "gates"], "d", vec![]),
+            node("Div", &["d", "temperature"], "y", vec![]),
+        ],
+    );
+    let network = GraphNet::of(&graph, "kept", &device).unwrap();
     let shapes = network
         .torch_names()
         .into_iter()
@@ -577,18 +585,110 @@ fn what_constants_are_computed_of_is_kept() {
     let shapes: HashMap<String, Option<Vec<usize>>> = shapes.collect();
     assert_eq!(shapes["logit_scale"], Some(vec![]));
     assert_eq!(shapes["gate"], Some(vec![1, 5]));
+    let gate = [0.1, 1.1, 2.1, 3.1, 4.1];
     let parameters = Parameters::of(&network);
     assert_eq!(parameters.values("logit_scale").unwrap(), [2.0]);
-    assert_eq!(parameters.values("gate").unwrap(), [0.1, 1.1, 2.1, 3.1, 4.1]);
-    // Of the sketch alone it has the single number, which belongs to what is computed.
-    let text = serde_json::to_string(&network.structure()).unwrap();
-    let config: crate::models::GraphNetConfig = serde_json::from_str(&text).unwrap();
-    let drawn = Parameters::of(&config.init(&device));
-    assert_eq!(drawn.values("logit_scale").unwrap(), [2.0]);
-    assert_eq!(drawn.values("gate").unwrap(), [0.0; 5]);
-    let of_other = GraphNet::of(&file("other"), "kept", &device).unwrap();
-    let names = of_other.torch_names().into_iter().map(|name| name.torch);
-    assert!(!names.collect::<Vec<_>>().contains(&"gate".to_owned()));
+    assert_eq!(parameters.values("gate").unwrap(), gate);
+    // Random weights, with what is not trained, and what that was computed of, as the file has them.
+    let config = network.structure();
+    let drawn = network.with_weights_of(config.init(&device)).unwrap();
+    let drawn = Parameters::of(&drawn);
+    let differs = drawn.values("conv.weight").unwrap() != parameters.values("conv.weight").unwrap();
+    assert!(differs);
+    for path in ["logit_scale", "gate", "gates", "temperature"] {
+        assert_eq!(
+            drawn.values(path).unwrap(),
+            parameters.values(path).unwrap(),
+            "{path}"
+        );
+    }
+    // A structure whose numbers do not fit is refused.
+    let text = serde_json::to_string(&config).unwrap();
+    assert!(serde_json::from_str::<crate::models::GraphNetConfig>(&text).is_ok());
+    for (from, to) in [
+        (r#""name":"gate","shape":[1,5]"#, r#""name":"gate","shape":[1,6]"#),
+        (
+            r#""name":"gate","shape":[1,5]"#,
+            r#""name":"gate","shape":[1,5],"values":[1.0,2.0]"#,
+        ),
+        (
+            r#""name":"gate","shape":[1,5],"in_file":{"shape":[1,5]"#,
+            r#""name":"gate","shape":[1,5],"in_file":{"shape":[7]"#,
+        ),
+        (r#""in_file":{"shape":[]}"#, r#""in_file":{"shape":[0]}"#),
+        (
+            r#""name":"gate","shape":[1,5],"in_file":{"shape":[1,5]"#,
+            r#""name":"gate","shape":[0],"in_file":{"shape":[0]"#,
+        ),
+    ] {
+        let other = text.replacen(from, to, 1);
+        assert_ne!(other, text, "{from}");
+        let config: Result<crate::models::GraphNetConfig, _> = serde_json::from_str(&other);
+        assert!(config.is_err() || config.unwrap().validate().is_err(), "{to}");
+    }
+}
+
+/// A parameter that is trained, and of which a constant is computed, too, is named: in PyTorch the constant would change with it.
+#[cfg(feature = "flex")]
+#[test]
+fn parameters_that_are_trained_without_what_is_computed_of_them_are_named() {
+    use crate::models::GraphNet;
+
+    let device = burn::tensor::Device::flex();
+    let of = |graph: &Graph| {
+        let network = GraphNet::of(graph, "mixed", &device).unwrap();
+        network.not_in_file().unwrap()
+    };
+    let mixed = of(&five(
+        vec![number("alpha", 0.25), number("val_1", 1.0)],
+        vec![
+            node("Mul", &["b", "alpha"], "c", vec![]),
+            node("Sub", &["val_1", "alpha"], "rest", vec![]),
+            node("Mul", &["c", "rest"], "y", vec![]),
+        ],
+    ));
+    assert_eq!(mixed.trained_alone, ["alpha"]);
+    let of_weight = of(&five(
+        vec![],
+        vec![
+            node("Abs", &["conv.weight"], "size", vec![]),
+            node("ReduceMean", &["size"], "mean_size", vec![int("keepdims", 0)]),
+            node("Mul", &["b", "mean_size"], "y", vec![]),
+        ],
+    ));
+    assert_eq!(of_weight.trained_alone, ["conv.weight"]);
+    // Not where it is not trained, or read in another shape.
+    let frozen = of(&five(
+        vec![number("alpha", 0.25), number("shift", 1.0)],
+        vec![
+            node("Div", &["b", "alpha"], "c", vec![]),
+            node("Exp", &["alpha"], "scale", vec![]),
+            node("Mul", &["c", "scale"], "d", vec![]),
+            node("Identity", &["shift"], "other", vec![]),
+            node("Add", &["d", "other"], "y", vec![]),
+        ],
+    ));
+    assert!(
+        frozen.trained_alone.is_empty() && frozen.lost.is_empty(),
+        "{frozen:?}"
+    );
+    // Weights that are computed are trained, and what they were computed of is no parameter any more.
+    let graph = graph_of(model(
+        &[1, 3, 4, 4],
+        vec![floats("w", &[5, 3, 4, 4]), number("hi", f32::INFINITY)],
+        vec![
+            node("Neg", &["w"], "other", vec![]),
+            node("Conv", &["x", "other"], "a", vec![]),
+            node("Min", &["a", "hi"], "b", vec![]),
+            node("Flatten", &["b"], "y", vec![]),
+        ],
+    ));
+    let lost = of(&graph.unwrap());
+    assert_eq!(lost.lost, ["w", "hi"]);
+    assert!(
+        lost.trained_alone.is_empty() && !lost.unnamed.is_empty(),
+        "{lost:?}"
+    );
 }
 
 /// A vector that two modules read was written once for both. One that another module alone reads is still its own.
