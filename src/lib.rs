@@ -5,6 +5,7 @@
 #[macro_use]
 mod talk;
 
+pub mod chip;
 /// Flags, files and tables of the programs: for `main`s of this package, and no part of what versions promise.
 #[doc(hidden)]
 pub mod cli;

@@ -9,7 +9,7 @@ use vwc_sdk::cli::run;
 use vwc_sdk::cli::serve;
 #[cfg(feature = "train")]
 use vwc_sdk::cli::{bits, devices, evaluate, export, graph, import, quantize, train};
-use vwc_sdk::cli::{compare, exit_code, front, map, simulate};
+use vwc_sdk::cli::{chip, compare, exit_code, front, map, simulate};
 
 /// Train low-bit convolutional networks, map them onto processing-in-memory arrays, and prune them to fit.
 #[derive(Parser)]
@@ -45,6 +45,7 @@ enum Command {
     Compare(compare::CompareArgs),
     Sweep(compare::SweepArgs),
     Front(front::FrontArgs),
+    Chip(chip::ChipArgs),
     Simulate(simulate::SimulateArgs),
     #[cfg(feature = "train")]
     Evaluate(evaluate::EvaluateArgs),
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
     // Wrong usage ends inside `parse`, with code 2.
     match Cli::parse().command {
         Command::Map(args) => exit_code(map::run(&args)),
+        Command::Chip(args) => exit_code(chip::run(&args)),
         Command::Compare(args) => exit_code(compare::compare(&args)),
         Command::Sweep(args) => exit_code(compare::run_sweep(&args)),
         Command::Front(args) => exit_code(front::run(&args)),

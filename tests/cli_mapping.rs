@@ -1055,3 +1055,52 @@ fn what_is_no_cost_model_is_refused() {
     let error = misused("map cnn8 --array 256x512 --adc-bits 8");
     assert!(error.contains("--cost"), "{error}");
 }
+
+#[test]
+fn a_chip_is_planned() {
+    let args = "chip vgg13 --array 512x512 --accounting as-published --arrays 128";
+    let plan = json(args);
+    assert_eq!(
+        (&plan["interval"], plan["parts"].as_array().unwrap().len()),
+        (&691.into(), 1)
+    );
+    assert!(plan["used"].as_u64().unwrap() <= 128);
+    let rules = plan["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), 2);
+    assert!(rules.iter().all(|rule| rule["interval"].as_u64().unwrap() > 691));
+    let table = data(args);
+    assert!(table.contains("this plan") && table.contains("691"), "{table}");
+    let csv = data(&format!("{args} --goal latency --format csv"));
+    let steps: u64 = csv
+        .lines()
+        .skip(1)
+        .map(|line| line.rsplit(',').next().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(steps, 4821);
+    // Too few arrays: in parts.
+    let small = json("chip vgg13 --array 512x512 --accounting as-published --arrays 24 --write-steps 7");
+    let parts = small["parts"].as_array().unwrap();
+    assert!(
+        parts.len() > 1 && parts.iter().all(|part| part["write_steps"] == 7),
+        "{small}"
+    );
+    // A picture of both.
+    let folder = tempdir().unwrap();
+    for (name, arrays) in [("chip.svg", 128), ("chip.png", 24)] {
+        let path = folder.path().join(name);
+        data(&format!(
+            "chip vgg13 --array 512x512 --arrays {arrays} --plot {}",
+            path.display()
+        ));
+        assert!(fs::metadata(path).unwrap().len() > 1000);
+    }
+    for (arrays, says) in [
+        ("0", "--arrays: a chip of 0 arrays: expected 1 at least"),
+        ("2", "arrays alone, and the chip has 2"),
+        ("99999999999", "expected 65536 at most"),
+    ] {
+        let error = refused(&format!("chip vgg13 --array 512x512 --arrays {arrays}"));
+        assert!(error.contains(says), "{error}");
+    }
+    misused("chip vgg13 --array 512x512 --arrays 128 --bandwidth 0");
+}

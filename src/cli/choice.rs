@@ -3,6 +3,7 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
+use crate::chip::{Goal, Windows};
 use crate::mapping::{Accounting, Method, Search};
 
 /// An enum of which a flag takes one value.
@@ -63,6 +64,18 @@ choices!(Method {
     "strips" => Strips: "Rows of the output in strips and strips in pieces, each with its own window",
     "channel-tiles" => ChannelTiles: "Input channels in tiles, each with its own window",
     "best" => Best: "The fewest cycles of all; of a tie, the fewest cells written",
+});
+
+choices!(Goal {
+    "throughput" => Throughput: "Pictures in a stream: the fewest steps of the slowest layer",
+    "latency" => Latency: "One picture, layer after layer: the fewest steps of all",
+});
+
+choices!(Windows {
+    "im2col" => Im2col: "One output at a time",
+    "vw-sdk-fixed" => VwSdkFixed: "The window that VW-SDK chooses for one array",
+    "vw-sdk" => VwSdk: "Any window on whole channels, and im2col",
+    "elements" => Elements: "Any window, the weights cut at the edges of arrays",
 });
 
 #[cfg(feature = "train")]

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "train")]
 pub mod bits;
+pub mod chip;
 pub mod choice;
 pub mod compare;
 pub mod costs;

@@ -7,9 +7,9 @@
 //! Every constant of a model stands in a TOML file with its unit, its technology node and its source. Nothing is scaled from one node to
 //! another. What a model does not speak of is not counted, and is said ([`CostModel::missing`]).
 //!
-//! * [`unit`] units, and what they measure; [`constant`] a number with its unit, node and source
-//! * [`section`] a component as a file has it; [`converter`] the formulas of converters
-//! * [`model`] a model: its file, and files that change it; [`total`] what a mapping takes by it; [`plan`] layer by layer
+//! * `unit` units, and what they measure; `constant` a number with its unit, node and source
+//! * `section` a component as a file has it; `converter` the formulas of converters
+//! * `model` a model: its file, and files that change it; `total` what a mapping takes by it; `plan` layer by layer
 
 mod constant;
 mod converter;

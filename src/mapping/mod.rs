@@ -109,6 +109,7 @@ mod sdk;
 mod strips;
 pub mod vw_sdk;
 mod vwc_sdk;
+mod windows;
 mod work;
 
 pub use array::PimArray;
@@ -126,6 +127,7 @@ pub use piece::{Cut, Piece, Rect};
 pub use placement::{Cell, ColumnOutput, PlacedArray, PlacedPiece, Placement, RowInput, Weight};
 pub use plan::{Plan, SweepPoint, Totals, Widths, sweep};
 use problem::Problem;
+pub use windows::{WindowChoice, windows_of};
 
 /// The largest size accepted anywhere: rows and columns of an array, and every dimension of a layer.
 /// Far beyond any real network, and small enough that no intermediate product leaves 64 bits.

@@ -119,7 +119,7 @@ pub fn layer_csv(layers: &[ConvLayer], mappings: &[Mapping]) -> String {
     csv_text(&CSV_HEADER, records(layers, mappings))
 }
 
-/// As [`layer_csv`], with the costs of each layer behind: those of the columns that [`cost_header`] calls `header`.
+/// As [`layer_csv`], with the costs of each layer behind: those of the columns that [`cost_header`](super::cost_header) calls `header`.
 ///
 /// # Panics
 ///

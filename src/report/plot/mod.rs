@@ -15,12 +15,14 @@ use crate::{files, text};
 mod accuracy;
 mod array;
 mod bars;
+mod chip;
 mod front;
 mod graph;
 
 pub use accuracy::{Curve, accuracy_curves};
 pub use array::filled_array;
 pub use bars::{CyclesPanel, MAX_PANELS, cycles_by_method};
+pub use chip::chip;
 pub use front::{Mark, front};
 pub use graph::graph;
 
