@@ -206,8 +206,8 @@ impl JobNetwork for GraphNetConfig {
             ),
             (
                 found.copies,
-                "parameters that are one constant with others in the file, and are trained each by itself: the PyTorch model takes no such names \
-                 (strict=False passes over them), and where they are tied in it, it computes something else"
+                "parameters that are one constant with others in the file, and are trained each by itself: a PyTorch model in which they are tied \
+                 loads the file, with strict=False where it has one name for them, and computes something else"
                     .to_owned(),
             ),
             (
