@@ -1,7 +1,7 @@
 //! Which parameters of a file constants are computed of. The reader computes with constants at once, so that a parameter that nothing but
 //! constants reads is no constant of the graph, and one that a node reads, too, is trained while what was computed of it is not.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::{NodeProto, TensorProto};
 
@@ -34,12 +34,14 @@ const TRAINED: [&str; 5] = ["BatchNormalization", "Conv", "ConvTranspose", "Gemm
 /// Operators whose constants of one number become part of what is computed.
 const NUMBERS: [&str; 4] = ["Clip", "Max", "Min", "Pow"];
 
-/// A constant: the parameters whose numbers are in it, and whether it is the only one of them as it is.
-#[derive(Clone, Default)]
+/// A constant of the file, or one that constants alone make.
+#[derive(Clone, Copy, Default)]
 struct Known<'a> {
-    parameters: BTreeSet<&'a str>,
-    whole: bool,
+    /// The parameter that it is, its numbers as they are.
+    parameter: Option<&'a str>,
     single: bool,
+    /// The node that makes it of others' numbers.
+    maker: Option<&'a NodeProto>,
 }
 
 /// The parameters of which numbers of the graph of `specs` are computed.
@@ -50,33 +52,36 @@ pub(super) fn computed_of(model: &Prepared<'_>, specs: &[NodeSpec]) -> ComputedO
         .collect();
     let wanted = wanted(model.graph);
     let is_wanted = |node: &&NodeProto| node.output.iter().any(|name| wanted.contains(&**name));
-    let mut computed = BTreeSet::new();
-    let mut read_whole = BTreeSet::new();
-    let mut of_weights = BTreeSet::new();
+    let mut read_whole = HashSet::new();
+    let (mut read, mut read_as_weights) = (Vec::new(), Vec::new());
     for node in model.graph.node.iter().filter(is_wanted) {
         let inputs = || node.input.iter().filter(|name| !name.is_empty());
         let operator = &*node.op_type;
         if inputs().all(|name| known.contains_key(&**name)) {
             let made = result(node, &known);
-            known.extend(node.output.iter().map(|name| (&**name, made.clone())));
+            known.extend(node.output.iter().map(|name| (&**name, made)));
             continue;
         }
         // The scale of a quantisation is no parameter.
         if operator.contains("Quant") || operator.starts_with("QLinear") {
             continue;
         }
-        for read in inputs().filter_map(|name| known.get(&**name)) {
-            let parameters = read.parameters.iter().copied();
-            if read.whole && !(read.single && NUMBERS.contains(&operator)) {
-                read_whole.extend(parameters);
-                continue;
-            }
-            computed.extend(parameters.clone());
-            if TRAINED.contains(&operator) {
-                of_weights.extend(parameters);
+        for constant in inputs().filter_map(|name| known.get(&**name)) {
+            match constant.parameter {
+                Some(parameter) if !(constant.single && NUMBERS.contains(&operator)) => {
+                    read_whole.insert(parameter);
+                }
+                _ => {
+                    read.push(*constant);
+                    if TRAINED.contains(&operator) {
+                        read_as_weights.push(*constant);
+                    }
+                }
             }
         }
     }
+    let computed = parameters_of(read, &known);
+    let of_weights = parameters_of(read_as_weights, &known);
     let held = Held::of(specs);
     let mut found = ComputedOf::default();
     for tensor in constants() {
@@ -108,29 +113,44 @@ fn as_known(tensor: &TensorProto) -> Known<'_> {
     let numbers: i64 = tensor.dims.iter().product();
     let is_one = is_float(tensor.data_type)
         && usize::try_from(numbers).is_ok_and(|numbers| is_parameter(&tensor.name, numbers));
-    if !is_one {
-        return Known::default();
-    }
     Known {
-        parameters: BTreeSet::from([&*tensor.name]),
-        whole: true,
+        parameter: is_one.then_some(&*tensor.name),
         single: numbers == 1,
+        maker: None,
     }
 }
 
 /// What a node makes of constants alone.
-fn result<'a>(node: &NodeProto, known: &HashMap<&'a str, Known<'a>>) -> Known<'a> {
-    let read = |name: &String| known.get(&**name).cloned().unwrap_or_default();
+fn result<'a>(node: &'a NodeProto, known: &HashMap<&'a str, Known<'a>>) -> Known<'a> {
     match &*node.op_type {
         // Scales and integers are no parameters.
         "Shape" | "Size" | "Constant" | "QuantizeLinear" | "DequantizeLinear" => Known::default(),
-        operator if KEEP.contains(&operator) => node.input.first().map(read).unwrap_or_default(),
+        operator if KEEP.contains(&operator) => {
+            let first = node.input.first().and_then(|name| known.get(&**name));
+            first.copied().unwrap_or_default()
+        }
         _ => Known {
-            parameters: node.input.iter().flat_map(|name| read(name).parameters).collect(),
-            whole: false,
-            single: false,
+            maker: Some(node),
+            ..Known::default()
         },
     }
+}
+
+/// The parameters whose numbers are in these constants: each node is looked at once.
+fn parameters_of<'a>(mut constants: Vec<Known<'a>>, known: &HashMap<&'a str, Known<'a>>) -> HashSet<&'a str> {
+    let mut found = HashSet::new();
+    let mut seen = HashSet::new();
+    while let Some(constant) = constants.pop() {
+        found.extend(constant.parameter);
+        let Some(node) = constant
+            .maker
+            .filter(|node| seen.insert(std::ptr::from_ref(*node)))
+        else {
+            continue;
+        };
+        constants.extend(node.input.iter().filter_map(|name| known.get(&**name)));
+    }
+    found
 }
 
 /// The parameters of the file that constants of the graph are.
