@@ -1102,5 +1102,10 @@ fn a_chip_is_planned() {
         let error = refused(&format!("chip vgg13 --array 512x512 --arrays {arrays}"));
         assert!(error.contains(says), "{error}");
     }
+    let error = refused("chip vgg13 --array 512x512 --arrays 24 --write-steps 18446744073709551615");
+    assert!(
+        error.contains("--write-steps: writing of 18446744073709551615 steps"),
+        "{error}"
+    );
     misused("chip vgg13 --array 512x512 --arrays 128 --bandwidth 0");
 }

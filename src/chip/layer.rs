@@ -98,12 +98,7 @@ impl LayerChoices {
             }
         }
         found.sort_unstable();
-        let mut least = u64::MAX;
-        found.retain(|&(_, steps)| {
-            let fewer = steps < least;
-            least = least.min(steps);
-            fewer
-        });
+        keep_falling(&mut found, |&(_, steps)| steps);
         found
     }
 }
@@ -111,11 +106,16 @@ impl LayerChoices {
 /// Those that no other one beats.
 fn front(mut choices: Vec<WindowChoice>) -> Vec<WindowChoice> {
     choices.sort_by_key(|choice| (choice.arrays, choice.windows, choice.w * choice.h));
+    keep_falling(&mut choices, |choice| choice.windows);
+    choices
+}
+
+/// Keeps those that take fewer steps than all before them.
+fn keep_falling<T>(sorted: &mut Vec<T>, steps: impl Fn(&T) -> u64) {
     let mut least = u64::MAX;
-    choices.retain(|choice| {
-        let fewer = choice.windows < least;
-        least = least.min(choice.windows);
+    sorted.retain(|one| {
+        let fewer = steps(one) < least;
+        least = least.min(steps(one));
         fewer
     });
-    choices
 }

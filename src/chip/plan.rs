@@ -34,6 +34,24 @@ pub enum ChipError {
         /// The most.
         most: u64,
     },
+    /// More steps than writing takes.
+    #[error("writing of {steps} steps: expected {most} at most")]
+    WriteSteps {
+        /// The steps.
+        steps: u64,
+        /// The most.
+        most: u64,
+    },
+    /// More layers on more arrays than one plan is worked out for.
+    #[error(
+        "{layers} layers on {arrays} arrays are too many for a plan of all together: give fewer arrays, or --goal throughput where they fit"
+    )]
+    TooLarge {
+        /// The layers.
+        layers: usize,
+        /// The arrays.
+        arrays: u64,
+    },
     /// A layer alone needs more.
     #[error(
         "layer `{layer}` needs {needs} arrays alone, and the chip has {arrays}: give it more, or larger ones"
@@ -61,6 +79,12 @@ pub enum ChipError {
 
 /// The most arrays of a chip.
 pub const MAX_ARRAYS: u64 = 1 << 16;
+
+/// The most steps that writing may take.
+const MAX_WRITE_STEPS: u64 = 1 << 32;
+
+/// Layers times arrays of the largest table.
+const MAX_ENTRIES: u64 = 1 << 26;
 
 /// A layer of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,7 +192,21 @@ pub fn plan(
 ) -> Result<ChipPlan, ChipError> {
     check(layers, arrays)?;
     let limits = Limits { bandwidth };
-    let least: u64 = layers.iter().map(LayerChoices::least_arrays).sum();
+    if write_steps > MAX_WRITE_STEPS {
+        return Err(ChipError::WriteSteps {
+            steps: write_steps,
+            most: MAX_WRITE_STEPS,
+        });
+    }
+    let least = layers.iter().map(LayerChoices::least_arrays);
+    let least = least.fold(0, u64::saturating_add);
+    let by_table = least > arrays || goal == Goal::Latency;
+    if by_table && arrays.saturating_mul(layers.len() as u64) > MAX_ENTRIES {
+        return Err(ChipError::TooLarge {
+            layers: layers.len(),
+            arrays,
+        });
+    }
     let parts = if least > arrays {
         in_parts(layers, arrays, limits, write_steps)
     } else {

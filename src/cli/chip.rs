@@ -94,7 +94,7 @@ pub enum ChipCommandError {
     #[error(transparent)]
     Mapping(#[from] MappingError),
     /// There is no such plan.
-    #[error("--arrays: {0}")]
+    #[error("{flag}: {0}", flag = flag_of(.0))]
     Chip(#[from] ChipError),
     /// The picture could not be drawn.
     #[error(transparent)]
@@ -102,6 +102,14 @@ pub enum ChipCommandError {
     /// The result could not be written.
     #[error("could not write the result: {0}")]
     Output(#[from] io::Error),
+}
+
+/// The flag that an error is about.
+fn flag_of(error: &ChipError) -> &'static str {
+    match error {
+        ChipError::WriteSteps { .. } => "--write-steps",
+        _ => "--arrays",
+    }
 }
 
 /// What is printed as JSON.
