@@ -63,12 +63,14 @@ def main():
     p.add_argument("--epochs", type=int, default=40)
     p.add_argument("--milestones", type=int, nargs="*", default=[20, 30, 36])
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--device", default="cpu")
     args = p.parse_args()
     train, valid, test = splits(args)
 
     def told(network, bits):
+        network.to(args.device)
         best = fit(network, train, valid, args.epochs, args.milestones, args, bits)
-        result = dict(bits=bits, seed=args.seed, train=len(train[0]), valid=len(valid[0]), epochs=args.epochs)
+        result = dict(bits=bits, seed=args.seed, train=len(train[0]), valid=len(valid[0]), epochs=args.epochs, device=args.device)
         result |= dict(valid_accuracy=round(best, 2), test_accuracy=round(accuracy(network, *test), 2))
         print(json.dumps(result | dict(torch=torch.__version__, brevitas=brevitas.__version__)), flush=True)
 

@@ -29,7 +29,7 @@ ROUNDS = [[18, 21, 27, 60, 60, 60, 256], [18, 18, 27, 60, 60, 60, 256]]
 
 def shrink(model, widths, args):
     """The same network with the filters of smallest L1 norm gone, weights and statistics carried over."""
-    small = Cnn8(widths, args.weight_bits, args.activation_bits)
+    small = Cnn8(widths, args.weight_bits, args.activation_bits).to(args.device)
     layers = lambda net, kind: [layer for layer in net.layers if isinstance(layer, kind)]
     keep_in = torch.arange(3)
     with torch.no_grad():
@@ -60,8 +60,8 @@ def splits(args):
     """Training, validation and test pictures; the first two are a share of the training split each, by the seed."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    x, y = load(args.data_dir / "train_32x32.mat")
-    test = load(args.data_dir / "test_32x32.mat")
+    on = lambda split: [t.to(args.device) for t in load(args.data_dir / f"{split}_32x32.mat")]
+    (x, y), test = on("train"), on("test")
     order = torch.randperm(len(x))
     cut = round(len(x) * args.valid)
     return (x[order[cut:]], y[order[cut:]]), (x[order[:cut]], y[order[:cut]]), test
@@ -111,10 +111,11 @@ def main():
     p.add_argument("--prune-epochs", type=int, default=24)
     p.add_argument("--prune-milestones", type=int, nargs="*", default=[6, 12, 18])
     p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--device", default="cpu")
     args = p.parse_args()
     train, valid, test = splits(args)
 
-    model = Cnn8(PUBLISHED, args.weight_bits, args.activation_bits)
+    model = Cnn8(PUBLISHED, args.weight_bits, args.activation_bits).to(args.device)
     assert sum(t.numel() for t in model.parameters()) == 522_794
     plan = [("original", None, args.epochs, args.milestones)]
     plan += [(f"RCP{n + 1}", w, args.prune_epochs, args.prune_milestones) for n, w in enumerate(ROUNDS)]
