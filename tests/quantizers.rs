@@ -287,6 +287,28 @@ fn ternary_weights_are_those_of_their_paper() {
     }
 }
 
+#[test]
+fn weights_by_their_mean_are_those_of_their_paper() {
+    let w = weights();
+    let scale = w.iter().map(|w| w.abs()).sum::<f64>() / 24.0;
+    for (name, device) in devices() {
+        let device = device.autodiff();
+        let (y, found, upstream) = gradient(&tensor(&w, SHAPE, &device), |w| {
+            WeightQuantizer::abs_mean().forward(w)
+        });
+        let expected: Vec<f64> = w
+            .iter()
+            .map(|w| (w / scale).clamp(-1.0, 1.0).round() * scale)
+            .collect();
+        assert!(
+            expected.contains(&0.0) && expected.contains(&scale),
+            "{expected:?}"
+        );
+        assert_close(&y, &expected, tolerance(name), name);
+        assert_close(&found, &upstream, tolerance(name), name);
+    }
+}
+
 /// A step of zero would not move: a filter of zeros starts as the others do.
 #[test]
 fn a_filter_of_zeros_may_grow() {
@@ -320,6 +342,7 @@ fn odd_weights_stay_finite() {
         WeightQuantizer::xnor(),
         WeightQuantizer::lsq(bits(4)),
         WeightQuantizer::ternary(),
+        WeightQuantizer::abs_mean(),
         steps(8).with_narrow(true).quantizer(),
         steps(2).with_narrow(true).with_power_of_two(true).quantizer(),
         steps(1).quantizer(),

@@ -10,6 +10,7 @@ use super::{Graph, GraphError, Node, NodeId};
 use crate::Error;
 use crate::module::Values;
 use crate::module::any::{self, AnyTensor};
+use crate::quant::{Grids, conv2d_of_codes};
 
 /// A graph on a device: its constants are there.
 ///
@@ -140,7 +141,7 @@ impl Executor {
                     let x: Tensor<4> = inputs.remove(0).into_tensor();
                     match convolve(id, conv, &x)? {
                         Some(y) => self.checked(node, y, batch.unwrap_or(1))?.into(),
-                        None => convolution(conv, conv.kernel, x, &self.constants[id.0]).into(),
+                        None => convolution(conv, conv.kernel, x, &self.constants[id.0], None).into(),
                     }
                 }
                 op => compute(op, &self.constants[id.0], inputs, batch.unwrap_or(1)),
@@ -201,7 +202,7 @@ pub(crate) fn compute(
     }
     let x = inputs.pop().expect("it reads a value");
     match op {
-        Op::Conv(conv) => convolution(conv, conv.kernel, x.into_tensor(), constants).into(),
+        Op::Conv(conv) => convolution(conv, conv.kernel, x.into_tensor(), constants, None).into(),
         Op::ConvTranspose(conv) => conv_transpose(conv, x.into_tensor(), constants).into(),
         Op::Linear(_) => linear_layer(x, constants),
         Op::Affine(affine) => affine_parts(affine, x, constants),
@@ -292,37 +293,31 @@ fn bias(constants: &[AnyTensor]) -> Option<Tensor<1>> {
     constants.get(1).map(|bias| bias.clone().into_tensor())
 }
 
-/// A convolution by these kernels, where they have it; by Burn's otherwise.
+/// A convolution by these kernels, where they have it; by Burn's otherwise. `grids`: what its numbers were rounded to, where that is known.
 pub(crate) fn convolution(
     conv: &Conv,
     kernel: ConvKernel,
     x: Tensor<4>,
     constants: &[AnyTensor],
+    grids: Option<Grids>,
 ) -> Tensor<4> {
     let weight: Tensor<4> = constants[0].clone().into_tensor();
     let padding = conv.padding;
     let sides = [(padding.top, padding.bottom), (padding.left, padding.right)];
     let options = ConvOptions::new_with_padding(conv.stride, sides, conv.dilation, conv.groups);
-    match kernel {
+    let grids = match kernel {
         #[cfg(feature = "flex")]
         ConvKernel::Codes {
             weight_levels,
             input_levels,
-        } if conv.dilation == [1; 2]
-            && conv.groups == 1
-            && conv.bias.is_none()
-            && crate::kernels::apply_to(&x) =>
-        {
-            let levels = crate::kernels::Levels {
-                weight: weight_levels,
-                input: input_levels,
-            };
-            crate::kernels::codes_conv2d(x, weight, &options, levels)
-        }
-        ConvKernel::Crate | ConvKernel::Codes { .. } => {
-            crate::quant::conv2d_with(x, weight, bias(constants), &options)
-        }
+        } => Some(Grids::of_unit_interval(input_levels, weight_levels)),
+        _ => grids,
+    };
+    match kernel {
         ConvKernel::Burn => module::conv2d(x, weight, bias(constants), options),
+        ConvKernel::Crate | ConvKernel::Codes { .. } => {
+            conv2d_of_codes(x, weight, bias(constants), &options, grids)
+        }
     }
 }
 

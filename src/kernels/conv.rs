@@ -9,7 +9,7 @@ use macerator::Simd;
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
-use super::integer::{IntegerConv, Levels};
+use super::integer::{IntegerConv, OnGrid};
 use super::norm::{self, Act};
 use super::pictures::{Frame, Pictures};
 use super::shape::{ConvShape, Product, even_parts};
@@ -20,35 +20,71 @@ const PRODUCT_ROWS: usize = 48;
 /// Inputs of a matrix product that one task sums up the weight gradient for.
 const PRODUCT_INNER: usize = 96;
 
-/// `out = conv(x, weight) + bias`.
+/// `out = conv(x, weight) + bias`: on integers where all numbers are codes of a `grid`, in each picture, or each block of a matrix
+/// product's rows, whose activations are.
 ///
 /// * `weight`: `[channels_out, channels_in, kernel_height, kernel_width]`
 /// * `out`: `[batch, height_out, width_out, channels_out]`
-pub fn forward(shape: &ConvShape, x: Pictures<'_>, weight: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
-    if let Some(product) = shape.as_product() {
-        let x = x.to_channels_last(shape.batch, shape.channels[0], shape.input);
-        return multiply(product, &x, &Panels::of_kernel(shape, weight, bias), out);
-    }
-    Pass::forward(shape, weight, bias).run(x, out);
-}
-
-/// As [`forward`], of quantised `weight`s, whole multiples of `unit`: on integers, in each picture whose activations all
-/// are what `levels` rounds them to.
-pub fn forward_quantized(
+pub fn forward(
     shape: &ConvShape,
     x: Pictures<'_>,
     weight: &[f32],
-    unit: f32,
-    levels: Levels,
+    bias: Option<&[f32]>,
+    grid: Option<OnGrid<'_>>,
     out: &mut [f32],
 ) {
-    // Of a matrix product, most of the time goes into reading the weights once.
-    if shape.as_product().is_some() || shape.dilation != [1, 1] {
-        return forward(shape, x, weight, None, out);
+    let product = shape.as_product();
+    // With a row for each picture, most of the time goes into reading the weights once.
+    let worth_it = product.is_none_or(|product| product.rows > shape.batch);
+    let grid = grid.filter(|_| worth_it);
+    let done = match grid.and_then(|grid| IntegerConv::new(shape, weight, bias, grid)) {
+        Some(conv) => on_integers(shape, &conv, x, out),
+        None => Vec::new(),
+    };
+    if !done.is_empty() && done.iter().all(|&done| done) {
+        return;
     }
-    let mut pass = Pass::forward(shape, weight, None);
-    pass.integers = IntegerConv::new(shape, weight, unit, levels);
-    pass.run(x, out);
+    match product {
+        Some(product) => {
+            let x = x.to_channels_last(shape.batch, shape.channels[0], shape.input);
+            multiply(product, &x, &Panels::of_kernel(shape, weight, bias), &done, out);
+        }
+        None => Pass::forward(shape, weight, bias).run(x, &done, out),
+    }
+}
+
+/// [`forward`] of the pictures, or the blocks of a product's rows, that are made of codes: whether each was.
+fn on_integers(shape: &ConvShape, conv: &IntegerConv, x: Pictures<'_>, out: &mut [f32]) -> Vec<bool> {
+    if let Some(product) = shape.as_product() {
+        let x = x.to_channels_last(shape.batch, shape.channels[0], shape.input);
+        return out
+            .par_chunks_mut(PRODUCT_ROWS * product.columns)
+            .zip(x.par_chunks(PRODUCT_ROWS * product.inner))
+            .map_init(Vec::new, |codes, (out, x)| {
+                let packed = conv.pack(x, codes);
+                packed.then(|| conv.multiply(codes, out));
+                packed
+            })
+            .collect();
+    }
+    let frames = Frames::forward(shape);
+    let [height, width] = shape.output();
+    out.par_chunks_exact_mut(height * width * shape.channels[1])
+        .enumerate()
+        .map_init(
+            Default::default,
+            |(framed, codes): &mut (Vec<f32>, Vec<u8>), (n, out)| {
+                let packed = conv.pack(frames.framed(x, n, framed), codes);
+                packed.then(|| conv.picture(codes, out));
+                packed
+            },
+        )
+        .collect()
+}
+
+/// Whether a picture, or a block of rows, is among those that are computed already.
+fn is_done(done: &[bool], part: usize) -> bool {
+    done.get(part).is_some_and(|&done| done)
 }
 
 /// As [`forward`], then a pool and an activation while the picture's feature maps are at hand: they are not kept.
@@ -73,7 +109,7 @@ pub fn forward_pool(
             Default::default,
             |(framed, maps): &mut (Vec<f32>, Vec<f32>), (n, (out, codes))| {
                 maps.resize(pass.output_len(), 0.0);
-                picture(&pass, pass.framed(x, n, shape.batch, framed), maps);
+                picture(&pass, pass.frames.framed(x, n, framed), maps);
                 norm::pool_codes(pass.output, shape.channels[1], act, maps, out, codes);
             },
         );
@@ -136,7 +172,13 @@ pub fn backward_input(shape: &ConvShape, dy: Pictures<'_>, weight: &[f32], out: 
             columns: product.inner,
             ..product
         };
-        return multiply(transposed, &dy, &Panels::of_transposed_kernel(shape, weight), out);
+        return multiply(
+            transposed,
+            &dy,
+            &Panels::of_transposed_kernel(shape, weight),
+            &[],
+            out,
+        );
     }
     // Input positions that differ by a stride see the same weights. For each of the `stride` kinds, per direction, the
     // gradient is a convolution of `dy`, of stride 1, with the weights it sees.
@@ -171,20 +213,24 @@ pub fn backward_input(shape: &ConvShape, dy: Pictures<'_>, weight: &[f32], out: 
     if parts.len() < shape.stride[0] * shape.stride[1] {
         out.fill(0.0);
     }
+    let frame = Frame {
+        top: before[0] as usize,
+        bottom: after[0] as usize,
+        left: before[1] as usize,
+        right: after[1] as usize,
+    };
     let pass = Pass {
-        channels: [outputs, inputs],
-        input: size,
-        frame: Frame {
-            top: before[0] as usize,
-            bottom: after[0] as usize,
-            left: before[1] as usize,
-            right: after[1] as usize,
+        frames: Frames {
+            batch: shape.batch,
+            channels: outputs,
+            input: size,
+            frame,
         },
+        channels: inputs,
         output: shape.input,
         parts,
-        integers: None,
     };
-    pass.run(dy, out);
+    pass.run(dy, &[], out);
 }
 
 /// The gradient of the weights, `[channels_out, channels_in, kernel_height, kernel_width]`.
@@ -507,15 +553,50 @@ impl Rows<'_> {
     }
 }
 
-/// A convolution of framed pictures: one part, or several that write different positions of the same output.
-struct Pass {
-    channels: [usize; 2],
+/// Pictures with zeros around them.
+struct Frames {
+    batch: usize,
+    channels: usize,
     input: [usize; 2],
     frame: Frame,
+}
+
+impl Frames {
+    fn forward(shape: &ConvShape) -> Self {
+        Self {
+            batch: shape.batch,
+            channels: shape.channels[0],
+            input: shape.input,
+            frame: Frame::of_padding(shape.padding),
+        }
+    }
+
+    /// Picture `n` of `x`, where it lies or framed in `scratch`.
+    fn framed<'a>(&self, x: Pictures<'a>, n: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+        let len = self.frame.len(self.channels, self.input);
+        if self.frame == Frame::default()
+            && let Some(x) = x.as_channels_last(self.batch, self.channels, self.input)
+        {
+            return &x[n * len..][..len];
+        }
+        scratch.resize(len, 0.0);
+        x.copy_framed(n, self.channels, self.input, self.frame, scratch);
+        scratch
+    }
+
+    /// Numbers in a row of a framed picture.
+    fn pitch(&self) -> usize {
+        (self.frame.left + self.input[1] + self.frame.right) * self.channels
+    }
+}
+
+/// A convolution of framed pictures: one part, or several that write different positions of the same output.
+struct Pass {
+    frames: Frames,
+    /// Of the output.
+    channels: usize,
     output: [usize; 2],
     parts: Vec<Part>,
-    /// The same on integers, for pictures that are made of them.
-    integers: Option<IntegerConv>,
 }
 
 struct Part {
@@ -535,9 +616,8 @@ struct Part {
 impl Pass {
     fn forward(shape: &ConvShape, weight: &[f32], bias: Option<&[f32]>) -> Self {
         Self {
-            channels: shape.channels,
-            input: shape.input,
-            frame: Frame::of_padding(shape.padding),
+            frames: Frames::forward(shape),
+            channels: shape.channels[1],
             output: shape.output(),
             parts: vec![Part {
                 weights: Panels::of_kernel(shape, weight, bias),
@@ -549,48 +629,27 @@ impl Pass {
                 out_origin: [0, 0],
                 out_stride: [1, 1],
             }],
-            integers: None,
         }
     }
 
     fn output_len(&self) -> usize {
-        self.output[0] * self.output[1] * self.channels[1]
+        self.output[0] * self.output[1] * self.channels
     }
 
-    fn run(&self, x: Pictures<'_>, out: &mut [f32]) {
-        let batch = out.len() / self.output_len();
+    /// Of the pictures that are not `done`.
+    fn run(&self, x: Pictures<'_>, done: &[bool], out: &mut [f32]) {
         out.par_chunks_exact_mut(self.output_len())
             .enumerate()
-            .for_each_init(
-                Default::default,
-                |(framed, codes): &mut (Vec<f32>, Vec<u8>), (n, out)| {
-                    let x = self.framed(x, n, batch, framed);
-                    match &self.integers {
-                        Some(conv) if conv.pack(x, codes) => conv.picture(codes, out),
-                        _ => picture(self, x, out),
-                    }
-                },
-            );
-    }
-
-    /// Picture `n` of `x`, where it lies or framed in `scratch`.
-    fn framed<'a>(&self, x: Pictures<'a>, n: usize, batch: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
-        let (channels, len) = (self.channels[0], self.frame.len(self.channels[0], self.input));
-        if self.frame == Frame::default()
-            && let Some(x) = x.as_channels_last(batch, channels, self.input)
-        {
-            return &x[n * len..][..len];
-        }
-        scratch.resize(len, 0.0);
-        x.copy_framed(n, channels, self.input, self.frame, scratch);
-        scratch
+            .filter(|(n, _)| !is_done(done, *n))
+            .for_each_init(Vec::new, |framed, (n, out)| {
+                picture(self, self.frames.framed(x, n, framed), out);
+            });
     }
 }
 
 #[macerator::with_simd]
 fn picture<S: Simd>(pass: &Pass, x: &[f32], out: &mut [f32]) {
-    let [inputs, outputs] = pass.channels;
-    let pitch = (pass.frame.left + pass.input[1] + pass.frame.right) * inputs;
+    let (inputs, outputs, pitch) = (pass.frames.channels, pass.channels, pass.frames.pitch());
     for part in &pass.parts {
         let (step, tap_step) = (part.stride[1] * inputs, part.dilation[0] * pitch);
         let reads = match part.dilation[1] {
@@ -624,11 +683,13 @@ fn picture<S: Simd>(pass: &Pass, x: &[f32], out: &mut [f32]) {
     }
 }
 
-/// `out = x * weights`, row by row.
-fn multiply(product: Product, x: &[f32], weights: &Panels, out: &mut [f32]) {
+/// `out = x * weights`, row by row, of the blocks that are not `done`.
+fn multiply(product: Product, x: &[f32], weights: &Panels, done: &[bool], out: &mut [f32]) {
     out.par_chunks_mut(PRODUCT_ROWS * product.columns)
         .zip(x.par_chunks(PRODUCT_ROWS * product.inner))
-        .for_each(|(out, x)| multiply_rows(product, x, weights, out));
+        .enumerate()
+        .filter(|(n, _)| !is_done(done, *n))
+        .for_each(|(_, (out, x))| multiply_rows(product, x, weights, out));
 }
 
 #[macerator::with_simd]

@@ -15,7 +15,7 @@ use super::buffer::{Buffer, Codes};
 use super::conv::{self, OutputGradient};
 use super::dropout::DropoutMask;
 use super::grouped;
-use super::integer::Levels;
+use super::integer::{Grids, OnGrid};
 use super::multiples::{self, Multiples};
 use super::norm::{self, Act, Affine, NormShape};
 use super::optimizer::{AdamStep, adam};
@@ -66,12 +66,11 @@ pub(crate) struct WeightLevels {
 }
 
 /// A convolution whose weights and activations are quantised.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct QuantSteps {
     pub steps: ConvSteps,
-    /// The smallest `max|tanh W|` that is divided by.
-    pub smallest: f32,
-    pub levels: Levels,
+    pub weight: WeightLevels,
+    pub grids: Grids,
 }
 
 /// What follows a convolution, batch norm aside.
@@ -84,15 +83,21 @@ pub(crate) struct PoolAct {
 /// Operations on feature maps, `[batch, channels, height, width]`, in 32 bits.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait KernelOps: Backend {
-    /// A convolution without bias.
-    fn kernel_conv2d(x: FloatTensor<Self>, weight: FloatTensor<Self>, steps: ConvSteps) -> FloatTensor<Self>;
+    /// A convolution without bias, of codes where it has grids.
+    fn kernel_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        steps: ConvSteps,
+        grids: Option<Grids>,
+    ) -> FloatTensor<Self>;
 
-    /// A convolution with bias.
+    /// A convolution with bias, of codes where it has grids.
     fn kernel_conv2d_bias(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         steps: ConvSteps,
+        grids: Option<Grids>,
     ) -> FloatTensor<Self>;
 
     /// A convolution with quantised weights, given latent.
@@ -149,14 +154,6 @@ pub(crate) trait ConstantOps: Backend {
         pool_act: PoolAct,
     ) -> FloatTensor<Self>;
 
-    /// A convolution of codes, with weights that are quantised already.
-    fn kernel_codes_conv2d(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        steps: ConvSteps,
-        levels: Levels,
-    ) -> FloatTensor<Self>;
-
     /// Parameter, mean and mean square after a step of Adam.
     fn kernel_adam(
         parameter: FloatTensor<Self>,
@@ -168,20 +165,6 @@ pub(crate) trait ConstantOps: Backend {
 }
 
 impl ConstantOps for Flex {
-    fn kernel_codes_conv2d(
-        x: FlexTensor,
-        weight: FlexTensor,
-        steps: ConvSteps,
-        levels: Levels,
-    ) -> FlexTensor {
-        let weight = weight.to_contiguous();
-        // The largest weight is the scale itself.
-        let scale = numbers(&weight)
-            .iter()
-            .fold(0f32, |largest, value| largest.max(value.abs()));
-        codes_conv2d(x, &weight, scale, steps, levels)
-    }
-
     fn kernel_fixed_norm_pool_act(
         x: FlexTensor,
         gamma: FlexTensor,
@@ -224,8 +207,13 @@ impl ConstantOps for Flex {
 }
 
 impl KernelOps for Flex {
-    fn kernel_conv2d(x: FlexTensor, weight: FlexTensor, steps: ConvSteps) -> FlexTensor {
-        conv2d(x, weight, None, steps)
+    fn kernel_conv2d(
+        x: FlexTensor,
+        weight: FlexTensor,
+        steps: ConvSteps,
+        grids: Option<Grids>,
+    ) -> FlexTensor {
+        conv2d(x, weight, None, steps, grids.as_ref())
     }
 
     fn kernel_conv2d_bias(
@@ -233,12 +221,13 @@ impl KernelOps for Flex {
         weight: FlexTensor,
         bias: FlexTensor,
         steps: ConvSteps,
+        grids: Option<Grids>,
     ) -> FlexTensor {
-        conv2d(x, weight, Some(bias), steps)
+        conv2d(x, weight, Some(bias), steps, grids.as_ref())
     }
 
     fn kernel_quant_conv2d(x: FlexTensor, weight: FlexTensor, steps: QuantSteps) -> FlexTensor {
-        quant_conv2d(x, &weight.to_contiguous(), steps).0
+        quant_conv2d(x, &weight.to_contiguous(), &steps).0
     }
 
     fn kernel_conv2d_pool(
@@ -282,20 +271,20 @@ impl KernelOps for Flex {
 }
 
 impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
-    fn kernel_conv2d(x: FloatTensor<Self>, weight: FloatTensor<Self>, steps: ConvSteps) -> FloatTensor<Self> {
-        match Conv2d
-            .prepare::<C>([x.node(), weight.node()])
-            .compute_bound()
-            .stateful()
-        {
+    fn kernel_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        steps: ConvSteps,
+        grids: Option<Grids>,
+    ) -> FloatTensor<Self> {
+        let prep = Conv2d.prepare::<C>([x.node(), weight.node()]);
+        let (x, weight, grids) = (x.into_primitive(), weight.into_primitive(), grids.as_ref());
+        match prep.compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let (x, weight) = (x.into_primitive(), weight.into_primitive());
-                let output = conv2d(x.clone(), weight.clone(), None, steps);
+                let output = conv2d(x.clone(), weight.clone(), None, steps, grids);
                 prep.finish((x, weight, steps), output)
             }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(conv2d(x.into_primitive(), weight.into_primitive(), None, steps))
-            }
+            OpsKind::UnTracked(prep) => prep.finish(conv2d(x, weight, None, steps, grids)),
         }
     }
 
@@ -304,20 +293,16 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         steps: ConvSteps,
+        grids: Option<Grids>,
     ) -> FloatTensor<Self> {
-        let nodes = [x.node(), weight.node(), bias.node()];
-        match Conv2d.prepare::<C>(nodes).compute_bound().stateful() {
+        let prep = Conv2d.prepare::<C>([x.node(), weight.node(), bias.node()]);
+        let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.into_primitive());
+        match prep.compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
-                let (x, weight) = (x.into_primitive(), weight.into_primitive());
-                let output = conv2d(x.clone(), weight.clone(), Some(bias.into_primitive()), steps);
+                let output = conv2d(x.clone(), weight.clone(), Some(bias), steps, grids.as_ref());
                 prep.finish((x, weight, steps), output)
             }
-            OpsKind::UnTracked(prep) => prep.finish(conv2d(
-                x.into_primitive(),
-                weight.into_primitive(),
-                Some(bias.into_primitive()),
-                steps,
-            )),
+            OpsKind::UnTracked(prep) => prep.finish(conv2d(x, weight, Some(bias), steps, grids.as_ref())),
         }
     }
 
@@ -333,10 +318,10 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         let (x, weight) = (x.into_primitive(), weight.into_primitive().to_contiguous());
         match prep {
             OpsKind::Tracked(prep) => {
-                let (output, quantized) = quant_conv2d(x.clone(), &weight, steps);
-                prep.finish((x, weight, quantized, steps), output)
+                let (output, quantized) = quant_conv2d(x.clone(), &weight, &steps);
+                prep.finish((x, weight, quantized, steps.steps), output)
             }
-            OpsKind::UnTracked(prep) => prep.finish(quant_conv2d(x, &weight, steps).0),
+            OpsKind::UnTracked(prep) => prep.finish(quant_conv2d(x, &weight, &steps).0),
         }
     }
 
@@ -468,12 +453,12 @@ struct QuantConv2d;
 
 impl Backward<Flex, 2> for QuantConv2d {
     /// Input, weight, the quantised weight and what it was quantised with.
-    type State = (FlexTensor, FlexTensor, Quantized, QuantSteps);
+    type State = (FlexTensor, FlexTensor, Quantized, ConvSteps);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = usable(grads.consume::<Flex>(&ops.node));
         let (x, weight, quantized, steps) = ops.state;
-        let shape = conv_shape(&x, &weight, steps.steps);
+        let shape = conv_shape(&x, &weight, steps);
         let x = usable(x);
         let [x_node, weight_node] = ops.parents;
         if let Some(node) = x_node {
@@ -601,21 +586,34 @@ impl<const N: usize> Backward<Flex, N> for NormPoolAct {
     }
 }
 
-fn conv2d(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>, steps: ConvSteps) -> FlexTensor {
+/// A convolution, of codes where it has `grids`.
+fn conv2d(
+    x: FlexTensor,
+    weight: FlexTensor,
+    bias: Option<FlexTensor>,
+    steps: ConvSteps,
+    grids: Option<&Grids>,
+) -> FlexTensor {
     let shape = conv_shape(&x, &weight, steps);
     let (x, weight, bias) = (
         usable(x),
         weight.to_contiguous(),
         bias.map(|bias| bias.to_contiguous()),
     );
+    let weight = numbers(&weight);
+    let units = grids.map(|grids| grids.units_of(weight, shape.channels[1]));
+    let grid = grids
+        .zip(units.as_deref())
+        .map(|(grids, units)| OnGrid { grids, units });
     let size = shape.output();
     let mut out = Buffer::unwritten(shape.batch * size[0] * size[1] * shape.channels[1]);
     grouped::forward(
         &shape,
         steps.groups,
         pictures(&x),
-        numbers(&weight),
+        weight,
         bias.as_ref().map(numbers),
+        grid,
         &mut out,
     );
     maps(out, shape.batch, shape.channels[1], size)
@@ -641,38 +639,10 @@ fn quantized(weight: &FlexTensor, levels: WeightLevels) -> Quantized {
 }
 
 /// The output and the weights it was computed with. `weight` is contiguous.
-fn quant_conv2d(x: FlexTensor, weight: &FlexTensor, steps: QuantSteps) -> (FlexTensor, Quantized) {
-    let QuantSteps {
-        steps,
-        smallest,
-        levels,
-    } = steps;
-    let quantized = quantized(
-        weight,
-        WeightLevels {
-            levels: Some(levels.weight),
-            smallest,
-        },
-    );
-    let output = codes_conv2d(x, &quantized.weight, quantized.scale.mean, steps, levels);
+fn quant_conv2d(x: FlexTensor, weight: &FlexTensor, quant: &QuantSteps) -> (FlexTensor, Quantized) {
+    let quantized = quantized(weight, quant.weight);
+    let output = conv2d(x, quantized.weight.clone(), None, quant.steps, Some(&quant.grids));
     (output, quantized)
-}
-
-/// A convolution with quantised weights, multiples of `scale` divided by their levels. `weight` is contiguous.
-fn codes_conv2d(
-    x: FlexTensor,
-    weight: &FlexTensor,
-    scale: f32,
-    steps: ConvSteps,
-    levels: Levels,
-) -> FlexTensor {
-    let shape = conv_shape(&x, weight, steps);
-    let x = usable(x);
-    let size = shape.output();
-    let mut out = Buffer::unwritten(shape.batch * size[0] * size[1] * shape.channels[1]);
-    let unit = scale / levels.weight as f32;
-    conv::forward_quantized(&shape, pictures(&x), numbers(weight), unit, levels, &mut out);
-    maps(out, shape.batch, shape.channels[1], size)
 }
 
 /// `dy` is usable, `weight` contiguous.

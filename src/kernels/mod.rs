@@ -41,13 +41,12 @@ mod weight;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Dispatch, DispatchTensorKind, Flex};
 use burn::nn::BatchNorm;
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Distribution, Int, Tensor};
 
 use dropout::DropoutMask;
 pub(crate) use extension::ConvSteps;
 use extension::{ConstantOps, KernelOps, PoolAct, QuantSteps, WeightLevels};
-pub(crate) use integer::Levels;
+pub(crate) use integer::{Grid, Grids, Units};
 pub(crate) use multiples::Multiples;
 pub(crate) use norm::Act;
 pub(crate) use optimizer::AdamStep;
@@ -83,51 +82,41 @@ pub(crate) fn are_channels_last(x: &Tensor<4>) -> bool {
     !x.layout().is_contiguous() && extension::is_channels_last(&x)
 }
 
-/// A convolution.
+/// A convolution: on integers where `grids` say what the numbers were rounded to, and they were.
 pub(crate) fn conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
     bias: Option<Tensor<1>>,
     steps: ConvSteps,
+    grids: Option<Grids>,
 ) -> Tensor<4> {
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
     Tensor::from_dispatch(match bias {
-        None => Dispatch::kernel_conv2d(x, weight, steps),
-        Some(bias) => Dispatch::kernel_conv2d_bias(x, weight, bias.into_dispatch(), steps),
+        None => Dispatch::kernel_conv2d(x, weight, steps, grids),
+        Some(bias) => Dispatch::kernel_conv2d_bias(x, weight, bias.into_dispatch(), steps, grids),
     })
 }
 
-/// A convolution with latent weights that are quantised first, on activations that `levels` rounded.
+/// A convolution with latent weights that are quantised first, to the codes of `grids`, on activations that were.
 pub(crate) fn quant_conv2d(
     x: Tensor<4>,
     weight: Tensor<4>,
     stride: [usize; 2],
     padding: [usize; 2],
-    levels: Levels,
+    grids: Grids,
     smallest: f32,
 ) -> Tensor<4> {
+    let levels = Some(grids.weight[1].unsigned_abs());
     let steps = QuantSteps {
         steps: ConvSteps::whole(stride, padding),
-        smallest,
-        levels,
+        weight: WeightLevels { levels, smallest },
+        grids,
     };
     Tensor::from_dispatch(Dispatch::kernel_quant_conv2d(
         x.into_dispatch(),
         weight.into_dispatch(),
         steps,
     ))
-}
-
-/// As [`quant_conv2d`], with weights that are quantised already. No gradient goes through.
-pub(crate) fn codes_conv2d(
-    x: Tensor<4>,
-    weight: Tensor<4>,
-    options: &ConvOptions<2>,
-    levels: Levels,
-) -> Tensor<4> {
-    let steps = ConvSteps::from(options);
-    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(Dispatch::kernel_codes_conv2d(x, weight, steps, levels))
 }
 
 /// A convolution with bias, a 2x2 max-pool and an activation.

@@ -66,7 +66,7 @@ impl Reads {
 
     /// Where a run begins.
     #[inline(always)]
-    fn start(self, tap: usize) -> usize {
+    pub fn start(self, tap: usize) -> usize {
         tap / self.runs * self.tap_step + tap % self.runs * self.run_step
     }
 }

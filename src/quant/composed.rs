@@ -160,6 +160,19 @@ pub fn ternary<const D: usize>(weight: Tensor<D>) -> Tensor<D> {
     straight_through(weight, sign(latent) * kept * scale.reshape([1; D]))
 }
 
+/// As [`WeightQuantizer::AbsMean`](super::WeightQuantizer::AbsMean).
+pub fn abs_mean<const D: usize>(weight: Tensor<D>) -> Tensor<D> {
+    let latent = weight.clone().detach();
+    let scale = latent
+        .clone()
+        .abs()
+        .mean()
+        .clamp_min(SMALLEST_PEAK)
+        .reshape([1; D]);
+    let codes = (latent / scale.clone()).clamp(-1.0, 1.0).round();
+    straight_through(weight, codes * scale)
+}
+
 /// -1 or 1, with the gradient of a clamp.
 pub(super) fn sign<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     // Without a comparison, which graphs have no node for: 0 and 1 of what is below zero and what is not.

@@ -11,7 +11,7 @@ use super::FakeQuantized;
 use super::composed::SMALLEST_PEAK;
 use super::{Bits, WeightQuantizer, composed_block};
 #[cfg(feature = "flex")]
-use crate::kernels::Levels;
+use crate::kernels::Grids;
 #[cfg(feature = "flex")]
 use crate::module::recorded;
 
@@ -99,7 +99,7 @@ impl QuantConv2d {
         #[cfg(feature = "flex")]
         let levels = self.levels();
         #[cfg(feature = "flex")]
-        if let Some(levels) = levels
+        if let Some([weight, of_input]) = levels
             && crate::kernels::apply_to(&input)
         {
             let (stride, padding) = (self.stride, self.padding);
@@ -108,7 +108,7 @@ impl QuantConv2d {
                 self.weight.val(),
                 stride,
                 padding,
-                levels,
+                Grids::of_unit_interval(of_input, weight),
                 SMALLEST_PEAK as f32,
             );
         }
@@ -120,7 +120,7 @@ impl QuantConv2d {
                 &weight,
                 None,
                 &ConvOptions::new(self.stride, self.padding, [1, 1], 1),
-                Some([levels.weight, levels.input]),
+                Some(levels),
             )
         {
             return recorded;
@@ -131,15 +131,12 @@ impl QuantConv2d {
 
     /// The largest codes of weights and inputs, where `flex` computes with integers.
     #[cfg(feature = "flex")]
-    fn levels(&self) -> Option<Levels> {
+    fn levels(&self) -> Option<[u32; 2]> {
         match (self.quantizer, self.input_bits, &self.bias) {
             (WeightQuantizer::Dorefa(weight), Some(input), None)
                 if self.weight.reparameterization::<FakeQuantized>().is_none() =>
             {
-                Some(Levels {
-                    weight: weight.levels()?,
-                    input: input.levels()?,
-                })
+                Some([weight.levels()?, input.levels()?])
             }
             _ => None,
         }
@@ -229,7 +226,7 @@ pub fn conv2d_with(
     );
     #[cfg(feature = "flex")]
     if crate::kernels::apply_to(&x) {
-        return crate::kernels::conv2d(x, weight, bias, options.into());
+        return crate::kernels::conv2d(x, weight, bias, options.into(), None);
     }
     #[cfg(feature = "flex")]
     if let Some(recorded) = recorded::conv2d(&x, &weight, bias.as_ref(), options, None) {

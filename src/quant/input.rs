@@ -158,7 +158,7 @@ pub(crate) fn best_step(sample: &[f32], codes: Range) -> Option<f32> {
 }
 
 /// The codes; none where nothing is rounded.
-fn range(bits: Bits, signed: bool) -> Option<Range> {
+pub(super) fn range(bits: Bits, signed: bool) -> Option<Range> {
     let levels = bits.levels()?;
     Some(if signed {
         Range::signed(levels, false)

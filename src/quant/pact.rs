@@ -74,10 +74,14 @@ impl Pact {
         })
     }
 
+    /// The clip, `[1]`: above 0, or there is nothing to divide by.
+    pub(super) fn reach(&self) -> Tensor<1> {
+        self.clip.val().clamp_min(SMALLEST_CLIP)
+    }
+
     /// Applies the function to every element. Any shape.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        // Above 0, or there is nothing to divide by.
-        let clip = self.clip.val().clamp_min(SMALLEST_CLIP).reshape([1; D]);
+        let clip = self.reach().reshape([1; D]);
         let x = relu(x);
         // Twice, so that what is above the clip hands its gradient on to it.
         let clipped = x.clone() - relu(x - clip.clone());

@@ -58,6 +58,9 @@ pub enum WeightQuantizer {
     /// Three values for all weights: `scale * sign(w)` where `|w|` is at least `0.7 * mean|w|`, and zero elsewhere, with the mean
     /// magnitude of the former as the scale. The gradient passes as it is. TWN (Li et al., 2016, arXiv 1605.04711), equations 3 to 6.
     Ternary,
+    /// Three values for all weights: `scale * round(clamp(w / scale, -1, 1))`, with `mean|w|` as the scale. The gradient passes as it is.
+    /// BitNet b1.58 (Ma et al., 2024, arXiv 2402.17764), equations 1 to 3.
+    AbsMean,
 }
 
 impl WeightQuantizer {
@@ -84,6 +87,11 @@ impl WeightQuantizer {
     /// [`WeightQuantizer::Ternary`].
     pub fn ternary() -> Self {
         Self::Ternary
+    }
+
+    /// [`WeightQuantizer::AbsMean`].
+    pub fn abs_mean() -> Self {
+        Self::AbsMean
     }
 
     /// The weights to compute with. Any shape, the same in and out; filters are along the last dimension of a matrix,
@@ -129,6 +137,7 @@ impl WeightQuantizer {
                 composed::sign(weight) * scale
             }
             (Self::Ternary, ..) => composed::ternary(weight),
+            (Self::AbsMean, ..) => composed::abs_mean(weight),
             (_, Some(steps), Some(step)) => steps.round(weight, step, filters),
             _ => weight,
         }
@@ -149,6 +158,7 @@ impl fmt::Display for WeightQuantizer {
             Self::Lsq(bits) => write!(f, "{bits}-bit LSQ"),
             Self::Steps(steps) => steps.fmt(f),
             Self::Ternary => write!(f, "ternary"),
+            Self::AbsMean => write!(f, "ternary by the mean"),
         }
     }
 }

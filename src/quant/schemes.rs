@@ -93,11 +93,13 @@ pub enum WeightScheme {
     Dorefa,
     /// [`WeightQuantizer::Ternary`] where a layer has two bits; layers of other bits as [`Lsq`](Self::Lsq).
     Ternary,
+    /// [`WeightQuantizer::AbsMean`] where a layer has two bits; layers of other bits as [`Lsq`](Self::Lsq).
+    AbsMean,
 }
 
 impl WeightScheme {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Lsq, Self::Dorefa, Self::Ternary];
+    pub const ALL: [Self; 4] = [Self::Lsq, Self::Dorefa, Self::Ternary, Self::AbsMean];
 
     /// Its name, as [`FromStr`] reads it.
     fn name(self) -> &'static str {
@@ -105,6 +107,7 @@ impl WeightScheme {
             Self::Lsq => "lsq",
             Self::Dorefa => "dorefa",
             Self::Ternary => "ternary",
+            Self::AbsMean => "abs-mean",
         }
     }
 
@@ -114,6 +117,7 @@ impl WeightScheme {
             Self::Lsq => "LSQ",
             Self::Dorefa => "DoReFa",
             Self::Ternary => "TWN",
+            Self::AbsMean => "BitNet",
         }
     }
 
@@ -124,6 +128,7 @@ impl WeightScheme {
             (_, 32) => WeightQuantizer::Identity,
             (Self::Dorefa, _) => WeightQuantizer::dorefa(bits),
             (Self::Ternary, 2) => WeightQuantizer::ternary(),
+            (Self::AbsMean, 2) => WeightQuantizer::abs_mean(),
             (_, 1) if !steps.is_power_of_two() => WeightQuantizer::xnor(),
             // One step for a layer is what has been there from the start.
             _ if steps == LearnedSteps::new(bits) => WeightQuantizer::lsq(bits),
@@ -140,7 +145,7 @@ impl fmt::Display for WeightScheme {
 
 /// A name that is none of a [`WeightScheme`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("expected lsq, dorefa or ternary")]
+#[error("expected lsq, dorefa, ternary or abs-mean")]
 pub struct WeightSchemeError;
 
 impl FromStr for WeightScheme {

@@ -156,11 +156,16 @@ impl LearnedSteps {
             shape[filters] = weight.dims()[filters];
             count /= shape[filters];
         }
-        let mut step = positive(step);
-        if self.power_of_two {
-            step = power_of_two(step);
+        multiples(weight, self.used(step), codes, shape, count)
+    }
+
+    /// The step that is computed with, of one that is learned.
+    pub(super) fn used(self, step: Tensor<1>) -> Tensor<1> {
+        let step = positive(step);
+        match self.power_of_two {
+            true => power_of_two(step),
+            false => step,
         }
-        multiples(weight, step, codes, shape, count)
     }
 }
 

@@ -52,8 +52,8 @@ pub struct PlanArgs {
     #[arg(long, value_name = "BITS", help_heading = "Network")]
     pub ends: Option<Bits>,
 
-    /// What weights become: lsq, multiples of a learned step; dorefa, levels scaled by their mean magnitude; ternary, -1, 0 and 1
-    /// times a scale where a layer has two bits
+    /// What weights become: lsq, multiples of a learned step; dorefa, levels scaled by their mean magnitude; ternary (TWN) and
+    /// abs-mean (BitNet), -1, 0 and 1 times a scale where a layer has two bits
     #[arg(long, value_name = "QUANTISER", default_value_t, help_heading = "Network")]
     pub weights: WeightScheme,
 

@@ -10,14 +10,20 @@ use super::GraphNetConfig;
 use super::fold::as_norm;
 use crate::graph::{self, ConvKernel, Function, Op};
 use crate::module::any::{self, AnyTensor};
-use crate::quant::{Activation, norm_pool_act};
+use crate::quant::{Activation, Grids, norm_pool_act};
 
-/// What `op` makes of `inputs`, for a batch of so many, with these constants.
-pub(super) fn compute(op: &Op, constants: &[AnyTensor], inputs: Vec<AnyTensor>, batch: usize) -> AnyTensor {
+/// What `op` makes of `inputs`, for a batch of so many, with these constants. `grids`: what the numbers of a convolution were rounded to.
+pub(super) fn compute(
+    op: &Op,
+    constants: &[AnyTensor],
+    inputs: Vec<AnyTensor>,
+    grids: Option<Grids>,
+    batch: usize,
+) -> AnyTensor {
     match op {
         Op::Conv(conv) => {
             let x = inputs[0].clone().into_tensor();
-            graph::convolution(conv, ConvKernel::Crate, x, constants).into()
+            graph::convolution(conv, ConvKernel::Crate, x, constants, grids).into()
         }
         Op::Binary(_) | Op::Affine(_) | Op::Function(_) if inputs.iter().any(are_channels_last) => {
             let last = |values: &[AnyTensor]| -> Vec<AnyTensor> {

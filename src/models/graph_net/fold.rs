@@ -5,7 +5,7 @@ use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 
 use crate::graph::{self, Affine, Conv, ConvKernel, Node, Op};
-use crate::quant::FakeQuantized;
+use crate::quant::{FakeQuantized, Grids};
 
 /// What a factor of each filter does to the weights, and what is added to each channel.
 struct Folded {
@@ -39,6 +39,7 @@ pub(super) fn conv_norm(
     bias: Option<Tensor<1>>,
     norm: &BatchNorm,
     x: Tensor<4>,
+    grids: Option<Grids>,
 ) -> Tensor<4> {
     let latent = weight.base();
     let [outputs, ..] = latent.dims();
@@ -47,12 +48,12 @@ pub(super) fn conv_norm(
         bias: None,
         ..conv.clone()
     };
-    let convolve = |weight: Tensor<4>, shift: Option<Tensor<1>>| {
+    let convolve = |weight: Tensor<4>, shift: Option<Tensor<1>>, grids: Option<Grids>| {
         let constants: Vec<_> = [Some(weight.into()), shift.map(Into::into)]
             .into_iter()
             .flatten()
             .collect();
-        graph::convolution(&without_bias, ConvKernel::Crate, x.clone(), &constants)
+        graph::convolution(&without_bias, ConvKernel::Crate, x.clone(), &constants, grids)
     };
     let device = x.device();
     let trains = device.is_autodiff() && norm.training.is_enabled();
@@ -74,9 +75,9 @@ pub(super) fn conv_norm(
         None => folded,
     };
     if !trains {
-        return convolve(rounded, Some(fixed.shift));
+        return convolve(rounded, Some(fixed.shift), grids);
     }
-    let plain = convolve(latent, None);
+    let plain = convolve(latent, None, None);
     let means = |maps: Tensor<4>| maps.mean_dim(0).mean_dim(2).mean_dim(3);
     let batch_mean = means(plain.clone());
     let batch_variance = means((plain - batch_mean.clone()).powi_scalar(2)).reshape([outputs]);
@@ -93,7 +94,7 @@ pub(super) fn conv_norm(
     }
     let batch_root = root(norm, batch_variance);
     let of_batch = Folded::new(norm, batch_mean, batch_root.clone());
-    convolve(rounded, None) * along(running / batch_root) + along(of_batch.shift)
+    convolve(rounded, None, grids) * along(running / batch_root) + along(of_batch.shift)
 }
 
 /// The epsilon and the channels of a node that is trained as a batch norm.

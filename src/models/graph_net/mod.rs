@@ -36,7 +36,7 @@ use crate::Error;
 use crate::graph::{Constant, Graph, Op, Sketch};
 use crate::module::Parameters;
 use crate::module::any::AnyTensor;
-use crate::quant::{LearnedSteps, STEP, WeightQuantizer, best_step};
+use crate::quant::{Grids, LearnedSteps, STEP, WeightQuantizer, best_step};
 
 /// A [`Graph`] as a network that trains: its constants are parameters.
 ///
@@ -381,10 +381,14 @@ impl GraphNet {
                     let Op::Conv(conv) = graph.nodes()[before].op() else {
                         unreachable!("convolutions are folded");
                     };
-                    self.layers[before].folded(conv, &self.layers[n], inputs.remove(0))
+                    let grids = self.grids(before, &inputs[0]);
+                    self.layers[before].folded(conv, &self.layers[n], inputs.remove(0), grids)
                 }
                 (op, Way::Alone) if trains && rounds(op) => straight_through(op, inputs, batch),
-                (op, Way::Alone) => compute(op, &self.layers[n].constants(node), inputs, batch),
+                (op, Way::Alone) => {
+                    let grids = self.grids(n, &inputs[0]);
+                    compute(op, &self.layers[n].constants(node), inputs, grids, batch)
+                }
             };
             seen(n, &value);
             let codes = self.quantizers[n]
@@ -395,6 +399,25 @@ impl GraphNet {
         }
         let [output, _] = std::mem::take(&mut values[graph.outputs()[0].index()]);
         output.expect("outputs are kept").read().into_tensor()
+    }
+}
+
+impl GraphNet {
+    /// What the weights of node `n` and what it reads were rounded to, where it is a convolution on a device whose kernels want to know.
+    #[cfg(feature = "flex")]
+    fn grids(&self, n: usize, x: &AnyTensor) -> Option<Grids> {
+        let node = &self.config.sketch.nodes()[n];
+        let input = self.quantizers[node.inputs().first()?.index()].as_ref()?;
+        let known = self.reads_codes[n] && matches!(node.op(), Op::Conv(_));
+        if !known || !crate::kernels::apply_to(&x.clone().try_tensor::<4>()?) {
+            return None;
+        }
+        self.layers[n].grids(input.grid()?)
+    }
+
+    #[cfg(not(feature = "flex"))]
+    fn grids(&self, _: usize, _: &AnyTensor) -> Option<Grids> {
+        None
     }
 }
 
@@ -422,7 +445,7 @@ fn straight_through(op: &Op, mut inputs: Vec<AnyTensor>, batch: usize) -> AnyTen
         }
     }
     let x = inputs.remove(0);
-    let rounded = compute(op, &[], vec![x.clone()], batch);
+    let rounded = compute(op, &[], vec![x.clone()], None, batch);
     x.zip(rounded, Through)
 }
 

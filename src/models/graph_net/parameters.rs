@@ -10,7 +10,7 @@ use super::plan::RoundedValue;
 use crate::graph::{Affine, Constant, Conv, Graph, Node, Op, beside, computed_with};
 use crate::module::any::{self, AnyTensor};
 use crate::quant::{
-    Activation, ActivationQuantizer, Bits, Observer, ObserverError, Pact, PactConfig, QuantInput,
+    Activation, ActivationQuantizer, Bits, Grids, Observer, ObserverError, Pact, PactConfig, QuantInput,
     QuantInputConfig,
 };
 
@@ -281,6 +281,16 @@ impl Quantizer {
         x.map(Rounded(&self.quantizer))
     }
 
+    /// The codes that it rounds to, for the kernels.
+    #[cfg(feature = "flex")]
+    pub fn grid(&self) -> Option<crate::kernels::Grid> {
+        match &self.quantizer {
+            Rounding::Steps(steps) => steps.grid(),
+            Rounding::Clip(clip) => clip.grid(),
+            Rounding::Unit(unit) => unit.grid(),
+        }
+    }
+
     pub fn calibrated(self, batches: &[Vec<f32>], observer: Observer) -> Result<Self, ObserverError> {
         let quantizer = match self.quantizer {
             Rounding::Steps(steps) => Rounding::Steps(steps.calibrated(batches, observer)?),
@@ -426,7 +436,7 @@ impl Layer {
     }
 
     /// What the convolution `conv` of this layer and the batch norm `behind` it make of `x` as one.
-    pub fn folded(&self, conv: &Conv, behind: &Self, x: AnyTensor) -> AnyTensor {
+    pub fn folded(&self, conv: &Conv, behind: &Self, x: AnyTensor, grids: Option<Grids>) -> AnyTensor {
         let (
             Some(Named {
                 value: AnyParam::D4(weight),
@@ -441,7 +451,18 @@ impl Layer {
             .parameters
             .get(1)
             .map(|bias| bias.value.tensor().into_tensor());
-        fold::conv_norm(conv, weight, bias, &norm.norm, x.into_tensor()).into()
+        fold::conv_norm(conv, weight, bias, &norm.norm, x.into_tensor(), grids).into()
+    }
+
+    /// What the kernels know of a convolution that reads these codes.
+    #[cfg(feature = "flex")]
+    pub fn grids(&self, input: crate::kernels::Grid) -> Option<Grids> {
+        match &self.parameters.first()?.value {
+            AnyParam::D4(weight) => weight
+                .reparameterization::<crate::quant::FakeQuantized>()?
+                .grids(input),
+            _ => None,
+        }
     }
 
     /// What a batch norm that is folded multiplies each filter's weights by.
