@@ -13,7 +13,7 @@ use super::integer::{IntegerConv, OnGrid};
 use super::norm::{self, Act};
 use super::pictures::{Frame, Pictures};
 use super::shape::{ConvShape, Product, even_parts};
-use super::tile::{self, Reads, Sweep};
+use super::tile::{self, Positions, Reads, Sweep};
 
 /// Rows of a matrix product that one task computes.
 const PRODUCT_ROWS: usize = 48;
@@ -651,33 +651,35 @@ impl Pass {
 fn picture<S: Simd>(pass: &Pass, x: &[f32], out: &mut [f32]) {
     let (inputs, outputs, pitch) = (pass.frames.channels, pass.channels, pass.frames.pitch());
     for part in &pass.parts {
-        let (step, tap_step) = (part.stride[1] * inputs, part.dilation[0] * pitch);
+        let tap_step = part.dilation[0] * pitch;
         let reads = match part.dilation[1] {
-            1 => Reads::side_by_side(step, tap_step, part.taps[1] * inputs),
+            1 => Reads::side_by_side(tap_step, part.taps[1] * inputs),
             dilation => Reads {
-                step,
                 tap_step,
                 runs: part.taps[1],
                 run_step: dilation * inputs,
                 run: inputs,
             },
         };
-        let out_step = part.out_stride[1] * outputs;
+        let row = pass.output[1] * outputs;
+        let positions = Positions {
+            columns: part.out_count[1],
+            x_steps: [part.stride[0] * pitch, part.stride[1] * inputs],
+            out_steps: [part.out_stride[0] * row, part.out_stride[1] * outputs],
+        };
+        let x = &x[part.origin[0] * pitch + part.origin[1] * inputs..];
+        let out = &mut out[part.out_origin[0] * row + part.out_origin[1] * outputs..];
         for panel in part.weights.iter() {
-            for row in 0..part.out_count[0] {
-                let x = &x[(part.origin[0] + row * part.stride[0]) * pitch + part.origin[1] * inputs..];
-                let out_row = part.out_origin[0] + row * part.out_stride[0];
-                let out =
-                    &mut out[(out_row * pass.output[1] + part.out_origin[1]) * outputs + panel.column..];
-                for positions in even_parts(part.out_count[1], tile::max_rows::<S>(panel.across)) {
-                    tile::dot_rows::<S>(
-                        [positions.len(), panel.across],
-                        &x[positions.start * reads.step..],
-                        reads,
-                        panel.tiles,
-                        (&mut out[positions.start * out_step..], out_step, panel.columns),
-                    );
-                }
+            let count = part.out_count[0] * part.out_count[1];
+            for tile in even_parts(count, tile::max_rows::<S>(panel.across)) {
+                tile::dot_rows::<S>(
+                    [tile.len(), panel.across],
+                    x,
+                    (positions, tile.start),
+                    reads,
+                    panel.tiles,
+                    (&mut out[panel.column..], panel.columns),
+                );
             }
         }
     }
@@ -694,19 +696,18 @@ fn multiply(product: Product, x: &[f32], weights: &Panels, done: &[bool], out: &
 
 #[macerator::with_simd]
 fn multiply_rows<S: Simd>(product: Product, x: &[f32], weights: &Panels, out: &mut [f32]) {
-    let reads = Reads::side_by_side(product.inner, 0, product.inner);
+    let reads = Reads::side_by_side(0, product.inner);
+    let count = x.len() / product.inner;
+    let positions = Positions::of_rows(count, product.inner, product.columns);
     for panel in weights.iter() {
-        for rows in even_parts(x.len() / product.inner, tile::max_rows::<S>(panel.across)) {
+        for rows in even_parts(count, tile::max_rows::<S>(panel.across)) {
             tile::dot_rows::<S>(
                 [rows.len(), panel.across],
-                &x[rows.start * product.inner..],
+                x,
+                (positions, rows.start),
                 reads,
                 panel.tiles,
-                (
-                    &mut out[rows.start * product.columns + panel.column..],
-                    product.columns,
-                    panel.columns,
-                ),
+                (&mut out[panel.column..], panel.columns),
             );
         }
     }

@@ -21,6 +21,7 @@ use super::norm::{self, Act, Affine, NormShape};
 use super::optimizer::{AdamStep, adam};
 use super::pictures::{Pictures, channels_last};
 use super::shape::ConvShape;
+use super::sum;
 use super::weight::{WeightScale, quantize_weight, quantize_weight_backward};
 
 /// Stride, padding, dilation and groups of a convolution.
@@ -125,6 +126,9 @@ pub(crate) trait KernelOps: Backend {
 
     /// Dropout.
     fn kernel_dropout(x: FloatTensor<Self>, mask: DropoutMask) -> FloatTensor<Self>;
+
+    /// The activation of a sum of two of the same shape.
+    fn kernel_sum_act(a: FloatTensor<Self>, b: FloatTensor<Self>, act: Act) -> FloatTensor<Self>;
 
     /// Pool and activation.
     fn kernel_pool_act(x: FloatTensor<Self>, pool_act: PoolAct) -> FloatTensor<Self>;
@@ -245,11 +249,15 @@ impl KernelOps for Flex {
     }
 
     fn kernel_multiples(x: FlexTensor, step: FlexTensor, codes: Multiples) -> FlexTensor {
-        multiples(&dense(x), numbers(&step)[0], codes)
+        multiples(&rounded_in(x, codes), numbers(&step)[0], codes)
     }
 
     fn kernel_dropout(x: FlexTensor, mask: DropoutMask) -> FlexTensor {
         dropout(to_channels_last(x), mask)
+    }
+
+    fn kernel_sum_act(a: FlexTensor, b: FlexTensor, act: Act) -> FlexTensor {
+        sum_act(a, b, act, false).0
     }
 
     fn kernel_pool_act(x: FlexTensor, pool_act: PoolAct) -> FlexTensor {
@@ -368,7 +376,8 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
             .prepare::<C>([x.node(), step.node()])
             .compute_bound()
             .stateful();
-        let (x, step) = (dense(x.into_primitive()), numbers(&step.into_primitive())[0]);
+        let x = rounded_in(x.into_primitive(), codes);
+        let step = numbers(&step.into_primitive())[0];
         let output = multiples(&x, step, codes);
         match prep {
             OpsKind::Tracked(prep) => prep.finish((x, step, codes), output),
@@ -382,6 +391,21 @@ impl<C: CheckpointStrategy> KernelOps for Autodiff<Flex, C> {
         match prep {
             OpsKind::Tracked(prep) => prep.finish(mask, output),
             OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn kernel_sum_act(a: FloatTensor<Self>, b: FloatTensor<Self>, act: Act) -> FloatTensor<Self> {
+        let prep = SumAct
+            .prepare::<C>([a.node(), b.node()])
+            .compute_bound()
+            .stateful();
+        let (a, b) = (a.into_primitive(), b.into_primitive());
+        match prep {
+            OpsKind::Tracked(prep) => {
+                let (output, passes) = sum_act(a, b, act, true);
+                prep.finish(passes, output)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(sum_act(a, b, act, false).0),
         }
     }
 
@@ -560,6 +584,28 @@ impl Backward<Flex, 1> for Dropout {
     }
 }
 
+/// Of two values, whose gradients are the same.
+#[derive(Debug)]
+struct SumAct;
+
+impl Backward<Flex, 2> for SumAct {
+    /// Where a gradient passes the activation, where it does not do so everywhere.
+    type State = Option<Arc<Codes>>;
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let mut dy = grads.consume::<Flex>(&ops.node);
+        if let Some(passes) = ops.state {
+            let last = to_channels_last(dy);
+            let mut dx = Buffer::unwritten(numbers(&last).len());
+            sum::backward(&passes, numbers(&last), &mut dx);
+            dy = FlexTensor::new(dx.into_bytes(), layout_of(&last), DType::F32);
+        }
+        for node in ops.parents.into_iter().flatten() {
+            grads.register::<Flex>(node.id, dy.clone());
+        }
+    }
+}
+
 /// Of feature maps and, with three parents, gamma and beta.
 #[derive(Debug)]
 struct NormPoolAct;
@@ -702,6 +748,16 @@ fn dropout(x: FlexTensor, mask: DropoutMask) -> FlexTensor {
     maps(out, batch, channels, [height, width])
 }
 
+/// The activation of a sum and, where they are `wanted` and not all, the places where a gradient passes it.
+fn sum_act(a: FlexTensor, b: FlexTensor, act: Act, wanted: bool) -> (FlexTensor, Option<Arc<Codes>>) {
+    let (a, b) = (to_channels_last(a), to_channels_last(b));
+    let mut out = Buffer::unwritten(numbers(&a).len());
+    let mut passes = (wanted && act != Act::Identity).then(|| Codes::unwritten(out.len()));
+    sum::forward(act, numbers(&a), numbers(&b), &mut out, passes.as_deref_mut());
+    let output = FlexTensor::new(out.into_bytes(), layout_of(&a), DType::F32);
+    (output, passes.map(Arc::new))
+}
+
 /// What batch norm, pool and activation give in training.
 struct Normed {
     output: FlexTensor,
@@ -786,6 +842,11 @@ fn dense(x: FlexTensor) -> FlexTensor {
     } else {
         x.to_contiguous()
     }
+}
+
+/// Numbers as they are to lie when they are rounded: what reads feature maps next reads them channels last.
+fn rounded_in(x: FlexTensor, codes: Multiples) -> FlexTensor {
+    if codes.maps { to_channels_last(x) } else { dense(x) }
 }
 
 /// Whether feature maps lie with the channels last in memory.

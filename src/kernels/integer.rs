@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::buffer::Buffer;
 use super::shape::{ConvShape, even_parts};
-use super::tile::{self, MOST_ACROSS, Reads, with_size};
+use super::tile::{self, MOST_ACROSS, Positions, Reads, with_size};
 
 /// Bytes that are multiplied and added up at once.
 const GROUP: usize = 4;
@@ -158,9 +158,9 @@ impl Machine {
     /// The most rows of a tile that is `across` vectors wide: as many as leave registers for the operands.
     fn max_rows(self, across: usize) -> usize {
         match self {
-            Self::Vnni512 => 12,
-            Self::Vnni256 => 12 / across,
-            Self::Avx2 => 10 / across,
+            Self::Vnni512 => 8,
+            Self::Vnni256 => (12 / across).min(8),
+            Self::Avx2 => (10 / across).min(8),
         }
     }
 }
@@ -485,24 +485,27 @@ unsafe fn sums<M: Dot4>(
     let [inputs, outputs] = shape.channels;
     let run = run(shape);
     let reads = Reads {
-        step: shape.stride[1] * inputs,
         tap_step: shape.dilation[0] * pitch,
         runs: shape.kernel[1] * inputs / run,
         run_step: shape.dilation[1] * inputs,
         run,
     };
+    let positions = Positions {
+        columns: width,
+        x_steps: [shape.stride[0] * pitch, shape.stride[1] * inputs],
+        out_steps: [width * outputs, outputs],
+    };
     for panel in conv.panels() {
         let columns = (panel.across * M::LANES).min(outputs - panel.column);
-        for row in 0..height {
-            let codes = &codes[row * shape.stride[0] * pitch..];
-            let out = &mut out[row * width * outputs + panel.column..];
-            for positions in even_parts(width, conv.machine.max_rows(panel.across)) {
-                let codes = &codes[positions.start * reads.step..];
-                let out = (&mut out[positions.start * outputs..], outputs, columns);
-                // SAFETY: as this function's.
-                unsafe {
-                    with_size!(positions.len(), panel.across, dot::<M>(codes, reads, panel, out));
-                }
+        for tile in even_parts(height * width, conv.machine.max_rows(panel.across)) {
+            let (positions, out) = ((positions, tile.start), (&mut out[panel.column..], columns));
+            // SAFETY: as this function's.
+            unsafe {
+                with_size!(
+                    tile.len(),
+                    panel.across,
+                    dot::<M>(codes, positions, reads, panel, out)
+                );
             }
         }
     }
@@ -517,10 +520,13 @@ unsafe fn sums<M: Dot4>(
 #[inline(always)]
 unsafe fn dot<M: Dot4, const ROWS: usize, const ACROSS: usize>(
     codes: &[u8],
+    (positions, first): (Positions, usize),
     reads: Reads,
     panel: Panel<'_>,
-    (out, out_step, columns): (&mut [f32], usize, usize),
+    (out, columns): (&mut [f32], usize),
 ) {
+    let starts: [[usize; 2]; ROWS] = positions.from(first);
+    let furthest = starts.iter().map(|[x, _]| *x).max().unwrap_or(0);
     let bytes = GROUP * M::LANES;
     let groups = reads.run.div_ceil(GROUP);
     // SAFETY: of every call, as this function's.
@@ -528,36 +534,50 @@ unsafe fn dot<M: Dot4, const ROWS: usize, const ACROSS: usize>(
         std::array::from_fn(|across| unsafe { M::begin(&panel.begins[across * M::LANES..][..M::LANES]) });
     let mut sums = [begins; ROWS];
     for (tap, weights) in panel.weights.chunks_exact(groups * ACROSS * bytes).enumerate() {
-        let codes = &codes[reads.start(tap)..][..(ROWS - 1) * reads.step + groups * GROUP];
+        let codes = &codes[reads.start(tap)..][..furthest + groups * GROUP];
+        // SAFETY: of every row, as the slice reaches to the end of the furthest.
+        let rows: [*const u8; ROWS] =
+            std::array::from_fn(|row| unsafe { codes.as_ptr().add(starts[row][0]) });
         for (group, weights) in weights.chunks_exact(ACROSS * bytes).enumerate() {
-            for (row, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: `row < ROWS` and `group < groups`: the four bytes are within the slice above.
-                let x = unsafe {
-                    let from = codes.as_ptr().add(row * reads.step + group * GROUP);
-                    from.cast::<u32>().read_unaligned()
-                };
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                // SAFETY: as `group < groups`, the four bytes are within the slice above.
+                let x = unsafe { row.add(group * GROUP).cast::<u32>().read_unaligned() };
                 for (sum, weights) in sums.iter_mut().zip(weights.chunks_exact(bytes)) {
                     *sum = unsafe { M::dot4(*sum, x, weights) };
                 }
             }
         }
     }
-    let store = |sums: &[M::Sums; ACROSS], to: &mut [f32]| {
-        for (across, (&sum, to)) in sums.iter().zip(to.chunks_exact_mut(M::LANES)).enumerate() {
-            let lanes = across * M::LANES..(across + 1) * M::LANES;
-            unsafe { M::store(sum, &panel.unit[lanes.clone()], &panel.bias[lanes], to) };
-        }
-    };
     // The widest vectors have 16 lanes.
     let mut whole = [0f32; MOST_ACROSS * 16];
-    for (row, sums) in sums.iter().enumerate() {
-        let out = &mut out[row * out_step..][..columns];
+    for ([_, at], sums) in starts.iter().zip(&sums) {
+        let out = &mut out[*at..][..columns];
+        // SAFETY: of both calls, as this function's.
         if columns == ACROSS * M::LANES {
-            store(sums, out);
+            unsafe { store_sums::<M, ACROSS>(sums, panel, out) };
         } else {
-            store(sums, &mut whole);
+            unsafe { store_sums::<M, ACROSS>(sums, panel, &mut whole) };
             out.copy_from_slice(&whole[..columns]);
         }
+    }
+}
+
+/// Stores the sums of one position as numbers.
+///
+/// # Safety
+///
+/// The machine has the instructions of `M`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn store_sums<M: Dot4, const ACROSS: usize>(
+    sums: &[M::Sums; ACROSS],
+    panel: Panel<'_>,
+    to: &mut [f32],
+) {
+    for (across, (&sum, to)) in sums.iter().zip(to.chunks_exact_mut(M::LANES)).enumerate() {
+        let lanes = across * M::LANES..(across + 1) * M::LANES;
+        // SAFETY: as this function's.
+        unsafe { M::store(sum, &panel.unit[lanes.clone()], &panel.bias[lanes], to) };
     }
 }
 

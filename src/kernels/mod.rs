@@ -12,6 +12,7 @@
 //! grouped    convolutions in groups of channels
 //! integer    the forward pass of quantised convolutions, on bytes
 //! norm       batch norm, 2x2 max-pool and activation
+//! sum        a sum and activation
 //! dropout    dropout
 //! weight     the weight quantiser
 //! multiples  rounding to multiples of a learned step
@@ -35,6 +36,7 @@ mod norm;
 mod optimizer;
 mod pictures;
 mod shape;
+mod sum;
 mod tile;
 mod weight;
 
@@ -152,6 +154,15 @@ pub(crate) fn quantized(weight: FloatTensor<Flex>, levels: Option<u32>, smallest
 pub(crate) fn multiples<const D: usize>(x: Tensor<D>, step: Tensor<1>, codes: Multiples) -> Tensor<D> {
     let (x, step) = (x.into_dispatch(), step.into_dispatch());
     Tensor::from_dispatch(Dispatch::kernel_multiples(x, step, codes))
+}
+
+/// The activation of `a + b`, which have the same shape.
+pub(crate) fn sum_act(a: Tensor<4>, b: Tensor<4>, act: Act) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::kernel_sum_act(
+        a.into_dispatch(),
+        b.into_dispatch(),
+        act,
+    ))
 }
 
 /// A 2x2 max-pool where wanted, then an activation.

@@ -13,6 +13,8 @@ pub(crate) struct Multiples {
     pub range: [f32; 2],
     /// What the gradient of the step is multiplied by.
     pub share: f32,
+    /// Whether the numbers are feature maps, which lie channels last from here on.
+    pub maps: bool,
 }
 
 impl Multiples {

@@ -249,7 +249,7 @@ fn squares(size: [usize; 2], channels: usize, x: &[f32]) -> impl Iterator<Item =
 }
 
 /// The activation and whether a gradient passes it, by value before it. What is no number stays none.
-trait Function: Copy {
+pub(super) trait Function: Copy {
     fn value(self, x: f32) -> f32;
     fn passes(self, x: f32) -> bool;
 }
@@ -257,7 +257,7 @@ trait Function: Copy {
 macro_rules! function {
     ($name:ident($($field:ty)?), $x:ident, $self:ident, $value:expr, $passes:expr) => {
         #[derive(Clone, Copy)]
-        struct $name $(($field))?;
+        pub(super) struct $name $((pub(super) $field))?;
         impl Function for $name {
             #[inline(always)]
             fn value($self, $x: f32) -> f32 { $value }
@@ -292,15 +292,16 @@ function!(
 macro_rules! with_function {
     ($act:expr, $f:ident($($arg:expr),*)) => {
         match $act {
-            Act::Identity => $f($($arg),*, Identity),
-            Act::Relu => $f($($arg),*, Relu),
-            Act::Relu6 => $f($($arg),*, Relu6),
-            Act::Clamp => $f($($arg),*, Clamp),
-            Act::Quantize(1) => $f($($arg),*, OneBit),
-            Act::Quantize(levels) => $f($($arg),*, Quantize(levels as f32)),
+            Act::Identity => $f($($arg),*, $crate::kernels::norm::Identity),
+            Act::Relu => $f($($arg),*, $crate::kernels::norm::Relu),
+            Act::Relu6 => $f($($arg),*, $crate::kernels::norm::Relu6),
+            Act::Clamp => $f($($arg),*, $crate::kernels::norm::Clamp),
+            Act::Quantize(1) => $f($($arg),*, $crate::kernels::norm::OneBit),
+            Act::Quantize(levels) => $f($($arg),*, $crate::kernels::norm::Quantize(levels as f32)),
         }
     };
 }
+pub(super) use with_function;
 
 #[macerator::with_simd]
 fn picture_forward<S: Simd>(shape: &NormShape, x: &[f32], affine: &Affine, out: &mut [f32]) {

@@ -20,7 +20,8 @@ pub(super) fn max_rows<S: Simd>(across: usize) -> usize {
     } else {
         16
     };
-    ((registers - 4) / across).min(12)
+    // Each row has a register for where it reads, too, and there are 16 of these.
+    ((registers - 4) / across).min(8)
 }
 
 #[inline(always)]
@@ -37,11 +38,44 @@ pub(super) fn store<S: Simd>(to: &mut [f32], v: usize, value: Vector<S, f32>) {
     unsafe { vstore_unaligned(to.as_mut_ptr(), value) }
 }
 
-/// Where a tile of output positions reads its input.
+/// Output positions, in rows of `columns`: a tile goes on in the next row where one ends.
+#[derive(Clone, Copy)]
+pub(super) struct Positions {
+    pub columns: usize,
+    /// In the input: from one row and column to the next.
+    pub x_steps: [usize; 2],
+    /// In the output: likewise.
+    pub out_steps: [usize; 2],
+}
+
+impl Positions {
+    /// Of the rows of a matrix product.
+    pub fn of_rows(rows: usize, x_step: usize, out_step: usize) -> Self {
+        Self {
+            columns: rows,
+            x_steps: [0, x_step],
+            out_steps: [0, out_step],
+        }
+    }
+
+    /// Where the positions from `first` on begin, in the input and in the output.
+    #[inline(always)]
+    pub fn from<const ROWS: usize>(self, first: usize) -> [[usize; 2]; ROWS] {
+        let (mut row, mut column) = (first / self.columns, first % self.columns);
+        std::array::from_fn(|_| {
+            let at = [self.x_steps, self.out_steps].map(|[down, across]| row * down + column * across);
+            column += 1;
+            if column == self.columns {
+                (row, column) = (row + 1, 0);
+            }
+            at
+        })
+    }
+}
+
+/// What of the input is read for an output position.
 #[derive(Clone, Copy)]
 pub(super) struct Reads {
-    /// From one output position to the next.
-    pub step: usize,
     /// From one kernel row to the next.
     pub tap_step: usize,
     /// How many runs a kernel row is: one, or as many as it is long where its places do not lie side by side.
@@ -54,9 +88,8 @@ pub(super) struct Reads {
 
 impl Reads {
     /// Of kernels whose places lie side by side: `run` numbers of each row.
-    pub fn side_by_side(step: usize, tap_step: usize, run: usize) -> Self {
+    pub fn side_by_side(tap_step: usize, run: usize) -> Self {
         Self {
-            step,
             tap_step,
             runs: 1,
             run_step: 0,
@@ -71,18 +104,21 @@ impl Reads {
     }
 }
 
-/// For `ROWS` output positions, the sums of all the products of inputs and weights, for `ACROSS` vectors of output
-/// channels.
+/// For the `ROWS` output positions from `first` on, the sums of all the products of inputs and weights, for `ACROSS` vectors of
+/// output channels.
 ///
 /// `start` is what the sums start from; `weights` holds `ACROSS` vectors for each of `taps * run` inputs. Of `out`, as
-/// many `columns` of each row are written as it says; its rows lie `out_step` apart.
+/// many `columns` of each position are written as it says.
 #[inline(always)]
 fn dot<S: Simd, const ROWS: usize, const ACROSS: usize>(
     x: &[f32],
+    (positions, first): (Positions, usize),
     reads: Reads,
     (start, weights): (&[f32], &[f32]),
-    (out, out_step, columns): (&mut [f32], usize, usize),
+    (out, columns): (&mut [f32], usize),
 ) {
+    let starts: [[usize; 2]; ROWS] = positions.from(first);
+    let furthest = starts.iter().map(|[x, _]| *x).max().unwrap_or(0);
     let start: [Vector<S, f32>; ACROSS] = std::array::from_fn(|v| load(start, v));
     let mut sums = [start; ROWS];
     for (tap, weights) in weights
@@ -90,12 +126,14 @@ fn dot<S: Simd, const ROWS: usize, const ACROSS: usize>(
         .enumerate()
     {
         // All that this row of the kernel reads, or this place of it.
-        let x = &x[reads.start(tap)..][..(ROWS - 1) * reads.step + reads.run];
+        let x = &x[reads.start(tap)..][..furthest + reads.run];
+        // SAFETY: of every row, as the slice reaches to the end of the furthest.
+        let rows: [*const f32; ROWS] = std::array::from_fn(|row| unsafe { x.as_ptr().add(starts[row][0]) });
         for (k, weights) in weights.chunks_exact(ACROSS * S::lanes32()).enumerate() {
             let weights: [Vector<S, f32>; ACROSS] = std::array::from_fn(|v| load(weights, v));
-            for (row, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: `row < ROWS` and, as the weights were cut to `run` rows, `k < run`.
-                let x = unsafe { *x.get_unchecked(row * reads.step + k) }.splat_as::<S>();
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                // SAFETY: as the weights were cut to `run` rows, `k < run`.
+                let x = unsafe { *row.add(k) }.splat_as::<S>();
                 for (sum, &weight) in sums.iter_mut().zip(&weights) {
                     *sum = x.mul_add(weight, *sum);
                 }
@@ -103,8 +141,8 @@ fn dot<S: Simd, const ROWS: usize, const ACROSS: usize>(
         }
     }
     if columns == ACROSS * S::lanes32() {
-        for (row, sums) in sums.iter().enumerate() {
-            let out = &mut out[row * out_step..][..ACROSS * S::lanes32()];
+        for ([_, at], sums) in starts.iter().zip(&sums) {
+            let out = &mut out[*at..][..ACROSS * S::lanes32()];
             for (v, &sum) in sums.iter().enumerate() {
                 store(out, v, sum);
             }
@@ -112,11 +150,11 @@ fn dot<S: Simd, const ROWS: usize, const ACROSS: usize>(
     } else {
         // The widest vectors have 16 lanes.
         let mut whole = [0f32; MOST_ACROSS * 16];
-        for (row, sums) in sums.iter().enumerate() {
+        for ([_, at], sums) in starts.iter().zip(&sums) {
             for (v, &sum) in sums.iter().enumerate() {
                 store(&mut whole, v, sum);
             }
-            out[row * out_step..][..columns].copy_from_slice(&whole[..columns]);
+            out[*at..][..columns].copy_from_slice(&whole[..columns]);
         }
     }
 }
@@ -133,6 +171,16 @@ pub(super) struct Sweep {
     pub dy_steps: [usize; 3],
 }
 
+impl Sweep {
+    /// Where the last position lies.
+    fn last(self, steps: [usize; 3]) -> usize {
+        let counts = [self.pictures, self.rows, self.columns];
+        (counts.iter().zip(steps))
+            .map(|(count, step)| count.saturating_sub(1) * step)
+            .sum()
+    }
+}
+
 /// Adds the sums, over all positions of a sweep, of the products of `ROWS` neighbouring inputs and `ACROSS` vectors of
 /// output gradients to the `ROWS` rows of `out`, which lie `out_step` apart.
 #[inline(always)]
@@ -144,16 +192,23 @@ fn outer<S: Simd, const ROWS: usize, const ACROSS: usize>(
     out_step: usize,
 ) {
     let mut sums = [[0f32.splat_as::<S>(); ACROSS]; ROWS];
+    let [x, dy] = [
+        (x, sweep.x_steps, ROWS),
+        (dy, sweep.dy_steps, ACROSS * S::lanes32()),
+    ]
+    .map(|(numbers, steps, read)| &numbers[..sweep.last(steps) + read]);
     for picture in 0..sweep.pictures {
         for row in 0..sweep.rows {
             let mut at_x = picture * sweep.x_steps[0] + row * sweep.x_steps[1];
             let mut at_dy = picture * sweep.dy_steps[0] + row * sweep.dy_steps[1];
             for _ in 0..sweep.columns {
-                let x = &x[at_x..][..ROWS];
-                let dy = &dy[at_dy..][..ACROSS * S::lanes32()];
-                let dy: [Vector<S, f32>; ACROSS] = std::array::from_fn(|v| load(dy, v));
-                for (sums, &x) in sums.iter_mut().zip(x) {
-                    let x = x.splat_as::<S>();
+                // SAFETY: of both, what is read from the last position of the sweep on is within the slices.
+                let [x, dy] = unsafe { [x.as_ptr().add(at_x), dy.as_ptr().add(at_dy)] };
+                let dy: [Vector<S, f32>; ACROSS] =
+                    std::array::from_fn(|v| unsafe { vload_unaligned(dy.add(v * S::lanes32())) });
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: as above.
+                    let x = unsafe { *x.add(row) }.splat_as::<S>();
                     for (sum, &dy) in sums.iter_mut().zip(&dy) {
                         *sum = x.mul_add(dy, *sum);
                     }
@@ -211,11 +266,12 @@ pub(super) use with_size;
 pub(super) fn dot_rows<S: Simd>(
     [rows, across]: [usize; 2],
     x: &[f32],
+    positions: (Positions, usize),
     reads: Reads,
     weights: (&[f32], &[f32]),
-    out: (&mut [f32], usize, usize),
+    out: (&mut [f32], usize),
 ) {
-    with_size!(rows, across, dot::<S>(x, reads, weights, out));
+    with_size!(rows, across, dot::<S>(x, positions, reads, weights, out));
 }
 
 /// [`outer`] for `rows` inputs, 1 to [`max_rows`], and `across` vectors of output gradients, 1 or 2.

@@ -94,7 +94,7 @@ impl QuantInput {
         let of_picture = x.dims()[1..].iter().product::<usize>().max(1);
         let step = positive(self.step.val());
         match &self.offset {
-            None => multiples(x, step, range, [1; D], of_picture),
+            None => multiples(x, step, range, [1; D], of_picture, D == 4),
             Some(offset) => {
                 let share = 1.0 / (of_picture as f32 * levels as f32).sqrt();
                 composed::multiples_from(x, step, offset.val(), levels, share)

@@ -156,7 +156,7 @@ impl LearnedSteps {
             shape[filters] = weight.dims()[filters];
             count /= shape[filters];
         }
-        multiples(weight, self.used(step), codes, shape, count)
+        multiples(weight, self.used(step), codes, shape, count, false)
     }
 
     /// The step that is computed with, of one that is learned.
@@ -185,20 +185,21 @@ fn power_of_two(step: Tensor<1>) -> Tensor<1> {
 }
 
 /// `x` as multiples of `step`, above zero and of this shape among its dimensions, whose gradient is divided by the root of `count` numbers
-/// that share it.
+/// that share it. `maps`: whether they are feature maps.
 pub(super) fn multiples<const D: usize>(
     x: Tensor<D>,
     step: Tensor<1>,
     codes: Range,
     shape: [usize; D],
     count: usize,
+    maps: bool,
 ) -> Tensor<D> {
     let share = 1.0 / (count as f32 * codes.ends[1].max(1.0)).sqrt();
     // The kernel knows codes from -1 to 1 as signs alone.
     #[cfg(feature = "flex")]
     if shape == [1; D] && codes.signs == (codes.ends == [-1.0, 1.0]) && crate::kernels::apply_to(&x) {
         let range = codes.ends;
-        return crate::kernels::multiples(x, step, crate::kernels::Multiples { range, share });
+        return crate::kernels::multiples(x, step, crate::kernels::Multiples { range, share, maps });
     }
     composed::multiples_of(x, step.reshape(shape), codes, share)
 }

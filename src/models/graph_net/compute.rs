@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 
 use super::GraphNetConfig;
 use super::fold::as_norm;
-use crate::graph::{self, ConvKernel, Function, Op};
+use crate::graph::{self, Binary, ConvKernel, Function, Node, NodeId, Op};
 use crate::module::any::{self, AnyTensor};
 use crate::quant::{Activation, Grids, norm_pool_act};
 
@@ -70,16 +70,35 @@ impl Kept {
 
 /// What a batch norm, and the function behind it, make of its input.
 pub(super) fn norm(x: AnyTensor, norm: &BatchNorm, act: &Activation) -> AnyTensor {
-    struct Forward<'a>(&'a BatchNorm, &'a Activation);
+    struct Forward<'a>(&'a BatchNorm);
     impl any::Function for Forward<'_> {
         fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-            self.1.forward(self.0.forward(x))
+            self.0.forward(x)
         }
     }
     match x.shape().len() {
         4 => norm_pool_act(x.into_tensor(), Some(norm), false, act).into(),
-        _ => x.map(Forward(norm, act)),
+        _ => activated(x.map(Forward(norm)), act),
     }
+}
+
+fn activated(x: AnyTensor, act: &Activation) -> AnyTensor {
+    struct Forward<'a>(&'a Activation);
+    impl any::Function for Forward<'_> {
+        fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+            self.0.forward(x)
+        }
+    }
+    x.map(Forward(act))
+}
+
+/// The sum of two values and the function behind it.
+pub(super) fn sum(a: AnyTensor, b: AnyTensor, act: &Activation) -> AnyTensor {
+    #[cfg(feature = "flex")]
+    if are_channels_last(&a) || are_channels_last(&b) {
+        return crate::kernels::sum_act(a.into_tensor(), b.into_tensor(), act.into()).into();
+    }
+    activated(a.zip(b, Binary::Add), act)
 }
 
 /// How a node is computed, beside its operation.
@@ -88,6 +107,8 @@ pub(super) enum Way {
     Alone,
     /// A batch norm, with the function behind it in one pass.
     Norm(Activation),
+    /// A sum of two values of its shape, with the function behind it in one pass.
+    Sum(Activation),
     /// A batch norm, with the convolution at this place, whose weights are quantised behind the folding.
     Folded(usize),
     /// By its batch norm: the node hands on what it reads.
@@ -97,9 +118,13 @@ pub(super) enum Way {
 /// The way of each node. `reads`: how often each result is read.
 pub(super) fn ways(config: &GraphNetConfig, reads: &[usize]) -> Vec<Way> {
     let nodes = config.sketch().nodes();
-    let alone = |node| match as_norm(node) {
-        Some(_) => Way::Norm(Activation::identity()),
-        None => Way::Alone,
+    let shape = |n: &NodeId| nodes[n.index()].shape();
+    let alone = |node: &Node| match (as_norm(node), node.op()) {
+        (Some(_), _) => Way::Norm(Activation::identity()),
+        (_, Op::Binary(Binary::Add)) if node.inputs().iter().all(|value| shape(value) == node.shape()) => {
+            Way::Sum(Activation::identity())
+        }
+        _ => Way::Alone,
     };
     let mut ways: Vec<Way> = nodes.iter().map(alone).collect();
     for (conv, norm) in config.folds() {
@@ -113,7 +138,7 @@ pub(super) fn ways(config: &GraphNetConfig, reads: &[usize]) -> Vec<Way> {
             _ => continue,
         };
         let before = node.inputs()[0].index();
-        if let (1, Way::Norm(behind)) = (reads[before], &mut ways[before]) {
+        if let (1, Way::Norm(behind) | Way::Sum(behind)) = (reads[before], &mut ways[before]) {
             *behind = act;
             ways[n] = Way::ByNorm;
         }

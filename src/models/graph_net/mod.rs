@@ -25,7 +25,7 @@ use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use self::calibrate::some_of;
-use self::compute::{Kept, Way, compute, ways};
+use self::compute::{Kept, Way, compute, sum, ways};
 use self::parameters::{Layer, Quantizer};
 pub use config::GraphNetConfig;
 pub use plan::{LayerPlan, QuantPlan};
@@ -377,6 +377,10 @@ impl GraphNet {
                 (Op::Input { .. }, _) => images.clone().into(),
                 (_, Way::ByNorm) => inputs.remove(0),
                 (_, Way::Norm(act)) => self.layers[n].norm(inputs.remove(0), act),
+                (_, Way::Sum(act)) => {
+                    let b = inputs.remove(1);
+                    sum(inputs.remove(0), b, act)
+                }
                 (_, &Way::Folded(before)) => {
                     let Op::Conv(conv) = graph.nodes()[before].op() else {
                         unreachable!("convolutions are folded");
