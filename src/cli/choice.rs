@@ -63,6 +63,7 @@ choices!(Method {
     "elements" => Elements: "Any window with all channels, the weights cut at the array's edges",
     "strips" => Strips: "Rows of the output in strips and strips in pieces, each with its own window",
     "channel-tiles" => ChannelTiles: "Input channels in tiles, each with its own window",
+    "tiled-strips" => TiledStrips: "Input channels in tiles, each with strips of its own",
     "best" => Best: "The fewest cycles of all; of a tie, the fewest cells written",
 });
 

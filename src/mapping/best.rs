@@ -3,13 +3,14 @@
 use super::{Lay, Mapping, MappingError, Method, problem::Problem};
 
 /// Tried in this order; the first of a full tie is kept, so the simpler method.
-const METHODS: [Method; 6] = [
+const METHODS: [Method; 7] = [
     Method::Im2col,
     Method::Sdk,
     Method::VwSdk,
     Method::Elements,
     Method::ChannelTiles,
     Method::Strips,
+    Method::TiledStrips,
 ];
 
 /// The method: the mapping with the fewest cycles, and of a tie the one that writes the fewest cells. It

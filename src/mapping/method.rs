@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Mapping, MappingError, best, channel_tiles, elements, im2col, problem::Problem, sdk, strips, vw_sdk,
-    vwc_sdk,
+    Mapping, MappingError, best, channel_tiles, elements, im2col, problem::Problem, sdk, strips,
+    tiled_strips, vw_sdk, vwc_sdk,
 };
 
 /// How a layer's weights are laid out on the array.
@@ -29,6 +29,8 @@ pub enum Method {
     Strips,
     /// Input channels in tiles, each with its own window.
     ChannelTiles,
+    /// Input channels in tiles, each with strips of its own.
+    TiledStrips,
     /// The fewest cycles of all; of a tie, the fewest cells written.
     Best,
 }
@@ -41,6 +43,7 @@ super::names!(Method, "method", {
     "elements" => Elements,
     "strips" => Strips,
     "channel-tiles" => ChannelTiles,
+    "tiled-strips" => TiledStrips,
     "best" => Best,
 });
 
@@ -54,7 +57,7 @@ pub(super) trait Lay {
 
 impl Method {
     /// Every method, from the oldest on.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Im2col,
         Self::Sdk,
         Self::VwSdk,
@@ -62,6 +65,7 @@ impl Method {
         Self::Elements,
         Self::Strips,
         Self::ChannelTiles,
+        Self::TiledStrips,
         Self::Best,
     ];
 
@@ -74,6 +78,7 @@ impl Method {
             Self::Elements => &elements::Elements,
             Self::Strips => &strips::Strips,
             Self::ChannelTiles => &channel_tiles::ChannelTiles,
+            Self::TiledStrips => &tiled_strips::TiledStrips,
             Self::Best => &best::Best,
         }
     }

@@ -8,7 +8,7 @@
 use super::{ConvLayer, MappingConfig, MappingError, PimArray, Search, array::check_bits};
 
 /// One axis of a layer, as counted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Axis {
     /// Output positions.
     pub out: u64,
@@ -80,7 +80,7 @@ impl Axis {
 }
 
 /// A checked layer on a checked array. Axes are named, so that no method has to remember an order.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Problem {
     pub across: Axis,
     pub down: Axis,

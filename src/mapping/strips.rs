@@ -12,7 +12,11 @@
 //! Covering with one window is one of the choices, so this never needs more cycles than element-granular
 //! tiling. Windows of one shape share their arrays; each further shape has to be programmed.
 
-use super::{Cut, Lay, Mapping, MappingError, Method, Piece, Rect, problem::Problem, work::count};
+use super::{
+    Cut, Lay, Mapping, MappingError, Method, Piece, Rect,
+    problem::{Block, Problem},
+    work::count,
+};
 
 /// Output positions beyond which the layer is refused: the programme's time grows with them.
 const MAX_OUTPUTS: u64 = 1 << 22;
@@ -34,10 +38,29 @@ pub(crate) struct Strips;
 
 impl Lay for Strips {
     fn map(&self, problem: &Problem) -> Result<Mapping, MappingError> {
+        let cover = Cover::new(problem, problem.in_channels, Method::Strips)?;
+        let pieces = cover.pieces(problem, 0..problem.in_channels)?;
+        problem.mapping(Method::Strips, pieces)
+    }
+}
+
+/// The cheapest strips that cover the output with so many input channels.
+pub(crate) struct Cover {
+    heights: Partition,
+    channels: u64,
+    method: Method,
+    sums: u64,
+}
+
+impl Cover {
+    /// # Errors
+    ///
+    /// [`MappingError::SearchTooLarge`], for `method`.
+    pub fn new(problem: &Problem, channels: u64, method: Method) -> Result<Self, MappingError> {
         let (width, height) = (problem.across.out, problem.down.out);
         if width.saturating_mul(height) > MAX_OUTPUTS {
             return Err(MappingError::SearchTooLarge {
-                method: Method::Strips,
+                method,
                 what: "output positions",
                 limit: MAX_OUTPUTS,
             });
@@ -47,52 +70,85 @@ impl Lay for Strips {
         for h in 1..=height {
             count(1);
             // A strip that no width can make cheap enough is not looked into.
-            if problem.bound(width * h, 1, h, problem.in_channels) < heights.cost(h) {
-                let widths = strip(problem, h)?;
+            if problem.bound(width * h, 1, h, channels) < heights.cost(h) {
+                let widths = strip(problem, h, channels, method)?;
                 heights.offer(h, widths.cost(width));
                 sums += widths.sums();
             }
             if heights.sums() + sums > MAX_SUMS {
-                return Err(too_many_sums(Method::Strips));
+                return Err(too_many_sums(method));
             }
         }
+        Ok(Self {
+            sums: heights.sums() + sums,
+            heights,
+            channels,
+            method,
+        })
+    }
+
+    /// Sums that were compared.
+    pub fn sums(&self) -> u64 {
+        self.sums
+    }
+
+    /// Cycles of all windows.
+    pub fn cycles(&self, problem: &Problem) -> u64 {
+        self.heights.cost(problem.down.out)
+    }
+
+    /// The strips for these input channels, as many as the cover is of, or several times as many.
+    pub fn pieces(
+        &self,
+        problem: &Problem,
+        in_channels: std::ops::Range<u64>,
+    ) -> Result<Vec<Piece>, MappingError> {
+        let (width, height) = (problem.across.out, problem.down.out);
         let mut pieces = Vec::new();
         let mut top = 0;
-        for (h, times) in heights.parts(height) {
+        for (h, times) in self.heights.parts(height) {
             let mut left = 0;
-            for (w, columns) in strip(problem, h)?.parts(width) {
-                let rect = Rect {
+            for (w, columns) in strip(problem, h, self.channels, self.method)?.parts(width) {
+                let outputs = Rect {
                     left: left as usize,
                     top: top as usize,
                     width: (w * columns) as usize,
                     height: (h * times) as usize,
                 };
-                let cut = problem.best_cut(problem.whole(w, h));
+                let block = Block {
+                    in_channels: in_channels.end - in_channels.start,
+                    ..problem.whole(w, h)
+                };
                 pieces.push(Piece {
-                    outputs: rect,
-                    ..Piece::whole(problem, w, h, cut)
+                    outputs,
+                    in_channels: in_channels.start as usize..in_channels.end as usize,
+                    ..Piece::whole(problem, w, h, problem.best_cut(block))
                 });
                 left += w * columns;
             }
             top += h * times;
         }
-        problem.mapping(Method::Strips, pieces)
+        Ok(pieces)
     }
 }
 
 /// The cheapest way to cut a strip `h` outputs high into windows.
-fn strip(problem: &Problem, h: u64) -> Result<Partition, MappingError> {
+fn strip(problem: &Problem, h: u64, channels: u64, method: Method) -> Result<Partition, MappingError> {
     let width = problem.across.out;
     let mut widths = Partition::new(width);
     for w in 1..=width {
         count(1);
-        if problem.bound(w * h, w, h, problem.in_channels) < widths.cost(w)
-            && let Some(grid) = problem.grid(problem.whole(w, h), Cut::Elements)
+        let block = Block {
+            in_channels: channels,
+            ..problem.whole(w, h)
+        };
+        if problem.bound(w * h, w, h, channels) < widths.cost(w)
+            && let Some(grid) = problem.grid(block, Cut::Elements)
         {
             widths.offer(w, grid.arrays());
         }
         if widths.sums() > MAX_SUMS {
-            return Err(too_many_sums(Method::Strips));
+            return Err(too_many_sums(method));
         }
     }
     Ok(widths)

@@ -1,0 +1,213 @@
+//! Cycles that no mapping by windows can be below.
+//!
+//! A window over `w` x `h` outputs of all output channels and `c` input channels takes `a(w, h, c)` arrays, `ceil(T c / rows) ceil(w h OC / C')`
+//! without groups, so that each of its outputs takes `a / (w h)` cycles at least. Whatever windows cover the output, for `c` channels together
+//! they take
+//!
+//! ```text
+//! L(c) = ceil(OW * OH * min over w, h of a(w, h, c) / (w h))
+//! ```
+//!
+//! cycles or more, and for all channels, in whatever tiles, the least sum `L(c1) + L(c2) + ...` over the tiles that make up `IC`. A mapping of one
+//! window that cuts between whole channels takes no fewer arrays than one that cuts anywhere.
+
+use super::{
+    ConvLayer, Cut, MappingConfig, MappingError,
+    problem::{Block, Problem},
+    strips::{MAX_SUMS, Partition},
+    work::count,
+};
+
+/// Windows and numbers of arrays or channels to try, beyond which a layer is not looked into.
+pub(super) const MAX_STEPS: u64 = 1 << 24;
+
+/// Cycles that no mapping by windows of this layer takes fewer than, in whatever tiles of input channels and pieces of the output. It is above
+/// [`lower_bound`](super::lower_bound), which counts weights alone: it knows that the copies of a kernel leave cells between them empty.
+/// `None` of a layer whose bound would take too long.
+///
+/// ```
+/// use vwc_sdk::mapping::{ConvLayer, MappingConfig, Method, PimArray, lower_bound, map_layer, window_bound};
+///
+/// let layer = ConvLayer::square("conv", 18, 3, 32, 32);
+/// let config = MappingConfig::new(PimArray::new(512, 512)?);
+/// let cycles = map_layer(&layer, Method::TiledStrips, &config)?.cycles;
+/// assert_eq!((lower_bound(&layer, &config)?, window_bound(&layer, &config)?, cycles), (9, Some(36), 42));
+/// # Ok::<(), vwc_sdk::mapping::MappingError>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of [`map_layer`](super::map_layer).
+pub fn window_bound(layer: &ConvLayer, config: &MappingConfig) -> Result<Option<u64>, MappingError> {
+    let problem = Problem::new(layer, config)?;
+    let Some(least) = least(&problem) else {
+        return Ok(None);
+    };
+    let all = problem.in_channels;
+    let bound = tiles(&least).map(|tiles| tiles.cost(all));
+    Ok(bound.map(|bound| bound.max(problem.lower_bound)))
+}
+
+/// The cheapest way to make up each number of channels of tiles with these cycles, which rise with the channels. `None` where that would take
+/// too long.
+pub(super) fn tiles(least: &[u64]) -> Option<Partition> {
+    let all = least.len() - 1;
+    let mut partition = Partition::new(all as u64);
+    for channels in 1..=all {
+        // The most channels for the same cycles.
+        if channels == all || least[channels] < least[channels + 1] {
+            partition.offer(channels as u64, least[channels]);
+        }
+        if partition.sums() > MAX_SUMS {
+            return None;
+        }
+    }
+    Some(partition)
+}
+
+/// `L(c)` for each number of channels, rising. `None` where it would take too long.
+pub(super) fn least(problem: &Problem) -> Option<Vec<u64>> {
+    let all = problem.in_channels as usize;
+    let mut least = vec![u64::MAX; all + 1];
+    least[0] = 0;
+    if problem.groups == 1 {
+        offer_windows(problem, &mut least)?;
+    } else {
+        let steps = problem.outputs().checked_mul(problem.in_channels)?;
+        if steps > MAX_STEPS {
+            return None;
+        }
+        offer_windows_of_groups(problem, &mut least);
+    }
+    // Fewer channels take no more cycles, and more take no fewer.
+    for channels in (1..all).rev() {
+        least[channels] = least[channels].min(least[channels + 1]);
+    }
+    Some(least)
+}
+
+/// Lowers `least` to what each window takes, at the most channels that each number of arrays holds. Windows that are too large to be of use are
+/// covered by a bound of their own: with `T` rows a channel or more, a window takes `ceil(T c / rows) OC / C'` cycles for each output at least.
+/// `None` where that takes too long.
+fn offer_windows(problem: &Problem, least: &mut [u64]) -> Option<()> {
+    let Problem {
+        rows,
+        cols,
+        out_channels,
+        ..
+    } = *problem;
+    let all = problem.in_channels;
+    let outputs = u128::from(problem.outputs());
+    let narrow = |cycles: u128| u64::try_from(cycles).unwrap_or(u64::MAX);
+    // Rows of a channel times columns for each output, of the window that has the fewest.
+    let mut fewest = f64::INFINITY;
+    let mut rows_of_larger = None::<u64>;
+    let mut steps = 0;
+    'heights: for h in 1..=problem.down.out {
+        for w in 1..=problem.across.out {
+            count(1);
+            let (per_channel, window) = (problem.rows_per_channel(w, h), w * h);
+            let arrays_across = (window * out_channels).div_ceil(cols);
+            let taken = per_channel as f64 * (arrays_across * cols) as f64 / window as f64;
+            fewest = fewest.min(taken);
+            // No larger window takes less than this.
+            if (per_channel * out_channels) as f64 > 2.0 * fewest {
+                let before = rows_of_larger.unwrap_or(u64::MAX);
+                rows_of_larger = Some(before.min(per_channel));
+                if w == 1 {
+                    break 'heights;
+                }
+                break;
+            }
+            let most = (per_channel * all).div_ceil(rows);
+            steps += most;
+            if steps > MAX_STEPS {
+                return None;
+            }
+            for arrays in 1..=most {
+                count(1);
+                let channels = (arrays * rows / per_channel).min(all);
+                let cycles = (outputs * u128::from(arrays * arrays_across)).div_ceil(u128::from(window));
+                let least = &mut least[channels as usize];
+                *least = narrow(cycles).min(*least);
+            }
+        }
+    }
+    if let Some(per_channel) = rows_of_larger {
+        let most = (per_channel * all).div_ceil(rows);
+        if steps + most > MAX_STEPS {
+            return None;
+        }
+        for arrays in 1..=most {
+            count(1);
+            let channels = (arrays * rows / per_channel).min(all);
+            let cycles = (outputs * u128::from(arrays * out_channels)).div_ceil(u128::from(cols));
+            let least = &mut least[channels as usize];
+            *least = narrow(cycles).min(*least);
+        }
+    }
+    least[0] = 0;
+    Some(())
+}
+
+/// The same with groups, of which an array holds several where they fit.
+fn offer_windows_of_groups(problem: &Problem, least: &mut [u64]) {
+    let outputs = problem.outputs();
+    for h in 1..=problem.down.out {
+        for w in 1..=problem.across.out {
+            for (channels, least) in (1..).zip(&mut least[1..]) {
+                count(1);
+                let block = Block {
+                    in_channels: channels,
+                    ..problem.whole(w, h)
+                };
+                let Some(grid) = problem.grid(block, Cut::Elements) else {
+                    continue;
+                };
+                let cycles = outputs.saturating_mul(grid.arrays()).div_ceil(w * h);
+                *least = cycles.min(*least);
+            }
+        }
+    }
+}
+
+/// Cycles that strips for so many channels do not go below: closer than `L(c)`, as strips are whole outputs high. A strip `h` high takes at
+/// least `OW` times what an output's width takes of the best window for it.
+pub(super) fn least_of_strips(problem: &Problem, channels: u64) -> u64 {
+    let (width, height) = (problem.across.out, problem.down.out);
+    let mut heights = Partition::new(height);
+    for h in 1..=height {
+        // Arrays and width of the window that takes the fewest for each output of its width.
+        let mut best = None::<[u64; 2]>;
+        for w in 1..=width {
+            count(1);
+            // No wider window takes less: its columns fill so many arrays, of which its rows ask for so many each.
+            let row_cycles = (problem.rows_per_channel(w, h) * channels).div_ceil(problem.rows);
+            let columns = problem.groups * problem.out_channels * h;
+            let no_less = |[arrays, of]: [u64; 2]| {
+                u128::from(columns) * u128::from(row_cycles) * u128::from(of)
+                    >= u128::from(problem.cols) * u128::from(arrays)
+            };
+            if best.is_some_and(no_less) {
+                break;
+            }
+            let block = Block {
+                in_channels: channels,
+                ..problem.whole(w, h)
+            };
+            if let Some(grid) = problem.grid(block, Cut::Elements) {
+                let arrays = grid.arrays();
+                let fewer = |[least, of]: [u64; 2]| {
+                    u128::from(arrays) * u128::from(of) < u128::from(least) * u128::from(w)
+                };
+                if best.is_none_or(fewer) {
+                    best = Some([arrays, w]);
+                }
+            }
+        }
+        if let Some([arrays, of]) = best {
+            heights.offer(h, width.saturating_mul(arrays).div_ceil(of));
+        }
+    }
+    heights.cost(height)
+}

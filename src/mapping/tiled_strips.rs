@@ -1,0 +1,214 @@
+//! Channel tiles with strips: the input channels are cut into tiles, and each tile covers the output with strips of its own.
+//!
+//! With `S(c)` the cycles of the cheapest strips for `c` channels (`strips.rs`), a dynamic programme finds the optimum:
+//!
+//! ```text
+//! F(IC) = min over c of S(c) + F(IC - c)
+//! ```
+//!
+//! `S(c)` is a search of its own, and most `c` are of no use. So each begins as a number that `S(c)` cannot be below (`least.rs`).
+//! The programme is solved with these numbers, `S(c)` is worked out for the tiles of its solution, and it is solved again, until
+//! all tiles of the solution are worked out. No tile that was left out can be part of a better one.
+//!
+//! One tile with all channels and one window for each tile are among the choices, so this never needs more cycles than `strips` or
+//! `channel-tiles`.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use super::{
+    Lay, Mapping, MappingError, Method,
+    least::{MAX_STEPS, least, least_of_strips, tiles as tiles_of},
+    problem::Problem,
+    strips::{Cover, MAX_SUMS, too_many_sums},
+};
+
+/// The method.
+pub(crate) struct TiledStrips;
+
+impl Lay for TiledStrips {
+    fn map(&self, problem: &Problem) -> Result<Mapping, MappingError> {
+        let mut search = Search::new(problem)?;
+        let tiles = search.tiles()?;
+        let mut pieces = Vec::new();
+        let mut start = 0;
+        for (channels, times) in tiles {
+            let cover = &search.covers[&channels];
+            // Equal tiles are one, cut wherever the array's edge falls, which takes no more arrays. With groups that share arrays it could,
+            // so there each stays by itself.
+            let (size, times) = if problem.groups == 1 {
+                (channels * times, 1)
+            } else {
+                (channels, times)
+            };
+            for _ in 0..times {
+                pieces.extend(cover.pieces(problem, start..start + size)?);
+                start += size;
+            }
+        }
+        problem.mapping(Method::TiledStrips, pieces)
+    }
+}
+
+thread_local! {
+    /// Of the layer that was mapped last: layers of one network often differ in their input channels alone.
+    static STRIPS: RefCell<Strips> = RefCell::default();
+}
+
+/// Strips of layers that differ in their input channels alone.
+#[derive(Default)]
+struct Strips {
+    problem: Option<Problem>,
+    least: HashMap<u64, u64>,
+    covers: HashMap<u64, Rc<Cover>>,
+}
+
+impl Strips {
+    /// Calls `f` with those of layers like `problem`.
+    fn of<T>(problem: &Problem, f: impl FnOnce(&mut Self) -> T) -> T {
+        let alike = Problem {
+            in_channels: 0,
+            lower_bound: 0,
+            ..*problem
+        };
+        STRIPS.with_borrow_mut(|strips| {
+            if strips.problem != Some(alike) {
+                *strips = Self {
+                    problem: Some(alike),
+                    ..Self::default()
+                };
+            }
+            f(strips)
+        })
+    }
+
+    /// [`least_of_strips`].
+    fn least(problem: &Problem, channels: u64) -> u64 {
+        Self::of(problem, |strips| {
+            let entry = strips.least.entry(channels);
+            *entry.or_insert_with(|| least_of_strips(problem, channels))
+        })
+    }
+
+    /// [`Cover::new`].
+    fn cover(problem: &Problem, channels: u64) -> Result<Rc<Cover>, MappingError> {
+        Self::of(problem, |strips| {
+            if let Some(cover) = strips.covers.get(&channels) {
+                return Ok(Rc::clone(cover));
+            }
+            let cover = Rc::new(Cover::new(problem, channels, Method::TiledStrips)?);
+            strips.covers.insert(channels, Rc::clone(&cover));
+            Ok(cover)
+        })
+    }
+}
+
+/// What is known of the strips for each number of channels.
+struct Search<'a> {
+    problem: &'a Problem,
+    /// Cycles that they do not go below, rising with the channels.
+    least: Vec<u64>,
+    /// Numbers of channels whose least cycles were looked at more closely.
+    looked_at: HashSet<u64>,
+    /// Those that were worked out.
+    covers: HashMap<u64, Rc<Cover>>,
+    sums: u64,
+}
+
+impl<'a> Search<'a> {
+    fn new(problem: &'a Problem) -> Result<Self, MappingError> {
+        let least = least(problem).ok_or(MappingError::SearchTooLarge {
+            method: Method::TiledStrips,
+            what: "windows and tiles to try",
+            limit: MAX_STEPS,
+        })?;
+        Ok(Self {
+            problem,
+            least,
+            looked_at: HashSet::new(),
+            covers: HashMap::new(),
+            sums: 0,
+        })
+    }
+
+    /// The tiles of the fewest cycles, as channels and how often; the strips for each are worked out.
+    fn tiles(&mut self) -> Result<Vec<(u64, u64)>, MappingError> {
+        let all = self.problem.in_channels;
+        // All channels as one tile: no tiles have to take more.
+        let single = self.work_out(all)?;
+        let mut at_once = 1;
+        loop {
+            let partition = tiles_of(&self.least).ok_or_else(|| too_many_sums(Method::TiledStrips))?;
+            self.count(partition.sums())?;
+            if partition.cost(all) >= single {
+                return Ok(vec![(all, 1)]);
+            }
+            let tiles = partition.parts(all);
+            let is_known = |channels: u64| self.covers.contains_key(&channels);
+            let unknown = tiles.iter().map(|(channels, _)| *channels);
+            let unknown: Vec<u64> = unknown.filter(|channels| !is_known(*channels)).collect();
+            if unknown.is_empty() {
+                return Ok(tiles);
+            }
+            // The tiles that fewer cycles may have, the best first.
+            let mut open: Vec<(u64, u64)> = (1..all)
+                .filter(|&channels| !is_known(channels) && self.is_last(channels))
+                .map(|channels| {
+                    (
+                        self.least[channels as usize].saturating_add(partition.cost(all - channels)),
+                        channels,
+                    )
+                })
+                .filter(|(cycles, _)| *cycles < single)
+                .collect();
+            open.sort_unstable();
+            let open = open.into_iter().map(|(_, channels)| channels);
+            let open: Vec<u64> = unknown.into_iter().chain(open).collect();
+            let mut new = open.clone();
+            new.retain(|channels| !self.looked_at.contains(channels));
+            if new.is_empty() {
+                for channels in open.into_iter().take(at_once) {
+                    self.work_out(channels)?;
+                }
+                at_once *= 2;
+            }
+            for channels in new {
+                self.looked_at.insert(channels);
+                let cycles = Strips::least(self.problem, channels);
+                self.raise(channels, cycles);
+            }
+        }
+    }
+
+    /// Whether one channel more takes more cycles, as far as is known.
+    fn is_last(&self, channels: u64) -> bool {
+        let channels = channels as usize;
+        self.least[channels] < self.least[channels + 1]
+    }
+
+    /// The cycles of the strips for so many channels.
+    fn work_out(&mut self, channels: u64) -> Result<u64, MappingError> {
+        let cover = Strips::cover(self.problem, channels)?;
+        self.count(cover.sums())?;
+        let cycles = cover.cycles(self.problem);
+        self.raise(channels, cycles);
+        self.covers.insert(channels, cover);
+        Ok(cycles)
+    }
+
+    /// So many channels take at least these cycles, and more take no fewer.
+    fn raise(&mut self, channels: u64, cycles: u64) {
+        let more = self.least[channels as usize..].iter_mut();
+        more.take_while(|least| **least < cycles)
+            .for_each(|least| *least = cycles);
+    }
+
+    fn count(&mut self, sums: u64) -> Result<(), MappingError> {
+        self.sums += sums;
+        if self.sums > MAX_SUMS {
+            return Err(too_many_sums(Method::TiledStrips));
+        }
+        Ok(())
+    }
+}
