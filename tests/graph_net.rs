@@ -50,6 +50,26 @@ fn mobile_net() -> GraphNet {
     GraphNet::of(&mobile(10), "mobile", &device()).unwrap()
 }
 
+fn floats(seed: u64, count: usize) -> Vec<f32> {
+    noise(seed, count).into_iter().map(|value| value as f32).collect()
+}
+
+/// A convolution of one place.
+fn place([inputs, outputs]: [usize; 2], seed: u64) -> Conv {
+    Conv::new(Constant::new(
+        [outputs, inputs, 1, 1],
+        floats(seed, inputs * outputs),
+    ))
+}
+
+/// The mean of each channel.
+fn mean() -> Op {
+    Op::Reduce {
+        kind: Reduction::Mean,
+        axes: vec![1, 2],
+    }
+}
+
 fn images(seed: u64, count: usize, [height, width]: [usize; 2]) -> Tensor<4> {
     let shape = [count, 3, height, width];
     tensor(&noise(seed, shape.iter().product()), shape, &device())
@@ -647,6 +667,71 @@ fn what_is_quantised_twice_or_has_nothing_to_quantise_is_refused() {
     let network = GraphNet::of(&graph, "flat", &device()).unwrap();
     let error = network.quantized(bits(2), bits(2)).unwrap_err().to_string();
     assert!(error.contains("nothing to quantise"), "{error}");
+}
+
+#[test]
+fn what_is_rounded_already_is_not_rounded_once_more() {
+    let graph = Graph::new(
+        [
+            NodeSpec::input("x", [3, 4, 4]),
+            NodeSpec::new("first", place([3, 4], 1), ["x"]),
+            NodeSpec::new("cut", Function::Clamp { min: 0.0, max: 15.0 }, ["first"]),
+            NodeSpec::new("whole", Function::Round, ["cut"]),
+            NodeSpec::new("second", place([4, 4], 2), ["whole"]),
+            NodeSpec::new("third", place([4, 2], 3), ["second"]),
+            NodeSpec::new("mean", mean(), ["third"]),
+            NodeSpec::new("flat", Op::Reshape { shape: vec![2] }, ["mean"]),
+        ],
+        ["flat"],
+    )
+    .unwrap();
+    let network = || GraphNet::of(&graph, "rounds", &device()).unwrap();
+    let error = network().quantized(bits(4), bits(4)).unwrap_err().to_string();
+    assert!(
+        error.contains("`second` reads what `whole` has rounded already"),
+        "{error}"
+    );
+    network().quantized(bits(4), Bits::FULL).unwrap();
+}
+
+#[test]
+fn values_that_no_picture_changes_are_computed() {
+    let fixed =
+        |channels: usize, seed| Op::Constant(Constant::new([channels, 4, 4], floats(seed, channels * 16)));
+    let nothing: [&str; 0] = [];
+    let graph = Graph::new(
+        [
+            NodeSpec::input("x", [3, 4, 4]),
+            NodeSpec::new("beside", fixed(2, 7), nothing),
+            NodeSpec::new("on top", fixed(5, 8), nothing),
+            NodeSpec::new("first", place([3, 3], 1), ["x"]),
+            NodeSpec::new("both", Op::Concat { axis: 0 }, ["first", "beside"]),
+            NodeSpec::new("sum", Op::Binary(Binary::Add), ["both", "on top"]),
+            NodeSpec::new("act", Function::Relu, ["sum"]),
+            NodeSpec::new("second", place([5, 5], 2), ["act"]),
+            NodeSpec::new("twice", Op::Binary(Binary::Add), ["second", "second"]),
+            NodeSpec::new("third", place([5, 2], 3), ["twice"]),
+            NodeSpec::new("mean", mean(), ["third"]),
+            NodeSpec::new("flat", Op::Reshape { shape: vec![2] }, ["mean"]),
+        ],
+        ["flat"],
+    )
+    .unwrap();
+    let network = GraphNet::of(&graph, "fixed", &device()).unwrap();
+    let pictures = images(5, 3, [4, 4]);
+    let expected: Tensor<2> = graph.on(&device()).forward(pictures.clone()).unwrap();
+    assert_close(
+        &values(&network.forward(pictures.clone())),
+        &values(&expected),
+        1e-5,
+        "logits",
+    );
+    let network = network.quantized(bits(8), bits(8)).unwrap();
+    assert!(
+        values(&network.forward(pictures))
+            .iter()
+            .all(|value| value.is_finite())
+    );
 }
 
 #[test]

@@ -270,7 +270,8 @@ fn tabled(args: &BitsArgs, rows: &[Row], choices: &[[Bits; 2]]) -> String {
     let mut head = vec!["layer", "weights"];
     head.extend(names.iter().map(String::as_str));
     head.extend(["chosen", cost]);
-    let number = |x: f64| format!("{x:.5}");
+    // A loss of rounding errors alone has no sign.
+    let number = |x: f64| format!("{:.5}", if x.abs() < 5e-6 { 0.0 } else { x });
     let lines = rows.iter().map(|row| {
         let mut cells = vec![row.layer.clone(), row.weights.to_string()];
         cells.extend(row.divergences.iter().map(|&x| number(x)));

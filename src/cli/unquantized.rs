@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use clap::Args;
 
 use super::kind::NetworkKind;
+use super::networks::graph_net::listed;
 use super::opened::{Opened, is_onnx};
 use super::pictures::DataArgs;
 use crate::data::{PictureSpec, Splits};
@@ -61,10 +62,12 @@ impl UnquantizedArgs {
         let input_size = *input_size;
         if is_onnx(path) {
             let opened = Opened::read(path, input_size)?;
-            if opened.layers_of_codes() > 0 {
+            let coded = opened.layers_of_codes();
+            if !coded.is_empty() {
                 return Err(Error::Recipe(format!(
-                    "{}: its weights are codes already, and would be rounded once more: give the file in full precision",
-                    opened.source
+                    "{}: weights are codes already, and would be rounded once more, of {}: give the file in full precision",
+                    opened.source,
+                    listed(&coded)
                 )));
             }
             let splits = opened.pictures(data)?;

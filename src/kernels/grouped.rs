@@ -153,6 +153,7 @@ mod tests {
             let grids = Grids {
                 input: Grid {
                     per_one: 1.0 / step,
+                    step: Some(step),
                     ends: [-3, 12],
                 },
                 units: Units::Known(units.clone()),
@@ -208,7 +209,7 @@ mod tests {
                     }
                 }
                 assert!((f64::from(found) - sum).abs() < 1e-4, "{what}: {found} {sum}");
-                let expected = of_codes as f32 * (units[filter] / grids.input.per_one) + bias[filter];
+                let expected = of_codes as f32 * (units[filter] * step) + bias[filter];
                 exact[usize::from(picture == 1)] += usize::from(found == expected);
             }
             let of_picture = height * width * 20;

@@ -26,8 +26,20 @@ const GROUP: usize = 4;
 pub(crate) struct Grid {
     /// What a number is multiplied by to be its code.
     pub per_one: f32,
+    /// What a code stands for, where that is a number of 32 bits: else the inverse of `per_one`.
+    pub step: Option<f32>,
     /// The least code, zero or below, and the largest.
     pub ends: [i32; 2],
+}
+
+impl Grid {
+    /// What a product of codes is worth, where a weight's is worth `unit`: one rounding, as packed networks have it.
+    fn worth(self, unit: f32) -> f32 {
+        match self.step {
+            Some(step) => unit * step,
+            None => unit / self.per_one,
+        }
+    }
 }
 
 /// What weights are multiples of.
@@ -55,6 +67,7 @@ impl Grids {
         Self {
             input: Grid {
                 per_one: input as f32,
+                step: None,
                 ends: [0, highest],
             },
             units: Units::Largest { per_filter: false },
@@ -253,7 +266,7 @@ impl IntegerConv {
                 .for_each(|(to, number)| *to = number);
             of_columns
         };
-        let unit = of_columns(&mut units.iter().map(|unit| unit / grids.input.per_one));
+        let unit = of_columns(&mut units.iter().map(|unit| grids.input.worth(*unit)));
         let bias = of_columns(&mut bias.unwrap_or_default().iter().copied());
         whole.then_some(Self {
             machine,
@@ -656,6 +669,7 @@ mod tests {
                 let framed: Vec<f32> = x.iter().map(|&code| code as f32 * step).collect();
                 let input = Grid {
                     per_one: 1.0 / step,
+                    step: (n % 2 == 0).then_some(step),
                     ends,
                 };
                 let grids = Grids {
@@ -689,7 +703,11 @@ mod tests {
                                     * x[from * inputs + i];
                             }
                         }
-                        let expected = sum as f32 * (units[o] / input.per_one) + bias[o];
+                        let worth = match input.step {
+                            Some(step) => units[o] * step,
+                            None => units[o] / input.per_one,
+                        };
+                        let expected = sum as f32 * worth + bias[o];
                         assert_eq!(*found, expected, "{machine:?} {shape:?} {grids:?}");
                     }
                     tried += 1;
@@ -716,6 +734,7 @@ mod tests {
         let x = floats(codes(rows * inputs, [-2, 13], 2));
         let input = Grid {
             per_one: 1.0,
+            step: None,
             ends: [-2, 13],
         };
         let grids = Grids {
@@ -751,7 +770,11 @@ mod tests {
                 let ends = [lowest, lowest + levels];
                 let unit = 1.0 / levels as f32;
                 for per_one in [levels as f32, 1.0 / unit] {
-                    let grid = Grid { per_one, ends };
+                    let grid = Grid {
+                        per_one,
+                        step: None,
+                        ends,
+                    };
                     let on: Vec<f32> = (ends[0]..=ends[1]).map(|code| code as f32 * unit).collect();
                     let mut bytes = vec![0; on.len()];
                     assert!(super::pack(&on, grid, &mut bytes), "{grid:?}");
@@ -788,6 +811,7 @@ mod tests {
         let made = |weight: [f32; 4], units: Units| {
             let input = Grid {
                 per_one: 4.0,
+                step: None,
                 ends: [0, 3],
             };
             let grids = Grids {
@@ -823,7 +847,11 @@ mod tests {
     #[test]
     fn numbers_that_do_not_fit_are_refused() {
         let fit = |machine, weight, ends, terms| {
-            let input = Grid { per_one: 1.0, ends };
+            let input = Grid {
+                per_one: 1.0,
+                step: None,
+                ends,
+            };
             Grids {
                 input,
                 units: Units::Known(vec![1.0]),

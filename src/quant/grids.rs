@@ -52,6 +52,7 @@ mod known {
             };
             Some(Grid {
                 per_one: 1.0 / step,
+                step: Some(step),
                 ends,
             })
         }
@@ -60,7 +61,8 @@ mod known {
     impl Pact {
         /// The codes that it rounds to.
         pub(crate) fn grid(&self) -> Option<Grid> {
-            Some(unsigned(self.bits.levels()?, number(self.reach())))
+            let (levels, reach) = (self.bits.levels()?, number(self.reach()));
+            Some(unsigned(levels, reach, Some(reach / levels as f32)))
         }
     }
 
@@ -68,7 +70,7 @@ mod known {
         /// The codes that it rounds to.
         pub(crate) fn grid(&self) -> Option<Grid> {
             match Act::from(self) {
-                Act::Quantize(levels) => Some(unsigned(levels, 1.0)),
+                Act::Quantize(levels) => Some(unsigned(levels, 1.0, None)),
                 _ => None,
             }
         }
@@ -98,9 +100,10 @@ mod known {
     }
 
     /// Codes from zero to the one that stands for `reach`.
-    fn unsigned(levels: u32, reach: f32) -> Grid {
+    fn unsigned(levels: u32, reach: f32, step: Option<f32>) -> Grid {
         Grid {
             per_one: levels as f32 / reach,
+            step,
             ends: [0, levels as i32],
         }
     }

@@ -41,7 +41,7 @@ pub fn quantized(
 }
 
 /// The first of some names, and how many there are.
-fn listed(names: &[String]) -> String {
+pub(crate) fn listed(names: &[String]) -> String {
     let first: Vec<String> = names.iter().take(3).map(|name| format!("`{name}`")).collect();
     match names.len() {
         0..=3 => first.join(", "),
@@ -151,7 +151,7 @@ impl JobNetwork for GraphNetConfig {
                 RANDOM.to_owned()
             }
         };
-        let coded = opened.layers_of_codes();
+        let coded = opened.layers_of_codes().len();
         if self.bits().is_none() && !args.from_scratch && coded > 0 {
             say!(
                 "the weights of {coded} layers are codes in {}: they are trained in full precision, and values stay in their codes; give \

@@ -139,18 +139,50 @@ impl PlanArgs {
         written
     }
 
+    /// The first flag that would change nothing, and why.
+    fn without_effect(&self, [weights, activations]: [Bits; 2]) -> Option<(&'static str, String)> {
+        let named = self.layer_bits.is_some() || self.ends.is_some();
+        let step = self.steps.flags().into_iter().find(|(_, given)| *given);
+        if let (Some((flag, _)), true) = (step, self.weights != WeightScheme::Lsq) {
+            let why = format!(
+                "it is for learned steps, and --weights {} has none: leave out one of them",
+                self.weights
+            );
+            return Some((flag, why));
+        }
+        if named {
+            return None;
+        }
+        let of_weights = step
+            .map(|(flag, _)| flag)
+            .or((self.weights != WeightScheme::Lsq).then_some("--weights"));
+        if let (Some(flag), true) = (of_weights, weights == Bits::FULL) {
+            return Some((flag, "weights stay in full precision: give --wb".into()));
+        }
+        if self.steps.narrow && weights == Bits::ONE {
+            return Some((
+                "--narrow",
+                "weights of one bit are signs, and have no lowest code to leave out: leave it out".into(),
+            ));
+        }
+        let of_activations = [
+            ("--activations", self.activations != ActivationQuantizer::Lsq),
+            ("--joins", self.joins),
+            ("--observer", self.observer != Observer::LeastError),
+        ];
+        let given = of_activations.into_iter().find(|(_, given)| *given)?;
+        let why = "activations stay in full precision: give --ab";
+        (activations == Bits::FULL).then(|| (given.0, why.into()))
+    }
+
     /// The plan with so many bits for layers that no flag names.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, and the first of its lines that is none.
+    /// A flag without effect; a file that cannot be read, and the first of its lines that is none.
     pub fn plan(&self, [weights, activations]: [Bits; 2]) -> Result<QuantPlan, Error> {
-        if self.weights == WeightScheme::Dorefa
-            && let Some((flag, _)) = self.steps.flags().into_iter().find(|(_, given)| *given)
-        {
-            return Err(Error::Recipe(format!(
-                "{flag}: it is for learned steps, and --weights dorefa has none: leave out one of them"
-            )));
+        if let Some((flag, why)) = self.without_effect([weights, activations]) {
+            return Err(Error::Recipe(format!("{flag}: {why}")));
         }
         let mut plan = QuantPlan::new(self.steps.steps(weights), activations)
             .with_weights(self.weights)
@@ -221,6 +253,32 @@ mod tests {
         };
         let error = dorefa.plan([Bits::TWO; 2]).unwrap_err().to_string();
         assert!(error.contains("--narrow: it is for learned steps"), "{error}");
+        let without_effect = |args: PlanArgs, bits: [Bits; 2]| args.plan(bits).unwrap_err().to_string();
+        let narrow = StepArgs {
+            narrow: true,
+            ..StepArgs::default()
+        };
+        let steps = |steps| PlanArgs {
+            steps,
+            ..PlanArgs::default()
+        };
+        let error = without_effect(steps(narrow), [Bits::ONE, Bits::TWO]);
+        assert!(error.contains("--narrow: weights of one bit"), "{error}");
+        let error = without_effect(steps(narrow), [Bits::FULL, Bits::TWO]);
+        assert!(
+            error.contains("--narrow: weights stay in full precision"),
+            "{error}"
+        );
+        let joins = PlanArgs {
+            joins: true,
+            ..PlanArgs::default()
+        };
+        let error = without_effect(joins.clone(), [Bits::TWO, Bits::FULL]);
+        assert!(
+            error.contains("--joins: activations stay in full precision"),
+            "{error}"
+        );
+        assert!(joins.plan([Bits::TWO; 2]).is_ok());
         let bits = |bits| Bits::new(bits).unwrap();
         let plan = || QuantPlan::new(Bits::TWO, Bits::TWO);
         assert_eq!(

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 
 use super::pictures::DataArgs;
 use crate::data::{Normalization, PictureSpec, Splits};
-use crate::graph::{Graph, Sketch, presets};
+use crate::graph::{Graph, Sketch, WeightCodes, presets};
 use crate::models::{GraphNet, GraphNetConfig, NetworkConfig as _};
 use crate::module::Parameters;
 use crate::train::{Project, initial};
@@ -66,10 +66,18 @@ impl Opened {
         })
     }
 
-    /// How many layers have weights that are codes: of a file that was quantised.
-    pub fn layers_of_codes(&self) -> usize {
+    /// The layers whose weights are codes: of a file that was quantised.
+    pub fn layers_of_codes(&self) -> Vec<String> {
         let nodes = self.graph.iter().flat_map(Graph::nodes);
-        nodes.filter(|node| node.weight_codes().is_some()).count()
+        // A filter of one weight, and weights that are all the same, are multiples of something in every file.
+        let are_codes = |codes: WeightCodes| {
+            let (units, codes) = (codes.units().len(), codes.codes());
+            (units == 1 || codes.len() > units) && codes.iter().any(|code| *code != codes[0])
+        };
+        nodes
+            .filter(|node| node.weight_codes().is_some_and(are_codes))
+            .map(|node| node.name().to_owned())
+            .collect()
     }
 
     /// The pictures that flags ask for, for a network that tells apart as many classes as they have.

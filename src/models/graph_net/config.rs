@@ -355,6 +355,36 @@ impl GraphNetConfig {
         self.rounded(&self.planned())
     }
 
+    /// The first layer or join that would read rounded what is rounded already, and the node that rounds it.
+    pub(super) fn rounded_twice(&self) -> Option<(String, String)> {
+        let nodes = self.sketch.nodes();
+        let rounding = |mut value: usize| loop {
+            let node = &nodes[value];
+            let op = node.op();
+            if super::rounds(op) {
+                return Some(node.name().to_owned());
+            }
+            // What leaves codes codes, with another unit perhaps.
+            let keeps = match op {
+                Op::Affine(_) | Op::Function(_) => {
+                    op.constants().all(|constant| constant.as_scalar().is_some())
+                }
+                Op::MaxPool(_)
+                | Op::Reshape { .. }
+                | Op::Permute { .. }
+                | Op::Slice { .. }
+                | Op::Upsample { .. } => true,
+                _ => false,
+            };
+            match (keeps, node.inputs()) {
+                (true, [before]) => value = before.index(),
+                _ => return None,
+            }
+        };
+        let mut values = self.rounded_values().into_iter();
+        values.find_map(|rounded| Some((self.reader_of(rounded.value)?, rounding(rounded.value)?)))
+    }
+
     /// The first layer or join that reads a value rounded.
     pub(super) fn reader_of(&self, value: usize) -> Option<String> {
         let mut planned = self.planned().into_iter();

@@ -46,7 +46,8 @@ use crate::quant::{Grids, LearnedSteps, STEP, WeightQuantizer, best_step};
 /// as in [`BatchNorm`](burn::nn::BatchNorm); what is taken off or divided by elsewhere stays as it is, and so do single numbers.
 /// Of a file that names its parameters, these are trained, a class token among them, and what the exporter computed of them is not.
 ///
-/// In evaluation it computes what the graph does, with sums in the order of this crate's kernels on `flex`. Rounding has a gradient of one, so that quantisers of a file train, too.
+/// In evaluation it computes what the graph does: on `flex` with sums in the order of this crate's kernels, and of integers where a convolution
+/// reads values that are quantised. Rounding has a gradient of one, so that quantisers of a file train, too.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -189,7 +190,8 @@ impl GraphNet {
     ///
     /// # Errors
     ///
-    /// [`Error::Structure`] where the network is quantised already, a pattern of the plan fits no layer, or nothing is quantised.
+    /// [`Error::Structure`] where the network is quantised already or a layer would have what it reads rounded twice, a pattern of the plan fits no
+    /// layer, or nothing is quantised.
     pub fn quantized_by(self, plan: QuantPlan) -> Result<Self, Error> {
         let device = self.device();
         if self.config.plan.is_some() {
@@ -199,6 +201,12 @@ impl GraphNet {
             )));
         }
         let config = self.config.clone().with_plan(plan)?;
+        if let Some((reader, rounding)) = config.rounded_twice() {
+            return Err(config.refuse(format!(
+                "`{reader}` reads what `{rounding}` has rounded already: leave its activations as they are, 32 bits, or give the network in full \
+                 precision"
+            )));
+        }
         let latent = Parameters::of(&self);
         let network = Self { config, ..self }.with_quantizers(&device);
         let mut parameters = Parameters::of(&network);
@@ -390,7 +398,7 @@ impl GraphNet {
                 }
                 (op, Way::Alone) if trains && rounds(op) => straight_through(op, inputs, batch),
                 (op, Way::Alone) => {
-                    let grids = self.grids(n, &inputs[0]);
+                    let grids = inputs.first().and_then(|x| self.grids(n, x));
                     compute(op, &self.layers[n].constants(node), inputs, grids, batch)
                 }
             };
@@ -431,7 +439,7 @@ fn is_from_file(sketch: &Sketch) -> bool {
     constants.any(|constant| constant.in_file().is_some())
 }
 
-fn rounds(op: &Op) -> bool {
+pub(super) fn rounds(op: &Op) -> bool {
     use crate::graph::Function;
     matches!(
         op,

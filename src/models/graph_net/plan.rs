@@ -301,8 +301,14 @@ impl fmt::Display for LayerPlan {
         }
         match (self.activations.levels(), self.quantizer) {
             (None, _) => f.write_str("reads full precision"),
-            (_, ActivationQuantizer::Lsq) => write!(f, "reads {} bits", self.activations),
-            (_, other) => write!(f, "reads {} bits by {}", self.activations, other.title()),
+            (_, quantizer) => {
+                let plural = if self.activations == Bits::ONE { "" } else { "s" };
+                write!(f, "reads {} bit{plural}", self.activations)?;
+                match quantizer {
+                    ActivationQuantizer::Lsq => Ok(()),
+                    other => write!(f, " by {}", other.title()),
+                }
+            }
         }
     }
 }

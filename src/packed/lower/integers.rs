@@ -95,7 +95,8 @@ fn bytes(layer: &Layer<'_>, weights: &WeightCodes) -> Option<(Vec<u8>, i32, i32)
     Some((bytes, low, step))
 }
 
-/// What a one of the sums is worth: in the roundings of the kernel where that sums integers too, else rounded once.
+/// What a one of the sums is worth, rounded as the training-time kernels do: a quotient where activations are steps of the unit interval, and a
+/// product where they have a step of their own.
 fn units(layer: &Layer<'_>, weights: &WeightCodes, codes: &Codes) -> Vec<f32> {
     let kernel = match layer.node.op() {
         Op::Conv(conv) => conv.kernel,

@@ -124,8 +124,14 @@ impl Quantised {
                 Form::Qonnx => "those of so many bits, with a sign or without",
                 _ => "those of 8 or 4 bits, 0 to 255, -128 to 127, 0 to 15 or -8 to 7",
             };
+            // The layer that reads them, behind whatever lies between.
+            let mut reader = graph.iter().filter(|(_, node)| node.weight().is_some());
+            let reader = reader.find(|(layer, _)| reads(graph, *layer, id));
+            let whose = reader.map_or("its codes".to_owned(), |(_, node)| {
+                format!("the codes that `{}` reads", node.name())
+            });
             let reason =
-                format!("its codes are from {low} to {high}: expected {expected}; write the file in floats");
+                format!("{whose} are from {low} to {high}: expected {expected}; write the file in floats");
             return Err(GraphError::node(graph.node(id).name(), reason));
         };
         self.values.insert(id, Rounded { from, scale, held });
@@ -139,6 +145,21 @@ impl Quantised {
         let mut all = values.chain(self.weights.values().map(|weights| weights.held));
         all.any(|held| matches!(held, Held::Integers(Type::U4 | Type::I4)))
     }
+}
+
+/// Whether a layer reads a value, behind operations that are no layers.
+fn reads(graph: &Graph, layer: NodeId, value: NodeId) -> bool {
+    let mut open: Vec<NodeId> = graph.node(layer).inputs().to_vec();
+    let mut seen = HashSet::new();
+    while let Some(id) = open.pop() {
+        if id == value {
+            return true;
+        }
+        if seen.insert(id) && graph.node(id).weight().is_none() {
+            open.extend(graph.node(id).inputs());
+        }
+    }
+    false
 }
 
 /// The integers that are just these codes.
