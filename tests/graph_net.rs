@@ -27,7 +27,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use vwc_sdk::data::{Augment, PictureBatcher, PictureItem, PictureSpec, Pictures, Splits};
 use vwc_sdk::graph::{
-    Binary, Constant, Conv, Function, Graph, Linear, NodeSpec, Op, Reduction, Sketch, WeightCodes,
+    Affine, Binary, Constant, Conv, Function, Graph, Linear, NodeSpec, Op, Reduction, Sketch, WeightCodes,
 };
 use vwc_sdk::mapping::Padding;
 use vwc_sdk::models::{GraphNet, GraphNetConfig, Network, NetworkConfig, QuantPlan};
@@ -671,13 +671,18 @@ fn what_is_quantised_twice_or_has_nothing_to_quantise_is_refused() {
 
 #[test]
 fn what_is_rounded_already_is_not_rounded_once_more() {
+    let unit = Affine {
+        factor: Some(Constant::scalar(0.25).named("step")),
+        ..Affine::default()
+    };
     let graph = Graph::new(
         [
             NodeSpec::input("x", [3, 4, 4]),
             NodeSpec::new("first", place([3, 4], 1), ["x"]),
             NodeSpec::new("cut", Function::Clamp { min: 0.0, max: 15.0 }, ["first"]),
             NodeSpec::new("whole", Function::Round, ["cut"]),
-            NodeSpec::new("second", place([4, 4], 2), ["whole"]),
+            NodeSpec::new("unit", unit, ["whole"]),
+            NodeSpec::new("second", place([4, 4], 2), ["unit"]),
             NodeSpec::new("third", place([4, 2], 3), ["second"]),
             NodeSpec::new("mean", mean(), ["third"]),
             NodeSpec::new("flat", Op::Reshape { shape: vec![2] }, ["mean"]),

@@ -366,9 +366,9 @@ impl GraphNetConfig {
             }
             // What leaves codes codes, with another unit perhaps.
             let keeps = match op {
-                Op::Affine(_) | Op::Function(_) => {
-                    op.constants().all(|constant| constant.as_scalar().is_some())
-                }
+                Op::Affine(_) | Op::Function(_) => op
+                    .constants()
+                    .all(|constant| constant.shape().iter().product::<usize>() == 1),
                 Op::MaxPool(_)
                 | Op::Reshape { .. }
                 | Op::Permute { .. }
