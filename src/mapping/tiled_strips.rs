@@ -7,8 +7,8 @@
 //! ```
 //!
 //! `S(c)` is a search of its own, and most `c` are of no use. So each begins as a number that `S(c)` cannot be below (`least.rs`).
-//! The programme is solved with these numbers, `S(c)` is worked out for the tiles of its solution, and it is solved again, until
-//! all tiles of the solution are worked out. No tile that was left out can be part of a better one.
+//! The programme is solved with these numbers, `S(c)` is worked out for the tiles of its solution and for more and more of those that a better one
+//! may have, and it is solved again, until all tiles of the solution are worked out. No tile that was left out can be part of a better one.
 //!
 //! One tile with all channels and one window for each tile are among the choices, so this never needs more cycles than `strips` or
 //! `channel-tiles`.
@@ -174,6 +174,8 @@ impl<'a> Search<'a> {
                 at_once *= 2;
             }
             for channels in new {
+                // As many steps as it can take.
+                self.count(self.problem.outputs())?;
                 self.looked_at.insert(channels);
                 let cycles = Strips::least(self.problem, channels);
                 self.raise(channels, cycles);
