@@ -226,6 +226,9 @@ proptest! {
         prop_assert!(apart(&found.0, &expected.0) < 1e-5);
         prop_assert!(apart(&found.1, &expected.1) < 1e-5);
         prop_assert!(apart(&found.2, &expected.2) < 1e-5);
+        let layer = vwc_sdk::quant::Conv2d::from(conv);
+        let y = layer.forward(leaf([2, groups * inputs, height, width], 5));
+        prop_assert_eq!(y.inner().into_data(), found.0.into_data());
     }
 }
 

@@ -10,7 +10,7 @@
 //! | [`Bits`] | a bit width: 1 to 8, or 32 for "not rounded" |
 //! | [`quantize`], [`quantize_weight`], [`quantize_activation`] | the operations, on any tensor and any `Device` |
 //! | [`QuantConv2d`], [`QuantLinear`] | layers whose weights are quantised on the way to use |
-//! | [`convolve`], [`conv2d_with`] | Burn's convolution layer, and convolutions of any stride, padding, dilation and groups, on this crate's kernels |
+//! | [`convolve`], [`Conv2d`], [`conv2d_with`] | Burn's convolution layer, a layer made of it, and convolutions of any stride, padding, dilation and groups, on this crate's kernels |
 //! | [`norm_pool_act`] | batch norm, pool and activation in one pass |
 //! | [`composed`], [`composed_block`] | the same operations out of Burn's own, for reference |
 //! | [`WeightQuantizer`] | how weights are quantised: DoReFa, XNOR, ternary or a learned step, in these layers or [on any module](WeightQuantizer::on) |
@@ -65,7 +65,7 @@ pub use budget::{Choice, choices_within};
 pub use composed::quantize;
 pub(crate) use composed::straight_through;
 pub use conv::{QuantConv2d, QuantConv2dConfig, conv2d, conv2d_with, grouped_conv2d};
-pub use convolve::convolve;
+pub use convolve::{Conv2d, convolve};
 pub(crate) use grids::{Grids, conv2d_of_codes};
 pub(crate) use input::best_step;
 pub use input::{QuantInput, QuantInputConfig};
