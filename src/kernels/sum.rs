@@ -91,10 +91,10 @@ mod tests {
         for act in acts {
             let (a, b) = (random(), random());
             // Half of the numbers meet the ends of the activations.
-            let a = Tensor::cat(vec![a.clone().slice([0..1]), a.slice([1..3]).round()], 0)
+            let a = Tensor::cat(vec![a.clone().narrow(0, 0, 1), a.narrow(0, 1, 2).round()], 0)
                 .detach()
                 .require_grad();
-            let b = Tensor::cat(vec![b.clone().slice([0..1]), b.slice([1..3]).round()], 0)
+            let b = Tensor::cat(vec![b.clone().narrow(0, 0, 1), b.narrow(0, 1, 2).round()], 0)
                 .detach()
                 .require_grad();
             let weights = random().detach();
