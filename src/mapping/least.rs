@@ -99,7 +99,16 @@ fn offer_windows(problem: &Problem, least: &mut [u64]) -> Option<()> {
     } = *problem;
     let all = problem.in_channels;
     let outputs = u128::from(problem.outputs());
-    let narrow = |cycles: u128| u64::try_from(cycles).unwrap_or(u64::MAX);
+    // Rows of arrays up to `most`, at `taken / of` arrays across for each output.
+    let mut offer = |per_channel: u64, most: u64, [taken, of]: [u64; 2]| {
+        for arrays in 1..=most {
+            count(1);
+            let channels = (arrays * rows / per_channel).min(all);
+            let cycles = (outputs * u128::from(arrays * taken)).div_ceil(u128::from(of));
+            let least = &mut least[channels as usize];
+            *least = (*least).min(u64::try_from(cycles).unwrap_or(u64::MAX));
+        }
+    };
     // Rows of a channel times columns for each output, of the window that has the fewest.
     let mut fewest = f64::INFINITY;
     let mut rows_of_larger = None::<u64>;
@@ -125,13 +134,7 @@ fn offer_windows(problem: &Problem, least: &mut [u64]) -> Option<()> {
             if steps > MAX_STEPS {
                 return None;
             }
-            for arrays in 1..=most {
-                count(1);
-                let channels = (arrays * rows / per_channel).min(all);
-                let cycles = (outputs * u128::from(arrays * arrays_across)).div_ceil(u128::from(window));
-                let least = &mut least[channels as usize];
-                *least = narrow(cycles).min(*least);
-            }
+            offer(per_channel, most, [arrays_across, window]);
         }
     }
     if let Some(per_channel) = rows_of_larger {
@@ -139,13 +142,7 @@ fn offer_windows(problem: &Problem, least: &mut [u64]) -> Option<()> {
         if steps + most > MAX_STEPS {
             return None;
         }
-        for arrays in 1..=most {
-            count(1);
-            let channels = (arrays * rows / per_channel).min(all);
-            let cycles = (outputs * u128::from(arrays * out_channels)).div_ceil(u128::from(cols));
-            let least = &mut least[channels as usize];
-            *least = narrow(cycles).min(*least);
-        }
+        offer(per_channel, most, [out_channels, cols]);
     }
     least[0] = 0;
     Some(())
