@@ -37,36 +37,39 @@ pub fn forward(
     // With a row for each picture, most of the time goes into reading the weights once.
     let worth_it = product.is_none_or(|product| product.rows > shape.batch);
     let grid = grid.filter(|_| worth_it);
-    let done = match grid.and_then(|grid| IntegerConv::new(shape, weight, bias, grid)) {
-        Some(conv) => on_integers(shape, &conv, x, out),
-        None => Vec::new(),
-    };
-    if !done.is_empty() && done.iter().all(|&done| done) {
-        return;
-    }
+    let integers = grid.and_then(|grid| IntegerConv::new(shape, weight, bias, grid));
+    let all = |done: &[bool]| !done.is_empty() && done.iter().all(|&done| done);
     match product {
         Some(product) => {
             let x = x.to_channels_last(shape.batch, shape.channels[0], shape.input);
-            multiply(product, &x, &Panels::of_kernel(shape, weight, bias), &done, out);
+            let done = integers.map_or_else(Vec::new, |conv| multiply_codes(product, &conv, &x, out));
+            if !all(&done) {
+                multiply(product, &x, &Panels::of_kernel(shape, weight, bias), &done, out);
+            }
         }
-        None => Pass::forward(shape, weight, bias).run(x, &done, out),
+        None => {
+            let done = integers.map_or_else(Vec::new, |conv| pictures_of_codes(shape, &conv, x, out));
+            if !all(&done) {
+                Pass::forward(shape, weight, bias).run(x, &done, out);
+            }
+        }
     }
 }
 
-/// [`forward`] of the pictures, or the blocks of a product's rows, that are made of codes: whether each was.
-fn on_integers(shape: &ConvShape, conv: &IntegerConv, x: Pictures<'_>, out: &mut [f32]) -> Vec<bool> {
-    if let Some(product) = shape.as_product() {
-        let x = x.to_channels_last(shape.batch, shape.channels[0], shape.input);
-        return out
-            .par_chunks_mut(PRODUCT_ROWS * product.columns)
-            .zip(x.par_chunks(PRODUCT_ROWS * product.inner))
-            .map_init(Vec::new, |codes, (out, x)| {
-                let packed = conv.pack(x, codes);
-                packed.then(|| conv.multiply(codes, out));
-                packed
-            })
-            .collect();
-    }
+/// [`multiply`] of the blocks of rows that are made of codes: whether each was.
+fn multiply_codes(product: Product, conv: &IntegerConv, x: &[f32], out: &mut [f32]) -> Vec<bool> {
+    out.par_chunks_mut(PRODUCT_ROWS * product.columns)
+        .zip(x.par_chunks(PRODUCT_ROWS * product.inner))
+        .map_init(Vec::new, |codes, (out, x)| {
+            let packed = conv.pack(x, codes);
+            packed.then(|| conv.multiply(codes, out));
+            packed
+        })
+        .collect()
+}
+
+/// [`forward`] of the pictures that are made of codes: whether each was.
+fn pictures_of_codes(shape: &ConvShape, conv: &IntegerConv, x: Pictures<'_>, out: &mut [f32]) -> Vec<bool> {
     let frames = Frames::forward(shape);
     let [height, width] = shape.output();
     out.par_chunks_exact_mut(height * width * shape.channels[1])

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::buffer::Buffer;
 use super::shape::{ConvShape, even_parts};
-use super::tile::{self, MOST_ACROSS, Positions, Reads, with_size};
+use super::tile::{self, MOST_ACROSS, MOST_ROWS, Positions, Reads, with_size};
 
 /// Bytes that are multiplied and added up at once.
 const GROUP: usize = 4;
@@ -170,11 +170,12 @@ impl Machine {
 
     /// The most rows of a tile that is `across` vectors wide: as many as leave registers for the operands.
     fn max_rows(self, across: usize) -> usize {
-        match self {
-            Self::Vnni512 => 8,
-            Self::Vnni256 => (12 / across).min(8),
-            Self::Avx2 => (10 / across).min(8),
-        }
+        let sums = match self {
+            Self::Vnni512 => 24,
+            Self::Vnni256 => 12,
+            Self::Avx2 => 10,
+        };
+        (sums / across).min(MOST_ROWS)
     }
 }
 

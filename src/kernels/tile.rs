@@ -5,6 +5,9 @@ use macerator::{Simd, Vector, vload_unaligned, vstore_unaligned};
 /// The most vectors side by side in a tile.
 pub(super) const MOST_ACROSS: usize = 2;
 
+/// The most rows of a tile: each has a register for where it reads, too, and there are 16 of these.
+pub(super) const MOST_ROWS: usize = 8;
+
 /// First column, and vectors across, of the tiles over `padded` columns, which are whole vectors of `lanes`.
 pub(super) fn panels(padded: usize, lanes: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..padded)
@@ -20,8 +23,7 @@ pub(super) fn max_rows<S: Simd>(across: usize) -> usize {
     } else {
         16
     };
-    // Each row has a register for where it reads, too, and there are 16 of these.
-    ((registers - 4) / across).min(8)
+    ((registers - 4) / across).min(MOST_ROWS)
 }
 
 #[inline(always)]
