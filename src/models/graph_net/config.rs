@@ -382,7 +382,10 @@ impl GraphNetConfig {
             }
         };
         let mut values = self.rounded_values().into_iter();
-        values.find_map(|rounded| Some((self.reader_of(rounded.value)?, rounding(rounded.value)?)))
+        values.find_map(|rounded| {
+            let rounding = rounding(rounded.value)?;
+            Some((self.reader_of(rounded.value)?, rounding))
+        })
     }
 
     /// The first layer or join that reads a value rounded.

@@ -1,7 +1,7 @@
 //! Which values and weights of a graph are written as codes with a scale: as integers between `QuantizeLinear` and
 //! `DequantizeLinear` (QDQ), or as floats that `Quant` and `BipolarQuant` round (QONNX).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::graph::ir::{Affine, Constant, Function, Node, Op};
 use crate::graph::{Graph, GraphError, NodeId, WeightCodes};
@@ -83,7 +83,7 @@ impl Quantised {
         let readers = graph.readers();
         for (id, node) in graph.iter() {
             if let Some(quantiser) = quantiser(graph, &readers, id) {
-                found.put(graph, id, quantiser, form)?;
+                found.put(graph, &readers, id, quantiser)?;
             }
             if let Some(weights) = weights(node, form)? {
                 found.weights.insert(id, weights);
@@ -95,7 +95,7 @@ impl Quantised {
                 && !found.inside.contains(&id)
                 && !found.values.contains_key(&id)
             {
-                found.put(graph, id, quantiser, form)?;
+                found.put(graph, &readers, id, quantiser)?;
             }
         }
         if found.values.is_empty() && found.weights.is_empty() {
@@ -107,28 +107,31 @@ impl Quantised {
         Ok(found)
     }
 
-    fn put(&mut self, graph: &Graph, id: NodeId, quantiser: Quantiser, form: Form) -> Result<(), GraphError> {
+    fn put(
+        &mut self,
+        graph: &Graph,
+        readers: &[Vec<NodeId>],
+        id: NodeId,
+        quantiser: Quantiser,
+    ) -> Result<(), GraphError> {
         let Quantiser {
             chain,
             from,
             scale,
             range,
         } = quantiser;
-        let held = match form {
+        let held = match self.form {
             Form::Qonnx => quant(range),
             _ => integers(range),
         };
         let Some(held) = held else {
             let [low, high] = range;
-            let expected = match form {
+            let expected = match self.form {
                 Form::Qonnx => "those of so many bits, with a sign or without",
                 _ => "those of 8 or 4 bits, 0 to 255, -128 to 127, 0 to 15 or -8 to 7",
             };
-            // The layer that reads them, behind whatever lies between.
-            let mut reader = graph.iter().filter(|(_, node)| node.weight().is_some());
-            let reader = reader.find(|(layer, _)| reads(graph, *layer, id));
-            let whose = reader.map_or("its codes".to_owned(), |(_, node)| {
-                format!("the codes that `{}` reads", node.name())
+            let whose = layer_behind(graph, readers, id).map_or("its codes".to_owned(), |layer| {
+                format!("the codes that `{layer}` reads")
             });
             let reason =
                 format!("{whose} are from {low} to {high}: expected {expected}; write the file in floats");
@@ -147,19 +150,18 @@ impl Quantised {
     }
 }
 
-/// Whether a layer reads a value, behind operations that are no layers.
-fn reads(graph: &Graph, layer: NodeId, value: NodeId) -> bool {
-    let mut open: Vec<NodeId> = graph.node(layer).inputs().to_vec();
-    let mut seen = HashSet::new();
-    while let Some(id) = open.pop() {
-        if id == value {
-            return true;
+/// The first layer that reads a value, behind whatever lies between.
+fn layer_behind<'a>(graph: &'a Graph, readers: &[Vec<NodeId>], value: NodeId) -> Option<&'a str> {
+    let mut reached = BTreeSet::from([value]);
+    // Nodes are read by later ones alone.
+    while let Some(id) = reached.pop_first() {
+        let node = graph.node(id);
+        if id != value && node.weight().is_some() {
+            return Some(node.name());
         }
-        if seen.insert(id) && graph.node(id).weight().is_none() {
-            open.extend(graph.node(id).inputs());
-        }
+        reached.extend(&readers[id.index()]);
     }
-    false
+    None
 }
 
 /// The integers that are just these codes.
