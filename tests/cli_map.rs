@@ -44,7 +44,7 @@ fn table_shows_layers_and_totals() {
     let row = cells("convs.2").join(" ");
     assert_eq!(
         row.trim(),
-        "convs.2 32 32 9216 vw-sdk 6x6 7 32 80 18 4.44 5 147456 22.5"
+        "convs.2 32 32 9216 vw-sdk 6x6 7 32 80 18 80 1.00 5 147456 22.5"
     );
     let total = cells("total").join(" ");
     assert!(total.contains("519688") && total.contains(" 311 "), "{total}");

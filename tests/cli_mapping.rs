@@ -612,11 +612,11 @@ fn compare_sets_methods_beside_each_other() {
             .unwrap()
     };
     let cnn8 = row(["cnn8", "256x512"]);
-    // Bound, then im2col, SDK, VW-SDK, VWC-SDK, elements, strips, channel tiles, tiled strips, best, gain.
+    // The bound of windows, then im2col, SDK, VW-SDK, VWC-SDK, elements, strips, channel tiles, tiled strips, best, gain.
     assert_eq!(
         cnn8[2..],
         [
-            "77", "2319", "654", "311", "227", "307", "282", "305", "277", "277", "1.12x"
+            "265", "2319", "654", "311", "227", "307", "282", "305", "277", "277", "1.12x"
         ]
     );
     let resnet18 = row(["resnet18-table", "512x512"]);
@@ -822,7 +822,7 @@ fn names_from_files_are_shown_and_never_obeyed() {
     };
     let plan = hostile_plan();
     let (directory, path) = file("plan.json", &plan.to_string());
-    for format in ["table", "markdown", "csv", "json"] {
+    for format in ["table", "markdown", "latex", "csv", "json"] {
         let text = data(&format!("map --load {path} --format {format}"));
         assert!(!text.contains(obeyed), "{format}: {text:?}");
         match format {
@@ -831,10 +831,14 @@ fn names_from_files_are_shown_and_never_obeyed() {
             "markdown" => {
                 for line in text.lines().filter(|line| line.starts_with('|')) {
                     let line = line.replace(r"\\", "").replace(r"\|", "");
-                    assert_eq!(line.matches('|').count(), 15, "{line}");
+                    assert_eq!(line.matches('|').count(), 16, "{line}");
                 }
                 assert!(text.contains(r"| a\|b\\\| "), "{text}");
             }
+            "latex" => assert!(
+                text.contains(r" a\textbar{}b\textbackslash{}\textbar{} & "),
+                "{text}"
+            ),
             "csv" => assert_eq!(text.lines().count(), 8),
             _ => assert_eq!(
                 serde_json::from_str::<Value>(&text).unwrap()["layers"][1],
@@ -1004,13 +1008,10 @@ fn costs_are_printed_by_each_model() {
     let energy = |row: usize, model: usize| sum(&rows[row]["costs"][model]);
     assert!((energy(1, 0) - total).abs() < 1e-9 * total);
     let lines = data(&format!("{sweep} --format csv"));
+    let header = lines.lines().next().unwrap();
     assert!(
-        lines
-            .lines()
-            .next()
-            .unwrap()
-            .ends_with(",zigzag-28 write_energy_pj"),
-        "{lines}"
+        header.contains(",zigzag-28 write_energy_pj,zigzag-28 adc energy_pj,"),
+        "{header}"
     );
     assert_eq!(lines.lines().count(), 3);
     assert!(data(sweep).contains("isaac-32 energy"));
@@ -1031,6 +1032,160 @@ fn costs_are_printed_by_each_model() {
         by_isaac != by_zigzag,
         "{compared}"
     );
+}
+
+/// What CSV holds of each layer is what JSON holds, and with costs all that they are made of.
+#[test]
+fn csv_of_layers_holds_all_that_was_computed() {
+    let args = "map resnet18 --array 512x512 --method best --adc-bits 10 --pulse-bits 2 --cost zigzag-28";
+    let plan = json(args);
+    let csv = data(&format!("{args} --format csv"));
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    let cost = &plan["costs"][0];
+    assert_eq!(
+        (&cost["pulses"], &cost["converter_bits"]),
+        (&4.into(), &10.into())
+    );
+    // Readers of JSON round the last digit in their own way.
+    let near = |one: f64, other: f64| (one - other).abs() <= 1e-14 * other.abs();
+    let mut layers = 0;
+    for (n, record) in reader.records().enumerate() {
+        let record = record.unwrap();
+        let field = |name: &str| -> f64 {
+            let place = header.iter().position(|known| known == name);
+            let text = &record[place.unwrap_or_else(|| panic!("no field {name}"))];
+            text.parse().unwrap_or_else(|_| panic!("{name}: {text}"))
+        };
+        let layer = &plan["layers"][n];
+        let number = |value: &Value| value.as_f64().unwrap();
+        for name in [
+            "cycles",
+            "lower_bound",
+            "window_bound",
+            "gap",
+            "parallel_cycles",
+            "utilisation",
+            "groups",
+            "weights_driven",
+        ] {
+            assert_eq!(field(name), number(&layer[name]), "{name} of layer {n}");
+        }
+        for pair in ["input", "kernel", "stride", "dilation"] {
+            for (side, name) in ["height", "width"].into_iter().enumerate() {
+                assert_eq!(field(&format!("{pair}_{name}")), number(&layer[pair][side]));
+            }
+        }
+        for (side, name) in ["top", "bottom", "left", "right"].into_iter().enumerate() {
+            assert_eq!(field(&format!("padding_{name}")), number(&layer["padding"][side]));
+        }
+        assert!(field("window_bound") >= field("lower_bound") && field("gap") >= 1.0);
+        // Eight bits in pulses of two.
+        assert_eq!((field("pulses"), field("converter_bits")), (4.0, 10.0));
+        assert_eq!(field("counts adc_conversions"), 4.0 * field("adc_conversions"));
+        assert_eq!(field("counts dac_conversions"), 4.0 * field("dac_conversions"));
+        assert_eq!(field("counts reads"), 4.0 * field("cycles"));
+        assert_eq!(field("counts parallel_reads"), 4.0 * field("parallel_cycles"));
+        for (name, count) in cost["layer_counts"][n].as_object().unwrap() {
+            assert_eq!(field(&format!("counts {name}")), number(count), "{name}");
+        }
+        let costs = &cost["layers"][n];
+        for (part, energy) in costs["energy_pj"].as_object().unwrap() {
+            assert!(near(
+                field(&format!("zigzag-28 {part} energy_pj")),
+                number(energy)
+            ));
+        }
+        for name in ["latency_ns", "parallel_latency_ns"] {
+            assert!(near(field(&format!("zigzag-28 {name}")), number(&costs[name])));
+        }
+        layers += 1;
+    }
+    assert_eq!(layers, plan["layers"].as_array().unwrap().len());
+    // The bound of the table is the sum of theirs.
+    let bounds = plan["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|layer| layer["window_bound"].as_u64().unwrap());
+    let bound: u64 = bounds.sum();
+    let table = data(args);
+    let total = table
+        .lines()
+        .find(|line| line.trim().starts_with("total"))
+        .unwrap();
+    assert!(total.contains(&format!(" {bound} ")), "{total}");
+    let compared = data("compare resnet18 --array 512x512 --method im2col,best");
+    assert!(compared.contains(&format!(" {bound} ")), "{compared}");
+}
+
+/// Groups are another network, and are called so.
+#[test]
+fn groups_are_another_network() {
+    let args = "map cnn8 --array 512x512 --method best --accounting as-published --groups 2";
+    let plan = json(args);
+    assert_eq!(plan["network"], "cnn8 in 2 groups");
+    assert_eq!(
+        (&plan["layers"][0]["groups"], &plan["layers"][2]["groups"]),
+        (&1.into(), &2.into())
+    );
+    assert_eq!(plan["layers"][2]["cycles"], 32);
+    let compared = data("compare cnn8 --array 512x512 --method vw-sdk,best --groups 4");
+    assert!(compared.contains("cnn8 in 4 groups"), "{compared}");
+    let error = refused("map cnn8 --array 512x512 --groups 7");
+    assert!(
+        error.contains("`cnn8` in 7 groups: expected 2 or more"),
+        "{error}"
+    );
+    let error = refused("map cnn8 --array 512x512 --groups 2 --method vwc-sdk");
+    assert!(error.contains("cnn8 in 2 groups"), "{error}");
+    misused("map cnn8 --array 512x512 --groups 1");
+    misused("front cnn8 --array 512x512 --groups 2");
+}
+
+/// LaTeX has the cells of the other tables, and nothing in it is a command but what has to be.
+#[test]
+fn tables_are_written_for_latex() {
+    let (_dir, path) = file(
+        "list.csv",
+        "name,input,kernel,in_channels,out_channels\na_b & 50% #1 {x} $y^2~\\z <w> |v|,8,3,1,1\n",
+    );
+    let text = data(&format!("map {path} --array 64x64 --format latex"));
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    assert!(
+        lines[0].starts_with(r"\begin{tabular}{lr") && lines[1] == r"\toprule",
+        "{text}"
+    );
+    assert!(
+        lines[2].starts_with("layer & IC & OC &") && lines[2].ends_with(r"used \% \\"),
+        "{text}"
+    );
+    let name = r"a\_b \& 50\% \#1 \{x\} \$y\textasciicircum{}2\textasciitilde{}\textbackslash{}z \textless{}w\textgreater{} \textbar{}v\textbar{} & 1 &";
+    assert!(lines[4].starts_with(name), "{text}");
+    assert!(lines[6].starts_with("total & "), "{text}");
+    assert_eq!(lines[7..], [r"\bottomrule", r"\end{tabular}"]);
+    // As many cells in each row as columns, in every command that prints tables.
+    for args in [
+        "map cnn8 --array 256x512 --cost isaac-32,mnsim",
+        "compare cnn8 --array 256x512 --adc-bits 8 --cost isaac-32,mnsim",
+        "sweep cnn8 --rows 64,128 --cols 64",
+        "front cnn8 --array 64x64",
+        "chip cnn8 --array 256x512 --arrays 64",
+    ] {
+        let text = data(&format!("{args} --format latex"));
+        let mut columns = 0;
+        for line in text.lines() {
+            if let Some((_, form)) = line.split_once(r"\begin{tabular}{") {
+                columns = form.len() - 1;
+            } else if line.ends_with(r"\\") {
+                assert_eq!(line.matches(" & ").count() + 1, columns, "{args}: {line}");
+            } else {
+                let known = line.is_empty() || line.starts_with("% ") || line.trim().starts_with('\\');
+                assert!(known, "{args}: {line}");
+            }
+        }
+        assert!(columns > 1, "{args}");
+    }
 }
 
 #[test]
@@ -1066,8 +1221,9 @@ fn a_chip_is_planned() {
     );
     assert!(plan["used"].as_u64().unwrap() <= 128);
     let rules = plan["rules"].as_array().unwrap();
-    assert_eq!(rules.len(), 2);
-    assert!(rules.iter().all(|rule| rule["interval"].as_u64().unwrap() > 691));
+    assert_eq!(rules.len(), 4);
+    let intervals = rules.iter().filter_map(|rule| rule["interval"].as_u64());
+    assert!(intervals.clone().count() >= 3 && intervals.min().unwrap() > 691);
     let table = data(args);
     assert!(table.contains("this plan") && table.contains("691"), "{table}");
     let csv = data(&format!("{args} --goal latency --format csv"));

@@ -64,6 +64,14 @@ pub enum ChipError {
         /// Those of the chip.
         arrays: u64,
     },
+    /// The copies that a rule gives out.
+    #[error("this rule takes {needs} arrays, and the chip has {arrays}")]
+    Rule {
+        /// The arrays of all copies.
+        needs: u64,
+        /// Those of the chip.
+        arrays: u64,
+    },
     /// A layer without windows, or with one of no arrays or of no outputs.
     #[error(
         "layer `{layer}` has no windows, or one of 0 arrays or 0 steps: expected what `LayerChoices::of` finds"

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChipError, ChipPlan, Goal, LayerChoices, Part, PlannedLayer, plan::check};
+use super::{ChipError, ChipPlan, Goal, LayerChoices, Part, PlannedLayer, Windows, plan::check};
 
 /// How a tool gives out arrays. Each layer has its window for the fewest arrays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -13,6 +13,12 @@ pub enum Rule {
     One,
     /// A copy more for the slowest layer, one at a time, as long as there are arrays for it.
     Greedy,
+    /// The same as PIMCOMP's `balance` has it (Sun et al., DAC 2023): until half of the chip's arrays are copies. The first copies are not counted, so
+    /// that a large network may take more arrays than there are.
+    Pimcomp,
+    /// Copies from the strides, from the last layer back, as in ISAAC (Shafiee et al., ISCA 2016): as many as a layer has windows for each of the last
+    /// layer's, so that no layer is slower than it; then as many times that as fit.
+    Strides,
 }
 
 impl std::fmt::Display for Rule {
@@ -20,23 +26,35 @@ impl std::fmt::Display for Rule {
         f.pad(match self {
             Self::One => "one copy each",
             Self::Greedy => "a copy at a time",
+            Self::Pimcomp => "PIMCOMP's balance, im2col",
+            Self::Strides => "ISAAC's strides, im2col",
         })
     }
 }
 
 impl Rule {
+    /// The windows that the rule is used with.
+    #[must_use]
+    pub fn windows(self) -> Windows {
+        match self {
+            Self::One | Self::Greedy => Windows::VwSdkFixed,
+            Self::Pimcomp | Self::Strides => Windows::Im2col,
+        }
+    }
+}
+
+impl Rule {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::One, Self::Greedy];
+    pub const ALL: [Self; 4] = [Self::One, Self::Greedy, Self::Pimcomp, Self::Strides];
 
     /// The plan of this rule.
     ///
     /// # Errors
     ///
-    /// [`ChipError`], as of [`plan`](super::plan); [`ChipError::Layer`] where the layers do not fit together.
+    /// [`ChipError`], as of [`plan`](super::plan); [`ChipError::Layer`] where the layers do not fit together, and [`ChipError::Rule`] where the copies
+    /// do not.
     pub fn plan(self, layers: &[LayerChoices], arrays: u64) -> Result<ChipPlan, ChipError> {
         check(layers, arrays)?;
-        let mut copies = vec![1u64; layers.len()];
-        let first = |layer: &LayerChoices| layer.choices[0];
         let mut left = arrays;
         for layer in layers {
             let needs = layer.least_arrays();
@@ -46,23 +64,20 @@ impl Rule {
                 arrays: left,
             })?;
         }
-        if self == Self::Greedy {
-            loop {
-                let steps = |n: usize| first(&layers[n]).windows.div_ceil(copies[n]);
-                let Some(slowest) = (0..layers.len()).max_by_key(|&n| (steps(n), std::cmp::Reverse(n)))
-                else {
-                    break;
-                };
-                let needs = layers[slowest].least_arrays();
-                if needs > left || steps(slowest) == 1 {
-                    break;
-                }
-                left -= needs;
-                copies[slowest] += 1;
-            }
+        let copies = match self {
+            Self::One => vec![1; layers.len()],
+            Self::Greedy => for_the_slowest(layers, left, |needs, left| needs <= left),
+            Self::Pimcomp => for_the_slowest(layers, arrays, |needs, left| needs < left && left > arrays / 2),
+            Self::Strides => by_strides(layers, arrays),
+        };
+        let each = layers.iter().zip(&copies);
+        let needs = each.map(|(layer, &copies)| layer.least_arrays().saturating_mul(copies));
+        let needs = needs.fold(0, u64::saturating_add);
+        if needs > arrays {
+            return Err(ChipError::Rule { needs, arrays });
         }
         let layers = layers.iter().zip(copies).map(|(layer, copies)| {
-            let choice = first(layer);
+            let choice = layer.choices[0];
             PlannedLayer {
                 name: layer.name.clone(),
                 choice,
@@ -80,4 +95,34 @@ impl Rule {
             parts: vec![part],
         })
     }
+}
+
+/// Copies that are given to the slowest layer, one at a time, while `goes_on`, of the arrays that it needs and of those that are left of `left`.
+fn for_the_slowest(layers: &[LayerChoices], mut left: u64, goes_on: impl Fn(u64, u64) -> bool) -> Vec<u64> {
+    let mut copies = vec![1u64; layers.len()];
+    loop {
+        let steps = |n: usize| layers[n].choices[0].windows.div_ceil(copies[n]);
+        let slowest = (0..layers.len()).max_by_key(|&n| (steps(n), std::cmp::Reverse(n)));
+        let Some(slowest) = slowest.filter(|&n| steps(n) > 1) else {
+            return copies;
+        };
+        let needs = layers[slowest].least_arrays();
+        if !goes_on(needs, left) {
+            return copies;
+        }
+        left -= needs;
+        copies[slowest] += 1;
+    }
+}
+
+/// Copies for as many windows as the last layer has, times as many as fit; once where none fit.
+fn by_strides(layers: &[LayerChoices], arrays: u64) -> Vec<u64> {
+    let windows = |layer: &LayerChoices| layer.choices[0].windows;
+    let last = layers.last().map_or(1, windows);
+    let once: Vec<u64> = layers.iter().map(|layer| windows(layer).div_ceil(last)).collect();
+    let each = layers.iter().zip(&once);
+    let needs = each.map(|(layer, &copies)| layer.least_arrays().saturating_mul(copies));
+    let needs = needs.fold(0, u64::saturating_add);
+    let times = (arrays / needs.max(1)).clamp(1, last);
+    once.iter().map(|&copies| copies.saturating_mul(times)).collect()
 }

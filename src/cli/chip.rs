@@ -10,7 +10,7 @@ use super::choice::choice;
 use super::notes::note_shared_cells;
 use super::{
     network::{NetworkArg, NetworkError},
-    options::{Format, InputArgs, MappingArgs, plot_path},
+    options::{Format, InputArgs, MappingArgs, WhatIfArgs, plot_path},
 };
 use crate::{
     chip::{ChipError, ChipPlan, Goal, LayerChoices, Rule, Windows, plan},
@@ -37,6 +37,10 @@ pub struct ChipArgs {
     /// What the network's file leaves open.
     #[command(flatten)]
     pub input: InputArgs,
+
+    /// Another network than this one.
+    #[command(flatten)]
+    pub what_if: WhatIfArgs,
 
     /// Size of an array in cells.
     #[arg(long, value_name = "ROWSxCOLS")]
@@ -142,7 +146,7 @@ struct ByRule {
 ///
 /// [`ChipCommandError`].
 pub fn run(args: &ChipArgs) -> Result<(), ChipCommandError> {
-    let network = args.network.load(args.input)?;
+    let network = args.what_if.network(args.network.load(args.input)?)?;
     let config = args.mapping.config(args.array);
     note_shared_cells([config]);
     let layers = |windows| -> Result<Vec<LayerChoices>, MappingError> {
@@ -156,13 +160,9 @@ pub fn run(args: &ChipArgs) -> Result<(), ChipCommandError> {
         let title = format!("{} on {} arrays of {}", network.name, args.arrays, args.array);
         plot::chip(path, &title, &found)?;
     }
-    let rules: Vec<ByRule> = {
-        let fixed = layers(Windows::VwSdkFixed)?;
-        Rule::ALL
-            .into_iter()
-            .map(|rule| by_rule(rule, &fixed, args.arrays))
-            .collect()
-    };
+    let by_rule = |rule: Rule| Ok(by_rule(rule, &layers(rule.windows())?, args.arrays));
+    let rules: Result<Vec<ByRule>, MappingError> = Rule::ALL.into_iter().map(by_rule).collect();
+    let rules = rules?;
     let text = match args.format {
         Format::Json => {
             let printed = Printed {
@@ -178,7 +178,9 @@ pub fn run(args: &ChipArgs) -> Result<(), ChipCommandError> {
             text::json(&printed) + "\n"
         }
         Format::Csv => csv_text(&HEADER, records(&found)),
-        Format::Table | Format::Markdown => tables(&network.name, &found, &rules, args.format.look()),
+        Format::Table | Format::Markdown | Format::Latex => {
+            tables(&network.name, &found, &rules, args.format.look())
+        }
     };
     Ok(super::print(&text)?)
 }
@@ -232,20 +234,18 @@ fn tables(name: &str, plan: &ChipPlan, rules: &[ByRule], look: Look) -> String {
     );
     let title = format!("{name} on {} arrays", plan.arrays);
     let header = [title.as_str(), "steps a picture", "steps of one", "arrays used"];
-    let mut text = format!("{layers}\n\n{}\n", styled_table(&header, rows, None, look));
+    let mut notes = Vec::new();
     if let [first, _, ..] = &plan.parts[..] {
-        text += &format!(
-            "the network does not fit: {} parts are loaded in turn for each picture, each in {} steps\n",
+        notes.push(format!(
+            "the network does not fit: {} parts are loaded in turn for each picture, each in {} steps",
             plan.parts.len(),
             first.write_steps
-        );
+        ));
     }
-    for by in rules {
-        if let Some(reason) = &by.infeasible {
-            text += &format!("{}: {reason}\n", by.rule);
-        }
-    }
-    text
+    let infeasible = |by: &ByRule| Some(format!("{}: {}", by.rule, by.infeasible.as_ref()?));
+    notes.extend(rules.iter().filter_map(infeasible));
+    let rules = styled_table(&header, rows, None, look);
+    format!("{layers}\n\n{rules}{}\n", look.notes(notes))
 }
 
 fn summary(name: &str, interval: Option<u64>, latency: Option<u64>, used: Option<u64>) -> Vec<String> {

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, path::PathBuf};
 
 use clap::Args;
+use rayon::prelude::*;
 
 use super::choice::choice;
 use super::costs::{CostArgs, points_costed, say_infeasible};
@@ -10,7 +11,7 @@ use super::{
     map::MapError,
     network::NetworkArg,
     notes::note_shared_cells,
-    options::{Format, InputArgs, MappingArgs, plot_path},
+    options::{Format, InputArgs, MappingArgs, WhatIfArgs, plot_path},
 };
 use crate::{
     cost::CostModel,
@@ -35,6 +36,10 @@ pub struct CompareArgs {
     /// What the networks' files leave open.
     #[command(flatten)]
     pub input: InputArgs,
+
+    /// Other networks than these.
+    #[command(flatten)]
+    pub what_if: WhatIfArgs,
 
     /// Sizes of the arrays in cells, with commas between them.
     #[arg(long, value_name = "ROWSxCOLS", value_delimiter = ',', required = true)]
@@ -79,6 +84,10 @@ pub struct SweepArgs {
     #[command(flatten)]
     pub input: InputArgs,
 
+    /// Other networks than these.
+    #[command(flatten)]
+    pub what_if: WhatIfArgs,
+
     /// Rows of the arrays, with commas between them.
     #[arg(long, value_name = "ROWS", value_delimiter = ',', required = true)]
     pub rows: Vec<usize>,
@@ -109,15 +118,19 @@ Example:
   Every preset on sixteen arrays, for a spreadsheet:
     vwc-sdk sweep --rows 64,128,256,512 --cols 64,128,256,512 --method vw-sdk,best --format csv";
 
-fn or_presets(networks: &[NetworkArg], input: InputArgs) -> Result<Vec<Network>, MapError> {
+fn or_presets(
+    networks: &[NetworkArg],
+    input: InputArgs,
+    what_if: WhatIfArgs,
+) -> Result<Vec<Network>, MapError> {
     if networks.is_empty() {
         let all = presets::names().into_iter().map(presets::network);
-        return Ok(all.collect::<Result<_, _>>()?);
+        return Ok(all
+            .map(|network| what_if.network(network?))
+            .collect::<Result<_, _>>()?);
     }
-    let networks: Vec<Network> = networks
-        .iter()
-        .map(|network| network.load(input))
-        .collect::<Result<_, _>>()?;
+    let load = |network: &NetworkArg| Ok(what_if.network(network.load(input)?)?);
+    let networks: Vec<Network> = networks.iter().map(load).collect::<Result<_, MapError>>()?;
     let mut names = HashSet::new();
     match networks.iter().find(|network| !names.insert(&network.name)) {
         Some(twice) => Err(MapError::SameName {
@@ -144,7 +157,7 @@ pub fn compare(args: &CompareArgs) -> Result<(), MapError> {
         }
     }
     let models = args.costs.models()?;
-    let networks = or_presets(&args.networks, args.input)?;
+    let networks = or_presets(&args.networks, args.input, args.what_if)?;
     let methods = if args.method.is_empty() {
         Method::ALL.to_vec()
     } else {
@@ -170,21 +183,33 @@ pub fn compare(args: &CompareArgs) -> Result<(), MapError> {
     let text = match args.format {
         Format::Json => json(&points, &costs),
         Format::Csv => csv(&points, &models, &costs),
-        Format::Table | Format::Markdown => {
+        Format::Table | Format::Markdown | Format::Latex => {
             let look = args.format.look();
             let tables = by_case(&points, &costs)
                 .into_iter()
                 .map(|(title, methods, costs)| cost_compare_tables(&title, &methods, &costs, look));
-            compare_table(&points, look) + "\n" + &tables.collect::<String>()
+            let bounds = window_bounds(&networks, &configs);
+            compare_table(&points, &bounds, look) + "\n" + &tables.collect::<String>()
         }
     };
     Ok(super::print(&text)?)
 }
 
-/// For each network and array that some methods map: its title, these methods, and what they cost by each model.
-type ComparedCosts = (String, Vec<String>, Vec<Vec<Costed>>);
+/// For each network and array, in the order of a sweep, the cycles that no mapping by windows goes below. What cannot be mapped has none; the
+/// reason stands with the methods.
+fn window_bounds(networks: &[Network], configs: &[MappingConfig]) -> Vec<Option<u64>> {
+    let cases: Vec<_> = networks
+        .iter()
+        .flat_map(|network| configs.iter().map(move |config| (network, config)))
+        .collect();
+    let bound = |(network, config): (&Network, &MappingConfig)| network.window_bound(config).ok();
+    cases.into_par_iter().map(bound).collect()
+}
 
-fn by_case(points: &[SweepPoint], costs: &[Vec<Costed>]) -> Vec<ComparedCosts> {
+/// For each network and array that some methods map: its title, these methods, and what they cost by each model.
+type ComparedCosts<'a> = (String, Vec<String>, Vec<Vec<Costed<'a>>>);
+
+fn by_case<'a>(points: &[SweepPoint], costs: &[Vec<Costed<'a>>]) -> Vec<ComparedCosts<'a>> {
     let mut cases: Vec<ComparedCosts> = Vec::new();
     for (point, costs) in points.iter().zip(costs).filter(|(_, costs)| !costs.is_empty()) {
         let title = format!("{} on {}", point.network, point.array);
@@ -238,7 +263,7 @@ fn panels(networks: &[Network], methods: &[Method], configs: &[MappingConfig]) -
 /// [`MapError::Mapping`] where a number of rows or columns is out of range, [`MapError::Output`].
 pub fn run_sweep(args: &SweepArgs) -> Result<(), MapError> {
     let models = args.costs.models()?;
-    let networks = or_presets(&args.networks, args.input)?;
+    let networks = or_presets(&args.networks, args.input, args.what_if)?;
     let sizes = args
         .rows
         .iter()
@@ -254,7 +279,7 @@ pub fn run_sweep(args: &SweepArgs) -> Result<(), MapError> {
     let text = match args.format {
         Format::Json => json(&points, &costs),
         Format::Csv => csv(&points, &models, &costs),
-        Format::Table | Format::Markdown => {
+        Format::Table | Format::Markdown | Format::Latex => {
             say_infeasible(&costs);
             sweep_table_with_costs(&points, &cost_header(&models, false), &costs, args.format.look()) + "\n"
         }

@@ -9,7 +9,7 @@ use crate::cost::{Cost, CostConfig, CostError, CostModel, Counts, PlanCosts};
 use crate::files;
 use crate::formats::plan_json_with_costs;
 use crate::mapping::{MAX_BITS, MappingConfig, Plan, SweepPoint};
-use crate::report::{Costed, cost_header, cost_table, layer_csv_with_costs, plan_table};
+use crate::report::{Costed, cost_table, plan_csv_with_costs, plan_table};
 
 const BITS: std::ops::RangeInclusive<i64> = 1..=MAX_BITS as i64;
 
@@ -60,38 +60,38 @@ impl CostArgs {
 
 /// A mapped network as `format` has it, with what it costs by each of the models.
 pub fn printed(plan: &Plan, format: Format, cost: &CostConfig, models: &[CostModel]) -> String {
-    let (layers, mappings) = (&plan.network.layers, &plan.mappings);
-    let of = |counts: &Counts| costed(counts, &plan.config, cost, models);
+    let of_plan = || -> Vec<PlanCosts> {
+        models
+            .iter()
+            .map(|model| PlanCosts::of(plan, cost, model))
+            .collect()
+    };
     match format {
-        Format::Json => {
-            let costs = models.iter().map(|model| PlanCosts::of(plan, cost, model));
-            plan_json_with_costs(plan, &costs.collect::<Vec<_>>()) + "\n"
-        }
+        Format::Json => plan_json_with_costs(plan, &of_plan()) + "\n",
         Format::Csv => {
-            let each = layers.iter().zip(mappings);
-            let costs = each.map(|(layer, mapping)| of(&Counts::of(layer, mapping, &plan.config, cost)));
-            let costs: Vec<_> = costs.collect();
-            say_infeasible(&costs);
-            layer_csv_with_costs(layers, mappings, &cost_header(models, true), &costs)
+            let costs = of_plan();
+            say_no_costs(costs.iter().filter_map(|costs| costs.infeasible.clone()));
+            plan_csv_with_costs(plan, models, &costs)
         }
-        Format::Table | Format::Markdown => {
+        Format::Table | Format::Markdown | Format::Latex => {
             let table = plan_table(plan, format.look()) + "\n";
             if models.is_empty() {
                 return table;
             }
-            let costs = of(&Counts::of_totals(&plan.totals(), &plan.config, cost));
+            let counts = Counts::of_totals(&plan.totals(), &plan.config, cost);
+            let costs = costed(&counts, &plan.config, cost, models);
             format!("{table}\n{}\n", cost_table(&costs, format.look()))
         }
     }
 }
 
 /// What each point of a sweep costs by each of the models; nothing where it cannot be done.
-pub fn points_costed(
+pub fn points_costed<'a>(
     points: &[SweepPoint],
     config: &MappingConfig,
     cost: &CostConfig,
-    models: &[CostModel],
-) -> Vec<Vec<Costed>> {
+    models: &'a [CostModel],
+) -> Vec<Vec<Costed<'a>>> {
     let of = |point: &SweepPoint| {
         let config = MappingConfig {
             array: point.array,
@@ -104,16 +104,24 @@ pub fn points_costed(
     points.iter().map(|point| of(point).unwrap_or_default()).collect()
 }
 
-fn costed(counts: &Counts, config: &MappingConfig, cost: &CostConfig, models: &[CostModel]) -> Vec<Costed> {
-    let each = |model: &CostModel| (model.clone(), Cost::of(counts, config, cost, model));
+fn costed<'a>(
+    counts: &Counts,
+    config: &MappingConfig,
+    cost: &CostConfig,
+    models: &'a [CostModel],
+) -> Vec<Costed<'a>> {
+    let each = |model: &'a CostModel| (model, Cost::of(counts, config, cost, model));
     models.iter().map(each).collect()
 }
 
 /// Says on standard error, each reason once, why models say nothing: where there is no place for it beside the numbers.
 pub fn say_infeasible(costs: &[Vec<Costed>]) {
     let errors = costs.iter().flatten().filter_map(|(_, cost)| cost.as_ref().err());
-    let reasons: BTreeSet<String> = errors.map(ToString::to_string).collect();
-    for reason in reasons {
+    say_no_costs(errors.map(ToString::to_string));
+}
+
+fn say_no_costs(reasons: impl Iterator<Item = String>) {
+    for reason in reasons.collect::<BTreeSet<String>>() {
         say!("no costs: {reason}");
     }
 }

@@ -96,7 +96,7 @@ pub fn run(args: &FrontArgs) -> Result<(), MapError> {
     let text = match args.format {
         Format::Json => text::json(&points) + "\n",
         Format::Csv => front_csv(&points),
-        Format::Table | Format::Markdown => front_table(&points, args.format.look()) + "\n",
+        Format::Table | Format::Markdown | Format::Latex => front_table(&points, args.format.look()) + "\n",
     };
     Ok(super::print(&text)?)
 }

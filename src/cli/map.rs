@@ -10,7 +10,7 @@ use super::costs::{CostArgs, printed};
 use super::notes::{note_shared_cells, say_kept};
 use super::{
     network::{NetworkArg, NetworkError},
-    options::{Format, InputArgs, LimitArgs, MappingArgs, plot_path},
+    options::{Format, InputArgs, LimitArgs, MappingArgs, WhatIfArgs, plot_path},
 };
 use crate::{
     cost::CostError,
@@ -39,6 +39,10 @@ pub struct MapArgs {
     /// What the network's file leaves open.
     #[command(flatten)]
     pub input: InputArgs,
+
+    /// Another network than this one.
+    #[command(flatten)]
+    pub what_if: WhatIfArgs,
 
     /// Count linear layers, too, as convolutions of 1x1: of ONNX files and trained networks.
     #[arg(long)]
@@ -74,7 +78,7 @@ pub struct MapArgs {
 
     /// Show a mapping that --format json saved instead of making one.
     #[arg(long, value_name = "FILE",
-          conflicts_with_all = ["network", "input_size", "linear", "array", "channels", "method", "hold", "minimum", "minimum_share", "multiple"])]
+          conflicts_with_all = ["network", "input_size", "groups", "linear", "array", "channels", "method", "hold", "minimum", "minimum_share", "multiple"])]
     pub load: Option<PathBuf>,
 
     /// What it costs.
@@ -268,5 +272,6 @@ fn plan(args: &MapArgs) -> Result<(Plan, Vec<KeptWidth>), MapError> {
     } else {
         network.load_free_layers(args.input, args.linear)?
     };
+    let network = args.what_if.network(network)?;
     Ok(Plan::within(&network, args.method, &config, widths, &limits)?)
 }

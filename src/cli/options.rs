@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::choice::choice;
-use crate::mapping::{Accounting, MAX_DIMENSION, MappingConfig, PimArray, Search, WidthLimits};
+use crate::mapping::{
+    Accounting, MAX_DIMENSION, MappingConfig, MappingError, Network, PimArray, Search, WidthLimits,
+};
 use crate::report::Look;
 
 const MAX_BITS: i64 = crate::mapping::MAX_BITS as i64;
@@ -81,6 +83,29 @@ pub struct InputArgs {
     /// for one.
     #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = input_size)]
     pub input_size: Option<[usize; 2]>,
+}
+
+/// Another network than the one that is named.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct WhatIfArgs {
+    /// What if every convolution had so many groups: another network, which has to be trained anew. Those whose channels cannot be divided by them stay as
+    /// they are, and no width may change.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pub groups: Option<u32>,
+}
+
+impl WhatIfArgs {
+    /// The network, or the other one.
+    ///
+    /// # Errors
+    ///
+    /// [`MappingError::NoGroups`].
+    pub fn network(self, network: Network) -> Result<Network, MappingError> {
+        match self.groups {
+            None => Ok(network),
+            Some(groups) => network.with_groups(groups as usize),
+        }
+    }
 }
 
 pub(crate) fn input_size(text: &str) -> Result<[usize; 2], String> {
@@ -209,6 +234,8 @@ pub enum Format {
     Csv,
     /// The table for a Markdown page.
     Markdown,
+    /// The table for a paper in LaTeX, with the package booktabs.
+    Latex,
 }
 
 impl Format {
@@ -217,6 +244,7 @@ impl Format {
     pub fn look(self) -> Look {
         match self {
             Self::Markdown => Look::Markdown,
+            Self::Latex => Look::Latex,
             _ => Look::Terminal,
         }
     }

@@ -164,7 +164,9 @@ pub fn run_all(args: &SimulateArgs) -> Result<(), SimulateError> {
     let text = match args.format {
         Format::Json => text::json(&rows) + "\n",
         Format::Csv => csv_text(&HEADER, cells()),
-        Format::Table | Format::Markdown => styled_table(&HEADER, cells(), None, args.format.look()) + "\n",
+        Format::Table | Format::Markdown | Format::Latex => {
+            styled_table(&HEADER, cells(), None, args.format.look()) + "\n"
+        }
     };
     Ok(super::print(&text)?)
 }

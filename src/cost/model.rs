@@ -218,6 +218,12 @@ impl CostModel {
         self.actions.get(&component).copied().unwrap_or_default()
     }
 
+    /// The components that it speaks of.
+    pub fn known(&self) -> impl Iterator<Item = Component> + '_ {
+        let known = |component: &Component| self.file.components.contains_key(component);
+        Component::ALL.into_iter().filter(known)
+    }
+
     /// The components that it does not speak of.
     pub fn missing(&self) -> impl Iterator<Item = Component> + '_ {
         let known = |component: &Component| self.file.components.contains_key(component);

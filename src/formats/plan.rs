@@ -65,6 +65,17 @@ struct PlannedLayer {
     tie: Option<Tie>,
     #[serde(flatten)]
     mapping: Mapping,
+    #[serde(flatten, skip_deserializing)]
+    computed: Computed,
+}
+
+/// What follows from a layer and its mapping, for whoever reads the file; it is not read back.
+#[derive(Default, Serialize)]
+struct Computed {
+    window_bound: u64,
+    gap: f64,
+    parallel_cycles: u64,
+    utilisation: f64,
 }
 
 /// The plan as JSON, for [`plan_from_json`]. `docs/mapping.md` lists the fields.
@@ -87,8 +98,15 @@ pub fn plan_json_with_costs(plan: &Plan, costs: &[PlanCosts]) -> String {
             .layers
             .iter()
             .zip(&plan.mappings)
+            .zip(plan.window_bounds())
             .enumerate()
-            .map(|(n, (layer, mapping))| PlannedLayer {
+            .map(|(n, ((layer, mapping), window_bound))| PlannedLayer {
+                computed: Computed {
+                    window_bound,
+                    gap: mapping.gap(window_bound),
+                    parallel_cycles: mapping.parallel_cycles(),
+                    utilisation: mapping.utilisation(&plan.config),
+                },
                 params: layer.params(),
                 layer: layer.clone(),
                 tie: network.ties.get(n).copied(),

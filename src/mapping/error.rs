@@ -201,6 +201,18 @@ pub enum MappingError {
         layer: String,
     },
 
+    /// No convolution of a network can have so many groups.
+    #[error(
+        "network `{network}` in {groups} groups: expected 2 or more, and a convolution without groups whose input and output channels can both be \
+         divided by them"
+    )]
+    NoGroups {
+        /// Name of the network.
+        network: String,
+        /// The groups.
+        groups: usize,
+    },
+
     /// The ties of a network do not say which of its widths are free.
     #[error("the widths of network `{network}` cannot be searched: {what}")]
     Ties {

@@ -23,7 +23,7 @@ pub(super) const MAX_STEPS: u64 = 1 << 24;
 
 /// Cycles that no mapping by windows of this layer takes fewer than, in whatever tiles of input channels and pieces of the output. It is above
 /// [`lower_bound`](super::lower_bound), which counts weights alone: it knows that the copies of a kernel leave cells between them empty.
-/// `None` of a layer whose bound would take too long.
+/// Of a layer for which that would take too long, it is [`lower_bound`](super::lower_bound).
 ///
 /// ```
 /// use vwc_sdk::mapping::{ConvLayer, MappingConfig, Method, PimArray, lower_bound, map_layer, window_bound};
@@ -32,21 +32,18 @@ pub(super) const MAX_STEPS: u64 = 1 << 24;
 /// let layer = ConvLayer::square("conv", 18, 3, 32, 32);
 /// let config = MappingConfig::new(PimArray::new(512, 512)?);
 /// let cycles = map_layer(&layer, Method::TiledStrips, &config)?.cycles;
-/// assert_eq!((lower_bound(&layer, &config)?, window_bound(&layer, &config)?, cycles), (9, Some(42), 42));
+/// assert_eq!((lower_bound(&layer, &config)?, window_bound(&layer, &config)?, cycles), (9, 42, 42));
 /// # Ok::<(), vwc_sdk::mapping::MappingError>(())
 /// ```
 ///
 /// # Errors
 ///
 /// Those of [`map_layer`](super::map_layer).
-pub fn window_bound(layer: &ConvLayer, config: &MappingConfig) -> Result<Option<u64>, MappingError> {
+pub fn window_bound(layer: &ConvLayer, config: &MappingConfig) -> Result<u64, MappingError> {
     let problem = Problem::new(layer, config)?;
-    let Some(least) = least(&problem) else {
-        return Ok(None);
-    };
-    let all = problem.in_channels;
-    let bound = tiles(&least).map(|tiles| tiles.cost(all));
-    Ok(bound.map(|bound| bound.max(problem.lower_bound)))
+    let tiles = least(&problem).and_then(|least| tiles(&least));
+    let bound = tiles.map_or(0, |tiles| tiles.cost(problem.in_channels));
+    Ok(bound.max(problem.lower_bound))
 }
 
 /// The cheapest way to make up each number of channels of tiles with these cycles, which rise with the channels. `None` where that would take

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::problem::common_divisor;
-use super::{ConvLayer, MappingError};
+use super::{ConvLayer, MappingConfig, MappingError, window_bound};
 
 /// The widths a layer stands between: indices into the network's free widths, or `None` where the width is
 /// given, as that of a picture is, or that of a classifier's input.
@@ -58,6 +58,45 @@ impl Network {
             layers,
             ties,
         }
+    }
+
+    /// Another network, as a what-if: every ordinary convolution whose channels can be divided so has `groups` groups, and no width may change. It is
+    /// called `cnn8 in 2 groups`.
+    ///
+    /// # Errors
+    ///
+    /// [`MappingError::NoGroups`] where no convolution has channels for so many groups.
+    pub fn with_groups(&self, groups: usize) -> Result<Self, MappingError> {
+        let divides = |layer: &ConvLayer| {
+            let channels = [layer.in_channels, layer.out_channels];
+            layer.groups == 1 && groups > 0 && channels.iter().all(|channels| channels % groups == 0)
+        };
+        if groups < 2 || !self.layers.iter().any(divides) {
+            return Err(MappingError::NoGroups {
+                network: self.name.clone(),
+                groups,
+            });
+        }
+        let layers = self.layers.iter().map(|layer| ConvLayer {
+            groups: if divides(layer) { groups } else { layer.groups },
+            ..layer.clone()
+        });
+        Ok(Self::fixed(
+            format!("{} in {groups} groups", self.name),
+            layers.collect(),
+        ))
+    }
+
+    /// The sum of the bounds of its layers, each as [`window_bound`].
+    ///
+    /// # Errors
+    ///
+    /// That of the first layer that cannot be mapped.
+    pub fn window_bound(&self, config: &MappingConfig) -> Result<u64, MappingError> {
+        let mut layers = self.layers.iter();
+        layers.try_fold(0u64, |sum, layer| {
+            Ok(sum.saturating_add(window_bound(layer, config)?))
+        })
     }
 
     /// The free widths as they are.

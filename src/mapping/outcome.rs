@@ -149,9 +149,9 @@ impl Mapping {
         self.pieces.iter().map(of_arrays).max().unwrap_or(self.n_windows)
     }
 
-    /// Cycles over the lower bound: 1 where nothing can be gained, at least 1 elsewhere.
+    /// Cycles over a bound, such as [`window_bound`](super::window_bound): 1 where nothing can be gained, at least 1 elsewhere.
     #[must_use]
-    pub fn gap(&self) -> f64 {
-        self.cycles as f64 / self.lower_bound as f64
+    pub fn gap(&self, bound: u64) -> f64 {
+        self.cycles as f64 / bound.max(1) as f64
     }
 }

@@ -4,10 +4,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Mapping, MappingConfig, MappingError, Method, Network, PimArray, WidthLimits,
+    ConvLayer, Mapping, MappingConfig, MappingError, Method, Network, PimArray, WidthLimits,
     channels::{KeptWidth, network_rounds},
     map_network,
     pareto::{front_keeps, pareto_front},
+    window_bound,
 };
 
 /// How the widths of a network are chosen before it is mapped.
@@ -125,6 +126,17 @@ impl Plan {
         Ok((plan, kept))
     }
 
+    /// Cycles that no mapping by windows of each layer takes fewer than: [`window_bound`] of each.
+    #[must_use]
+    pub fn window_bounds(&self) -> Vec<u64> {
+        let layers = self.network.layers.iter().zip(&self.mappings);
+        // What was mapped has one: only a layer that cannot be mapped has none.
+        let bound = |(layer, mapping): (&ConvLayer, &Mapping)| {
+            window_bound(layer, &self.config).unwrap_or(mapping.lower_bound)
+        };
+        layers.map(bound).collect()
+    }
+
     /// Sums over all layers.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -133,7 +145,7 @@ impl Plan {
         let worked = |mapping: &Mapping| mapping.utilisation(&self.config) * mapping.cycles as f64;
         Totals {
             params: (self.network.layers.iter())
-                .map(super::ConvLayer::params)
+                .map(ConvLayer::params)
                 .fold(0, u64::saturating_add),
             cycles,
             lower_bound: sum(|mapping| mapping.lower_bound),

@@ -4,10 +4,9 @@ use serde::Serialize;
 
 use super::{Look, styled_table};
 use crate::cost::{Component, Cost, CostError, CostModel};
-use crate::text;
 
 /// What one model says.
-pub type Costed = (CostModel, Result<Cost, CostError>);
+pub type Costed<'a> = (&'a CostModel, Result<Cost, CostError>);
 
 /// What one model says, for a program: the fields of its cost, or why there is none.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -87,30 +86,57 @@ const COLUMNS: [Column; 6] = [
     },
 ];
 
-/// What the columns are called that hold the costs by these models: `isaac-32 energy_pj` in CSV, and `isaac-32 energy` in a table.
+/// The components that energy of a read goes into, of those that a model speaks of.
+fn read_by(model: &CostModel) -> impl Iterator<Item = Component> + '_ {
+    let writing = [Component::Write, Component::ArrayWrite];
+    model
+        .known()
+        .filter(move |component| !writing.contains(component))
+}
+
+/// What the columns are called that hold the costs by these models: `isaac-32 energy_pj` in CSV, and `isaac-32 energy` in a table. In CSV the
+/// energy of each component follows, `isaac-32 adc energy_pj`.
 #[must_use]
 pub fn cost_header(models: &[CostModel], csv: bool) -> Vec<String> {
     let title = |column: &Column| if csv { column.field } else { column.title };
-    let of = |model: &CostModel| COLUMNS.map(|column| format!("{} {}", model.name(), title(&column)));
+    let of = |model: &CostModel| {
+        let name = model.name();
+        let mut names = COLUMNS
+            .map(|column| format!("{name} {}", title(&column)))
+            .to_vec();
+        if csv {
+            names.extend(read_by(model).map(|part| format!("{name} {part} energy_pj")));
+        }
+        names
+    };
     models.iter().flat_map(of).collect()
 }
 
 /// The fields below [`cost_header`]; empty where a model says nothing.
 #[must_use]
-pub fn cost_fields(costs: &[Costed], csv: bool) -> Vec<String> {
-    let field = |cost: &Costed, column: &Column| {
-        let number = cost.1.as_ref().ok().and_then(column.of);
-        let text = number.map(|number| {
-            if csv {
-                number.to_string()
-            } else {
-                (column.shown)(number)
-            }
-        });
-        text.unwrap_or_default()
-    };
-    let fields = |cost: &Costed| COLUMNS.map(|column| field(cost, &column));
-    costs.iter().flat_map(fields).collect()
+pub fn cost_fields<'a>(
+    costs: impl IntoIterator<Item = (&'a CostModel, Option<&'a Cost>)>,
+    csv: bool,
+) -> Vec<String> {
+    let mut fields = Vec::new();
+    for (model, cost) in costs {
+        fields.extend(COLUMNS.iter().map(|column| {
+            let number = cost.and_then(column.of);
+            let text = number.map(|number| {
+                if csv {
+                    number.to_string()
+                } else {
+                    (column.shown)(number)
+                }
+            });
+            text.unwrap_or_default()
+        }));
+        if csv {
+            let of = |part| cost.and_then(|cost| cost.energy.get(&part));
+            fields.extend(read_by(model).map(|part| of(part).map(f64::to_string).unwrap_or_default()));
+        }
+    }
+    fields
 }
 
 /// A number of four digits that a person reads, in the largest unit of which it is one at least.
@@ -194,20 +220,16 @@ pub fn cost_table(costs: &[Costed], look: Look) -> String {
     rows.push(row("to write the weights, once".to_owned(), &|cost| {
         (cost.write_energy > 0.0).then(|| energy(cost.write_energy))
     }));
-    let mut table = styled_table(&header, rows, None, look);
-    for (model, cost) in costs {
-        let name = text::line(model.name());
-        match cost {
-            Err(error) => table += &format!("\n{name}: {error}"),
-            Ok(_) => {
-                let missing: Vec<String> = model.missing().map(|component| component.to_string()).collect();
-                if !missing.is_empty() {
-                    table += &format!("\n{name} does not count: {}", missing.join(", "));
-                }
-            }
+    let table = styled_table(&header, rows, None, look);
+    let notes = costs.iter().filter_map(|(model, cost)| {
+        let name = model.name();
+        if let Err(error) = cost {
+            return Some(format!("{name}: {error}"));
         }
-    }
-    table
+        let missing: Vec<String> = model.missing().map(|component| component.to_string()).collect();
+        (!missing.is_empty()).then(|| format!("{name} does not count: {}", missing.join(", ")))
+    });
+    table + &look.notes(notes)
 }
 
 /// Methods beside each other by what each model says of them: energy, latency and their product, a row for each method and a column for each
@@ -218,11 +240,7 @@ pub fn cost_compare_tables(title: &str, methods: &[String], costs: &[Vec<Costed>
         return String::new();
     };
     let mut text = String::new();
-    for (what, Column { of, shown, .. }) in [
-        ("energy", ENERGY),
-        ("latency", LATENCY),
-        ("energy x latency, pJ s", ENERGY_DELAY),
-    ] {
+    for (what, Column { of, shown, .. }) in TABLES {
         let head = format!("{title}: {what}");
         let header: Vec<&str> = std::iter::once(head.as_str())
             .chain(models.iter().map(|(model, _)| model.name()))
@@ -235,18 +253,26 @@ pub fn cost_compare_tables(title: &str, methods: &[String], costs: &[Vec<Costed>
                 .chain(cells.map(Option::unwrap_or_default))
                 .collect()
         });
-        text += &format!("\n{}\n", styled_table(&header, rows, None, look));
-        for flip in flips(methods, costs, what, &of) {
-            text += &format!("{flip}\n");
+        let mut notes = flips(methods, costs, what, &of);
+        // The last of the tables is followed by what concerns all of them.
+        if what == TABLES[TABLES.len() - 1].0 {
+            let errors = models
+                .iter()
+                .filter_map(|(model, cost)| Some((model, cost.as_ref().err()?)));
+            notes.extend(errors.map(|(model, error)| format!("{}: {error}", model.name())));
         }
-    }
-    for (model, cost) in models {
-        if let Err(error) = cost {
-            text += &format!("{}: {error}\n", text::line(model.name()));
-        }
+        let table = styled_table(&header, rows, None, look);
+        text += &format!("\n{table}{}\n", look.notes(notes));
     }
     text
 }
+
+/// What methods are compared by.
+const TABLES: [(&str, Column); 3] = [
+    ("energy", ENERGY),
+    ("latency", LATENCY),
+    ("energy x latency, pJ s", ENERGY_DELAY),
+];
 
 /// Where models disagree on the order of `names` by what `of` reads of their costs: a line for each order, with the models that have it. Empty
 /// where they agree. A name whose cost a model does not know is left out of that model's order.

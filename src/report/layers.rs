@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Costed, cost_fields, csv_text, table};
+use super::table;
 use crate::mapping::{ConvLayer, Mapping};
 
 /// One line of the layer table.
@@ -100,95 +100,10 @@ pub(super) fn cells(layer: &ConvLayer, mapping: &Mapping) -> Vec<String> {
 }
 
 /// Channels on the array at once. Where not one whole channel fits and it is cut, a part of one is there, not none.
-fn tile(channels: usize) -> String {
+pub(super) fn tile(channels: usize) -> String {
     if channels == 0 {
         "<1".to_owned()
     } else {
         channels.to_string()
     }
 }
-
-/// Layers and their mappings as CSV (RFC 4180): a header, one record a layer, no totals, each line ended
-/// by a line feed. `in_tile` and `out_tile` are `<1` where not one whole channel is on the array at once.
-///
-/// # Panics
-///
-/// Where there is not one mapping a layer.
-#[must_use]
-pub fn layer_csv(layers: &[ConvLayer], mappings: &[Mapping]) -> String {
-    csv_text(&CSV_HEADER, records(layers, mappings))
-}
-
-/// As [`layer_csv`], with the costs of each layer behind: those of the columns that [`cost_header`](super::cost_header) calls `header`.
-///
-/// # Panics
-///
-/// Where there is not one mapping a layer, and not one list of costs.
-#[must_use]
-pub fn layer_csv_with_costs(
-    layers: &[ConvLayer],
-    mappings: &[Mapping],
-    header: &[String],
-    costs: &[Vec<Costed>],
-) -> String {
-    assert_eq!(layers.len(), costs.len(), "one list of costs for each layer");
-    let names: Vec<&str> = CSV_HEADER
-        .into_iter()
-        .chain(header.iter().map(String::as_str))
-        .collect();
-    let records = records(layers, mappings).zip(costs);
-    csv_text(
-        &names,
-        records.map(|(record, costs)| [record, cost_fields(costs, true)].concat()),
-    )
-}
-
-fn records(layers: &[ConvLayer], mappings: &[Mapping]) -> impl Iterator<Item = Vec<String>> {
-    layer_rows(layers, mappings).into_iter().map(|row| {
-        let m = &row.mapping;
-        let sizes = [row.in_channels, row.out_channels].map(|n| n.to_string());
-        let window = [m.window.width, m.window.height, m.w, m.h];
-        let cycles = [m.n_windows, m.row_cycles, m.col_cycles, m.cycles, m.lower_bound];
-        let costs = [
-            m.group_cycles,
-            m.arrays,
-            m.cells_written,
-            m.dac_conversions,
-            m.adc_conversions,
-            m.input_traffic,
-        ];
-        let mut fields = vec![row.name];
-        fields.extend(sizes);
-        fields.extend([row.params.to_string(), m.method.to_string()]);
-        fields.extend(window.map(|n| n.to_string()));
-        fields.extend([m.in_tile, m.out_tile].map(tile));
-        fields.extend(cycles.map(|n| n.to_string()));
-        fields.extend(costs.map(|n| n.to_string()));
-        fields
-    })
-}
-
-const CSV_HEADER: [&str; 22] = [
-    "name",
-    "in_channels",
-    "out_channels",
-    "params",
-    "method",
-    "window_width",
-    "window_height",
-    "w",
-    "h",
-    "in_tile",
-    "out_tile",
-    "n_windows",
-    "row_cycles",
-    "col_cycles",
-    "cycles",
-    "lower_bound",
-    "group_cycles",
-    "arrays",
-    "cells_written",
-    "dac_conversions",
-    "adc_conversions",
-    "input_traffic",
-];

@@ -10,6 +10,7 @@ use tabled::{
 use crate::text;
 
 mod cost;
+mod latex;
 mod layers;
 mod networks;
 mod plan;
@@ -20,9 +21,9 @@ pub use cost::{
     CostRow, Costed, area, cost_compare_tables, cost_fields, cost_header, cost_rows, cost_table, energy,
     energy_delay, flips, time,
 };
-pub use layers::{LayerRow, layer_csv, layer_csv_with_costs, layer_rows, layer_table};
+pub use layers::{LayerRow, layer_rows, layer_table};
 pub use networks::{NetworkRow, network_table};
-pub use plan::plan_table;
+pub use plan::{plan_csv, plan_csv_with_costs, plan_table};
 pub use sweep::{
     SweepRow, compare_table, front_csv, front_table, sweep_csv, sweep_csv_with_costs, sweep_notes,
     sweep_reasons, sweep_rows, sweep_table, sweep_table_with_costs, with_costs,
@@ -36,6 +37,8 @@ pub enum Look {
     Terminal,
     /// A Markdown page.
     Markdown,
+    /// A paper in LaTeX, with the package booktabs.
+    Latex,
 }
 
 impl Look {
@@ -45,6 +48,26 @@ impl Look {
         match self {
             Self::Terminal => line,
             Self::Markdown => line.replace('\\', r"\\").replace('|', r"\|"),
+            Self::Latex => latex::escaped(&line),
+        }
+    }
+
+    /// What stands below a table, a line for each of `lines`, with a line break in front. In LaTeX it is a comment.
+    pub(crate) fn notes(self, lines: impl IntoIterator<Item = String>) -> String {
+        let start = match self {
+            Self::Terminal => "\n",
+            Self::Markdown => "\n* ",
+            Self::Latex => "\n% ",
+        };
+        let lines = lines
+            .into_iter()
+            .map(|line| format!("{start}{}", text::line(&line)));
+        let lines: String = lines.collect();
+        // A line right below would belong to a Markdown table.
+        if self == Self::Markdown && !lines.is_empty() {
+            format!("\n{lines}")
+        } else {
+            lines
         }
     }
 }
@@ -67,14 +90,19 @@ pub(crate) fn styled_table(
     totals: Option<Vec<String>>,
     look: Look,
 ) -> String {
+    if look == Look::Latex {
+        let cells = |row: Vec<String>| row.iter().map(|cell| look.cell(cell)).collect();
+        let header = header.iter().map(|name| look.cell(name)).collect();
+        return latex::tabular(header, rows.into_iter().map(cells), totals.map(cells));
+    }
     let mut builder = Builder::default();
     builder.push_record(header.iter().copied());
     for row in rows {
         builder.push_record(row.iter().map(|cell| look.cell(cell)));
     }
     let mut theme = match look {
-        Look::Terminal => Theme::from_style(Style::psql()),
         Look::Markdown => Theme::from_style(Style::markdown()),
+        _ => Theme::from_style(Style::psql()),
     };
     if let Some(totals) = totals {
         let rule = HorizontalLine::new('-').intersection('+');

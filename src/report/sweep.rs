@@ -3,10 +3,7 @@
 use serde::Serialize;
 
 use super::{CostRow, Costed, Look, cost_fields, cost_rows, styled_table};
-use crate::{
-    mapping::{Method, SweepPoint, Totals, pareto::ParetoPoint},
-    text,
-};
+use crate::mapping::{Method, SweepPoint, Totals, pareto::ParetoPoint};
 
 /// One line of a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -130,7 +127,12 @@ fn records(
         record.extend(
             costs
                 .get(n)
-                .map(|costs| cost_fields(costs, csv))
+                .map(|costs| {
+                    cost_fields(
+                        costs.iter().map(|(model, cost)| (*model, cost.as_ref().ok())),
+                        csv,
+                    )
+                })
                 .unwrap_or_default(),
         );
         record.resize(columns, String::new());
@@ -153,9 +155,10 @@ pub fn sweep_csv_with_costs(points: &[SweepPoint], header: &[String], costs: &[V
 
 /// A row for each network and array, a column of cycles for each method, and how many times fewer cycles the
 /// last method takes than `vw-sdk`, where both are there. The points are in the order of
-/// [`sweep`](crate::mapping::sweep).
+/// [`sweep`](crate::mapping::sweep); of `bounds` there is one for each network and array, in that order too: the cycles that no mapping by windows of
+/// the whole network goes below ([`window_bound`](crate::mapping::window_bound)), where there are any.
 #[must_use]
-pub fn compare_table(points: &[SweepPoint], look: Look) -> String {
+pub fn compare_table(points: &[SweepPoint], bounds: &[Option<u64>], look: Look) -> String {
     let mut methods: Vec<Method> = Vec::new();
     let mut cases: Vec<(&str, String)> = Vec::new();
     for point in points {
@@ -171,10 +174,10 @@ pub fn compare_table(points: &[SweepPoint], look: Look) -> String {
     let gain = last.filter(|_| methods.contains(&Method::VwSdk));
     let names: Vec<String> = methods.iter().map(ToString::to_string).collect();
     let gain_name = gain.map(|method| format!("{method} gains"));
-    let mut header = vec!["network", "array", "bound"];
+    let mut header = vec!["network", "array", "window bound"];
     header.extend(names.iter().map(String::as_str));
     header.extend(gain_name.as_deref());
-    let rows = cases.iter().map(|(network, array)| {
+    let rows = cases.iter().enumerate().map(|(n, (network, array))| {
         let total = |method: Method| {
             points
                 .iter()
@@ -182,12 +185,7 @@ pub fn compare_table(points: &[SweepPoint], look: Look) -> String {
                 .and_then(|point| point.totals.as_ref().ok())
         };
         let empty = || "-".to_owned();
-        // VWC-SDK computes a smaller network, with a bound of its own.
-        let whole = methods.iter().filter(|&&method| method != Method::VwcSdk);
-        let bound = whole
-            .filter_map(|&method| total(method))
-            .map(|total| total.lower_bound)
-            .max();
+        let bound = bounds.get(n).copied().flatten();
         let mut cells = vec![
             (*network).to_owned(),
             array.clone(),
@@ -246,18 +244,7 @@ pub fn sweep_notes(points: &[SweepPoint]) -> Vec<String> {
 fn reasons(points: &[SweepPoint], look: Look) -> String {
     let mut lines = sweep_reasons(points);
     lines.extend(sweep_notes(points));
-    // A line right below would belong to a Markdown table.
-    let (first, bullet) = match look {
-        Look::Terminal => ("", ""),
-        Look::Markdown => ("\n", "* "),
-    };
-    let lines = (lines.iter()).map(|line| format!("\n{bullet}{}", text::line(line)));
-    let lines: String = lines.collect();
-    if lines.is_empty() {
-        lines
-    } else {
-        first.to_owned() + &lines
-    }
+    look.notes(lines)
 }
 
 const FRONT_HEADER: [&str; 4] = ["channels", "cycles", "speed-up", "widths"];

@@ -226,7 +226,7 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs, run: &Path) -> Result<(), Eva
     let text = match args.format {
         Format::Json => serde_json::to_string_pretty(&rows).expect("no number is infinite") + "\n",
         Format::Csv => csv_text(&HEADER, rows.iter().map(cells)),
-        Format::Table | Format::Markdown => {
+        Format::Table | Format::Markdown | Format::Latex => {
             styled_table(&HEADER, rows.iter().map(cells), None, args.format.look()) + "\n"
         }
     };
