@@ -9,7 +9,7 @@ use vwc_sdk::cli::run;
 use vwc_sdk::cli::serve;
 #[cfg(feature = "train")]
 use vwc_sdk::cli::{bits, devices, evaluate, export, graph, import, quantize, train};
-use vwc_sdk::cli::{chip, compare, exit_code, front, map, simulate};
+use vwc_sdk::cli::{chip, compare, exit_code, front, map, simulate, sweep};
 
 /// Train low-bit convolutional networks, map them onto processing-in-memory arrays, and prune them to fit.
 #[derive(Parser)]
@@ -43,7 +43,7 @@ enum Command {
     Run(run::RunArgs),
     Map(map::MapArgs),
     Compare(compare::CompareArgs),
-    Sweep(compare::SweepArgs),
+    Sweep(sweep::SweepArgs),
     Front(front::FrontArgs),
     Chip(chip::ChipArgs),
     Simulate(simulate::SimulateArgs),
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         Command::Map(args) => exit_code(map::run(&args)),
         Command::Chip(args) => exit_code(chip::run(&args)),
         Command::Compare(args) => exit_code(compare::compare(&args)),
-        Command::Sweep(args) => exit_code(compare::run_sweep(&args)),
+        Command::Sweep(args) => exit_code(sweep::run(&args)),
         Command::Front(args) => exit_code(front::run(&args)),
         Command::Simulate(args) => exit_code(simulate::run_all(&args)),
         #[cfg(feature = "train")]

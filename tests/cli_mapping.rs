@@ -1188,6 +1188,52 @@ fn tables_are_written_for_latex() {
     }
 }
 
+/// A bar for each method in each panel, with its sum above it; what a model does not know is said.
+#[test]
+fn energy_is_drawn_by_component() {
+    let dir = tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let args = "compare cnn8 --array 256x512 --method im2col,best --adc-bits 8 --cost isaac-32,zigzag-28";
+    let printed = data(&format!("{args} --plot-energy {}", path("e.svg")));
+    let svg = std::fs::read_to_string(path("e.svg")).unwrap();
+    for text in [
+        "cnn8 on 256x512, isaac-32",
+        "cnn8 on 256x512, zigzag-28",
+        "im2col",
+        "best",
+        "input-buffer",
+        "adc",
+    ] {
+        assert!(svg.contains(text), "{text}");
+    }
+    // The sums of the table stand above the bars.
+    let (_, table) = printed.split_once("cnn8 on 256x512: energy").unwrap();
+    let best = table
+        .lines()
+        .find(|line| line.trim().starts_with("best"))
+        .unwrap();
+    for energy in best.split('|').skip(1) {
+        assert!(svg.contains(energy.trim()), "{energy}");
+    }
+    let picture = path("e.png");
+    let output = run(&format!(
+        "{} --plot-energy {picture}",
+        args.replace("--adc-bits 8 ", "")
+    ));
+    let said = String::from_utf8(output.stderr).unwrap();
+    // Converters of 9 bits lose nothing here, and isaac-32 has none.
+    assert!(
+        output.status.success() && said.contains("not drawn: cnn8 on 256x512, isaac-32"),
+        "{said}"
+    );
+    assert!(std::fs::read(&picture).unwrap().starts_with(b"\x89PNG"));
+    let error = refused(&format!(
+        "compare --array 64x64,128x128 --method im2col --adc-bits 8 --cost mnsim --plot-energy {picture}"
+    ));
+    assert!(error.contains("and here are 22"), "{error}");
+    misused(&format!("compare cnn8 --array 64x64 --plot-energy {picture}"));
+}
+
 #[test]
 fn what_is_no_cost_model_is_refused() {
     let error = refused("map cnn8 --array 256x512 --cost isaac");

@@ -1,4 +1,4 @@
-//! `vwc-sdk compare` and `vwc-sdk sweep`: many methods, networks and arrays beside each other.
+//! `vwc-sdk compare`: methods beside each other, on many networks and arrays.
 
 use std::{collections::HashSet, path::PathBuf};
 
@@ -14,13 +14,13 @@ use super::{
     options::{Format, InputArgs, MappingArgs, WhatIfArgs, plot_path},
 };
 use crate::{
-    cost::CostModel,
+    cost::{Component, Cost, CostModel},
     graph::presets,
     mapping::{MappingConfig, Method, Network, PimArray, Plan, SweepPoint, Widths, sweep},
     report::{
         Costed, compare_table, cost_compare_tables, cost_header,
-        plot::{CyclesPanel, MAX_PANELS, cycles_by_method},
-        sweep_csv_with_costs, sweep_notes, sweep_reasons, sweep_rows, sweep_table_with_costs, with_costs,
+        plot::{CyclesPanel, EnergyPanel, MAX_PANELS, cycles_by_method, energy_by_component},
+        sweep_csv_with_costs, sweep_notes, sweep_reasons, sweep_rows, with_costs,
     },
     text,
 };
@@ -65,60 +65,27 @@ pub struct CompareArgs {
     /// ends in .svg or .png.
     #[arg(long, value_name = "FILE", value_parser = plot_path)]
     pub plot: Option<PathBuf>,
+
+    /// Draw the energy of each method by component, a panel for each network, array and model, 12 at most: a file whose name ends in .svg or .png.
+    #[arg(long, value_name = "FILE", value_parser = plot_path, requires = "cost")]
+    pub plot_energy: Option<PathBuf>,
 }
 
 const COMPARE_EXAMPLES: &str = "\
-Example:
+Examples:
   All methods on VGG-13, and a picture of its layers:
-    vwc-sdk compare vgg13 --array 128x128,256x256,512x512 --plot vgg13.svg";
+    vwc-sdk compare vgg13 --array 128x128,256x256,512x512 --plot vgg13.svg
 
-/// Map networks with methods onto arrays of many sizes, in parallel: a line for each, with all costs.
-#[derive(Debug, Clone, Args)]
-#[command(after_help = SWEEP_EXAMPLES)]
-pub struct SweepArgs {
-    /// Networks, or ONNX files or layer lists, as `map` takes them; all presets if none is given.
-    #[arg(value_name = "NETWORK|FILE")]
-    pub networks: Vec<NetworkArg>,
+  What three methods take on CNN-8 by two models, and a picture of where the energy goes:
+    vwc-sdk compare cnn8 --array 256x512 --method im2col,vw-sdk,best --adc-bits 8 --cost isaac-32,zigzag-28 \\
+      --plot-energy cnn8.svg";
 
-    /// What the networks' files leave open.
-    #[command(flatten)]
-    pub input: InputArgs,
-
-    /// Other networks than these.
-    #[command(flatten)]
-    pub what_if: WhatIfArgs,
-
-    /// Rows of the arrays, with commas between them.
-    #[arg(long, value_name = "ROWS", value_delimiter = ',', required = true)]
-    pub rows: Vec<usize>,
-
-    /// Columns of the arrays; each number of rows is taken with each number of columns.
-    #[arg(long, value_name = "COLS", value_delimiter = ',', required = true)]
-    pub cols: Vec<usize>,
-
-    /// Methods, with commas between them.
-    #[arg(long, value_parser = choice::<Method>(), value_delimiter = ',', default_value = "vw-sdk")]
-    pub method: Vec<Method>,
-
-    /// Everything else that decides a mapping.
-    #[command(flatten)]
-    pub mapping: MappingArgs,
-
-    /// What it costs.
-    #[command(flatten)]
-    pub costs: CostArgs,
-
-    /// What to print.
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
-}
-
-const SWEEP_EXAMPLES: &str = "\
-Example:
-  Every preset on sixteen arrays, for a spreadsheet:
-    vwc-sdk sweep --rows 64,128,256,512 --cols 64,128,256,512 --method vw-sdk,best --format csv";
-
-fn or_presets(
+/// The networks that were named, or all presets.
+///
+/// # Errors
+///
+/// Those of reading them; [`MapError::SameName`] where two are called alike.
+pub(super) fn or_presets(
     networks: &[NetworkArg],
     input: InputArgs,
     what_if: WhatIfArgs,
@@ -146,15 +113,18 @@ fn or_presets(
 ///
 /// [`MapError`]; what cannot be mapped is no error but an empty place in the table, with the reason below.
 pub fn compare(args: &CompareArgs) -> Result<(), MapError> {
-    if args.plot.is_some() {
-        let networks = match args.networks.len() {
-            0 => presets::names().len(),
-            given => given,
-        };
-        let panels = networks.saturating_mul(args.array.len());
-        if panels > MAX_PANELS {
-            return Err(MapError::Panels { panels });
-        }
+    let networks = match args.networks.len() {
+        0 => presets::names().len(),
+        given => given,
+    };
+    let cases = networks.saturating_mul(args.array.len());
+    let of_plot = args.plot.iter().map(|_| cases);
+    let of_energy = args
+        .plot_energy
+        .iter()
+        .map(|_| cases.saturating_mul(args.costs.cost.len()));
+    if let Some(panels) = of_plot.chain(of_energy).find(|&panels| panels > MAX_PANELS) {
+        return Err(MapError::Panels { panels });
     }
     let models = args.costs.models()?;
     let networks = or_presets(&args.networks, args.input, args.what_if)?;
@@ -180,6 +150,9 @@ pub fn compare(args: &CompareArgs) -> Result<(), MapError> {
         &configs[0],
     );
     let costs = points_costed(&points, &configs[0], &args.costs.config(), &models);
+    if let Some(path) = &args.plot_energy {
+        energy_by_component(path, &energies(&by_case(&points, &costs)))?;
+    }
     let text = match args.format {
         Format::Json => json(&points, &costs),
         Format::Csv => csv(&points, &models, &costs),
@@ -225,6 +198,31 @@ fn by_case<'a>(points: &[SweepPoint], costs: &[Vec<Costed<'a>>]) -> Vec<Compared
     cases
 }
 
+/// A panel for each network and array that some method maps, by each model that says something of them.
+fn energies(cases: &[ComparedCosts]) -> Vec<EnergyPanel> {
+    let mut panels = Vec::new();
+    for (title, methods, costs) in cases {
+        for n in 0..costs.first().map_or(0, Vec::len) {
+            let (model, _) = &costs[0][n];
+            let costs: Option<Vec<&Cost>> = costs.iter().map(|costs| costs[n].1.as_ref().ok()).collect();
+            let Some(costs) = costs else {
+                say!("not drawn: {title}, {}: it says nothing of it", model.name());
+                continue;
+            };
+            let of = |part: Component| {
+                let energies = costs.iter().map(|cost| cost.energy.get(&part).copied());
+                Some((part, energies.collect::<Option<Vec<f64>>>()?))
+            };
+            panels.push(EnergyPanel {
+                title: format!("{title}, {}", model.name()),
+                methods: methods.clone(),
+                components: Component::ALL.into_iter().filter_map(of).collect(),
+            });
+        }
+    }
+    panels
+}
+
 /// A panel for each network and array that some method maps. What is not drawn is said on standard error.
 fn panels(networks: &[Network], methods: &[Method], configs: &[MappingConfig]) -> Vec<CyclesPanel> {
     let mut panels = Vec::new();
@@ -256,39 +254,8 @@ fn panels(networks: &[Network], methods: &[Method], configs: &[MappingConfig]) -
     panels
 }
 
-/// Prints the sweep.
-///
-/// # Errors
-///
-/// [`MapError::Mapping`] where a number of rows or columns is out of range, [`MapError::Output`].
-pub fn run_sweep(args: &SweepArgs) -> Result<(), MapError> {
-    let models = args.costs.models()?;
-    let networks = or_presets(&args.networks, args.input, args.what_if)?;
-    let sizes = args
-        .rows
-        .iter()
-        .flat_map(|&rows| args.cols.iter().map(move |&cols| PimArray::new(rows, cols)));
-    let arrays = sizes
-        .map(|array| array.map(|array| array.with_cell_bits(args.mapping.cell_bits)))
-        .collect::<Result<Vec<_>, _>>()?;
-    // Both lists hold something, so there is an array.
-    let config = args.mapping.config(arrays[0]);
-    note_shared_cells(arrays.iter().map(|&array| MappingConfig { array, ..config }));
-    let points = sweep(&networks, &args.method, &arrays, &config);
-    let costs = points_costed(&points, &config, &args.costs.config(), &models);
-    let text = match args.format {
-        Format::Json => json(&points, &costs),
-        Format::Csv => csv(&points, &models, &costs),
-        Format::Table | Format::Markdown | Format::Latex => {
-            say_infeasible(&costs);
-            sweep_table_with_costs(&points, &cost_header(&models, false), &costs, args.format.look()) + "\n"
-        }
-    };
-    Ok(super::print(&text)?)
-}
-
 /// The points as CSV. It has no place for the reason why one cannot be done, which is said on standard error.
-fn csv(points: &[SweepPoint], models: &[CostModel], costs: &[Vec<Costed>]) -> String {
+pub(super) fn csv(points: &[SweepPoint], models: &[CostModel], costs: &[Vec<Costed>]) -> String {
     for reason in sweep_reasons(points) {
         say!("not mapped: {reason}");
     }
@@ -299,6 +266,7 @@ fn csv(points: &[SweepPoint], models: &[CostModel], costs: &[Vec<Costed>]) -> St
     sweep_csv_with_costs(points, &cost_header(models, true), costs)
 }
 
-fn json(points: &[SweepPoint], costs: &[Vec<Costed>]) -> String {
+/// The points as JSON.
+pub(super) fn json(points: &[SweepPoint], costs: &[Vec<Costed>]) -> String {
     text::json(&with_costs(sweep_rows(points), costs)) + "\n"
 }

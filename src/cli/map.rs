@@ -175,8 +175,8 @@ pub enum MapError {
     },
     /// A picture of too many panels.
     #[error(
-        "--plot draws a panel for each network and array, {MAX_PANELS} at most, and here are {panels}: give fewer \
-         networks or arrays"
+        "a picture has a panel for each network and array, {MAX_PANELS} at most (of energy for each model, too), and here are {panels}: give \
+         fewer of them"
     )]
     Panels {
         /// How many there would be.

@@ -40,6 +40,7 @@ pub mod serve;
 #[cfg(feature = "train")]
 mod signals;
 pub mod simulate;
+pub mod sweep;
 #[cfg(feature = "train")]
 pub mod train;
 #[cfg(feature = "train")]

@@ -16,6 +16,7 @@ mod accuracy;
 mod array;
 mod bars;
 mod chip;
+mod energy;
 mod front;
 mod graph;
 
@@ -23,6 +24,7 @@ pub use accuracy::{Curve, accuracy_curves};
 pub use array::filled_array;
 pub use bars::{CyclesPanel, MAX_PANELS, cycles_by_method};
 pub use chip::chip;
+pub use energy::{EnergyPanel, energy_by_component};
 pub use front::{Mark, front};
 pub use graph::graph;
 
