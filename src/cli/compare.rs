@@ -204,10 +204,13 @@ fn energies(cases: &[ComparedCosts]) -> Vec<EnergyPanel> {
     for (title, methods, costs) in cases {
         for n in 0..costs.first().map_or(0, Vec::len) {
             let (model, _) = &costs[0][n];
-            let costs: Option<Vec<&Cost>> = costs.iter().map(|costs| costs[n].1.as_ref().ok()).collect();
-            let Some(costs) = costs else {
-                say!("not drawn: {title}, {}: it says nothing of it", model.name());
-                continue;
+            let known: Result<Vec<&Cost>, _> = costs.iter().map(|costs| costs[n].1.as_ref()).collect();
+            let costs = match known {
+                Ok(costs) => costs,
+                Err(error) => {
+                    say!("not drawn: {title}, {}: {error}", model.name());
+                    continue;
+                }
             };
             let of = |part: Component| {
                 let energies = costs.iter().map(|cost| cost.energy.get(&part).copied());

@@ -108,6 +108,7 @@ mod plan;
 mod problem;
 mod sdk;
 mod strips;
+mod tetris;
 mod tiled_strips;
 pub mod vw_sdk;
 mod vwc_sdk;
@@ -130,6 +131,7 @@ pub use piece::{Cut, Piece, Rect};
 pub use placement::{Cell, ColumnOutput, PlacedArray, PlacedPiece, Placement, RowInput, Weight};
 pub use plan::{Plan, SweepPoint, Totals, Widths, sweep};
 use problem::Problem;
+pub use tetris::{TetrisCount, TetrisWindow, tetris_count};
 pub use windows::{WindowChoice, windows_of};
 
 /// The largest size accepted anywhere: rows and columns of an array, and every dimension of a layer.
