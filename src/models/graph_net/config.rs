@@ -127,7 +127,8 @@ impl GraphNetConfig {
         };
         if folds && config.folds().is_empty() {
             return Err(config.refuse(
-                "no batch norm can be folded: expected a convolution with quantised weights whose result one batch norm alone reads, and                  the file's batch norms as they are"
+                "no batch norm can be folded: expected a convolution with quantised weights whose result one batch norm alone reads; an exporter that \
+                 folds them itself has to leave them in the file"
                     .into(),
             ));
         }
