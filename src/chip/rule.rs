@@ -33,6 +33,9 @@ impl std::fmt::Display for Rule {
 }
 
 impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::One, Self::Greedy, Self::Pimcomp, Self::Strides];
+
     /// The windows that the rule is used with.
     #[must_use]
     pub fn windows(self) -> Windows {
@@ -41,11 +44,6 @@ impl Rule {
             Self::Pimcomp | Self::Strides => Windows::Im2col,
         }
     }
-}
-
-impl Rule {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::One, Self::Greedy, Self::Pimcomp, Self::Strides];
 
     /// The plan of this rule.
     ///
@@ -70,9 +68,7 @@ impl Rule {
             Self::Pimcomp => for_the_slowest(layers, arrays, |needs, left| needs < left && left > arrays / 2),
             Self::Strides => by_strides(layers, arrays),
         };
-        let each = layers.iter().zip(&copies);
-        let needs = each.map(|(layer, &copies)| layer.least_arrays().saturating_mul(copies));
-        let needs = needs.fold(0, u64::saturating_add);
+        let needs = arrays_of(layers, &copies);
         if needs > arrays {
             return Err(ChipError::Rule { needs, arrays });
         }
@@ -120,9 +116,13 @@ fn by_strides(layers: &[LayerChoices], arrays: u64) -> Vec<u64> {
     let windows = |layer: &LayerChoices| layer.choices[0].windows;
     let last = layers.last().map_or(1, windows);
     let once: Vec<u64> = layers.iter().map(|layer| windows(layer).div_ceil(last)).collect();
-    let each = layers.iter().zip(&once);
-    let needs = each.map(|(layer, &copies)| layer.least_arrays().saturating_mul(copies));
-    let needs = needs.fold(0, u64::saturating_add);
-    let times = (arrays / needs.max(1)).clamp(1, last);
+    let times = (arrays / arrays_of(layers, &once).max(1)).clamp(1, last);
     once.iter().map(|&copies| copies.saturating_mul(times)).collect()
+}
+
+/// Arrays of all copies.
+fn arrays_of(layers: &[LayerChoices], copies: &[u64]) -> u64 {
+    let each = layers.iter().zip(copies);
+    let needs = each.map(|(layer, &copies)| layer.least_arrays().saturating_mul(copies));
+    needs.fold(0, u64::saturating_add)
 }

@@ -1,6 +1,6 @@
 //! `vwc-sdk compare`: methods beside each other, on many networks and arrays.
 
-use std::{collections::HashSet, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use rayon::prelude::*;
@@ -8,14 +8,13 @@ use rayon::prelude::*;
 use super::choice::choice;
 use super::costs::{CostArgs, points_costed, say_infeasible};
 use super::{
+    many::NetworksArgs,
     map::MapError,
-    network::NetworkArg,
     notes::note_shared_cells,
-    options::{Format, InputArgs, MappingArgs, WhatIfArgs, plot_path},
+    options::{Format, MappingArgs, plot_path},
 };
 use crate::{
     cost::{Component, Cost, CostModel},
-    graph::presets,
     mapping::{MappingConfig, Method, Network, PimArray, Plan, SweepPoint, Widths, sweep},
     report::{
         Costed, compare_table, cost_compare_tables, cost_header,
@@ -29,17 +28,9 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(after_help = COMPARE_EXAMPLES)]
 pub struct CompareArgs {
-    /// Networks, or ONNX files or layer lists, as `map` takes them; all presets if none is given.
-    #[arg(value_name = "NETWORK|FILE")]
-    pub networks: Vec<NetworkArg>,
-
-    /// What the networks' files leave open.
+    /// The networks.
     #[command(flatten)]
-    pub input: InputArgs,
-
-    /// Other networks than these.
-    #[command(flatten)]
-    pub what_if: WhatIfArgs,
+    pub networks: NetworksArgs,
 
     /// Sizes of the arrays in cells, with commas between them.
     #[arg(long, value_name = "ROWSxCOLS", value_delimiter = ',', required = true)]
@@ -80,44 +71,13 @@ Examples:
     vwc-sdk compare cnn8 --array 256x512 --method im2col,vw-sdk,best --adc-bits 8 --cost isaac-32,zigzag-28 \\
       --plot-energy cnn8.svg";
 
-/// The networks that were named, or all presets.
-///
-/// # Errors
-///
-/// Those of reading them; [`MapError::SameName`] where two are called alike.
-pub(super) fn or_presets(
-    networks: &[NetworkArg],
-    input: InputArgs,
-    what_if: WhatIfArgs,
-) -> Result<Vec<Network>, MapError> {
-    if networks.is_empty() {
-        let all = presets::names().into_iter().map(presets::network);
-        return Ok(all
-            .map(|network| what_if.network(network?))
-            .collect::<Result<_, _>>()?);
-    }
-    let load = |network: &NetworkArg| Ok(what_if.network(network.load(input)?)?);
-    let networks: Vec<Network> = networks.iter().map(load).collect::<Result<_, MapError>>()?;
-    let mut names = HashSet::new();
-    match networks.iter().find(|network| !names.insert(&network.name)) {
-        Some(twice) => Err(MapError::SameName {
-            name: twice.name.clone(),
-        }),
-        None => Ok(networks),
-    }
-}
-
 /// Prints the comparison.
 ///
 /// # Errors
 ///
 /// [`MapError`]; what cannot be mapped is no error but an empty place in the table, with the reason below.
 pub fn compare(args: &CompareArgs) -> Result<(), MapError> {
-    let networks = match args.networks.len() {
-        0 => presets::names().len(),
-        given => given,
-    };
-    let cases = networks.saturating_mul(args.array.len());
+    let cases = args.networks.count().saturating_mul(args.array.len());
     let of_plot = args.plot.iter().map(|_| cases);
     let of_energy = args
         .plot_energy
@@ -127,7 +87,7 @@ pub fn compare(args: &CompareArgs) -> Result<(), MapError> {
         return Err(MapError::Panels { panels });
     }
     let models = args.costs.models()?;
-    let networks = or_presets(&args.networks, args.input, args.what_if)?;
+    let networks = args.networks.load()?;
     let methods = if args.method.is_empty() {
         Method::ALL.to_vec()
     } else {
@@ -150,17 +110,18 @@ pub fn compare(args: &CompareArgs) -> Result<(), MapError> {
         &configs[0],
     );
     let costs = points_costed(&points, &configs[0], &args.costs.config(), &models);
+    let cases = by_case(&points, &costs);
     if let Some(path) = &args.plot_energy {
-        energy_by_component(path, &energies(&by_case(&points, &costs)))?;
+        energy_by_component(path, &energies(&cases))?;
     }
     let text = match args.format {
         Format::Json => json(&points, &costs),
         Format::Csv => csv(&points, &models, &costs),
         Format::Table | Format::Markdown | Format::Latex => {
             let look = args.format.look();
-            let tables = by_case(&points, &costs)
-                .into_iter()
-                .map(|(title, methods, costs)| cost_compare_tables(&title, &methods, &costs, look));
+            let tables = cases
+                .iter()
+                .map(|(title, methods, costs)| cost_compare_tables(title, methods, costs, look));
             let bounds = window_bounds(&networks, &configs);
             compare_table(&points, &bounds, look) + "\n" + &tables.collect::<String>()
         }

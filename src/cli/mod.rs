@@ -21,6 +21,7 @@ pub mod import;
 pub mod job;
 #[cfg(feature = "train")]
 pub mod kind;
+pub mod many;
 pub mod map;
 pub mod network;
 #[cfg(feature = "train")]

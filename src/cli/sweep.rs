@@ -5,11 +5,11 @@ use clap::Args;
 use super::choice::choice;
 use super::costs::{CostArgs, points_costed, say_infeasible};
 use super::{
-    compare::{csv, json, or_presets},
+    compare::{csv, json},
+    many::NetworksArgs,
     map::MapError,
-    network::NetworkArg,
     notes::note_shared_cells,
-    options::{Format, InputArgs, MappingArgs, WhatIfArgs},
+    options::{Format, MappingArgs},
 };
 use crate::{
     mapping::{MappingConfig, Method, PimArray, sweep},
@@ -20,17 +20,9 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SweepArgs {
-    /// Networks, or ONNX files or layer lists, as `map` takes them; all presets if none is given.
-    #[arg(value_name = "NETWORK|FILE")]
-    pub networks: Vec<NetworkArg>,
-
-    /// What the networks' files leave open.
+    /// The networks.
     #[command(flatten)]
-    pub input: InputArgs,
-
-    /// Other networks than these.
-    #[command(flatten)]
-    pub what_if: WhatIfArgs,
+    pub networks: NetworksArgs,
 
     /// Rows of the arrays, with commas between them.
     #[arg(long, value_name = "ROWS", value_delimiter = ',', required = true)]
@@ -69,7 +61,7 @@ Example:
 /// [`MapError::Mapping`] where a number of rows or columns is out of range, [`MapError::Output`].
 pub fn run(args: &SweepArgs) -> Result<(), MapError> {
     let models = args.costs.models()?;
-    let networks = or_presets(&args.networks, args.input, args.what_if)?;
+    let networks = args.networks.load()?;
     let sizes = args
         .rows
         .iter()

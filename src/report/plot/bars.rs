@@ -17,6 +17,15 @@ const HEIGHT: u32 = 620;
 /// The most panels of one picture.
 pub const MAX_PANELS: usize = 12;
 
+/// Refuses a picture of too many panels.
+pub(super) fn check_panels(path: &Path, count: usize) -> Result<(), PlotError> {
+    if count > MAX_PANELS {
+        let why = format!("it would have {count} panels, and {MAX_PANELS} at most are drawn");
+        return Err(PlotError::new(path, why));
+    }
+    Ok(())
+}
+
 /// A network on an array.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CyclesPanel {
@@ -51,11 +60,7 @@ pub fn cycles_by_method(path: &Path, panels: &[CyclesPanel]) -> Result<(), PlotE
     if panels.is_empty() || panels.iter().any(empty) {
         return Err(PlotError::new(path, "there is nothing to draw"));
     }
-    if panels.len() > MAX_PANELS {
-        let count = panels.len();
-        let why = format!("it would have {count} panels, and {MAX_PANELS} at most are drawn");
-        return Err(PlotError::new(path, why));
-    }
+    check_panels(path, panels.len())?;
     let width = panels.iter().map(CyclesPanel::width).max().unwrap_or(0);
     draw(path, (width, HEIGHT * panels.len() as u32), &Panels(panels))
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use plotters::{coord::Shift, prelude::*};
 
-use super::{Drawn, FONT, MAX_PANELS, Picture, PlotError, draw, heading};
+use super::{Drawn, FONT, Picture, PlotError, bars::check_panels, draw, heading};
 use crate::cost::Component;
 use crate::report::energy;
 use crate::text;
@@ -31,16 +31,12 @@ pub struct EnergyPanel {
 ///
 /// # Errors
 ///
-/// As [`filled_array`](super::filled_array), and where there are no panels, more than [`MAX_PANELS`], or one without methods or without energy.
+/// As [`filled_array`](super::filled_array), and where there are no panels, more than [`MAX_PANELS`](super::MAX_PANELS), or one without methods or without energy.
 pub fn energy_by_component(path: &Path, panels: &[EnergyPanel]) -> Result<(), PlotError> {
     if panels.is_empty() || panels.iter().any(|panel| panel.most() <= 0.0) {
         return Err(PlotError::new(path, "there is nothing to draw"));
     }
-    if panels.len() > MAX_PANELS {
-        let count = panels.len();
-        let why = format!("it would have {count} panels, and {MAX_PANELS} at most are drawn");
-        return Err(PlotError::new(path, why));
-    }
+    check_panels(path, panels.len())?;
     draw(path, (WIDTH, HEIGHT * panels.len() as u32), &Panels(panels))
 }
 
