@@ -322,16 +322,21 @@ fn layers_are_quantised_as_flags_say() {
         let tested = json(&place.data(&test))["networks"][0]["test"]["correct"].clone();
         assert_eq!(tested, correct, "{format}");
     }
-    place.data("export own/original own.vwcp --check 100 --data synthetic");
+    // The run knows its pictures, and how they were divided.
+    place.data("export own/original own.vwcp --check 100");
+    let tested = json(&place.data("test --directory own --format json"));
+    assert_eq!(tested["networks"][0]["test"]["correct"], correct);
     place.data("simulate own/original --array 64x64");
     // It goes on as it is, and with other flags not at all.
-    let prune =
-        format!("prune --directory own {DIGITS} --data synthetic --ratio 0.2 --total-epochs 1 --budget 100");
+    let prune = "prune --directory own --ratio 0.2 --total-epochs 1 --budget 100";
     place.data(&format!(
         "{prune} --per-channel --narrow --ends 8 --layer-bits bits.csv"
     ));
     let error = place.refused(&format!("{prune} --per-channel"), 1);
-    assert!(error.contains("leave out --per-channel"), "{error}");
+    assert!(
+        error.contains("leave out the flags for how layers are quantised"),
+        "{error}"
+    );
 
     let refused = |flags: &str| {
         place.refused(
@@ -342,7 +347,14 @@ fn layers_are_quantised_as_flags_say() {
     std::fs::write(place.path("wrong.csv"), "block.depthwize,8,8\n").unwrap();
     let error = refused("--layer-bits wrong.csv");
     assert!(
-        error.contains("no layer fits \"block.depthwize\": expected some of block.depthwise"),
+        error.contains(
+            "wrong.csv: line 1: no layer fits \"block.depthwize\": expected some of block.depthwise"
+        ),
+        "{error}"
+    );
+    let error = refused("--wb 4 --ab 4 --weights abs-mean");
+    assert!(
+        error.contains("--weights abs-mean: it is for weights of two bits"),
         "{error}"
     );
     std::fs::write(place.path("wrong.csv"), "block.depthwise,8\n").unwrap();
@@ -350,14 +362,23 @@ fn layers_are_quantised_as_flags_say() {
     assert!(error.contains("wrong.csv: line 1 has 2 fields"), "{error}");
     let error = refused("--layer-bits nowhere.csv");
     assert!(error.contains("nowhere.csv"), "{error}");
-    let error = place.refused(
-        "train --network cnn8 --data synthetic --per-channel --directory no",
-        1,
-    );
-    assert!(
-        error.contains("--per-channel: it is for networks from files and presets"),
-        "{error}"
-    );
+    // A flag that says what is so anyway is one of another network, too.
+    for flag in [
+        "--per-channel",
+        "--weights lsq",
+        "--activations lsq",
+        "--observer least-error",
+    ] {
+        let error = place.refused(
+            &format!("train --network cnn8 --data synthetic {flag} --directory no"),
+            1,
+        );
+        let name = flag.split(' ').next().unwrap();
+        assert!(
+            error.contains(&format!("{name}: it is for networks from files and presets")),
+            "{error}"
+        );
+    }
     assert!(!place.path("no").exists());
 }
 

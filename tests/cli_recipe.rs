@@ -208,7 +208,7 @@ fn recipes_that_make_no_sense_are_refused() {
         (
             "--warm-up 2",
             1,
-            "a warm-up of 2 epochs leaves no epoch at the whole learning rate",
+            "a warm-up of 2 epochs (--warm-up) leaves none of",
         ),
         ("--scheduler cosine --warm-up 2", 1, "a warm-up of 2 epochs"),
         ("--teacher r", 1, "--teacher r: "),

@@ -670,6 +670,44 @@ fn what_is_quantised_twice_or_has_nothing_to_quantise_is_refused() {
 }
 
 #[test]
+fn a_prelu_is_no_join() {
+    let slopes = Affine {
+        factor: Some(Constant::new([3, 1, 1], vec![0.1, 0.2, 0.3]).named("slopes")),
+        ..Affine::default()
+    };
+    let below = Function::Clamp {
+        min: f32::NEG_INFINITY,
+        max: 0.0,
+    };
+    let mean = Op::Reduce {
+        kind: Reduction::Mean,
+        axes: vec![1, 2],
+    };
+    let graph = Graph::new(
+        [
+            NodeSpec::input("x", [3, 4, 4]),
+            NodeSpec::new("first", place([3, 3], 1), ["x"]),
+            NodeSpec::new("above", Function::Relu, ["first"]),
+            NodeSpec::new("below", below, ["first"]),
+            NodeSpec::new("scaled", slopes, ["below"]),
+            NodeSpec::new("prelu", Binary::Add, ["above", "scaled"]),
+            NodeSpec::new("second", place([3, 3], 2), ["prelu"]),
+            NodeSpec::new("sum", Binary::Add, ["second", "prelu"]),
+            NodeSpec::new("last", place([3, 3], 3), ["sum"]),
+            NodeSpec::new("mean", mean, ["last"]),
+            NodeSpec::new("flat", Op::Reshape { shape: vec![3] }, ["mean"]),
+        ],
+        ["flat"],
+    );
+    let network = GraphNet::of(&graph.unwrap(), "prelu", &device()).unwrap();
+    let plan = QuantPlan::new(bits(4), bits(4)).with_joins(true);
+    let network = network.quantized_by(plan).unwrap();
+    let joins = network.config().quantized_joins();
+    let names: Vec<&str> = joins.iter().map(|join| join.layer.as_str()).collect();
+    assert_eq!(names, ["sum"]);
+}
+
+#[test]
 fn what_is_rounded_already_is_not_rounded_once_more() {
     let unit = Affine {
         factor: Some(Constant::scalar(0.25).named("step")),

@@ -518,7 +518,7 @@ fn recipes_and_splits_that_make_no_sense_are_refused() {
         (Recipe::new(3, Schedule::Step(0)), "from 1 on"),
         (
             recipe(3).with_warm_up(Some(2)),
-            "a warm-up of 2 epochs leaves no epoch",
+            "a warm-up of 2 epochs (--warm-up) leaves none of",
         ),
         (recipe(3).with_weight_decay(Some(-1.0)), "weight decay of -1"),
         (recipe(3).with_weight_decay(Some(f64::NAN)), "weight decay of NaN"),

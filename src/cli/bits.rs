@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::job::Format;
 use super::networks::graph_net::CALIBRATION;
-use super::networks::plan::{HEAD, StepArgs};
+use super::networks::layer_bits;
+use super::networks::steps::StepArgs;
 use super::options::{at_least_one, positive};
 use super::unquantized::{Source, UnquantizedArgs};
 use crate::mapping::{MappingConfig, Method, PimArray, map_layer};
@@ -65,7 +66,7 @@ pub struct BitsArgs {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
     pub sample: usize,
 
-    /// File to write the bits to, for --layer-bits
+    /// File to write the bits to, for --layer-bits. A file that is there is replaced
     #[arg(long, short, value_name = "FILE.csv", value_parser = super::options::csv_path)]
     pub output: PathBuf,
 
@@ -111,7 +112,7 @@ fn choose(args: &BitsArgs, device: &Device) -> Result<(), Error> {
         .collect();
     choices.sort();
     choices.dedup();
-    let Source { network, splits, .. } = args.source.open(device)?;
+    let Source { network, splits } = args.source.open(device)?;
     say!("{splits}");
     let seen = sensitivities(args, &network, &splits.train, &choices, device)?;
     let costs = costs(args, &network, &seen, &choices)?;
@@ -168,9 +169,9 @@ fn sensitivities(
         .clone()
         .with_bits(Bits::ONE, Bits::ONE)?
         .quantized_layers();
-    if let Some(layer) = layers.iter().find(|layer| layer.layer.contains([',', '*'])) {
+    if let Some(layer) = layers.iter().find(|layer| layer.layer.contains('*')) {
         return Err(Error::Recipe(format!(
-            "{}: a layer of this name cannot stand in a file of bits: name it without `,` and `*`",
+            "{}: a layer of this name cannot stand in a file of bits: name it without `*`",
             layer.layer
         )));
     }
@@ -249,12 +250,8 @@ fn too_small(args: &BitsArgs, costs: &[Vec<u64>], budget: u64) -> Error {
 
 /// The file for `--layer-bits`.
 fn write(path: &Path, rows: &[Row]) -> Result<(), Error> {
-    let lines = rows.iter().map(|row| {
-        let [weights, activations] = row.chosen;
-        format!("{},{weights},{activations}\n", row.layer)
-    });
-    let csv = HEAD.join(",") + "\n" + &lines.collect::<String>();
-    files::write(path, csv.as_bytes()).map_err(Error::io(path, "write"))
+    let csv = layer_bits::written(rows.iter().map(|row| (row.layer.as_str(), row.chosen)));
+    files::write(path, &csv).map_err(Error::io(path, "write"))
 }
 
 fn tabled(args: &BitsArgs, rows: &[Row], choices: &[[Bits; 2]]) -> String {

@@ -59,7 +59,7 @@ const EXAMPLES: &str = "\
 Examples:
   vwc-sdk quantize resnet18.onnx --wb 8 --ab 8 --data cifar10 --normalization imagenet --directory runs/w8a8
   vwc-sdk quantize runs/resnet18/original --wb 4 --ab 4 --directory runs/w4a4
-  vwc-sdk test --directory runs/w8a8 --data cifar10";
+  vwc-sdk test --directory runs/w8a8";
 
 /// Accuracies before and after, in per cent.
 #[derive(Serialize)]
@@ -99,17 +99,15 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
 }
 
 fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
-    let Source {
-        network,
-        splits,
-        input,
-    } = args.source.open(device)?;
+    let Source { network, splits } = args.source.open(device)?;
     say!("{splits}");
-    let before = Row::of(&network, evaluate(&network, &splits.test, device)?);
+    let config = network.config().clone();
+    let config = args.plan.applied_to(config, [args.wb, args.ab])?;
+    let plan = config.plan().expect("it was applied").clone();
     let pictures = splits.train.sample(args.calibration, args.source.seed);
-    let plan = args.plan.plan([args.wb, args.ab])?;
-    let small = quantized(network, plan, args.plan.observer, &pictures, device)?;
-    let after = Row::of(&small, evaluate(&small, &splits.test, device)?);
+    let small = quantized(network.clone(), plan, args.plan.observer(), &pictures, device)?;
+    let row = |network| evaluate(network, &splits.test, device).map(|test| Row::of(network, test));
+    let (before, after) = (row(&network)?, row(&small)?);
     let from = format!(
         "quantised from {}{}",
         args.source.network.display(),
@@ -118,7 +116,7 @@ fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
     // Whole or not at all.
     files::replace_folder(&args.directory, |folder| {
         RunDir::new(folder.join(ORIGINAL))
-            .import(&small, &input, &from)
+            .import_with(&small, &splits, &from)
             .map(drop)
     })?;
     let lost = before.accuracy - after.accuracy;

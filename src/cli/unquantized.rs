@@ -9,7 +9,7 @@ use super::kind::NetworkKind;
 use super::networks::graph_net::listed;
 use super::opened::{Opened, is_onnx};
 use super::pictures::DataArgs;
-use crate::data::{PictureSpec, Splits};
+use crate::data::Splits;
 use crate::models::{GraphNet, GraphNetConfig, NetworkConfig as _};
 use crate::train::{RunConfig, RunDir};
 use crate::{DeviceName, Error};
@@ -39,11 +39,10 @@ pub struct UnquantizedArgs {
     pub device: DeviceName,
 }
 
-/// A network in full precision, pictures for it, and what it reads.
+/// A network in full precision, and pictures for it.
 pub(super) struct Source {
     pub network: GraphNet,
     pub splits: Splits,
-    pub input: PictureSpec,
 }
 
 impl UnquantizedArgs {
@@ -71,13 +70,8 @@ impl UnquantizedArgs {
                 )));
             }
             let splits = opened.pictures(data)?;
-            let input = splits.train.spec(opened.config.input());
             let network = opened.network(false, opened.config.classes(), 0, device)?;
-            return Ok(Source {
-                network,
-                splits,
-                input,
-            });
+            return Ok(Source { network, splits });
         }
         if input_size.is_some() {
             return Err(Error::Recipe(
@@ -93,10 +87,6 @@ impl UnquantizedArgs {
         let (network, run): (GraphNet, RunConfig<GraphNetConfig>) = RunDir::new(path).load(device)?;
         let size = run.structure.input();
         let splits = data.splits(None, size, Some(&run), run.split_seed)?;
-        Ok(Source {
-            network,
-            splits,
-            input: run.input,
-        })
+        Ok(Source { network, splits })
     }
 }

@@ -217,6 +217,11 @@ impl Splits {
         })
     }
 
+    /// How many there are to train on, to choose by and to test with.
+    pub fn counts(&self) -> [usize; 3] {
+        [&self.train, &self.valid, &self.test].map(Dataset::len)
+    }
+
     /// The same pictures, those to train on varied from epoch to epoch.
     pub fn with_augment(mut self, augment: Augment) -> Self {
         self.augment = augment;

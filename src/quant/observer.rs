@@ -60,7 +60,7 @@ pub enum ObserverError {
     Nothing,
     /// All numbers are zero, or, where codes have no sign, below.
     #[error(
-        "all that it reads of these pictures is zero or cannot be told from it: give other pictures, or leave it in full precision"
+        "all that it reads of these pictures is zero or cannot be told from it: give other pictures, or leave it in full precision (32 bits)"
     )]
     Zeros,
     /// One of the numbers is none.

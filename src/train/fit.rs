@@ -199,7 +199,7 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
         source: splits.origin.clone(),
         checksums: Some(splits.checksums),
         mapping,
-        pictures: [&splits.train, &splits.valid, &splits.test].map(Dataset::len),
+        pictures: splits.counts(),
         valid_share: splits.valid_share,
         split_seed: splits.seed,
         augment: splits.augment,

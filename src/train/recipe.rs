@@ -128,9 +128,15 @@ impl Recipe {
                 self.schedule
             )
         } else if self.warm_up.is_some_and(|warm_up| warm_up >= self.first_fall()) {
+            let falls = match self.first_fall() {
+                first if first < self.epochs => format!(", which falls behind epoch {first}"),
+                _ => String::new(),
+            };
             format!(
-                "a warm-up of {} epochs leaves no epoch at the whole learning rate: choose fewer (--warm-up)",
-                self.warm_up.unwrap_or_default()
+                "a warm-up of {} epochs (--warm-up) leaves none of {} epochs at the whole learning rate{falls}: choose a shorter one, more \
+                 epochs, or --scheduler cosine",
+                self.warm_up.unwrap_or_default(),
+                self.epochs
             )
         } else if !self
             .weight_decay

@@ -1,6 +1,5 @@
 //! What a training and its rounds of pruning found out: as JSON, and as tables.
 
-use burn::data::dataset::Dataset;
 use serde::Serialize;
 
 use super::{Evaluation, Round, StopReason};
@@ -84,7 +83,7 @@ impl Results {
             network: first.network.config().name(),
             precision: first.network.structure().precision(),
             data: splits.source.clone(),
-            pictures: [&splits.train, &splits.valid, &splits.test].map(Dataset::len),
+            pictures: splits.counts(),
             seed,
             mapping,
             winner: None,

@@ -5,7 +5,6 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use burn::data::dataset::Dataset;
 use burn::module::Module;
 use burn::store::ModuleRecord;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -63,8 +62,8 @@ pub struct RunConfig<C> {
     pub loss: String,
     /// Where the pictures came from, in words.
     pub data: String,
-    /// Where they can be read from again; `None` where a program put them together, and for a network that was not trained
-    /// here.
+    /// Where they can be read from again; `None` where a program put them together, and where the pictures of a network that was
+    /// not trained here are not known.
     pub source: Option<DataSource>,
     /// Training, validation and test pictures.
     pub pictures: [usize; 3],
@@ -287,9 +286,15 @@ pub(super) fn other_shapes<N: Network>(network: &N, structure: &N::Config, devic
 }
 
 impl<C> RunConfig<C> {
-    /// Whether the network was not trained here but read from a file.
+    /// Whether the network was not trained here but read from a file, or made of another by quantising it.
     pub fn is_imported(&self) -> bool {
         self.recipe.epochs == 0
+    }
+
+    /// Whether it says which pictures were divided how: those that the network was trained on or, where it was quantised without
+    /// training, those that it was given.
+    pub fn knows_pictures(&self) -> bool {
+        self.pictures != [0; 3]
     }
 
     /// The pictures in words, as [`Splits`] describes itself, or the file that the network was read from.
@@ -308,12 +313,11 @@ impl<C> RunConfig<C> {
     /// folder: contents are compared, by their checksums. A run of version 0.3 or earlier has none, so names and numbers
     /// are.
     pub fn is_trained_on(&self, splits: &Splits) -> bool {
-        let pictures = [&splits.train, &splits.valid, &splits.test].map(Dataset::len);
         let same = match self.checksums {
             Some(checksums) => checksums == splits.checksums,
             None => self.data == splits.source || self.source == splits.origin,
         };
-        same && self.pictures == pictures && self.split_seed == splits.seed
+        same && self.pictures == splits.counts() && self.split_seed == splits.seed
     }
 }
 
@@ -477,6 +481,32 @@ impl RunDir {
         input: &PictureSpec,
         source: &str,
     ) -> Result<Option<PathBuf>, Error> {
+        self.keep(network, input, source, None)
+    }
+
+    /// As [`import`](Self::import), for a network that was made of another with `pictures`, which are kept as those of a training are:
+    /// commands that read the run look at them where no flag says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`import`](Self::import).
+    pub fn import_with<N: Network>(
+        &self,
+        network: &N,
+        pictures: &Splits,
+        source: &str,
+    ) -> Result<Option<PathBuf>, Error> {
+        let input = pictures.train.spec(network.structure().input());
+        self.keep(network, &input, source, Some(pictures))
+    }
+
+    fn keep<N: Network>(
+        &self,
+        network: &N,
+        input: &PictureSpec,
+        source: &str,
+        pictures: Option<&Splits>,
+    ) -> Result<Option<PathBuf>, Error> {
         let structure = network.structure();
         check_input(&structure, input)?;
         let device = network.devices().into_iter().next().unwrap_or_default();
@@ -488,12 +518,12 @@ impl RunDir {
             input: input.clone(),
             recipe: Recipe::new(0, Schedule::MultiStep(Vec::new())),
             data: source.into(),
-            source: None,
-            pictures: [0; 3],
-            checksums: None,
-            valid_share: 0.0,
-            split_seed: 0,
-            augment: Augment::none(),
+            source: pictures.and_then(|splits| splits.origin.clone()),
+            pictures: pictures.map_or([0; 3], Splits::counts),
+            checksums: pictures.map(|splits| splits.checksums),
+            valid_share: pictures.map_or(0.0, |splits| splits.valid_share),
+            split_seed: pictures.map_or(0, |splits| splits.seed),
+            augment: pictures.map_or(Augment::none(), |splits| splits.augment),
             mapping: None,
             pruning: None,
             start: None,

@@ -148,7 +148,7 @@ fn what_pairs_do_not_hold_is_refused_by_name() {
     nodes.push(NodeSpec::new("relu", Function::Relu, ["x"]));
     let floats = Graph::new(nodes.clone(), ["relu"]).unwrap();
     assert!(
-        refused(&floats).contains("nothing in it is quantised"),
+        refused(&floats).contains("nothing in the network is quantised"),
         "{}",
         refused(&floats)
     );

@@ -201,7 +201,8 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
         if let Some(rounds) = rounds {
             let graph = network.graph()?;
             let export = rounds(onnx_of(&run.structure, &input));
-            let bytes = graph.to_onnx(&export).map_err(Error::from)?;
+            let refuse = |error| Error::Recipe(format!("{}: {error}", args.run.display()));
+            let bytes = graph.to_onnx(&export).map_err(refuse)?;
             if format == ExportFormat::Qonnx {
                 say_odd_codes(&graph);
             }

@@ -64,7 +64,8 @@ impl<C: JobNetwork> Job<C> {
         };
         // A split is drawn once: later seeds are those of the training alone.
         let trained = kept.as_ref().filter(|run| !run.is_imported());
-        let split_seed = trained.map(|run| run.split_seed).or(args.seed).unwrap_or(0);
+        let divided = kept.as_ref().filter(|run| run.knows_pictures());
+        let split_seed = divided.map(|run| run.split_seed).or(args.seed).unwrap_or(0);
         let size = match &kept {
             Some(run) => run.structure.input(),
             None => C::input_size(&args.network)?,

@@ -78,7 +78,7 @@ impl<C: JobNetwork> Job<C> {
             let plan = flags.plan.plan(asked.unwrap_or([Bits::FULL; 2]))?;
             if run.structure.plan() != Some(&plan) {
                 return refuse(format!(
-                    "this network is {}: leave out --per-channel, --narrow, --ends and --layer-bits, or give those it was trained with",
+                    "this network is {}: leave out the flags for how layers are quantised, or give those it was trained with",
                     run.structure.precision()
                 ));
             }

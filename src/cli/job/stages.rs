@@ -1,14 +1,20 @@
 //! Training in fewer and fewer bits: a run for each stage, which starts from the weights of the one before.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::flags::{JobArgs, Mode};
 use super::{Job, with_advice};
 use crate::Error;
 use crate::cli::networks::JobNetwork;
 use crate::cli::networks::plan::PlanArgs;
+use crate::cli::opened::Opened;
+use crate::models::NetworkConfig as _;
 use crate::quant::Bits;
 use crate::train::ORIGINAL;
+
+/// Classes that every network of this crate can tell apart.
+const CLASSES: usize = 10;
 
 /// Trains the stages that `--progressive` names, and returns the flags of what is left to do: it starts from the last of them.
 ///
@@ -21,13 +27,20 @@ pub(super) fn through<C: JobNetwork>(mut args: JobArgs) -> Result<JobArgs, Error
         return Ok(args);
     }
     check(&args, &stages)?;
+    // What is refused in the end is refused before the first stage is trained.
+    let classes = |opened: &Arc<Opened>| opened.config.classes();
+    C::from_args(
+        &args.flags.network,
+        args.flags.network.opened.as_ref().map_or(CLASSES, classes),
+        false,
+    )?;
     let last = args.flags.directory.clone();
     let last = last.unwrap_or_else(|| C::directory(&args.flags.network));
     for bits in stages {
         let folder = folder(&last, bits);
-        say!("{bits} bits first, in {}", folder.display());
         let from = folder.join(ORIGINAL);
-        let job = Job::<C>::new(stage(args.clone(), bits, folder))?;
+        let job = Job::<C>::new(stage(args.clone(), bits, folder.clone()))?;
+        say!("{bits} bits first, in {}", folder.display());
         job.name
             .guard(|| job.train().map(drop))
             .map_err(|error| with_advice(error, job.mode))?;
@@ -81,6 +94,7 @@ fn stage(mut args: JobArgs, bits: Bits, folder: PathBuf) -> JobArgs {
             own => Some(own.map_or(bits, |own| own.max(bits))),
         };
         (network.wb, network.ab) = (side(network.wb), side(network.ab));
+        network.plan.on_the_way = true;
     }
     args
 }

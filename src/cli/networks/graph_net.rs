@@ -105,7 +105,7 @@ impl JobNetwork for GraphNetConfig {
             (None, Some(flag)) if args.plan.ends.is_none() && args.plan.layer_bits.is_none() => Err(
                 Error::Recipe(format!("{flag}: say how many bits with --wb and --ab")),
             ),
-            (bits, _) => config.with_plan(args.plan.plan(bits.unwrap_or([Bits::FULL; 2]))?),
+            (bits, _) => args.plan.applied_to(config, bits.unwrap_or([Bits::FULL; 2])),
         }
     }
 
@@ -176,7 +176,7 @@ impl JobNetwork for GraphNetConfig {
             return Ok((network, weights));
         };
         let pictures = splits.train.sample(CALIBRATION, seed);
-        let network = quantized(network, plan.clone(), args.plan.observer, &pictures, device)?;
+        let network = quantized(network, plan.clone(), args.plan.observer(), &pictures, device)?;
         Ok((network, weights + &args.plan.observed()))
     }
 

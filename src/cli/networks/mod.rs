@@ -8,7 +8,9 @@ use clap::Args;
 
 pub mod flag;
 pub mod graph_net;
+pub mod layer_bits;
 pub mod plan;
+pub mod steps;
 
 use self::plan::PlanArgs;
 use super::choice::choice;

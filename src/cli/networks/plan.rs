@@ -4,43 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::layer_bits::{self, Line};
+use super::steps::StepArgs;
 use crate::Error;
-use crate::files;
-use crate::models::QuantPlan;
-use crate::quant::{ActivationQuantizer, Bits, LearnedSteps, Observer, WeightScheme};
-
-/// Flags for the steps of weights.
-#[derive(Args, Clone, Copy, Debug, Default)]
-pub struct StepArgs {
-    /// A step for each filter of a layer's weights, not one for all of them; for networks from files and presets
-    #[arg(long)]
-    pub per_channel: bool,
-
-    /// Leave out the lowest code of weights, so that there are as many below zero as above; two bits are ternary then; for networks
-    /// from files and presets
-    #[arg(long)]
-    pub narrow: bool,
-}
-
-impl StepArgs {
-    /// The flags, and whether each is given.
-    fn flags(self) -> [(&'static str, bool); 2] {
-        [("--per-channel", self.per_channel), ("--narrow", self.narrow)]
-    }
-
-    /// The flags that are given, as they are written, each behind a blank.
-    pub fn written(self) -> String {
-        let given = self.flags().into_iter().filter(|(_, given)| *given);
-        given.map(|(flag, _)| format!(" {flag}")).collect()
-    }
-
-    /// Steps of weights with so many bits.
-    pub fn steps(self, bits: Bits) -> LearnedSteps {
-        LearnedSteps::new(bits)
-            .with_per_filter(self.per_channel)
-            .with_narrow(self.narrow)
-    }
-}
+use crate::models::{GraphNetConfig, QuantPlan};
+use crate::quant::{ActivationQuantizer, Bits, Observer, WeightScheme};
 
 /// Flags for how layers are quantised.
 #[derive(Args, Clone, Debug, Default)]
@@ -53,14 +21,15 @@ pub struct PlanArgs {
     pub ends: Option<Bits>,
 
     /// What weights become: lsq, multiples of a learned step; dorefa, levels scaled by their mean magnitude; ternary (TWN) and
-    /// abs-mean (BitNet), -1, 0 and 1 times a scale where a layer has two bits
-    #[arg(long, value_name = "QUANTISER", default_value_t, help_heading = "Network")]
-    pub weights: WeightScheme,
+    /// abs-mean (BitNet), -1, 0 and 1 times a scale in layers of two bits, and lsq in others [default: lsq]
+    #[arg(long, value_name = "QUANTISER", help_heading = "Network")]
+    pub weights: Option<WeightScheme>,
 
     /// How what layers read is rounded: lsq, multiples of a learned step; lsq-plus, with a learned lowest code where it may be below
     /// zero; pact, a learned clip; dorefa, the unit interval. The last two are for what is not below zero, other values have lsq
-    #[arg(long, value_name = "QUANTISER", default_value_t, help_heading = "Network")]
-    pub activations: ActivationQuantizer,
+    /// [default: lsq]
+    #[arg(long, value_name = "QUANTISER", help_heading = "Network")]
+    pub activations: Option<ActivationQuantizer>,
 
     /// Round what additions and concatenations read, too, as integer runtimes have it
     #[arg(long, help_heading = "Network")]
@@ -71,42 +40,45 @@ pub struct PlanArgs {
     pub fold_norms: bool,
 
     /// Layers with bits of their own, in a CSV file of lines like `layer1.*,8,8`: the path of a layer or its beginning, in which *
-    /// stands for anything, bits of its weights, and of what it reads; 32 leaves them in full precision. The first line may be
-    /// `layer,weights,activations`
+    /// stands for anything, bits of its weights, and of what it reads; 32 leaves them in full precision. Of several lines that fit a
+    /// layer the last counts. The first line may be `layer,weights,activations`
     #[arg(long, value_name = "FILE.csv", help_heading = "Network")]
     pub layer_bits: Option<PathBuf>,
 
     /// How the first steps of what layers read follow from training pictures: least-error, min-max, or percentile:PERCENT, such as
-    /// percentile:99.99. Training moves them from there
-    #[arg(long, value_name = "OBSERVER", default_value_t, help_heading = "Network")]
-    pub observer: Observer,
+    /// percentile:99.99. Training moves them from there [default: least-error]
+    #[arg(long, value_name = "OBSERVER", help_heading = "Network")]
+    pub observer: Option<Observer>,
+
+    /// Whether fewer bits follow, so that flags for these may have no effect yet.
+    #[arg(skip)]
+    pub on_the_way: bool,
 }
-
-/// The head that a file of bits may have.
-pub const HEAD: [&str; 3] = ["layer", "weights", "activations"];
-
-/// The longest file of bits, in bytes.
-const MAX_BYTES: u64 = 1 << 20;
 
 impl PlanArgs {
     /// The first flag that is given.
     pub fn given(&self) -> Option<&'static str> {
         let flags = [
             ("--ends", self.ends.is_some()),
-            ("--weights", self.weights != WeightScheme::Lsq),
-            ("--activations", self.activations != ActivationQuantizer::Lsq),
+            ("--weights", self.weights.is_some()),
+            ("--activations", self.activations.is_some()),
             ("--joins", self.joins),
             ("--fold-norms", self.fold_norms),
             ("--layer-bits", self.layer_bits.is_some()),
-            ("--observer", self.observer != Observer::LeastError),
+            ("--observer", self.observer.is_some()),
         ];
         let mut flags = self.steps.flags().into_iter().chain(flags);
         flags.find(|(_, given)| *given).map(|(flag, _)| flag)
     }
 
+    /// How first steps are measured.
+    pub fn observer(&self) -> Observer {
+        self.observer.unwrap_or_default()
+    }
+
     /// How first steps are measured, behind a comma, unless it is as it always is.
     pub fn observed(&self) -> String {
-        match self.observer {
+        match self.observer() {
             Observer::LeastError => String::new(),
             observer => format!(", steps by {observer}"),
         }
@@ -118,11 +90,11 @@ impl PlanArgs {
         if let Some(bits) = self.ends {
             written += &format!(" --ends {bits}");
         }
-        if self.weights != WeightScheme::Lsq {
-            written += &format!(" --weights {}", self.weights);
+        if let Some(scheme) = self.weights {
+            written += &format!(" --weights {scheme}");
         }
-        if self.activations != ActivationQuantizer::Lsq {
-            written += &format!(" --activations {}", self.activations);
+        if let Some(quantizer) = self.activations {
+            written += &format!(" --activations {quantizer}");
         }
         if self.joins {
             written += " --joins";
@@ -130,8 +102,8 @@ impl PlanArgs {
         if self.fold_norms {
             written += " --fold-norms";
         }
-        if self.observer != Observer::LeastError {
-            written += &format!(" --observer {}", self.observer);
+        if let Some(observer) = self.observer {
+            written += &format!(" --observer {observer}");
         }
         if let Some(path) = &self.layer_bits {
             written += &format!(" --layer-bits {}", path.display());
@@ -139,165 +111,173 @@ impl PlanArgs {
         written
     }
 
-    /// The first flag that would change nothing, and why.
-    fn without_effect(&self, [weights, activations]: [Bits; 2]) -> Option<(&'static str, String)> {
-        let named = self.layer_bits.is_some() || self.ends.is_some();
-        let step = self.steps.flags().into_iter().find(|(_, given)| *given);
-        if let (Some((flag, _)), true) = (step, self.weights != WeightScheme::Lsq) {
-            let why = format!(
-                "it is for learned steps, and --weights {} has none: leave out one of them",
-                self.weights
-            );
-            return Some((flag, why));
-        }
-        if named {
-            return None;
-        }
-        let of_weights = step
-            .map(|(flag, _)| flag)
-            .or((self.weights != WeightScheme::Lsq).then_some("--weights"));
-        if let (Some(flag), true) = (of_weights, weights == Bits::FULL) {
-            return Some((flag, "weights stay in full precision: give --wb".into()));
-        }
-        if self.steps.narrow && weights == Bits::ONE {
-            return Some((
-                "--narrow",
-                "weights of one bit are signs, and have no lowest code to leave out: leave it out".into(),
-            ));
-        }
-        let of_activations = [
-            ("--activations", self.activations != ActivationQuantizer::Lsq),
-            ("--joins", self.joins),
-            ("--observer", self.observer != Observer::LeastError),
-        ];
-        let given = of_activations.into_iter().find(|(_, given)| *given)?;
-        let why = "activations stay in full precision: give --ab";
-        (activations == Bits::FULL).then(|| (given.0, why.into()))
-    }
-
     /// The plan with so many bits for layers that no flag names.
     ///
     /// # Errors
     ///
-    /// A flag without effect; a file that cannot be read, and the first of its lines that is none.
-    pub fn plan(&self, [weights, activations]: [Bits; 2]) -> Result<QuantPlan, Error> {
-        if let Some((flag, why)) = self.without_effect([weights, activations]) {
-            return Err(Error::Recipe(format!("{flag}: {why}")));
+    /// A file of bits that cannot be read, and the first of its lines that is none.
+    pub fn plan(&self, bits: [Bits; 2]) -> Result<QuantPlan, Error> {
+        Ok(self.plan_with(bits, &self.lines()?))
+    }
+
+    /// `config` with the plan of so many bits for layers that no flag names.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`plan`](Self::plan), a line that fits no layer, and flags without effect.
+    pub fn applied_to(&self, config: GraphNetConfig, bits: [Bits; 2]) -> Result<GraphNetConfig, Error> {
+        let lines = self.lines()?;
+        if let Some(path) = &self.layer_bits {
+            for Line { number, layer, .. } in &lines {
+                let fits = config.check_pattern(layer, self.joins);
+                fits.map_err(|reason| layer_bits::refused(path, format!("line {number}: {reason}")))?;
+            }
         }
+        let config = config.with_plan(self.plan_with(bits, &lines))?;
+        match (config.without_effect(), self.observer) {
+            _ if self.on_the_way => Ok(config),
+            (Some(reason), _) => Err(Error::Recipe(reason)),
+            (None, Some(observer)) if config.rounded_values().is_empty() => Err(Error::Recipe(format!(
+                "--observer {observer}: what layers read stays in full precision: give --ab, or leave the flag out"
+            ))),
+            _ => Ok(config),
+        }
+    }
+
+    fn lines(&self) -> Result<Vec<Line>, Error> {
+        let path = self.layer_bits.as_deref();
+        path.map_or(Ok(Vec::new()), layer_bits::read)
+    }
+
+    fn plan_with(&self, [weights, activations]: [Bits; 2], lines: &[Line]) -> QuantPlan {
         let mut plan = QuantPlan::new(self.steps.steps(weights), activations)
-            .with_weights(self.weights)
-            .with_activations(self.activations)
+            .with_weights(self.weights.unwrap_or_default())
+            .with_activations(self.activations.unwrap_or_default())
             .with_joins(self.joins)
             .with_folded_norms(self.fold_norms);
         if let Some(bits) = self.ends {
             plan = plan.with_ends(bits);
         }
-        let Some(path) = &self.layer_bits else {
-            return Ok(plan);
-        };
-        let refuse = |what: String| Error::Recipe(format!("--layer-bits {}: {what}", path.display()));
-        let bytes = files::read_up_to(path, MAX_BYTES).map_err(Error::io(path, "read"))?;
-        let bytes = bytes.ok_or_else(|| refuse(format!("it is longer than {MAX_BYTES} bytes")))?;
-        let text = String::from_utf8(bytes).map_err(|_| refuse("it is no text in UTF-8".into()))?;
-        if text.trim_start_matches('\u{feff}').trim().is_empty() {
-            return Err(refuse(
-                "it is empty: expected lines of a layer, bits of its weights and of what it reads, as `layer1.*,8,8`".into(),
-            ));
-        }
-        let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
-        for (n, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-            let [layer, weights, activations] = fields[..] else {
-                return Err(refuse(format!(
-                    "line {} has {} fields: expected a layer, bits of its weights and of what it reads, as `layer1.*,8,8`",
-                    n + 1,
-                    fields.len()
-                )));
-            };
-            if n == 0 && fields == HEAD {
-                continue;
-            }
-            let bits = |text: &str| {
-                text.parse::<Bits>()
-                    .map_err(|error| refuse(format!("line {}: {error}", n + 1)))
-            };
-            plan = plan.with_layers(layer, bits(weights)?, bits(activations)?);
-        }
-        Ok(plan)
+        lines.iter().fold(plan, |plan, line| {
+            let [weights, activations] = line.bits;
+            plan.with_layers(&line.layer, weights, activations)
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::presets;
 
     #[test]
-    fn files_of_bits_are_read_or_named() {
+    fn flags_without_effect_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("bits.csv");
-        let read = |text: &str| {
-            std::fs::write(&path, text).unwrap();
-            let args = PlanArgs {
-                layer_bits: Some(path.clone()),
-                ..PlanArgs::default()
-            };
-            args.plan([Bits::TWO; 2]).map_err(|error| error.to_string())
+        let file = folder.path().join("bits.csv");
+        let with = |change: fn(&mut PlanArgs)| {
+            let mut args = PlanArgs::default();
+            change(&mut args);
+            args
         };
-        let dorefa = PlanArgs {
-            weights: WeightScheme::Dorefa,
-            steps: StepArgs {
-                narrow: true,
-                ..StepArgs::default()
-            },
-            ..PlanArgs::default()
-        };
-        let error = dorefa.plan([Bits::TWO; 2]).unwrap_err().to_string();
-        assert!(error.contains("--narrow: it is for learned steps"), "{error}");
-        let without_effect = |args: PlanArgs, bits: [Bits; 2]| args.plan(bits).unwrap_err().to_string();
-        let narrow = StepArgs {
-            narrow: true,
-            ..StepArgs::default()
-        };
-        let steps = |steps| PlanArgs {
-            steps,
-            ..PlanArgs::default()
-        };
-        let error = without_effect(steps(narrow), [Bits::ONE, Bits::TWO]);
-        assert!(error.contains("--narrow: weights of one bit"), "{error}");
-        let error = without_effect(steps(narrow), [Bits::FULL, Bits::TWO]);
-        assert!(
-            error.contains("--narrow: weights stay in full precision"),
-            "{error}"
-        );
-        let joins = PlanArgs {
-            joins: true,
-            ..PlanArgs::default()
-        };
-        let error = without_effect(joins.clone(), [Bits::TWO, Bits::FULL]);
-        assert!(
-            error.contains("--joins: activations stay in full precision"),
-            "{error}"
-        );
-        assert!(joins.plan([Bits::TWO; 2]).is_ok());
-        let bits = |bits| Bits::new(bits).unwrap();
-        let plan = || QuantPlan::new(Bits::TWO, Bits::TWO);
-        assert_eq!(
-            read("layer,weights,activations\nlayer1.*, 8,4\n\nfc,32,32\n").unwrap(),
-            plan()
-                .with_layers("layer1.*", bits(8), bits(4))
-                .with_layers("fc", Bits::FULL, Bits::FULL)
-        );
-        assert_eq!(read("layer,weights,activations\n").unwrap(), plan());
-        for (text, says) in [
-            ("\u{feff}", "it is empty"),
-            (" \n\n", "it is empty"),
-            ("a,8\n", "line 1 has 2 fields"),
-            ("a,8,8\nb,9,8\n", "line 2: '9' is not a bit width"),
-            ("a,8,x\n", "line 1: 'x' is not a bit width"),
-            ("a,w4,a4\n", "line 1: 'w4' is not a bit width"),
+        let net = |name: &str| GraphNetConfig::new(name, presets::sketch(name).unwrap()).unwrap();
+        let [vgg, resnet] = ["vgg13", "resnet20"].map(net);
+        let [one, two, full] = [Bits::ONE, Bits::TWO, Bits::FULL];
+        let narrow = with(|args| args.steps.narrow = true);
+        let per_channel = with(|args| args.steps.per_channel = true);
+        let dorefa = with(|args| (args.steps.narrow, args.weights) = (true, Some(WeightScheme::Dorefa)));
+        let ternary = with(|args| args.weights = Some(WeightScheme::Ternary));
+        let joins = with(|args| args.joins = true);
+        let offset = with(|args| args.activations = Some(ActivationQuantizer::LsqPlus));
+        let pact = with(|args| args.activations = Some(ActivationQuantizer::Pact));
+        let observer = with(|args| args.observer = Some(Observer::LeastError));
+        let four = Bits::new(4).unwrap();
+        for (args, config, bits, says) in [
+            (
+                &dorefa,
+                &vgg,
+                [two, two],
+                "no layer has weights that are multiples of learned steps",
+            ),
+            (&narrow, &vgg, [one, two], "weights of one bit are signs"),
+            (&per_channel, &vgg, [one, two], "weights of one bit are signs"),
+            (
+                &narrow,
+                &vgg,
+                [full, two],
+                "weights stay in full precision: give --wb",
+            ),
+            (
+                &ternary,
+                &vgg,
+                [four, four],
+                "--weights ternary: it is for weights of two bits",
+            ),
+            (
+                &joins,
+                &resnet,
+                [two, full],
+                "--joins: what layers read stays in full precision: give --ab",
+            ),
+            (
+                &joins,
+                &vgg,
+                [two, two],
+                "--joins: the network has no addition or concatenation",
+            ),
+            (
+                &offset,
+                &vgg,
+                [two, two],
+                "no layer reads numbers that may be below zero",
+            ),
+            (
+                &pact,
+                &vgg,
+                [two, full],
+                "--activations pact: what layers read stays in full precision",
+            ),
+            (
+                &observer,
+                &vgg,
+                [two, full],
+                "--observer least-error: what layers read stays in full precision",
+            ),
         ] {
-            let error = read(text).unwrap_err();
-            assert!(error.contains(says) && error.contains("bits.csv"), "{error}");
+            let error = args.applied_to(config.clone(), bits).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
         }
+        for (args, config, bits) in [
+            (&narrow, &vgg, [two, two]),
+            (&ternary, &vgg, [two, two]),
+            (&joins, &resnet, [two, two]),
+            (&pact, &vgg, [full, two]),
+            (&observer, &vgg, [two, two]),
+        ] {
+            args.applied_to(config.clone(), bits).unwrap();
+        }
+        // On the way to two bits there are other layers yet.
+        let on_the_way = PlanArgs {
+            on_the_way: true,
+            ..ternary.clone()
+        };
+        on_the_way.applied_to(vgg.clone(), [four, four]).unwrap();
+        // A layer of two bits by a file is one.
+        let layer = vgg.clone().with_bits(four, four).unwrap().quantized_layers()[0]
+            .layer
+            .clone();
+        std::fs::write(&file, format!("{layer},2,4\n")).unwrap();
+        let by_file = PlanArgs {
+            layer_bits: Some(file.clone()),
+            ..ternary
+        };
+        by_file.applied_to(vgg.clone(), [four, four]).unwrap();
+        // Names are matched by what they are like, in capitals or not.
+        std::fs::write(&file, format!("{layer},2,4\n{},8,8\n", layer.to_uppercase())).unwrap();
+        let error = by_file.applied_to(vgg, [four, four]).unwrap_err().to_string();
+        assert!(
+            error.contains("bits.csv: line 2: no layer fits")
+                && error.contains(&format!("expected some of {layer}, ")),
+            "{error}"
+        );
     }
 }

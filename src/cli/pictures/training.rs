@@ -173,7 +173,7 @@ impl DataArgs {
             }
             None => {}
         }
-        let trained = kept.filter(|run| !run.is_imported());
+        let divided = kept.filter(|run| run.knows_pictures());
         let usual = match source.kind() {
             DataKind::Cifar10 => cifar10::AUGMENT,
             _ => Augment::none(),
@@ -181,10 +181,10 @@ impl DataArgs {
         let augment = said(
             "--augment",
             self.augment.map(Augment::from),
-            trained.map(|run| run.augment),
+            divided.map(|run| run.augment),
             usual,
         );
-        let valid = said("--valid", self.valid, trained.map(|run| run.valid_share), VALID);
+        let valid = said("--valid", self.valid, divided.map(|run| run.valid_share), VALID);
         let splits = Splits::carve(source.to_string(), train, test, valid, seed)?;
         Ok(splits.with_augment(augment).with_origin(source))
     }

@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::GraphNet;
 use super::fold::as_norm;
 use super::parameters::part_names;
-use super::plan::{LayerPlan, QuantPlan, RoundedValue};
+use super::plan::{LayerPlan, QuantPlan, RoundedValue, nearest};
 use crate::Error;
-use crate::graph::{Binary, Constant, Function, Graph, MAX_DIMS, Op, Sketch};
+use crate::graph::{Binary, Constant, Function, Graph, MAX_DIMS, Node, Op, Sketch};
 use crate::models::{NetworkConfig, check_classes, precision};
+use crate::pattern::fits;
 use crate::quant::{Bits, WeightQuantizer};
 
 /// What a [`GraphNet`] is: saved beside its weights, it is all that is needed to read them again.
@@ -119,7 +120,7 @@ impl GraphNetConfig {
     ///
     /// [`Error::Structure`] where a pattern of the plan fits no layer, or nothing is quantised.
     pub fn with_plan(self, plan: QuantPlan) -> Result<Self, Error> {
-        plan.check(&self, &self.layer_names(), &self.join_names())?;
+        plan.check(&self, &self.layer_names())?;
         let folds = plan.folds_norms();
         let config = Self {
             plan: Some(plan),
@@ -133,6 +134,30 @@ impl GraphNetConfig {
             ));
         }
         Ok(config)
+    }
+
+    /// What the plan asks for that changes nothing, and why.
+    pub(crate) fn without_effect(&self) -> Option<String> {
+        self.plan.as_ref()?.without_effect(&self.planned())
+    }
+
+    /// Says what is wrong with a pattern that fits no layer, nor one of the `joins` where these count.
+    pub(crate) fn check_pattern(&self, pattern: &str, joins: bool) -> Result<(), String> {
+        let names = || {
+            let joins = self.join_names().into_iter().filter(|_| joins);
+            self.layer_names().into_iter().chain(joins).map(|(_, name)| name)
+        };
+        if names().any(|name| fits(pattern, name)) {
+            return Ok(());
+        }
+        let of_join = !joins && self.join_names().iter().any(|(_, name)| fits(pattern, name));
+        if of_join {
+            return Err(format!(
+                "no layer fits {pattern:?}, an addition or a concatenation: what these read stays in full precision without --joins"
+            ));
+        }
+        let nearest = nearest(pattern, names()).join(", ");
+        Err(format!("no layer fits {pattern:?}: expected some of {nearest}"))
     }
 
     /// The convolutions whose weights are quantised with the batch norms behind them folded in, with these, by their places.
@@ -249,13 +274,16 @@ impl GraphNetConfig {
         weighted.map(|n| (n, nodes[n].name())).collect()
     }
 
-    /// The additions and concatenations of two computed values and more: the places of their nodes, and their names.
+    /// The additions and concatenations of two computed values and more: the places of their nodes, and their names. The sum that a
+    /// PReLU is, of what is above zero and a part of what is below it, is an activation and none of them.
     fn join_names(&self) -> Vec<(usize, &str)> {
         let nodes = self.sketch.nodes();
         let computed = |input: usize| !matches!(nodes[input].op(), Op::Constant(_));
         let joins = nodes.iter().enumerate().filter(|(_, node)| {
             let inputs = node.inputs().iter().filter(|input| computed(input.index()));
-            matches!(node.op(), Op::Binary(Binary::Add) | Op::Concat { .. }) && inputs.count() > 1
+            matches!(node.op(), Op::Binary(Binary::Add) | Op::Concat { .. })
+                && inputs.count() > 1
+                && !is_prelu(nodes, node)
         });
         joins.map(|(n, node)| (n, node.name())).collect()
     }
@@ -352,7 +380,7 @@ impl GraphNetConfig {
     }
 
     /// The values that are rounded for what reads them.
-    pub(super) fn rounded_values(&self) -> Vec<RoundedValue> {
+    pub(crate) fn rounded_values(&self) -> Vec<RoundedValue> {
         self.rounded(&self.planned())
     }
 
@@ -579,6 +607,27 @@ fn with_paths(sketch: Sketch) -> Sketch {
     computed_of.kept = kept;
     computed_of.lost.extend(lost.iter().map(name));
     sketch.computed_of(computed_of)
+}
+
+/// Whether a sum is a PReLU: what is above zero of a value, and what is below zero of the same times its slopes.
+fn is_prelu(nodes: &[Node], sum: &Node) -> bool {
+    let [above, scaled] = sum.inputs() else {
+        return false;
+    };
+    let [above, scaled] = [above, scaled].map(|input| &nodes[input.index()]);
+    if !matches!(scaled.op(), Op::Affine(_)) {
+        return false;
+    }
+    let below = &nodes[scaled.inputs()[0].index()];
+    matches!(above.op(), Op::Function(Function::Relu))
+        && matches!(
+            below.op(),
+            Op::Function(Function::Clamp {
+                min: f32::NEG_INFINITY,
+                max: 0.0
+            })
+        )
+        && above.inputs() == below.inputs()
 }
 
 /// For each node whether what it computes is certainly not below zero.

@@ -78,7 +78,7 @@ pub struct LayerPlan {
 }
 
 /// A value that is rounded for what reads it.
-pub(super) struct RoundedValue {
+pub(crate) struct RoundedValue {
     /// The place of its node.
     pub value: usize,
     /// The path of the quantiser.
@@ -222,21 +222,10 @@ impl QuantPlan {
     /// # Errors
     ///
     /// [`Error::Structure`] where a pattern fits none of these layers, nor a join where these are rounded, or nothing is quantised.
-    pub(super) fn check(
-        &self,
-        config: &GraphNetConfig,
-        names: &[(usize, &str)],
-        joins: &[(usize, &str)],
-    ) -> Result<(), Error> {
-        let joins = if self.joins { joins } else { &[] };
-        let all = [names, joins].concat();
+    pub(super) fn check(&self, config: &GraphNetConfig, names: &[(usize, &str)]) -> Result<(), Error> {
         for Layers { pattern, .. } in &self.layers {
-            if !all.iter().any(|(_, name)| fits(pattern, name)) {
-                return Err(config.refuse(format!(
-                    "no layer fits {pattern:?}: expected some of {}",
-                    nearest(pattern, &all).join(", ")
-                )));
-            }
+            let fits = config.check_pattern(pattern, self.joins);
+            fits.map_err(|reason| config.refuse(reason))?;
         }
         if self.of(names).is_empty() {
             return Err(config.refuse(
@@ -246,6 +235,65 @@ impl QuantPlan {
             ));
         }
         Ok(())
+    }
+
+    /// What the plan asks for that changes nothing of these layers and joins, and why.
+    pub(super) fn without_effect(&self, planned: &[LayerPlan]) -> Option<String> {
+        let weights = |fits: fn(&WeightQuantizer) -> bool| planned.iter().any(|layer| fits(&layer.weights));
+        let form: Vec<&str> = self.weights.form().collect();
+        if !form.is_empty() && !weights(|weights| matches!(weights, WeightQuantizer::Steps(_))) {
+            let is_lsq = is_default(&self.scheme);
+            let why = match weights(|weights| *weights != WeightQuantizer::Identity) {
+                false => "weights stay in full precision: give --wb",
+                true if is_lsq => {
+                    "weights of one bit are signs times the mean magnitude of each filter, without a step"
+                }
+                true => {
+                    "no layer has weights that are multiples of learned steps, as --weights lsq makes them"
+                }
+            };
+            return Some(format!("steps of weights {}: {why}", form.join(", ")));
+        }
+        let (is_used, bits) = match self.scheme {
+            WeightScheme::Lsq => (true, ""),
+            WeightScheme::Dorefa => (
+                weights(|weights| *weights != WeightQuantizer::Identity),
+                "less than 32",
+            ),
+            WeightScheme::Ternary => (weights(|weights| *weights == WeightQuantizer::ternary()), "two"),
+            WeightScheme::AbsMean => (weights(|weights| *weights == WeightQuantizer::abs_mean()), "two"),
+        };
+        if !is_used {
+            let scheme = self.scheme;
+            return Some(format!(
+                "--weights {scheme}: it is for weights of {bits} bits, and no layer has such: give them with --wb, --ends or \
+                --layer-bits, or leave the flag out"
+            ));
+        }
+        let rounded: Vec<&LayerPlan> = planned
+            .iter()
+            .filter(|layer| layer.activations.levels().is_some())
+            .collect();
+        let (flag, why) = if self.joins && !rounded.iter().any(|layer| layer.join) {
+            (
+                "--joins".to_owned(),
+                "the network has no addition or concatenation of several values",
+            )
+        } else if !is_default(&self.quantizer)
+            && !rounded.iter().any(|layer| layer.quantizer == self.quantizer)
+        {
+            let why = match self.quantizer {
+                ActivationQuantizer::LsqPlus => "no layer reads numbers that may be below zero",
+                _ => "no layer reads numbers that are certainly not below zero",
+            };
+            (format!("--activations {}", self.quantizer), why)
+        } else {
+            return None;
+        };
+        Some(match rounded.is_empty() {
+            true => format!("{flag}: what layers read stays in full precision: give --ab"),
+            false => format!("{flag}: {why}: leave it out"),
+        })
     }
 
     /// What is said besides bits, for a table.
@@ -271,19 +319,14 @@ impl QuantPlan {
 /// The most names that an error lists.
 const MOST_NAMED: usize = 8;
 
-/// The names that have most letters in common with a pattern, from the start.
-fn nearest<'a>(pattern: &str, names: &[(usize, &'a str)]) -> Vec<&'a str> {
-    let common = |name: &str| {
-        pattern
-            .chars()
-            .zip(name.chars())
-            .take_while(|(a, b)| a == b)
-            .count()
-    };
-    let mut names: Vec<&str> = names.iter().map(|&(_, name)| name).collect();
-    names.sort_by_key(|name| std::cmp::Reverse(common(name)));
+/// The names that are most like a pattern, the likest first.
+pub(super) fn nearest<'a>(pattern: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let pattern = pattern.to_lowercase();
+    let like = |name: &str| strsim::jaro_winkler(&pattern, &name.to_lowercase());
+    let mut names: Vec<(f64, &str)> = names.map(|name| (like(name), name)).collect();
+    names.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     names.truncate(MOST_NAMED);
-    names
+    names.into_iter().map(|(_, name)| name).collect()
 }
 
 impl LayerPlan {

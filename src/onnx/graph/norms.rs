@@ -15,11 +15,15 @@ impl Maker<'_> {
     /// `(x - mean) / sqrt(variance + epsilon) * scale + bias`, in this order.
     pub(super) fn batch_norm(&mut self, node: &NodeProto) -> Made<()> {
         if int(node, "training_mode", 0) != 0
-            || int(node, "spatial", 1) == 0
             || self.trains(node)
             || node.output.iter().skip(1).any(|name| !name.is_empty())
         {
-            return Err("is no batch norm in evaluation for each channel".to_owned());
+            return Err(
+                "is a batch norm in training: export the model in evaluation, as PyTorch has it after `model.eval()`".to_owned(),
+            );
+        }
+        if int(node, "spatial", 1) == 0 {
+            return Err("is a batch norm of each number by itself: expected one of channels".to_owned());
         }
         let x = self.data(node, 0)?;
         let shape = [&x.shape[..1], &vec![1; x.shape.len() - 1]].concat();
@@ -40,6 +44,14 @@ impl Maker<'_> {
         };
         self.count(variance.len())?;
         let epsilon = f64::from(float(node, "epsilon", 1e-5));
+        let below = variance
+            .values
+            .iter()
+            .flat_map(|values| values.iter())
+            .find(|value| f64::from(**value) + epsilon < 0.0);
+        if let Some(below) = below {
+            return Err(format!("has a variance of {below}: expected none below zero"));
+        }
         let deviation = variance.map(|variance| (f64::from(variance) + epsilon).sqrt() as f32);
         let part = |part: &Tensor| Some(part.constant(shape.clone()));
         let affine = Affine {

@@ -100,7 +100,7 @@ impl Quantised {
         }
         if found.values.is_empty() && found.weights.is_empty() {
             return Err(GraphError::Graph(
-                "nothing in it is quantised: expected a network of few bits, or write the file in floats"
+                "nothing in the network is quantised: expected one of few bits, or a file in floats, as `vwc-sdk graph RUN --onnx FILE` writes it"
                     .into(),
             ));
         }
