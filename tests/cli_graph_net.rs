@@ -359,7 +359,10 @@ fn layers_are_quantised_as_flags_say() {
     );
     std::fs::write(place.path("wrong.csv"), "block.depthwise,8\n").unwrap();
     let error = refused("--layer-bits wrong.csv");
-    assert!(error.contains("wrong.csv: line 1 has 2 fields"), "{error}");
+    assert!(
+        error.contains("wrong.csv: line 1: expected a layer, bits"),
+        "{error}"
+    );
     let error = refused("--layer-bits nowhere.csv");
     assert!(error.contains("nowhere.csv"), "{error}");
     // A flag that says what is so anyway is one of another network, too.

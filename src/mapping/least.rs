@@ -166,24 +166,39 @@ fn offer_windows_of_groups(problem: &Problem, least: &mut [u64]) {
     }
 }
 
-/// Cycles that strips for so many channels do not go below: closer than `L(c)`, as strips are whole outputs high. A strip `h` high takes at
-/// least `OW` times what an output's width takes of the best window for it.
+/// Cycles that strips for so many channels do not go below: closer than `L(c)`, as windows are whole outputs wide and high. Every row of outputs
+/// is cut into widths of windows, of which one `w` wide takes `a(w, h) / h` cycles in each of its rows at least, for the best `h`; and so is
+/// every column into heights. 0 where that would take too long.
 pub(super) fn least_of_strips(problem: &Problem, channels: u64) -> u64 {
     let (width, height) = (problem.across.out, problem.down.out);
-    let mut heights = Partition::new(height);
-    for h in 1..=height {
-        // Arrays and width of the window that takes the fewest for each output of its width.
-        let mut best = None::<[u64; 2]>;
-        for w in 1..=width {
+    let rows = least_of_lines(problem, channels, [width, height], |w, h| [w, h]);
+    let columns = least_of_lines(problem, channels, [height, width], |h, w| [w, h]);
+    rows.max(columns)
+}
+
+/// Parts of a cycle that lines are counted in.
+const PARTS: u64 = 1 << 20;
+
+/// Cycles of so many lines of such a length, whose parts are windows of a length along the line and of another one across it.
+fn least_of_lines(
+    problem: &Problem,
+    channels: u64,
+    [length, lines]: [u64; 2],
+    window: impl Fn(u64, u64) -> [u64; 2],
+) -> u64 {
+    let mut lengths = Partition::new(length);
+    for along in 1..=length {
+        // Parts of a cycle for each of its lines, rounded down, of the window that takes the fewest.
+        let mut best = u64::MAX;
+        for across in 1..=lines {
             count(1);
-            // No wider window takes less: its columns fill so many arrays, of which its rows ask for so many each.
+            let [w, h] = window(along, across);
+            // No window over more lines takes less: its columns fill so many arrays, of which its rows ask for so many each.
             let row_cycles = (problem.rows_per_channel(w, h) * channels).div_ceil(problem.rows);
-            let columns = problem.groups * problem.out_channels * h;
-            let no_less = |[arrays, of]: [u64; 2]| {
-                u128::from(columns) * u128::from(row_cycles) * u128::from(of)
-                    >= u128::from(problem.cols) * u128::from(arrays)
-            };
-            if best.is_some_and(no_less) {
+            let columns = problem.groups * problem.out_channels * along;
+            let least =
+                u128::from(columns) * u128::from(row_cycles) * u128::from(PARTS) / u128::from(problem.cols);
+            if least >= u128::from(best) {
                 break;
             }
             let block = Block {
@@ -191,18 +206,14 @@ pub(super) fn least_of_strips(problem: &Problem, channels: u64) -> u64 {
                 ..problem.whole(w, h)
             };
             if let Some(grid) = problem.grid(block, Cut::Elements) {
-                let arrays = grid.arrays();
-                let fewer = |[least, of]: [u64; 2]| {
-                    u128::from(arrays) * u128::from(of) < u128::from(least) * u128::from(w)
-                };
-                if best.is_none_or(fewer) {
-                    best = Some([arrays, w]);
-                }
+                best = best.min(grid.arrays().saturating_mul(PARTS) / across);
             }
         }
-        if let Some([arrays, of]) = best {
-            heights.offer(h, width.saturating_mul(arrays).div_ceil(of));
+        lengths.offer(along, best);
+        if lengths.sums() > MAX_STEPS {
+            return 0;
         }
     }
-    heights.cost(height)
+    let cycles = (u128::from(lengths.cost(length)) * u128::from(lines)).div_ceil(u128::from(PARTS));
+    u64::try_from(cycles).unwrap_or(u64::MAX)
 }

@@ -91,6 +91,8 @@ mod channel_tiles;
 pub mod channels;
 mod check;
 mod config;
+mod covers;
+mod cuts;
 mod elements;
 mod error;
 mod im2col;

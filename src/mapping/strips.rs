@@ -1,19 +1,20 @@
-//! Exact strips: the output is cut into strips of rows, each strip into pieces, and every piece has a window
-//! of its own, so that no window hangs over the edge of the output.
+//! Exact strips: the output is cut into strips from side to side, and each strip into pieces, and every piece has a window of its own size, so
+//! that no window hangs over the edge of the output.
 //!
-//! With `a(w, h)` the arrays that a window of `w` x `h` outputs fills (element-granular, see `elements.rs`),
-//! two dynamic programmes of the same form find the optimum:
+//! With `a(w, h)` the arrays that a window of `w` x `h` outputs fills (element-granular, see `elements.rs`), two dynamic programmes of the
+//! same form find the best stack of strips:
 //!
 //! ```text
 //! S(h, W) = min over w of a(w, h) + S(h, W - w)        the cheapest strip h outputs high
-//! F(H)    = min over h of S(h, OW) + F(H - h)          the cheapest cover
+//! F(H)    = min over h of S(h, OW) + F(H - h)          the cheapest stack
 //! ```
 //!
-//! Covering with one window is one of the choices, so this never needs more cycles than element-granular
-//! tiling. Windows of one shape share their arrays; each further shape has to be programmed.
+//! Where fewer cycles are possible, pieces are cut again and either way, which takes longer to search: `cuts.rs`. Covering with one window is one of
+//! the choices, so this never needs more cycles than element-granular tiling. Windows of one shape share their arrays; each further shape has
+//! to be programmed.
 
 use super::{
-    Cut, Lay, Mapping, MappingError, Method, Piece, Rect,
+    Cut, Lay, Mapping, MappingError, Method, Piece, Rect, covers,
     problem::{Block, Problem},
     work::count,
 };
@@ -38,21 +39,21 @@ pub(crate) struct Strips;
 
 impl Lay for Strips {
     fn map(&self, problem: &Problem) -> Result<Mapping, MappingError> {
-        let cover = Cover::new(problem, problem.in_channels, Method::Strips)?;
+        let cover = covers::cover(problem, problem.in_channels, Method::Strips)?;
         let pieces = cover.pieces(problem, 0..problem.in_channels)?;
         problem.mapping(Method::Strips, pieces)
     }
 }
 
-/// The cheapest strips that cover the output with so many input channels.
-pub(crate) struct Cover {
+/// The cheapest stack of strips that covers the output with so many input channels.
+pub(super) struct Stack {
     heights: Partition,
     channels: u64,
     method: Method,
     sums: u64,
 }
 
-impl Cover {
+impl Stack {
     /// # Errors
     ///
     /// [`MappingError::SearchTooLarge`], for `method`.

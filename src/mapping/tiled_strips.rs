@@ -13,15 +13,15 @@
 //! One tile with all channels and one window for each tile are among the choices, so this never needs more cycles than `strips` or
 //! `channel-tiles`.
 
-use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::{
     Lay, Mapping, MappingError, Method,
-    least::{MAX_STEPS, least, least_of_strips, tiles as tiles_of},
+    covers::{self, Cover},
+    least::{MAX_STEPS, least, tiles as tiles_of},
     problem::Problem,
-    strips::{Cover, MAX_SUMS, too_many_sums},
+    strips::{MAX_SUMS, too_many_sums},
 };
 
 /// The method.
@@ -48,59 +48,6 @@ impl Lay for TiledStrips {
             }
         }
         problem.mapping(Method::TiledStrips, pieces)
-    }
-}
-
-thread_local! {
-    /// Of the layer that was mapped last: layers of one network often differ in their input channels alone.
-    static STRIPS: RefCell<Strips> = RefCell::default();
-}
-
-/// Strips of layers that differ in their input channels alone.
-#[derive(Default)]
-struct Strips {
-    problem: Option<Problem>,
-    least: HashMap<u64, u64>,
-    covers: HashMap<u64, Rc<Cover>>,
-}
-
-impl Strips {
-    /// Calls `f` with those of layers like `problem`.
-    fn of<T>(problem: &Problem, f: impl FnOnce(&mut Self) -> T) -> T {
-        let alike = Problem {
-            in_channels: 0,
-            lower_bound: 0,
-            ..*problem
-        };
-        STRIPS.with_borrow_mut(|strips| {
-            if strips.problem != Some(alike) {
-                *strips = Self {
-                    problem: Some(alike),
-                    ..Self::default()
-                };
-            }
-            f(strips)
-        })
-    }
-
-    /// [`least_of_strips`].
-    fn least(problem: &Problem, channels: u64) -> u64 {
-        Self::of(problem, |strips| {
-            let entry = strips.least.entry(channels);
-            *entry.or_insert_with(|| least_of_strips(problem, channels))
-        })
-    }
-
-    /// [`Cover::new`].
-    fn cover(problem: &Problem, channels: u64) -> Result<Rc<Cover>, MappingError> {
-        Self::of(problem, |strips| {
-            if let Some(cover) = strips.covers.get(&channels) {
-                return Ok(Rc::clone(cover));
-            }
-            let cover = Rc::new(Cover::new(problem, channels, Method::TiledStrips)?);
-            strips.covers.insert(channels, Rc::clone(&cover));
-            Ok(cover)
-        })
     }
 }
 
@@ -153,7 +100,7 @@ impl<'a> Search<'a> {
             }
             // The tiles that fewer cycles may have, the best first.
             let mut open: Vec<(u64, u64)> = (1..all)
-                .filter(|&channels| !is_known(channels) && self.is_last(channels))
+                .filter(|&channels| self.is_last(channels) && !is_known(channels))
                 .map(|channels| {
                     (
                         self.least[channels as usize].saturating_add(partition.cost(all - channels)),
@@ -171,13 +118,13 @@ impl<'a> Search<'a> {
                 for channels in open.into_iter().take(at_once) {
                     self.work_out(channels)?;
                 }
-                at_once *= 2;
+                at_once = at_once.saturating_mul(2);
             }
             for channels in new {
                 // As many steps as it can take.
                 self.count(self.problem.outputs())?;
                 self.looked_at.insert(channels);
-                let cycles = Strips::least(self.problem, channels);
+                let cycles = covers::least(self.problem, channels);
                 self.raise(channels, cycles);
             }
         }
@@ -191,7 +138,7 @@ impl<'a> Search<'a> {
 
     /// The cycles of the strips for so many channels.
     fn work_out(&mut self, channels: u64) -> Result<u64, MappingError> {
-        let cover = Strips::cover(self.problem, channels)?;
+        let cover = covers::cover(self.problem, channels, Method::TiledStrips)?;
         self.count(cover.sums())?;
         let cycles = cover.cycles(self.problem);
         self.raise(channels, cycles);

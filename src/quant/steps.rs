@@ -101,12 +101,22 @@ impl LearnedSteps {
 
     /// In words, what it is besides LSQ.
     pub(crate) fn form(self) -> impl Iterator<Item = &'static str> {
+        self.forms().map(|(text, _)| text)
+    }
+
+    /// The flags of `vwc-sdk` that ask for what it is besides LSQ.
+    pub(crate) fn flags(self) -> impl Iterator<Item = &'static str> {
+        self.forms().map(|(_, flag)| flag)
+    }
+
+    fn forms(self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let said = [
-            (self.per_filter, "per filter"),
-            (self.narrow, "without the lowest code"),
-            (self.power_of_two, "by powers of two"),
+            (self.per_filter, "per filter", "--per-channel"),
+            (self.narrow, "without the lowest code", "--narrow"),
+            (self.power_of_two, "by powers of two", "--power-of-two"),
         ];
-        said.into_iter().filter(|(is, _)| *is).map(|(_, text)| text)
+        let said = said.into_iter().filter(|(is, ..)| *is);
+        said.map(|(_, text, flag)| (text, flag))
     }
 
     /// The quantiser of weights that it is.

@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 1 << 20;
 #[derive(Debug, PartialEq)]
 pub struct Line {
     /// Its number in the file, from 1.
-    pub number: u64,
+    pub number: usize,
     /// The path of a layer, or a pattern of some.
     pub layer: String,
     /// Bits of weights, and of what the layer reads.
@@ -41,47 +41,51 @@ pub fn read(path: &Path) -> Result<Vec<Line>, Error> {
     let bytes = bytes.ok_or_else(|| refuse(format!("it is longer than {MAX_BYTES} bytes")))?;
     let text = String::from_utf8(bytes).map_err(|_| refuse("it is no text in UTF-8".into()))?;
     let text = text.trim_start_matches('\u{feff}');
-    if text.trim().is_empty() {
-        return Err(refuse(
-            "it is empty: expected lines of a layer, bits of its weights and of what it reads, as `layer1.*,8,8`".into(),
-        ));
-    }
-    let mut csv = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .trim(Trim::All)
-        .from_reader(text.as_bytes());
     let mut lines: Vec<Line> = Vec::new();
-    for (n, record) in csv.records().enumerate() {
-        let record = record.map_err(|error| refuse(error.to_string()))?;
-        if (n == 0 && record == *HEAD.as_slice()) || (record.len() == 1 && record[0].is_empty()) {
+    for (number, text) in (1..)
+        .zip(text.lines())
+        .filter(|(_, text)| !text.trim().is_empty())
+    {
+        let refuse = |what: String| refused(path, format!("line {number}: {what}"));
+        let record = record(text).map_err(|error| refuse(error.to_string()))?;
+        if number == 1 && record == *HEAD.as_slice() {
             continue;
         }
-        let line = line(&record).map_err(refuse)?;
+        let line = line(number, &record).map_err(refuse)?;
         if let Some(same) = lines.iter().find(|other| other.layer == line.layer) {
             return Err(refuse(format!(
-                "line {}: `{}` stands in line {}, too: leave one of them out",
-                line.number, line.layer, same.number
+                "`{}` stands in line {}, too: leave one of them out",
+                line.layer, same.number
             )));
         }
         lines.push(line);
     }
+    if lines.is_empty() {
+        return Err(refuse(
+            "it names no layer: expected lines of a layer, bits of its weights and of what it reads, as `layer1.*,8,8`".into(),
+        ));
+    }
     Ok(lines)
 }
 
-fn line(record: &StringRecord) -> Result<Line, String> {
-    let number = record.position().map_or(0, csv::Position::line);
+/// Fields of one line.
+fn record(line: &str) -> Result<StringRecord, csv::Error> {
+    let mut record = StringRecord::new();
+    let mut reader = ReaderBuilder::new();
+    let reader = reader.has_headers(false).trim(Trim::All);
+    reader.from_reader(line.as_bytes()).read_record(&mut record)?;
+    Ok(record)
+}
+
+fn line(number: usize, record: &StringRecord) -> Result<Line, String> {
     let fields: Vec<&str> = record.iter().collect();
     let [layer, weights, activations] = fields[..] else {
         return Err(format!(
-            "line {number} has {} fields: expected a layer, bits of its weights and of what it reads, as `layer1.*,8,8`",
+            "expected a layer, bits of its weights and of what it reads, as `layer1.*,8,8`, found {} fields",
             fields.len()
         ));
     };
-    let bits = |text: &str| {
-        text.parse::<Bits>()
-            .map_err(|error| format!("line {number}: {error}"))
-    };
+    let bits = |text: &str| text.parse::<Bits>().map_err(|error| error.to_string());
     Ok(Line {
         number,
         layer: layer.to_owned(),
@@ -122,11 +126,15 @@ mod tests {
             [line(2, "layer1.*", [8, 4]), line(5, "fc", [32, 32])]
         );
         assert_eq!(of("\"a,b\",\"8\",4\r\n").unwrap(), [line(1, "a,b", [8, 4])]);
-        assert_eq!(of("layer,weights,activations\n").unwrap(), []);
         for (text, says) in [
-            ("\u{feff}", "it is empty"),
-            (" \n\n", "it is empty"),
-            ("a,8\n", "line 1 has 2 fields"),
+            ("\u{feff}", "it names no layer"),
+            (" \n\n", "it names no layer"),
+            ("layer,weights,activations\n", "it names no layer"),
+            ("a,8,8\n\nb,9,8\n", "line 3: '9' is not a bit width"),
+            (
+                "a,8\n",
+                "line 1: expected a layer, bits of its weights and of what it reads, as `layer1.*,8,8`, found 2 fields",
+            ),
             ("a,8,8\nb,9,8\n", "line 2: '9' is not a bit width"),
             ("a,8,x\n", "line 1: 'x' is not a bit width"),
             ("a,w4,a4\n", "line 1: 'w4' is not a bit width"),

@@ -196,7 +196,7 @@ mod tests {
                 &dorefa,
                 &vgg,
                 [two, two],
-                "no layer has weights that are multiples of learned steps",
+                "--narrow: --weights dorefa has no learned steps",
             ),
             (&narrow, &vgg, [one, two], "weights of one bit are signs"),
             (&per_channel, &vgg, [one, two], "weights of one bit are signs"),

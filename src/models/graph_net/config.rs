@@ -14,7 +14,7 @@ use crate::Error;
 use crate::graph::{Binary, Constant, Function, Graph, MAX_DIMS, Node, Op, Sketch};
 use crate::models::{NetworkConfig, check_classes, precision};
 use crate::pattern::fits;
-use crate::quant::{Bits, WeightQuantizer};
+use crate::quant::{ActivationQuantizer, Bits, WeightQuantizer};
 
 /// What a [`GraphNet`] is: saved beside its weights, it is all that is needed to read them again.
 ///
@@ -216,7 +216,10 @@ impl GraphNetConfig {
         {
             let read = self.read_by(layer);
             let of_layer = rounded.iter().filter(|rounded| read.contains(&rounded.value));
-            if let Some(most) = of_layer.max_by_key(|rounded| rounded.bits) {
+            // A join reads several values, of which some may have what is usual.
+            let most =
+                of_layer.max_by_key(|rounded| (rounded.bits, rounded.quantizer != ActivationQuantizer::Lsq));
+            if let Some(most) = most {
                 (layer.activations, layer.quantizer) = (most.bits, most.quantizer);
             }
         }

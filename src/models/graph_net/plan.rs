@@ -240,19 +240,21 @@ impl QuantPlan {
     /// What the plan asks for that changes nothing of these layers and joins, and why.
     pub(super) fn without_effect(&self, planned: &[LayerPlan]) -> Option<String> {
         let weights = |fits: fn(&WeightQuantizer) -> bool| planned.iter().any(|layer| fits(&layer.weights));
-        let form: Vec<&str> = self.weights.form().collect();
-        if !form.is_empty() && !weights(|weights| matches!(weights, WeightQuantizer::Steps(_))) {
-            let is_lsq = is_default(&self.scheme);
-            let why = match weights(|weights| *weights != WeightQuantizer::Identity) {
-                false => "weights stay in full precision: give --wb",
-                true if is_lsq => {
-                    "weights of one bit are signs times the mean magnitude of each filter, without a step"
-                }
-                true => {
-                    "no layer has weights that are multiples of learned steps, as --weights lsq makes them"
-                }
+        let flags: Vec<&str> = self.weights.flags().collect();
+        if !flags.is_empty() && !weights(|weights| matches!(weights, WeightQuantizer::Steps(_))) {
+            let why = if !weights(|weights| *weights != WeightQuantizer::Identity) {
+                "weights stay in full precision: give --wb".into()
+            } else if !weights(|weights| {
+                !matches!(weights, WeightQuantizer::Identity | WeightQuantizer::Xnor)
+            }) {
+                "weights of one bit are signs times the mean magnitude of each filter, without a step: leave it out".into()
+            } else {
+                format!(
+                    "--weights {} has no learned steps: leave one of them out",
+                    self.scheme
+                )
             };
-            return Some(format!("steps of weights {}: {why}", form.join(", ")));
+            return Some(format!("{}: {why}", flags.join(", ")));
         }
         let (is_used, bits) = match self.scheme {
             WeightScheme::Lsq => (true, ""),
@@ -277,7 +279,7 @@ impl QuantPlan {
         let (flag, why) = if self.joins && !rounded.iter().any(|layer| layer.join) {
             (
                 "--joins".to_owned(),
-                "the network has no addition or concatenation of several values",
+                "the network has no addition or concatenation of several values that are rounded",
             )
         } else if !is_default(&self.quantizer)
             && !rounded.iter().any(|layer| layer.quantizer == self.quantizer)
