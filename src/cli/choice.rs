@@ -61,7 +61,7 @@ choices!(Method {
     "vw-sdk" => VwSdk: "Rectangular windows with as many channels as fit, and im2col where that needs no more cycles (Rhe, Moon, Ko; DATE 2022)",
     "vwc-sdk" => VwcSdk: "VW-SDK's windows on channels that were searched to fill them (Rhe, Moon, Ko; JETCAS 2022)",
     "elements" => Elements: "Any window with all channels, the weights cut at the array's edges",
-    "strips" => Strips: "Rows of the output in strips and strips in pieces, each with its own window",
+    "strips" => Strips: "The output cut from side to side, either way and again, each piece with its own window",
     "channel-tiles" => ChannelTiles: "Input channels in tiles, each with its own window",
     "tiled-strips" => TiledStrips: "Input channels in tiles, each with strips of its own",
     "best" => Best: "The fewest cycles of all; of a tie, the fewest cells written",

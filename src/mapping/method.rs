@@ -25,7 +25,7 @@ pub enum Method {
     VwcSdk,
     /// Any window with all channels, the weights cut at the array's edges.
     Elements,
-    /// Rows of the output in strips and strips in pieces, each with its own window.
+    /// The output cut from side to side, either way and again, each piece with its own window.
     Strips,
     /// Input channels in tiles, each with its own window.
     ChannelTiles,
