@@ -612,11 +612,11 @@ fn compare_sets_methods_beside_each_other() {
             .unwrap()
     };
     let cnn8 = row(["cnn8", "256x512"]);
-    // The bound of windows, then im2col, SDK, VW-SDK, VWC-SDK, elements, strips, channel tiles, tiled strips, best, gain.
+    // The bound of windows, then im2col, SDK, VW-SDK, VWC-SDK, TetrisG-SDK, elements, strips, channel tiles, tiled strips, best, gain.
     assert_eq!(
         cnn8[2..],
         [
-            "265", "2319", "654", "311", "227", "307", "278", "305", "273", "273", "1.14x"
+            "265", "2319", "654", "311", "227", "309", "307", "278", "305", "273", "273", "1.14x"
         ]
     );
     let resnet18 = row(["resnet18-table", "512x512"]);
@@ -625,6 +625,91 @@ fn compare_sets_methods_beside_each_other() {
     assert!(table.contains("resnet18-table, vwc-sdk: the widths of network"));
     let markdown = data(&format!("{arguments} --format markdown"));
     assert!(markdown.lines().nth(1).unwrap().starts_with("|--"), "{markdown}");
+}
+
+/// Energy in uJ, latency in us, their product in pJ s and area in mm2, of six methods on eight pairs of networks and arrays, by six models.
+#[test]
+fn the_page_of_costs_holds_what_the_command_prints() {
+    const MODELS: [&str; 6] = [
+        "isaac-32",
+        "zigzag-28",
+        "accelergy",
+        "neurosim-22",
+        "mnsim",
+        "convmapsim",
+    ];
+    let printed = data(&format!(
+        "compare vgg13 resnet18 resnet20 cnn8 --array 256x256,512x512 --method im2col,sdk,vw-sdk,vwc-sdk,tetris,best --adc-bits 8 --cost {} \
+         --format csv",
+        MODELS.join(",")
+    ));
+    let mut csv = csv::Reader::from_reader(printed.as_bytes());
+    let head = csv.headers().unwrap().clone();
+    let place = |name: &str| {
+        head.iter()
+            .position(|found| found == name)
+            .unwrap_or_else(|| panic!("{name}: {head:?}"))
+    };
+    let mut records: Vec<csv::StringRecord> = csv.records().collect::<Result<_, _>>().unwrap();
+    assert_eq!(records.len(), 48);
+    // Networks as they were asked for, and the methods of an array beside each other.
+    records
+        .chunks_mut(12)
+        .for_each(|network| network.sort_by(|one, other| one[1].cmp(&other[1])));
+    let mut table = format!("| network | array | method | cycles | {} |\n", MODELS.join(" | "));
+    table += &format!("|---|---|---|---|{}\n", "---|".repeat(MODELS.len()));
+    for methods in records.chunks(6) {
+        // The place of a method in the order of energies by a model, methods of equal energy sharing the first.
+        let energy = |record: &csv::StringRecord, model: &str| -> f64 {
+            record[place(&format!("{model} energy_pj"))].parse().unwrap()
+        };
+        let rank = |record: &csv::StringRecord, model: &str| {
+            let fewer =
+                |other: &&csv::StringRecord| energy(other, model) < energy(record, model) * (1.0 - 1e-9);
+            methods.iter().filter(fewer).count()
+        };
+        for record in methods {
+            let cells = MODELS.map(|model| {
+                let number = |name: &str, unit: f64| -> String {
+                    let found = &record[place(&format!("{model} {name}"))];
+                    found
+                        .parse::<f64>()
+                        .map_or("-".into(), |value| three_digits(value / unit))
+                };
+                let flips = if rank(record, model) == rank(record, MODELS[0]) {
+                    ""
+                } else {
+                    "*"
+                };
+                format!(
+                    "{}{flips} / {} / {} / {}",
+                    number("energy_pj", 1e6),
+                    number("latency_ns", 1e3),
+                    number("energy_delay_pj_ns", 1e9),
+                    number("area_um2", 1e6)
+                )
+            });
+            let [network, array, method, _, cycles] = [0, 1, 2, 3, 4].map(|field| &record[field]);
+            table += &format!(
+                "| {network} | {array} | {method} | {cycles} | {} |\n",
+                cells.join(" | ")
+            );
+        }
+    }
+    assert!(
+        include_str!("../docs/costs.md").contains(&table),
+        "docs/costs.md holds an old table; put this in its place:\n{table}"
+    );
+}
+
+/// A number with three digits that count.
+fn three_digits(value: f64) -> String {
+    let digits = 2 - value.abs().max(1e-300).log10().floor() as i32;
+    match digits {
+        ..=-4 => format!("{value:.2e}"),
+        -3..=0 => format!("{:.0}", (value * 10f64.powi(digits)).round() / 10f64.powi(digits)),
+        digits => format!("{value:.*}", digits as usize),
+    }
 }
 
 #[test]

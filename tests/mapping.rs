@@ -777,7 +777,7 @@ fn names_are_read_and_shown_alike() {
     let error = "vwsdk".parse::<Method>().unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown method `vwsdk`: use one of im2col, sdk, vw-sdk, vwc-sdk, elements, strips, channel-tiles, tiled-strips, best"
+        "unknown method `vwsdk`: use one of im2col, sdk, vw-sdk, vwc-sdk, tetris, elements, strips, channel-tiles, tiled-strips, best"
     );
 }
 
@@ -1474,9 +1474,13 @@ proptest! {
         let config = MappingConfig::new(array(rows, cols));
         let count = tetris_count(&layer, &config).unwrap();
         if let Some(count) = count.filter(|count| count.dropped == 0 && count.infeasible.is_empty()) {
-            let best = map_layer(&layer, Method::Best, &config).unwrap().cycles;
+            let [tetris, best] = [Method::Tetris, Method::Best].map(|method| map_layer(&layer, method, &config).unwrap().cycles);
+            prop_assert!(tetris <= count.cycles, "{tetris} of {}", count.cycles);
             prop_assert!(best <= count.cycles, "{best} of {}", count.cycles);
         }
+        let [vw, tetris, best] =
+            [Method::VwSdk, Method::Tetris, Method::Best].map(|method| map_layer(&layer, method, &config).unwrap().cycles);
+        prop_assert!(best <= tetris && tetris <= vw, "{best} {tetris} {vw}");
     }
 
     #[test]

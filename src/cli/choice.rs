@@ -60,6 +60,7 @@ choices!(Method {
     "sdk" => Sdk: "Square windows and shifted copies of the filters, on im2col's grid of arrays (Zhang et al., TCAD 2021)",
     "vw-sdk" => VwSdk: "Rectangular windows with as many channels as fit, and im2col where that needs no more cycles (Rhe, Moon, Ko; DATE 2022)",
     "vwc-sdk" => VwcSdk: "VW-SDK's windows on channels that were searched to fill them (Rhe, Moon, Ko; JETCAS 2022)",
+    "tetris" => Tetris: "VW-SDK's windows made squarer, with windows of their own for margins and for channels that are left over (TetrisG-SDK: Dong, Huang, Luo, Wang; arXiv 2604.25377), where these fit",
     "elements" => Elements: "Any window with all channels, the weights cut at the array's edges",
     "strips" => Strips: "The output cut from side to side, either way and again, each piece with its own window",
     "channel-tiles" => ChannelTiles: "Input channels in tiles, each with its own window",

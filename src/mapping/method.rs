@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Mapping, MappingError, best, channel_tiles, elements, im2col, problem::Problem, sdk, strips,
+    Mapping, MappingError, best, channel_tiles, elements, im2col, problem::Problem, sdk, strips, tetris,
     tiled_strips, vw_sdk, vwc_sdk,
 };
 
@@ -23,6 +23,9 @@ pub enum Method {
     VwSdk,
     /// VW-SDK's windows on channels that were searched to fill them (Rhe, Moon, Ko; JETCAS 2022).
     VwcSdk,
+    /// VW-SDK's windows made squarer, with windows of their own for margins and for channels that are left over (TetrisG-SDK: Dong, Huang, Luo,
+    /// Wang; arXiv 2604.25377), where these fit.
+    Tetris,
     /// Any window with all channels, the weights cut at the array's edges.
     Elements,
     /// The output cut from side to side, either way and again, each piece with its own window.
@@ -40,6 +43,7 @@ super::names!(Method, "method", {
     "sdk" => Sdk,
     "vw-sdk" => VwSdk,
     "vwc-sdk" => VwcSdk,
+    "tetris" => Tetris,
     "elements" => Elements,
     "strips" => Strips,
     "channel-tiles" => ChannelTiles,
@@ -57,11 +61,12 @@ pub(super) trait Lay {
 
 impl Method {
     /// Every method, from the oldest on.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Im2col,
         Self::Sdk,
         Self::VwSdk,
         Self::VwcSdk,
+        Self::Tetris,
         Self::Elements,
         Self::Strips,
         Self::ChannelTiles,
@@ -75,6 +80,7 @@ impl Method {
             Self::Sdk => &sdk::Sdk,
             Self::VwSdk => &vw_sdk::VwSdk,
             Self::VwcSdk => &vwc_sdk::VwcSdk,
+            Self::Tetris => &tetris::Tetris,
             Self::Elements => &elements::Elements,
             Self::Strips => &strips::Strips,
             Self::ChannelTiles => &channel_tiles::ChannelTiles,

@@ -13,8 +13,12 @@
 //! asked, and what does not fit is named.
 
 use std::fmt;
+use std::ops::Range;
 
-use super::{Accounting, ConvLayer, MappingConfig, MappingError, problem::Problem};
+use super::{
+    ConvLayer, Cut, Lay, Mapping, MappingConfig, MappingError, Method, Piece, Rect, problem::Problem,
+    vw_sdk::VwSdk,
+};
 
 /// What TetrisG-SDK's code says of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,26 +77,28 @@ impl fmt::Display for TetrisWindow {
 /// Those of [`map_layer`](super::map_layer).
 pub fn tetris_count(layer: &ConvLayer, config: &MappingConfig) -> Result<Option<TetrisCount>, MappingError> {
     let problem = Problem::new(layer, config)?;
-    let [kernel, other] = layer.kernel;
-    // Counted as published, a strided layer has stride 1.
-    let strided = config.accounting == Accounting::ExactGeometry && layer.stride != [1, 1];
-    let square = kernel == other && problem.across.out == problem.down.out;
-    if !square || strided || layer.dilation != [1, 1] {
-        return Ok(None);
-    }
-    let layer = Layer {
-        outputs: problem.across.out,
-        kernel: kernel as u64,
-        in_channels: problem.in_channels,
-        out_channels: problem.out_channels,
-        rows: problem.rows,
-        cols: problem.cols,
-    };
-    let count = layer.count();
+    let count = Layer::of(&problem).and_then(|layer| layer.count());
     Ok(count.map(|count| TetrisCount {
         cycles: count.cycles.saturating_mul(problem.groups),
         ..count
     }))
+}
+
+/// The method: its rules at equal work. A strip that does not fit the array is refused, and windows hang over the edge there; channels that are left
+/// out have VW-SDK's window. A layer that its code does not speak of, and one where that takes no fewer cycles, is mapped as by VW-SDK.
+pub(crate) struct Tetris;
+
+impl Lay for Tetris {
+    fn map(&self, problem: &Problem) -> Result<Mapping, MappingError> {
+        let others = VwSdk.map(problem)?;
+        let Some(pieces) = Layer::of(problem).and_then(|layer| layer.pieces(problem)) else {
+            return Ok(others);
+        };
+        match problem.mapping(Method::Tetris, pieces) {
+            Ok(mapping) if mapping.cycles < others.cycles => Ok(mapping),
+            _ => Ok(others),
+        }
+    }
 }
 
 /// One group.
@@ -109,12 +115,115 @@ struct Layer {
 /// Outputs of a window, along both sides.
 type Outputs = [u64; 2];
 
+/// A window with those of its margins.
+#[derive(Debug, Clone, Copy)]
+struct Cover {
+    window: Outputs,
+    /// Where windows leave outputs over at the end of the first side, and of the second, the window for these.
+    margins: [Option<Outputs>; 2],
+}
+
+/// Tiles of so many channels each, that are covered alike.
+#[derive(Debug, Clone, Copy)]
+struct Tiles {
+    times: u64,
+    channels: u64,
+    cover: Cover,
+}
+
 impl Layer {
+    /// `None` of a layer that the code does not speak of.
+    fn of(problem: &Problem) -> Option<Self> {
+        let Problem { across, down, .. } = *problem;
+        (across == down && across.step == 1 && across.dilation == 1).then_some(Self {
+            outputs: across.out,
+            kernel: across.kernel,
+            in_channels: problem.in_channels,
+            out_channels: problem.out_channels,
+            rows: problem.rows,
+            cols: problem.cols,
+        })
+    }
+
+    /// A mapping by these rules.
+    fn pieces(&self, problem: &Problem) -> Option<Vec<Piece>> {
+        let (mut tiles, dropped) = self.tiles()?;
+        if dropped > 0 {
+            let (window, _) = self.vw_sdk()?;
+            let cover = Cover {
+                window,
+                margins: [None; 2],
+            };
+            tiles.push(Tiles {
+                times: 1,
+                channels: dropped,
+                cover,
+            });
+        }
+        let mut pieces = Vec::new();
+        let mut start = 0;
+        for Tiles {
+            times,
+            channels,
+            cover,
+        } in tiles
+        {
+            let Cover { window, margins } = cover;
+            let fits = |window: &Outputs| self.holds(&self.named(*window, channels));
+            let [right, below] = margins.map(|margin| margin.filter(fits));
+            let left_over = |margin: Option<Outputs>| margin.map_or(0, |[left, _]| left);
+            let (width, height) = (self.outputs - left_over(right), self.outputs - left_over(below));
+            let all = start..start + times * channels;
+            let piece = |[left, top, width, height]: [u64; 4], [w, h]: Outputs, of: Range<u64>| Piece {
+                outputs: Rect {
+                    left: left as usize,
+                    top: top as usize,
+                    width: width as usize,
+                    height: height as usize,
+                },
+                in_channels: of.start as usize..of.end as usize,
+                ..Piece::whole(problem, w, h, Cut::Channels)
+            };
+            pieces.push(piece([0, 0, width, height], window, all.clone()));
+            // A strip may hold more channels than a tile has, and is not asked to.
+            for first in all.clone().step_by(channels as usize) {
+                let of = || first..first + channels;
+                if let Some([wide, long]) = right {
+                    pieces.push(piece([width, 0, wide, self.outputs], [wide, long], of()));
+                }
+                if let Some([high, long]) = below {
+                    pieces.push(piece([0, height, width, high], [long.min(width), high], of()));
+                }
+            }
+            start = all.end;
+        }
+        Some(pieces)
+    }
+
     fn count(&self) -> Option<TetrisCount> {
+        let (tiles, dropped) = self.tiles()?;
+        let cycles = tiles
+            .iter()
+            .map(|tiles| tiles.times * self.windows_of(tiles.cover))
+            .sum();
+        let mut infeasible = Vec::new();
+        for Tiles { channels, cover, .. } in tiles {
+            let windows = std::iter::once(cover.window).chain(cover.margins.into_iter().flatten());
+            let named = windows.map(|window| self.named(window, channels));
+            infeasible.extend(named.filter(|window| !self.holds(window)));
+        }
+        Some(TetrisCount {
+            cycles,
+            dropped,
+            infeasible,
+        })
+    }
+
+    /// The tiles of channels with their windows, and how many channels are left out.
+    fn tiles(&self) -> Option<(Vec<Tiles>, u64)> {
         let (vw, vw_channels) = self.vw_sdk()?;
         let vw_cells = self.cells(vw);
         let vw_windows = self.windows(vw);
-        let mut infeasible = Vec::new();
 
         let all = vw[0] * vw[1];
         let squarer = (1..=all.isqrt())
@@ -126,40 +235,39 @@ impl Layer {
             Some(window) => (window, self.rows / self.cells(window), vw_cells),
             None => (vw, vw_channels, self.rows / vw_channels),
         };
-        let tiles = self.in_channels / channels;
-        let mut cycles = 0;
-        if tiles > 0 {
-            cycles = self.cover(window, channels, [margin, margin], &mut infeasible)? * tiles;
+        let mut tiles = Vec::new();
+        let times = self.in_channels / channels;
+        if times > 0 {
+            let cover = self.cover(window, [margin, margin])?;
+            tiles.push(Tiles {
+                times,
+                channels,
+                cover,
+            });
         }
 
         let left_over = self.in_channels % channels;
         let most = self.cols / self.out_channels;
         let mut rest = left_over;
-        let mut deep = None;
-        while rest > 0 && deep.is_none() {
+        'rest: while rest > 0 {
             for side in (2..=most.isqrt() + 1).rev() {
                 if !most.is_multiple_of(side) || most / side > self.outputs + self.kernel - 1 {
                     continue;
                 }
                 let window = [side, most / side];
-                let mut found = Vec::new();
-                let margins = [self.rows / vw_channels, vw_cells];
-                let windows = self.cover(window, rest, margins, &mut found)?;
-                if windows <= vw_windows && self.cells(window) * rest <= self.rows {
-                    deep = Some(windows);
-                    infeasible.extend(found);
-                    break;
+                let cover = self.cover(window, [self.rows / vw_channels, vw_cells])?;
+                if self.windows_of(cover) <= vw_windows && self.cells(window) * rest <= self.rows {
+                    tiles.push(Tiles {
+                        times: 1,
+                        channels: rest,
+                        cover,
+                    });
+                    break 'rest;
                 }
             }
-            if deep.is_none() {
-                rest -= 1;
-            }
+            rest -= 1;
         }
-        Some(TetrisCount {
-            cycles: cycles + deep.unwrap_or(0),
-            dropped: left_over - rest,
-            infeasible,
-        })
+        Some((tiles, left_over - rest))
     }
 
     /// The window and channels of VW-SDK's published register.
@@ -191,18 +299,10 @@ impl Layer {
             .map(|(_, window, channels)| (window, channels))
     }
 
-    /// Windows that cover the picture, with margins of their own windows, which take so many cells of a channel. `None` where one would be
-    /// shorter than the kernel.
-    fn cover(
-        &self,
-        window: Outputs,
-        channels: u64,
-        margins: [u64; 2],
-        infeasible: &mut Vec<TetrisWindow>,
-    ) -> Option<u64> {
-        self.check(window, channels, infeasible);
-        let mut windows = (self.outputs / window[0]) * (self.outputs / window[1]);
-        for (outputs, cells) in window.into_iter().zip(margins) {
+    /// A window with its margins, which take so many cells of a channel. `None` where one would be shorter than the kernel.
+    fn cover(&self, window: Outputs, cells: [u64; 2]) -> Option<Cover> {
+        let mut margins = [None; 2];
+        for ((outputs, cells), margin) in window.into_iter().zip(cells).zip(&mut margins) {
             let left = self.outputs % outputs;
             if left == 0 {
                 continue;
@@ -211,25 +311,33 @@ impl Layer {
             if long == 0 {
                 return None;
             }
-            let strip = [left, long.min(self.outputs)];
-            self.check(strip, channels, infeasible);
-            windows += self.outputs.div_ceil(strip[1]);
+            *margin = Some([left, long.min(self.outputs)]);
         }
-        Some(windows)
+        Some(Cover { window, margins })
     }
 
-    /// Names a window that does not fit.
-    fn check(&self, window: Outputs, channels: u64, infeasible: &mut Vec<TetrisWindow>) {
-        let rows = self.cells(window) * channels;
-        let cols = window[0] * window[1] * self.out_channels;
-        if rows > self.rows || cols > self.cols {
-            infeasible.push(TetrisWindow {
-                sides: window.map(|outputs| self.side(outputs)),
-                channels,
-                rows,
-                cols,
-            });
+    /// Windows of a cover.
+    fn windows_of(&self, Cover { window, margins }: Cover) -> u64 {
+        let whole = (self.outputs / window[0]) * (self.outputs / window[1]);
+        let strips = margins
+            .into_iter()
+            .flatten()
+            .map(|[_, long]| self.outputs.div_ceil(long));
+        whole + strips.sum::<u64>()
+    }
+
+    fn named(&self, window: Outputs, channels: u64) -> TetrisWindow {
+        TetrisWindow {
+            sides: window.map(|outputs| self.side(outputs)),
+            channels,
+            rows: self.cells(window) * channels,
+            cols: window[0] * window[1] * self.out_channels,
         }
+    }
+
+    /// Whether a window fits the array.
+    fn holds(&self, window: &TetrisWindow) -> bool {
+        window.rows <= self.rows && window.cols <= self.cols
     }
 
     fn side(&self, outputs: u64) -> u64 {
