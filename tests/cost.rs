@@ -181,6 +181,26 @@ fn a_layer_takes_its_counts_times_the_constants() {
     assert_eq!(taken.area[&Component::Adc], arrays * 4.0 * 1200.0);
 }
 
+/// 128 conversions of ISAAC at 1.2 GS/s, 106.67 ns, take one period up to 9 MHz and two from 10 on.
+#[test]
+fn reads_take_whole_periods_of_a_clock() {
+    let mapping = MappingConfig::new(PimArray::new(128, 128).unwrap());
+    let layer = ConvLayer::square("conv", 8, 3, 3, 4);
+    let mapped = map_layer(&layer, Method::VwSdk, &mapping).unwrap();
+    let latency = |clock| {
+        let cost = CostConfig::new(8).with_clock(clock);
+        let counts = Counts::of(&layer, &mapped, &mapping, &cost);
+        let found = Cost::of(&counts, &mapping, &cost, &named("isaac-32")).unwrap();
+        found.latency.unwrap() / counts.reads as f64
+    };
+    let unclocked = latency(None);
+    assert_decimals(unclocked, "106.67");
+    for (clock, read) in [(1, 1000.0), (9, 1000.0 / 9.0), (10, 200.0), (15, 2000.0 / 15.0)] {
+        let found = latency(Some(clock));
+        assert!((found - read).abs() < 1e-9, "{clock} MHz: {found}");
+    }
+}
+
 #[test]
 fn what_is_wrong_with_a_file_is_named() {
     let refused = |text: &str| CostModel::from_toml("mine.toml", text).unwrap_err().to_string();

@@ -37,6 +37,10 @@ pub struct CostArgs {
     /// Columns that share a converter [default: as the model has it]
     #[arg(long, value_name = "N", requires = "cost", value_parser = at_least_one)]
     pub columns_per_adc: Option<usize>,
+
+    /// Clock of the arrays in MHz: a read takes whole periods of it [default: as long as the model says]
+    #[arg(long, value_name = "MHZ", requires = "cost", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub clock: Option<u32>,
 }
 
 impl CostArgs {
@@ -55,6 +59,7 @@ impl CostArgs {
             .with_pulse_bits(self.pulse_bits.unwrap_or(1))
             .with_adc_bits(self.adc_bits)
             .with_columns_per_adc(self.columns_per_adc)
+            .with_clock(self.clock)
     }
 }
 

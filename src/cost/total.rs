@@ -80,6 +80,9 @@ pub struct CostConfig {
     pub adc_bits: Option<u32>,
     /// Columns that share a converter; none: as the model has it, or one each.
     pub columns_per_adc: Option<usize>,
+    /// Clock in MHz, of which a read takes whole periods; none: a read takes as long as it does.
+    #[serde(default)]
+    pub clock: Option<u32>,
 }
 
 impl CostConfig {
@@ -91,6 +94,7 @@ impl CostConfig {
             pulse_bits: 1,
             adc_bits: None,
             columns_per_adc: None,
+            clock: None,
         }
     }
 
@@ -113,6 +117,23 @@ impl CostConfig {
     pub fn with_columns_per_adc(mut self, columns: Option<usize>) -> Self {
         self.columns_per_adc = columns;
         self
+    }
+
+    /// Sets the clock, in MHz.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Option<u32>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// A time in ns in whole periods of the clock, if there is one.
+    fn clocked(&self, time: f64) -> f64 {
+        let Some(clock) = self.clock else {
+            return time;
+        };
+        let period = 1e3 / f64::from(clock.max(1));
+        // What is a whole number of periods but for rounding is one.
+        (time / period - 1e-9).ceil().max(1.0) * period
     }
 
     /// Pulses of an activation, `ceil(activation_bits / pulse_bits)`.
@@ -240,7 +261,7 @@ impl Cost {
     /// Of `counts` on arrays of `config`, by `model`.
     ///
     /// ```text
-    /// t = reads * max(t_array, columns_per_adc * t_adc)
+    /// t = reads * max(t_array, columns_per_adc * t_adc)        the maximum in whole periods of a clock, if there is one
     /// ```
     ///
     /// # Errors
@@ -282,7 +303,8 @@ impl Cost {
         let read_time = [model.action(Component::Array).time, conversion_time]
             .into_iter()
             .flatten()
-            .reduce(f64::max);
+            .reduce(f64::max)
+            .map(|time| cost.clocked(time));
         let write_times = [
             write.time.map(|time| time * rows),
             array_write.time.map(|time| time * arrays),
