@@ -12,7 +12,7 @@ use super::networks::plan::PlanArgs;
 use super::opened::is_onnx;
 use super::options::at_least_one;
 use super::unquantized::{Source, UnquantizedArgs};
-use crate::models::{GraphNet, Network as _, NetworkConfig as _};
+use crate::models::{GraphNet, GraphNetConfig, Network as _, NetworkConfig as _};
 use crate::quant::Bits;
 use crate::report::table;
 use crate::train::{Evaluation, ORIGINAL, RunDir, evaluate};
@@ -137,14 +137,26 @@ fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
     super::print(&printed).map_err(Error::io("standard output", "write"))?;
     say!("kept in {}", args.directory.join(ORIGINAL).display());
     if args.wb.get().min(args.ab.get()) <= 4 || lost > 1.0 {
+        let path = args.source.network.display();
         let from = if is_onnx(&args.source.network) {
-            args.source.network.display().to_string()
+            format!("the file: vwc-sdk train --network {path}")
+        } else if RunDir::new(&args.source.network)
+            .config::<GraphNetConfig>()?
+            .pruning
+            .is_none()
+        {
+            format!(
+                "the run, and the file that its network came from: vwc-sdk train --network FILE.onnx --start-from {path}"
+            )
         } else {
-            "FILE.onnx, that which the network came from,".into()
+            format!(
+                "a file of the run: vwc-sdk graph {path} --onnx FILE.onnx, and vwc-sdk train --network FILE.onnx"
+            )
         };
+        let changed = if lost < 0.0 { "more" } else { "less" };
         say!(
-            "{lost:.2} points less than before, without training. Training starts from the file: vwc-sdk train --network {from} --wb {} \
-             --ab {}{}, with the same flags for pictures",
+            "{:.2} points {changed} than before, without training. Training starts from {from} --wb {} --ab {}{}, with the same flags for pictures",
+            lost.abs(),
             args.wb,
             args.ab,
             args.plan.written()

@@ -227,7 +227,8 @@ impl Node {
 
 impl WeightCodes {
     /// The integers that `weight` is multiples of, as few as there can be, where `filters` is the dimension that counts filters:
-    /// with one unit for all if that is possible, else with one for each filter. `None` where a unit would have to be smaller
+    /// with one unit for all if that is possible, else with one for each filter; and with one for each filter, too, where these are powers
+    /// of two apart and integers take fewer bits so. `None` where a unit would have to be smaller
     /// than a 255th of the largest weight.
     ///
     /// A unit is the largest weight divided by its integer.
@@ -237,17 +238,30 @@ impl WeightCodes {
         if weight.values.is_empty() {
             return None;
         }
-        let mut codes = vec![0; weight.values.len()];
-        if let Some(unit) = grid(weight.values.iter().copied()) {
-            for (code, &value) in codes.iter_mut().zip(weight.values.iter()) {
-                *code = whole(value, unit);
-            }
-            return Some(Self {
-                codes,
-                units: vec![unit],
-                trained: None,
-            });
-        }
+        let of_all = grid(weight.values.iter().copied()).map(|unit| Self {
+            codes: weight.values.iter().map(|&value| whole(value, unit)).collect(),
+            units: vec![unit],
+            trained: None,
+        });
+        let Some(of_all) = of_all else {
+            return Self::of_filters(weight, filters, MAX_WEIGHT_CODE);
+        };
+        let (low, high) = of_all.range().into_inner();
+        let largest = low.unsigned_abs().max(high.unsigned_abs()).max(1);
+        // Of steps that are powers of two apart, one unit is that of all, with larger integers.
+        let are_shifts = |found: &Self| {
+            let mut shifts = found
+                .units
+                .iter()
+                .map(|unit| f64::from(unit / of_all.units[0]).log2());
+            shifts.all(|shift| (shift - shift.round()).abs() < 1e-5)
+        };
+        let of_a_bit_less = Self::of_filters(weight, filters, (1 << largest.ilog2()) - 1);
+        of_a_bit_less.filter(are_shifts).or(Some(of_all))
+    }
+
+    /// With a unit for each filter, and integers up to `most`.
+    fn of_filters(weight: &Constant, filters: usize, most: u32) -> Option<Self> {
         let count = *weight.shape.get(filters)?;
         let inner: usize = weight.shape[filters + 1..].iter().product();
         if count * inner == 0 || weight.shape.iter().product::<usize>() != weight.values.len() {
@@ -257,8 +271,9 @@ impl WeightCodes {
         let mut units = Vec::with_capacity(count);
         for filter in 0..count {
             let values = (weight.values.iter().enumerate()).filter(|(n, _)| filter_of(*n) == filter);
-            units.push(grid(values.map(|(_, &value)| value))?);
+            units.push(grid_of(values.map(|(_, &value)| value), 1..=most)?);
         }
+        let mut codes = vec![0; weight.values.len()];
         for (n, (code, &value)) in codes.iter_mut().zip(weight.values.iter()).enumerate() {
             *code = whole(value, units[filter_of(n)]);
         }
@@ -664,6 +679,20 @@ mod tests {
         };
         assert!(last_codes(chain([signed(), vec![each.into()]].concat())).is_none());
         assert!(last_codes(chain(vec![round()])).is_none());
+    }
+
+    #[test]
+    fn filters_have_units_where_that_takes_fewer_bits() {
+        // Of steps that are powers of two, one unit is that of all, with larger integers.
+        let codes = [-8.0, 7.0, 3.0, -8.0, 7.0, 3.0];
+        let weight = |steps: [f32; 2]| {
+            let values = codes.iter().enumerate().map(|(n, code)| code * steps[n / 3]);
+            Constant::new([2, 3], values.collect::<Vec<f32>>())
+        };
+        let found = WeightCodes::of(&weight([0.25, 2.0]), 0).unwrap();
+        assert_eq!((found.units(), found.range()), (&[0.25, 2.0][..], -8..=7));
+        let found = WeightCodes::of(&weight([0.25, 0.25]), 0).unwrap();
+        assert_eq!((found.units(), found.range()), (&[0.25][..], -8..=7));
     }
 
     #[test]

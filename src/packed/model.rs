@@ -89,6 +89,17 @@ impl Model {
             .sum::<usize>()
     }
 
+    /// The names of the convolutions and linear layers that it computes in floats, in computing order.
+    #[must_use]
+    pub fn float_layers(&self) -> Vec<&str> {
+        let steps = self.spec.plan.steps.iter();
+        let floats = |op: &Op| matches!(op, Op::Float { .. } | Op::Conv { .. } | Op::ConvTranspose { .. });
+        steps
+            .filter(|step| floats(&step.op))
+            .map(|step| step.name.as_str())
+            .collect()
+    }
+
     /// Products of weights and inputs that one picture takes: those in full precision, and those of codes.
     #[must_use]
     pub fn multiplications(&self) -> [usize; 2] {

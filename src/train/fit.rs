@@ -172,6 +172,12 @@ pub fn fit<N: Network>(network: N, options: FitOptions<'_>) -> Result<Fit<N>, Er
         .first()
         .ok_or_else(|| Error::Recipe("no device to train on".into()))?;
     recipe.validate(splits.train.len())?;
+    if burn::module::Module::num_params(&network) == 0 {
+        return Err(Error::Recipe(format!(
+            "{}: it has no parameters, so that there is nothing to train",
+            network.structure().name()
+        )));
+    }
     let objective = match recipe.label_smoothing {
         None => objective,
         Some(smoothing) if objective.is_cross_entropy() => Loss::smoothed(smoothing),

@@ -1,6 +1,7 @@
 //! `vwc-sdk export`: a trained network as one file, for this crate's packed inference, PyTorch or ONNX Runtime.
 
 mod format;
+mod notes;
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,6 @@ use crate::cli::networks::JobNetwork;
 use crate::cli::opened::{AsRun, FileArgs};
 use crate::cli::pictures::TestPictureArgs;
 use crate::data::check_names;
-use crate::graph::{Graph, Node};
 use crate::models::{Network, NetworkConfig as _};
 use crate::packed::{Model, PackedError, compare, freeze};
 use crate::pytorch::{TorchNames as _, Weights, save_safetensors};
@@ -204,13 +204,14 @@ pub fn run(args: &ExportArgs) -> Result<(), ExportError> {
             let refuse = |error| Error::Recipe(format!("{}: {error}", args.run.display()));
             let bytes = graph.to_onnx(&export).map_err(refuse)?;
             if format == ExportFormat::Qonnx {
-                say_odd_codes(&graph);
+                notes::odd_codes(&graph);
             }
             files::write(&args.file, &bytes).map_err(PackedError::io(&args.file, "write"))?;
             say!("{} {} in {}", run.structure.name(), run.structure.precision(), args.file.display());
             return Ok(());
         }
         let model = freeze(&network, &input)?;
+        notes::floats_of_codes(&network.graph()?, &model);
         if let Some(wanted) = args.check {
             check::<C>(args, wanted as usize, &network, &run, &model)?;
         }
@@ -244,21 +245,6 @@ fn is_of_run(run: &Path, file: &Path) -> bool {
         .unwrap_or(false);
     let ending = file.extension().and_then(|ending| ending.to_str());
     same && matches!(ending, Some("bpk" | "json" | "csv"))
-}
-
-/// Names the layers whose weights take a bit more in QONNX than they were trained with.
-fn say_odd_codes(graph: &Graph) {
-    let odd = |node: &&Node| {
-        let codes = node.weight_codes();
-        codes.is_some_and(|codes| codes.odd() && codes.range() != (-1..=1))
-    };
-    let layers: Vec<&str> = graph.nodes().iter().filter(odd).map(Node::name).collect();
-    if !layers.is_empty() {
-        say!(
-            "weights without a zero, as DoReFa-Net has them, take a bit more in QONNX than they have: {}",
-            layers.join(", ")
-        );
-    }
 }
 
 /// Compares the classes that the packed network gives to test pictures with those of the trained one.

@@ -16,6 +16,7 @@ use crate::cli::networks::JobNetwork;
 use crate::cli::notes::note_shared_cells;
 use crate::cli::{accept_changes, said, signals};
 use crate::data::DataSource;
+use crate::models::QuantPlan;
 use crate::train::{Loss, Project};
 
 impl<C: JobNetwork> Job<C> {
@@ -113,6 +114,12 @@ impl<C: JobNetwork> Job<C> {
         }
         let mapping = mapping::<C>(&args, kept_mapping, &config)?;
         note_shared_cells([mapping]);
+        if config.plan().is_some_and(QuantPlan::has_own_bits) {
+            say!(
+                "layers have bits of their own, and cycles are counted as if weights of all had {}",
+                mapping.weight_bits
+            );
+        }
         let input = splits.train.spec(size);
         let loss = match mode {
             Mode::Test => Loss::default(),

@@ -139,6 +139,11 @@ impl QuantPlan {
         Self { fold_norms, ..self }
     }
 
+    /// Whether layers have other bits than [`bits`](Self::bits).
+    pub(crate) fn has_own_bits(&self) -> bool {
+        self.ends.is_some() || !self.layers.is_empty()
+    }
+
     pub(super) fn folds_norms(&self) -> bool {
         self.fold_norms
     }
@@ -229,8 +234,8 @@ impl QuantPlan {
         }
         if self.of(names).is_empty() {
             return Err(config.refuse(
-                "there is nothing to quantise: the first layer and the last stay in full precision unless bits are given for them, and no \
-                 other layer has fewer than 32 bits"
+                "there is nothing to quantise: the first layer and the last stay in full precision unless bits are given for them (--ends), and \
+                 no other layer has fewer than 32 bits"
                     .into(),
             ));
         }

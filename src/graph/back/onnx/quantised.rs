@@ -119,8 +119,10 @@ impl Quantised {
             from,
             scale,
             range,
+            signs,
         } = quantiser;
         let held = match self.form {
+            Form::Qonnx if signs => Some(Held::Signs),
             Form::Qonnx => quant(range),
             _ => integers(range),
         };
@@ -204,6 +206,8 @@ struct Quantiser {
     scale: f32,
     /// The least and the largest code.
     range: [f32; 2],
+    /// Whether there is no code between -1 and 1.
+    signs: bool,
 }
 
 /// The one node that a node reads.
@@ -237,12 +241,14 @@ fn plain_quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Optio
             from,
             scale: 1.0,
             range,
+            signs: false,
         })
 }
 
 /// What rounds a value and scales the codes back, and ends at a node.
 ///
-/// Two forms are one: `round(clamp(x / s)) * s`, in either order, and `round(clamp(x, 0, 1) * n) / n`.
+/// Forms of one are `round(clamp(x / s)) * s`, with the clamp in front of the rounding, behind it, or in front of the division;
+/// `round(clamp(x, 0, 1) * n) / n`; and of signs `(clamp(floor(x / s), -1, 0) * 2 + 1) * s`.
 fn quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quantiser> {
     let third = alone_before(graph, readers, end)?;
     let second = alone_before(graph, readers, third)?;
@@ -255,18 +261,35 @@ fn quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quan
     let rounds = |id: NodeId| matches!(op(id), Op::Function(Function::Round));
     if let Some(scale) = only(op(end), |affine| &affine.factor) {
         let first = first?;
-        let range = match (rounds(third), rounds(second)) {
-            (true, false) => clamp(second)?,
-            (false, true) => clamp(third)?,
+        let divides = |id: NodeId| only(op(id), |affine| &affine.divisor) == Some(scale);
+        let floors = matches!(op(second), Op::Function(Function::Clamp { min: -1.0, max: 0.0 }))
+            && matches!(op(first), Op::Function(Function::Floor));
+        if floors && makes_signs(op(third)) {
+            let divided = alone_before(graph, readers, first).filter(|&id| divides(id))?;
+            let from = before(graph, divided)?;
+            return (scale > 0.0).then(|| Quantiser {
+                chain: vec![divided, first, second, third],
+                from,
+                scale,
+                range: [-1.0, 1.0],
+                signs: true,
+            });
+        }
+        let (divided, range) = match (rounds(third), rounds(second)) {
+            (true, false) => match clamp(second) {
+                Some(range) => (first, range),
+                None => (second, whole(clamp(first)?, scale)?),
+            },
+            (false, true) => (first, clamp(third)?),
             _ => return None,
         };
-        let same = only(op(first), |affine| &affine.divisor) == Some(scale);
         let from = before(graph, first)?;
-        return (same && scale > 0.0).then(|| Quantiser {
+        return (divides(divided) && scale > 0.0).then(|| Quantiser {
             chain: vec![first, second, third],
             from,
             scale,
             range,
+            signs: false,
         });
     }
     let levels = only(op(end), |affine| &affine.divisor)?;
@@ -278,7 +301,25 @@ fn quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quan
         from,
         scale: 1.0 / levels,
         range: [0.0, levels],
+        signs: false,
     })
+}
+
+/// Ends of a clamp as codes, where they are whole numbers of steps but for rounding.
+fn whole(range: [f32; 2], scale: f32) -> Option<[f32; 2]> {
+    let codes = range.map(|end| (end / scale).round());
+    let near = |(end, code): (&f32, &f32)| (end / scale - code).abs() <= 8.0 * f32::EPSILON * code.abs();
+    let are_codes = codes.iter().all(|code| code.is_finite()) && range.iter().zip(&codes).all(near);
+    are_codes.then_some(codes)
+}
+
+/// Whether an affine node makes -1 and 1 of -1 and 0.
+fn makes_signs(op: &Op) -> bool {
+    let Op::Affine(affine) = op else {
+        return false;
+    };
+    let is = |part: &Option<Constant>, number| part.as_ref().and_then(Constant::as_scalar) == Some(number);
+    affine.parts().count() == 2 && is(&affine.factor, 2.0) && is(&affine.plus, 1.0)
 }
 
 /// The number of an affine node that has this part alone.
@@ -348,5 +389,92 @@ pub(super) fn bytes(codes: &[i16], of: Type) -> Vec<u8> {
             })
             .collect(),
         _ => codes.iter().map(|&code| code as u8).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::NodeSpec;
+
+    fn by(part: fn(&mut Affine) -> &mut Option<Constant>, number: f32) -> Op {
+        let mut affine = Affine::default();
+        *part(&mut affine) = Some(Constant::scalar(number));
+        affine.into()
+    }
+
+    fn over(number: f32) -> Op {
+        by(|affine| &mut affine.divisor, number)
+    }
+
+    fn times(number: f32) -> Op {
+        by(|affine| &mut affine.factor, number)
+    }
+
+    fn clamp(min: f32, max: f32) -> Op {
+        Function::Clamp { min, max }.into()
+    }
+
+    /// The scale of what a chain of operations rounds to, and how it is held.
+    fn held(ops: Vec<Op>, form: Form) -> Result<(f32, Held), GraphError> {
+        let last = format!("n{}", ops.len());
+        let mut nodes = vec![NodeSpec::input("n0", [4])];
+        for (n, op) in ops.into_iter().enumerate() {
+            nodes.push(NodeSpec::new(
+                format!("n{}", n + 1),
+                op,
+                [format!("n{n}").as_str()],
+            ));
+        }
+        let graph = Graph::new(nodes, [last.as_str()]).unwrap();
+        let found = Quantised::of(&graph, form)?;
+        let rounded = &found.values[&graph.find(&last).unwrap()];
+        assert_eq!(rounded.from, graph.find("n0").unwrap());
+        Ok((rounded.scale, rounded.held))
+    }
+
+    #[test]
+    fn a_clamp_may_stand_before_the_division() {
+        let step = 0.3;
+        let round = || Op::from(Function::Round);
+        for ops in [
+            vec![over(step), clamp(0.0, 15.0), round(), times(step)],
+            vec![over(step), round(), clamp(0.0, 15.0), times(step)],
+            // PACT's clip is 15 steps.
+            vec![clamp(0.0, 15.0 * step), over(step), round(), times(step)],
+        ] {
+            let (scale, found) = held(ops, Form::Pairs).unwrap();
+            assert!(
+                scale == step && matches!(found, Held::Integers(Type::U4)),
+                "{found:?}"
+            );
+        }
+        let between = vec![clamp(0.0, 14.5 * step), over(step), round(), times(step)];
+        assert!(held(between, Form::Pairs).is_err());
+    }
+
+    #[test]
+    fn signs_are_bipolar() {
+        let ops = || {
+            let signs = Affine {
+                factor: Some(Constant::scalar(2.0)),
+                plus: Some(Constant::scalar(1.0)),
+                ..Affine::default()
+            };
+            vec![
+                over(0.5),
+                Function::Floor.into(),
+                clamp(-1.0, 0.0),
+                signs.into(),
+                times(0.5),
+            ]
+        };
+        let (scale, found) = held(ops(), Form::Qonnx).unwrap();
+        assert!(scale == 0.5 && matches!(found, Held::Signs), "{found:?}");
+        let error = held(ops(), Form::Pairs).map(|_| ()).unwrap_err().to_string();
+        assert!(
+            error.contains("from -1 to 1: expected those of 8 or 4 bits"),
+            "{error}"
+        );
     }
 }
