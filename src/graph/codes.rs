@@ -247,7 +247,10 @@ impl WeightCodes {
             return Self::of_filters(weight, filters, MAX_WEIGHT_CODE);
         };
         let (low, high) = of_all.range().into_inner();
-        let largest = low.unsigned_abs().max(high.unsigned_abs()).max(1);
+        let largest = low.unsigned_abs().max(high.unsigned_abs());
+        if largest <= 1 {
+            return Some(of_all);
+        }
         // Of steps that are powers of two apart, one unit is that of all, with larger integers.
         let are_shifts = |found: &Self| {
             let mut shifts = found
@@ -256,8 +259,10 @@ impl WeightCodes {
                 .map(|unit| f64::from(unit / of_all.units[0]).log2());
             shifts.all(|shift| (shift - shift.round()).abs() < 1e-5)
         };
-        let of_a_bit_less = Self::of_filters(weight, filters, (1 << largest.ilog2()) - 1);
-        of_a_bit_less.filter(are_shifts).or(Some(of_all))
+        // In two's complement, so that the lowest code may be a power of two.
+        let of_fewer_bits = Self::of_filters(weight, filters, 1 << (largest - 1).ilog2());
+        let of_fewer_bits = of_fewer_bits.filter(|found| found.bits() < of_all.bits() && are_shifts(found));
+        Some(of_fewer_bits.unwrap_or(of_all))
     }
 
     /// With a unit for each filter, and integers up to `most`.
@@ -691,6 +696,9 @@ mod tests {
         };
         let found = WeightCodes::of(&weight([0.25, 2.0]), 0).unwrap();
         assert_eq!((found.units(), found.range()), (&[0.25, 2.0][..], -8..=7));
+        // A power of two apart, the lowest code is one of the integers of as many bits.
+        let found = WeightCodes::of(&weight([0.25, 0.5]), 0).unwrap();
+        assert_eq!((found.units(), found.range()), (&[0.25, 0.5][..], -8..=7));
         let found = WeightCodes::of(&weight([0.25, 0.25]), 0).unwrap();
         assert_eq!((found.units(), found.range()), (&[0.25][..], -8..=7));
     }
