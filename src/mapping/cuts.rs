@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Cut, Piece, Rect,
+    Cut, Piece,
     problem::{Block, Problem},
     work::count,
 };
@@ -114,21 +114,13 @@ impl Cuts {
         while let Some(([w, h], [left, top], [columns, rows])) = rectangles.pop() {
             let cut = self.parts(w, h);
             let Some((across, parts)) = cut else {
-                let outputs = Rect {
-                    left: left as usize,
-                    top: top as usize,
-                    width: (w * columns) as usize,
-                    height: (h * rows) as usize,
-                };
-                let block = Block {
-                    in_channels: in_channels.end - in_channels.start,
-                    ..problem.whole(w, h)
-                };
-                pieces.push(Piece {
-                    outputs,
-                    in_channels: in_channels.start as usize..in_channels.end as usize,
-                    ..Piece::whole(problem, w, h, problem.best_cut(block))
-                });
+                pieces.push(Piece::windows(
+                    problem,
+                    [w, h],
+                    [left, top],
+                    [columns, rows],
+                    in_channels.clone(),
+                ));
                 continue;
             };
             let (mut left, mut top) = (left, top);

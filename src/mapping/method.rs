@@ -23,9 +23,6 @@ pub enum Method {
     VwSdk,
     /// VW-SDK's windows on channels that were searched to fill them (Rhe, Moon, Ko; JETCAS 2022).
     VwcSdk,
-    /// VW-SDK's windows made squarer, with windows of their own for margins and for channels that are left over (TetrisG-SDK: Dong, Huang, Luo,
-    /// Wang; arXiv 2604.25377), where these fit.
-    Tetris,
     /// Any window with all channels, the weights cut at the array's edges.
     Elements,
     /// The output cut from side to side, either way and again, each piece with its own window.
@@ -36,6 +33,9 @@ pub enum Method {
     TiledStrips,
     /// The fewest cycles of all; of a tie, the fewest cells written.
     Best,
+    /// VW-SDK's windows made squarer, with windows of their own for margins and for channels that are left over (TetrisG-SDK: Dong, Huang, Luo,
+    /// Wang; arXiv 2604.25377), where these fit.
+    Tetris,
 }
 
 super::names!(Method, "method", {

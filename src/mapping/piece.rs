@@ -82,6 +82,30 @@ impl Piece {
         }
     }
 
+    /// So many windows across and down, for these input channels, cut where that takes the fewest arrays, from this column and row on.
+    pub(crate) fn windows(
+        problem: &Problem,
+        [w, h]: [u64; 2],
+        [left, top]: [u64; 2],
+        [columns, rows]: [u64; 2],
+        in_channels: Range<u64>,
+    ) -> Self {
+        let block = Block {
+            in_channels: in_channels.end - in_channels.start,
+            ..problem.whole(w, h)
+        };
+        Self {
+            outputs: Rect {
+                left: left as usize,
+                top: top as usize,
+                width: (w * columns) as usize,
+                height: (h * rows) as usize,
+            },
+            in_channels: in_channels.start as usize..in_channels.end as usize,
+            ..Self::whole(problem, w, h, problem.best_cut(block))
+        }
+    }
+
     /// Windows that cover its outputs.
     #[must_use]
     pub fn n_windows(&self) -> u64 {

@@ -14,7 +14,7 @@
 //! to be programmed.
 
 use super::{
-    Cut, Lay, Mapping, MappingError, Method, Piece, Rect, covers,
+    Cut, Lay, Mapping, MappingError, Method, Piece, covers,
     problem::{Block, Problem},
     work::count,
 };
@@ -110,21 +110,13 @@ impl Stack {
         for (h, times) in self.heights.parts(height) {
             let mut left = 0;
             for (w, columns) in strip(problem, h, self.channels, self.method)?.parts(width) {
-                let outputs = Rect {
-                    left: left as usize,
-                    top: top as usize,
-                    width: (w * columns) as usize,
-                    height: (h * times) as usize,
-                };
-                let block = Block {
-                    in_channels: in_channels.end - in_channels.start,
-                    ..problem.whole(w, h)
-                };
-                pieces.push(Piece {
-                    outputs,
-                    in_channels: in_channels.start as usize..in_channels.end as usize,
-                    ..Piece::whole(problem, w, h, problem.best_cut(block))
-                });
+                pieces.push(Piece::windows(
+                    problem,
+                    [w, h],
+                    [left, top],
+                    [columns, times],
+                    in_channels.clone(),
+                ));
                 left += w * columns;
             }
             top += h * times;
