@@ -126,6 +126,37 @@ fn rules_are_no_better_than_the_plan() {
     assert_eq!((pimcomp.interval(), pimcomp.used()), (3025, 113));
 }
 
+/// The copies that DNN+NeuroSim V1.3 gives to the networks that come with it.
+#[test]
+fn neurosims_speed_up_goes_by_the_sizes_of_inputs() {
+    let layer =
+        |size, kernel, from, to| ConvLayer::square("conv", size, kernel, from, to).with_padding(kernel / 2);
+    let vgg8 = [
+        layer(32, 3, 3, 128),
+        layer(32, 3, 128, 128),
+        layer(16, 3, 128, 256),
+        layer(16, 3, 256, 256),
+        layer(8, 3, 256, 512),
+        layer(8, 3, 512, 512),
+    ];
+    // The smallest input goes into the first four times only; what is smaller than the bound has one copy.
+    let resnet18 = [
+        layer(224, 7, 3, 64),
+        layer(56, 3, 64, 64),
+        layer(56, 1, 64, 128),
+        layer(28, 3, 128, 128),
+        layer(14, 3, 256, 256),
+        layer(7, 3, 512, 512),
+    ];
+    for (layers, expected) in [(vgg8, [16, 16, 4, 4, 1, 1]), (resnet18, [64, 4, 4, 1, 1, 1])] {
+        let plan = Rule::SpeedUp
+            .plan(&choices(&layers, Windows::Im2col), 4096)
+            .unwrap();
+        let copies: Vec<u64> = plan.parts[0].layers.iter().map(|layer| layer.copies).collect();
+        assert_eq!(copies, expected);
+    }
+}
+
 /// A layer with these windows, as arrays and steps.
 fn layer(windows: &[(u64, u64)], outputs: u64) -> LayerChoices {
     let windows = windows

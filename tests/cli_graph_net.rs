@@ -229,6 +229,53 @@ fn other_classes_replace_the_last_layer_and_it_is_said() {
 }
 
 #[test]
+fn a_network_in_groups_is_another_one_and_is_trained_from_random_weights() {
+    let place = vwc_sdk();
+    let train =
+        format!("train --network cnn8 --groups 2 {DIGITS} --total-epochs 1 --batch-size 32 --directory two");
+    let output = place.run(&format!("{train} --wb 1 --ab 1"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("training starts from random weights"), "{said}");
+    let cycles = |network: &str| {
+        place.data(&format!(
+            "map {network} --array 256x512 --method best --format csv"
+        ))
+    };
+    assert_eq!(cycles("two/original"), cycles("cnn8 --groups 2"));
+    assert!(place.run("test --directory two").status.success());
+    let other_groups = "the network in two has its own";
+    keep(&place, "four.onnx", 10);
+    for (command, expected) in [
+        ("test --directory two --groups 2", other_groups),
+        ("prune --directory two --groups 4", other_groups),
+        (
+            "train --network four.onnx --groups 2 --pictures 100",
+            "give --from-scratch",
+        ),
+        (
+            "train --network four.onnx --from-scratch --groups 7 --pictures 100",
+            "in 7 groups: expected",
+        ),
+        (
+            "train --network vgg13 --groups 2 --pictures 100",
+            "give it as an ONNX file",
+        ),
+        (
+            "import four.onnx --groups 2 --directory i",
+            "--groups: the file holds a network of its own",
+        ),
+    ] {
+        let error = place.refused(command, 1);
+        assert!(error.contains(expected), "{command}: {error}");
+    }
+    let file = format!(
+        "train --network four.onnx --from-scratch --groups 2 {DIGITS} --total-epochs 1 --batch-size 32"
+    );
+    assert!(place.run(&format!("{file} --directory file")).status.success());
+}
+
+#[test]
 fn a_network_is_quantised_without_training() {
     let place = vwc_sdk();
     keep(&place, "mobile.onnx", 10);

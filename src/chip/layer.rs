@@ -32,6 +32,12 @@ pub struct LayerChoices {
     pub choices: Vec<WindowChoice>,
     /// Numbers that the layer gives.
     pub outputs: u64,
+    /// Rows of its input, as they are counted.
+    #[serde(default)]
+    pub input_rows: usize,
+    /// Rows of its kernel.
+    #[serde(default)]
+    pub kernel_rows: usize,
 }
 
 impl LayerChoices {
@@ -58,6 +64,8 @@ impl LayerChoices {
             name: layer.name.clone(),
             choices: front(all),
             outputs: layer.outputs(config.accounting),
+            input_rows: layer.counted(config.accounting).input[0],
+            kernel_rows: layer.kernel[0],
         })
     }
 

@@ -19,6 +19,9 @@ pub enum Rule {
     /// Copies from the strides, from the last layer back, as in ISAAC (Shafiee et al., ISCA 2016): as many as a layer has windows for each of the last
     /// layer's, so that no layer is slower than it; then as many times that as fit.
     Strides,
+    /// Copies from the sizes of inputs, as NeuroSim's pipeline has them (DNN+NeuroSim V1.3, a speed-up of 8): `floor(size / ceil(first / s))^2`, with
+    /// `s` no more than how often the smallest input of a kernel above 1 goes into the first; one where that is none.
+    SpeedUp,
 }
 
 impl std::fmt::Display for Rule {
@@ -28,20 +31,27 @@ impl std::fmt::Display for Rule {
             Self::Greedy => "a copy at a time",
             Self::Pimcomp => "PIMCOMP's balance, im2col",
             Self::Strides => "ISAAC's strides, im2col",
+            Self::SpeedUp => "NeuroSim's speed-up, im2col",
         })
     }
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::One, Self::Greedy, Self::Pimcomp, Self::Strides];
+    pub const ALL: [Self; 5] = [
+        Self::One,
+        Self::Greedy,
+        Self::Pimcomp,
+        Self::Strides,
+        Self::SpeedUp,
+    ];
 
     /// The windows that the rule is used with.
     #[must_use]
     pub fn windows(self) -> Windows {
         match self {
             Self::One | Self::Greedy => Windows::VwSdkFixed,
-            Self::Pimcomp | Self::Strides => Windows::Im2col,
+            Self::Pimcomp | Self::Strides | Self::SpeedUp => Windows::Im2col,
         }
     }
 
@@ -67,6 +77,7 @@ impl Rule {
             Self::Greedy => for_the_slowest(layers, left, |needs, left| needs <= left),
             Self::Pimcomp => for_the_slowest(layers, arrays, |needs, left| needs < left && left > arrays / 2),
             Self::Strides => by_strides(layers, arrays),
+            Self::SpeedUp => by_sizes(layers),
         };
         let needs = arrays_of(layers, &copies);
         if needs > arrays {
@@ -118,6 +129,22 @@ fn by_strides(layers: &[LayerChoices], arrays: u64) -> Vec<u64> {
     let once: Vec<u64> = layers.iter().map(|layer| windows(layer).div_ceil(last)).collect();
     let times = (arrays / arrays_of(layers, &once).max(1)).clamp(1, last);
     once.iter().map(|&copies| copies.saturating_mul(times)).collect()
+}
+
+/// The speed-up that NeuroSim asks for by default.
+const SPEED_UP: usize = 8;
+
+/// Copies by how much larger a layer's input is than that of a layer which needs none.
+fn by_sizes(layers: &[LayerChoices]) -> Vec<u64> {
+    let first = layers.first().map_or(0, |layer| layer.input_rows);
+    let wide = layers.iter().filter(|layer| layer.kernel_rows > 1);
+    let smallest = wide.map(|layer| layer.input_rows).fold(first, usize::min);
+    let speed_up = SPEED_UP.min(first / smallest.max(1)).max(1);
+    let bound = first.div_ceil(speed_up).max(1);
+    let copies = layers
+        .iter()
+        .map(|layer| (layer.input_rows / bound).max(1) as u64);
+    copies.map(|copies| copies * copies).collect()
 }
 
 /// Arrays of all copies.

@@ -29,6 +29,16 @@ pub struct Network {
     pub ties: Vec<Tie>,
 }
 
+/// Whether a convolution of so many groups has the channels for `groups` groups in their place: one without groups, whose channels can be divided.
+pub(crate) fn divides(groups: usize, now: usize, channels: [usize; 2]) -> bool {
+    now == 1 && groups > 0 && channels.iter().all(|channels| channels % groups == 0)
+}
+
+/// What a network is called whose convolutions have so many groups instead.
+pub(crate) fn in_groups(name: &str, groups: usize) -> String {
+    format!("{name} in {groups} groups")
+}
+
 impl Network {
     /// A network in which no width may change.
     #[must_use]
@@ -67,10 +77,8 @@ impl Network {
     ///
     /// [`MappingError::NoGroups`] where no convolution has channels for so many groups.
     pub fn with_groups(&self, groups: usize) -> Result<Self, MappingError> {
-        let divides = |layer: &ConvLayer| {
-            let channels = [layer.in_channels, layer.out_channels];
-            layer.groups == 1 && groups > 0 && channels.iter().all(|channels| channels % groups == 0)
-        };
+        let divides =
+            |layer: &ConvLayer| divides(groups, layer.groups, [layer.in_channels, layer.out_channels]);
         if groups < 2 || !self.layers.iter().any(divides) {
             return Err(MappingError::NoGroups {
                 network: self.name.clone(),
@@ -81,10 +89,7 @@ impl Network {
             groups: if divides(layer) { groups } else { layer.groups },
             ..layer.clone()
         });
-        Ok(Self::fixed(
-            format!("{} in {groups} groups", self.name),
-            layers.collect(),
-        ))
+        Ok(Self::fixed(in_groups(&self.name, groups), layers.collect()))
     }
 
     /// The sum of the bounds of its layers, each as [`window_bound`].

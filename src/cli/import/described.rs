@@ -50,6 +50,7 @@ fn no_structure(args: &ImportArgs) -> Result<(), Error> {
         ("--order", args.structure.order.is_some()),
         ("--full-precision", args.structure.full_precision.is_some()),
         ("--from-scratch", args.structure.from_scratch),
+        ("--groups", args.structure.groups.is_some()),
     ];
     let given = flags.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag);
     match given.or(args.structure.plan.given()) {

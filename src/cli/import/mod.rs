@@ -78,9 +78,10 @@ pub fn import(args: &ImportArgs) -> Result<(), Error> {
     if is_onnx(&args.file) {
         return described::from_onnx(args);
     }
-    if args.structure.from_scratch || args.structure.input_size.is_some() {
+    if args.structure.from_scratch || args.structure.input_size.is_some() || args.structure.groups.is_some() {
         return Err(Error::Recipe(
-            "--from-scratch and --input-size are for ONNX files: leave them out".into(),
+            "--from-scratch, --input-size and --groups are for networks from ONNX files: leave them out"
+                .into(),
         ));
     }
     let file = StateDict::read(&args.file)?;

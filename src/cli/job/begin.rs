@@ -51,6 +51,12 @@ impl<C: JobNetwork> Job<C> {
                 project.path().display()
             )));
         }
+        if let (Mode::Prune | Mode::Test, Some(groups)) = (mode, args.network.groups) {
+            return Err(Error::Recipe(format!(
+                "--groups {groups}: it is for training, and the network in {} has its own: leave it out",
+                project.path().display()
+            )));
+        }
         if let (Mode::Prune | Mode::Test, Some(opened)) = (mode, &args.network.opened) {
             opened.keep(&args.data, &project)?;
         }

@@ -62,6 +62,15 @@ impl NetworkFlag {
     /// A file that cannot be read as a network, and one that is no classifier of pictures.
     pub fn open(&self, mut args: NetworkArgs) -> Result<(NetworkKind, NetworkArgs), Error> {
         let opened = match self {
+            Self::Own(kind) if args.groups.is_some() => match kind {
+                NetworkKind::Cnn8 => Opened::preset("cnn8")?,
+                NetworkKind::ResNet20 => Opened::preset("resnet20")?,
+                _ => {
+                    return Err(Error::Recipe(
+                        "--groups: this VGG-13 cannot have them: give it as an ONNX file, with --from-scratch".into(),
+                    ));
+                }
+            },
             Self::Own(kind) => {
                 if args.from_scratch || args.input_size.is_some() {
                     return Err(Error::Recipe(
@@ -79,6 +88,10 @@ impl NetworkFlag {
                 Opened::preset(name)?
             }
             Self::File(path) => Opened::read(path, args.input_size)?,
+        };
+        let opened = match args.groups {
+            None => opened,
+            Some(groups) => opened.with_groups(groups as usize, args.from_scratch)?,
         };
         args.opened = Some(Arc::new(opened));
         Ok((NetworkKind::Graph, args))

@@ -65,6 +65,11 @@ pub struct NetworkArgs {
     #[arg(long, help_heading = "Network")]
     pub from_scratch: bool,
 
+    /// Train another network: every convolution has so many groups, but those whose channels cannot be divided by them. Its weights are random: with an
+    /// ONNX file it asks for --from-scratch. cnn8 and resnet20 are the published networks in full precision then, unless --wb and --ab say bits
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..), help_heading = "Network")]
+    pub groups: Option<u32>,
+
     /// Height and width of its pictures, where the network's file leaves them open
     #[arg(long, value_name = "HEIGHTxWIDTH", value_parser = input_size, help_heading = "Network")]
     pub input_size: Option<[usize; 2]>,

@@ -8,6 +8,7 @@ use burn::tensor::Device;
 use super::pictures::DataArgs;
 use crate::data::{Normalization, PictureSpec, Splits};
 use crate::graph::{Graph, Sketch, WeightCodes, presets};
+use crate::mapping::in_groups;
 use crate::models::{GraphNet, GraphNetConfig, NetworkConfig as _};
 use crate::module::Parameters;
 use crate::train::{Project, initial};
@@ -28,6 +29,8 @@ pub struct Opened {
     pub source: String,
     /// What it reads, where its file says so: one that this program wrote.
     pub input: Option<PictureSpec>,
+    /// Whether it is another network than that of the file, so that its weights are random.
+    is_other: bool,
 }
 
 impl Opened {
@@ -43,6 +46,7 @@ impl Opened {
             graph: None,
             source: name.into(),
             input: None,
+            is_other: false,
         })
     }
 
@@ -63,6 +67,27 @@ impl Opened {
             graph: Some(graph),
             source: path.display().to_string(),
             input,
+            is_other: false,
+        })
+    }
+
+    /// Another network, in so many groups, whose weights are random: `scratch` says that this is meant.
+    ///
+    /// # Errors
+    ///
+    /// A network with weights that should be kept, and one without a convolution that has the channels for it.
+    pub fn with_groups(self, groups: usize, scratch: bool) -> Result<Self, Error> {
+        if self.graph.is_some() && !scratch {
+            return Err(Error::Recipe(format!(
+                "--groups {groups}: it is another network than that of {}, whose weights do not fit: give --from-scratch, which begins with random ones",
+                self.source
+            )));
+        }
+        Ok(Self {
+            config: self.config.with_groups(groups)?,
+            source: in_groups(&self.source, groups),
+            is_other: true,
+            ..self
         })
     }
 
@@ -195,7 +220,7 @@ impl Opened {
             Some(graph) => {
                 device.seed(seed);
                 let network = GraphNet::of(graph, &self.config.name(), device)?;
-                if scratch {
+                if scratch || self.is_other {
                     network.with_weights_of(drawn()?)?
                 } else {
                     network

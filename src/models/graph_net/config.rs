@@ -22,7 +22,7 @@ use crate::quant::{ActivationQuantizer, Bits, WeightQuantizer};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct GraphNetConfig {
-    name: String,
+    pub(super) name: String,
     pub(super) plan: Option<QuantPlan>,
     pub(super) sketch: Sketch,
 }

@@ -14,6 +14,7 @@ mod calibrate;
 mod compute;
 mod config;
 mod fold;
+mod groups;
 mod parameters;
 mod plan;
 mod resize;
