@@ -10,7 +10,7 @@ use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::crossbar::{Device, Programmed};
+use crate::crossbar::{CellWork, Device, Programmed};
 use crate::graph::{Codes, Conv, Executor, Graph, WeightCodes};
 use crate::mapping::{Accounting, ConvLayer, MappingConfig, Method, map_layer};
 use crate::module::Values;
@@ -23,8 +23,16 @@ pub struct SimulatedNetwork {
     executor: Executor,
     /// For each node what is on an array.
     layers: Vec<Option<OnArray>>,
+    seen: Seen,
+}
+
+/// What happened on the arrays so far.
+#[derive(Default)]
+struct Seen {
     clipped: u64,
     conversions: u64,
+    cells: u64,
+    work: CellWork,
 }
 
 /// One convolution on its arrays.
@@ -35,7 +43,7 @@ struct OnArray {
     /// What a one of the array's sums is worth, for each output channel.
     units: Vec<f64>,
     bias: Option<Vec<f32>>,
-    /// Conversions of a column in one cycle: one for each slice of the weights and each pulse.
+    /// Conversions of a column, and cells of a weight, in one cycle: one for each slice of the weights and each pulse.
     conversions: u64,
     output: [usize; 3],
 }
@@ -92,8 +100,7 @@ impl SimulatedNetwork {
         Ok(Self {
             executor: graph.on(compute),
             layers,
-            clipped: 0,
-            conversions: 0,
+            seen: Seen::default(),
         })
     }
 
@@ -107,12 +114,11 @@ impl SimulatedNetwork {
         let Self {
             executor,
             layers,
-            clipped,
-            conversions,
+            seen,
         } = self;
         executor.forward_with(images, |id, _, x| match &layers[id.index()] {
             None => Ok(None),
-            Some(layer) => layer.convolve(x.clone(), clipped, conversions).map(Some),
+            Some(layer) => layer.convolve(x.clone(), seen).map(Some),
         })
     }
 
@@ -124,7 +130,17 @@ impl SimulatedNetwork {
 
     /// The part of all conversions so far that left the range of their converter.
     pub fn clipped(&self) -> f64 {
-        self.clipped as f64 / self.conversions.max(1) as f64
+        self.seen.clipped as f64 / self.seen.conversions.max(1) as f64
+    }
+
+    /// The cells at work so far, summed over all reads; a pair of cells counts once.
+    pub fn cells(&self) -> u64 {
+        self.seen.cells
+    }
+
+    /// What these were read with.
+    pub fn cell_work(&self) -> CellWork {
+        self.seen.work
     }
 }
 
@@ -178,7 +194,7 @@ impl OnArray {
         }))
     }
 
-    fn convolve(&self, x: Tensor<4>, clipped: &mut u64, conversions: &mut u64) -> Result<Tensor<4>, Error> {
+    fn convolve(&self, x: Tensor<4>, seen: &mut Seen) -> Result<Tensor<4>, Error> {
         let (device, [batch, ..]) = (x.device(), x.dims());
         let x = numbers(x);
         if x.iter().any(|x| !x.is_finite()) {
@@ -207,8 +223,10 @@ impl OnArray {
                 let bias = self.bias.as_ref().map_or(0.0, |bias| bias[n / channel]);
                 y.push((sum * self.units[n / channel]) as f32 + bias);
             }
-            *clipped += run.counts.clipped;
-            *conversions += run.counts.cols_read * self.conversions;
+            seen.clipped += run.counts.clipped;
+            seen.conversions += run.counts.cols_read * self.conversions;
+            seen.cells += run.counts.weights_driven * self.conversions;
+            seen.work += run.work;
         }
         let [channels, height, width] = self.output;
         Ok(Tensor::from_data(

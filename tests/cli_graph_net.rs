@@ -10,7 +10,8 @@ mod place;
 use mobile::mobile;
 use place::Place;
 use serde_json::Value;
-use vwc_sdk::graph::{Function, Graph, NodeSpec, OnnxExport};
+use vwc_sdk::graph::{Constant, Conv, Function, Graph, NodeSpec, OnnxExport, Op, Reduction};
+use vwc_sdk::mapping::Padding;
 
 fn vwc_sdk() -> Place {
     Place::of(env!("CARGO_BIN_EXE_vwc-sdk").into())
@@ -128,6 +129,30 @@ fn a_file_goes_the_whole_way() {
         "evaluate {run} --array 64x64 --pictures 20 --adc-bits 0,3 --format json"
     )));
     assert_eq!(arrays[0]["accuracy"], arrays[1]["accuracy"]);
+    // Cells that conduct less than fully, under pulses that are not all there, take less than a constant for all would have it.
+    let costs = "--cost isaac-32,neurosim-22,zigzag-28";
+    let evaluate = format!("evaluate {run} --array 64x64 --pictures 20 {costs}");
+    let priced = json(&place.data(&format!("{evaluate} --format json")));
+    let energy = |model: usize, what: &str| priced[1]["cell_energy"][model][what].as_f64();
+    assert!(energy(0, "constant_pj") > Some(0.0) && energy(0, "data_pj") > Some(0.0));
+    assert!(energy(1, "constant_pj").is_none() && energy(1, "data_pj") > energy(0, "data_pj"));
+    assert!(energy(2, "constant_pj") > Some(0.0) && energy(2, "data_pj").is_none());
+    assert!(priced[0].get("cell_energy").is_none(), "{priced}");
+    let table = place.data(&evaluate);
+    assert!(
+        table.contains("data over constant") && table.contains("zigzag-28 does not say what a cell conducts"),
+        "{table}"
+    );
+    let csv = place.data(&format!("{evaluate} --format csv"));
+    assert!(
+        csv.lines()
+            .next()
+            .unwrap()
+            .ends_with("zigzag-28 cell_pj,zigzag-28 data_cell_pj"),
+        "{csv}"
+    );
+    let error = place.refused(&format!("evaluate {run} --array 64x64 --cost isaak"), 1);
+    assert!(error.contains("no cost model `isaak`"), "{error}");
     place.data(&format!("export {run} small.vwcp --check 30"));
     place.data(&format!("export {run} small.safetensors"));
     // In floats with quantised weights, the network is a file that commands take again: its quantisers are codes.
@@ -250,6 +275,10 @@ fn a_network_in_groups_is_another_one_and_is_trained_from_random_weights() {
         ("test --directory two --groups 2", other_groups),
         ("prune --directory two --groups 4", other_groups),
         (
+            "train --network cnn8 --groups 2 --input-size 9x9 --pictures 100",
+            "--input-size are for networks from files",
+        ),
+        (
             "train --network four.onnx --groups 2 --pictures 100",
             "give --from-scratch",
         ),
@@ -273,6 +302,11 @@ fn a_network_in_groups_is_another_one_and_is_trained_from_random_weights() {
         "train --network four.onnx --from-scratch --groups 2 {DIGITS} --total-epochs 1 --batch-size 32"
     );
     assert!(place.run(&format!("{file} --directory file")).status.success());
+    // It goes on from its own weights in few bits.
+    let few = format!(
+        "train --network four.onnx --groups 2 --start-from file/original {DIGITS} --total-epochs 1 --batch-size 32"
+    );
+    place.data(&format!("{few} --wb 4 --ab 4 --directory few"));
 }
 
 #[test]
@@ -430,6 +464,158 @@ fn layers_are_quantised_as_flags_say() {
         );
     }
     assert!(!place.path("no").exists());
+}
+
+/// A network with a filter that is not trained, and whose weights are multiples of a sixteenth.
+fn blurred() -> Graph {
+    let noise = |seed: u64, count: usize| -> Vec<f32> {
+        let mut state = seed;
+        let next = |_| {
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / 16_777_216.0 - 0.5
+        };
+        (0..count).map(next).collect()
+    };
+    let conv = |name: &str, inputs: usize, outputs: usize| {
+        let weight = Constant::new(
+            [outputs, inputs, 3, 3],
+            noise(inputs as u64 + 7, 9 * inputs * outputs),
+        );
+        Conv {
+            padding: Padding::from([1, 1]),
+            ..Conv::new(weight.named(&format!("{name}.weight")))
+        }
+    };
+    let filter = [1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0].map(|x: f32| x / 16.0);
+    let blur = Conv {
+        groups: 4,
+        stride: [2, 2],
+        padding: Padding::from([1, 1]),
+        ..Conv::new(Constant::new([4, 1, 3, 3], filter.repeat(4)).named("blur.weight"))
+    };
+    let mean = Op::Reduce {
+        kind: Reduction::Mean,
+        axes: vec![1, 2],
+    };
+    let nodes = [
+        NodeSpec::input("input", [3, 16, 16]),
+        NodeSpec::new("stem", conv("stem", 3, 4), ["input"]),
+        NodeSpec::new("relu", Function::Relu, ["stem"]),
+        NodeSpec::new("blur", blur, ["relu"]),
+        NodeSpec::new("c", conv("c", 4, 6), ["blur"]),
+        NodeSpec::new("relu2", Function::Relu, ["c"]),
+        NodeSpec::new("head", conv("head", 6, 10), ["relu2"]),
+        NodeSpec::new("mean", mean, ["head"]),
+        NodeSpec::new("logits", Op::Reshape { shape: vec![10] }, ["mean"]),
+    ];
+    Graph::new(nodes, ["logits"]).unwrap()
+}
+
+/// What is codes already is not rounded, and can be left as it is.
+#[test]
+fn a_layer_of_codes_is_left_as_it_is() {
+    let place = vwc_sdk();
+    let file = blurred().to_onnx(&OnnxExport::new("blur")).unwrap();
+    std::fs::write(place.path("blur.onnx"), file).unwrap();
+    let error = place.refused(&format!("quantize blur.onnx {DIGITS} --directory q"), 1);
+    assert!(
+        error.contains("of `blur`") && error.contains("`blur,32,32`"),
+        "{error}"
+    );
+    let output = place.run(&format!(
+        "bits blur.onnx {DIGITS} --sample 50 --mean-bits 4 -o bits.csv"
+    ));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && said.contains("codes already: `blur`"),
+        "{said}"
+    );
+    let bits = std::fs::read_to_string(place.path("bits.csv")).unwrap();
+    assert!(bits.ends_with("blur,32,32\n"), "{bits}");
+    place.data(&format!(
+        "quantize blur.onnx {DIGITS} --layer-bits bits.csv --directory q"
+    ));
+    // Weights that stay as they are may be codes.
+    place.data(&format!(
+        "quantize blur.onnx {DIGITS} --wb 32 --ab 8 --directory a"
+    ));
+    for (command, says) in [
+        (
+            "test --directory a --observer min-max",
+            "--observer min-max: steps are measured before training",
+        ),
+        (
+            "prune --directory f --wb 4 --ab 4 --ratio 0.3",
+            "this network is full precision, asked for is W4A4",
+        ),
+        ("test --directory f --wb 2", "asked for is W2A32"),
+        (
+            "test --directory f --q 0 --wb 2",
+            "--q 0: a network in full precision has no bits",
+        ),
+        (
+            "test --directory f --from-scratch",
+            "--from-scratch: it is for training",
+        ),
+        (
+            "prune --directory f --input-size 9x9",
+            "--input-size: it is for training",
+        ),
+    ] {
+        if !place.path("f").exists() {
+            place.data(&format!(
+                "train --network blur.onnx {DIGITS} --total-epochs 1 --batch-size 32 --directory f"
+            ));
+        }
+        let error = place.refused(command, 1);
+        assert!(error.contains(says), "{command}: {error}");
+    }
+    std::fs::write(place.path("weights.csv"), "blur,32,32\n").unwrap();
+    let refused = |flags: &str, says: &str| {
+        let error = place.refused(&format!("quantize blur.onnx {DIGITS} {flags} --directory n"), 1);
+        assert!(error.contains(says), "{flags}: {error}");
+    };
+    refused(
+        "--wb 4 --ab 4 --ends 32",
+        "--ends 32: the first layer and the last are in full precision without it",
+    );
+    refused(
+        "--wb 8 --ab 32 --calibration 9 --layer-bits weights.csv",
+        "--calibration 9: what layers read",
+    );
+    refused(
+        "--wb 1 --ab 2 --power-of-two --narrow",
+        "--narrow: weights of one bit",
+    );
+    std::fs::write(place.path("head.csv"), "blur,32,32\nc,4,32\nhead,8,8\n").unwrap();
+    let unit = "--activations dorefa --layer-bits head.csv";
+    refused(
+        &format!("{unit} --observer min-max"),
+        "--observer min-max: what layers read has no steps",
+    );
+    refused(
+        &format!("{unit} --calibration 9"),
+        "--calibration 9: what layers read has no steps",
+    );
+    // A layer that reads codes already, too, is left as it is.
+    std::fs::write(place.path("part.csv"), "blur,32,32\nc,4,4\n").unwrap();
+    place.data(&format!(
+        "quantize blur.onnx {DIGITS} --ends 8 --layer-bits part.csv --directory part"
+    ));
+    place.data("graph part/original --onnx part.onnx");
+    let error = place.refused(
+        &format!("bits part.onnx {DIGITS} --sample 50 --mean-bits 4 -o no.csv"),
+        1,
+    );
+    assert!(
+        error.contains("weights are codes already") && error.contains("`c`"),
+        "{error}"
+    );
+    std::fs::write(place.path("a-file"), "").unwrap();
+    let error = place.refused(&format!("quantize blur.onnx {DIGITS} --directory a-file/x"), 1);
+    assert!(error.contains("a-file/x"), "{error}");
 }
 
 #[test]
@@ -611,6 +797,12 @@ fn bits_are_chosen_under_a_budget() {
             "with the fewest bits these layers take",
         ),
         ("--mean-bits 4 --choices 9", 2, "not a bit width"),
+        ("--mean-bits 4 --array 16x16", 2, "cannot be used with"),
+        (
+            "--mean-bits 4 --choices 1 --narrow",
+            1,
+            "--narrow: weights of one bit",
+        ),
     ] {
         let output = place.run(&format!("{choose} {flags}"));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

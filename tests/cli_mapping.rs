@@ -1352,7 +1352,13 @@ fn a_chip_is_planned() {
     );
     assert!(plan["used"].as_u64().unwrap() <= 128);
     let rules = plan["rules"].as_array().unwrap();
-    assert_eq!(rules.len(), 4);
+    let infeasible = |rule: &Value| rule["infeasible"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(rules.len(), 5);
+    assert_eq!(rules[4]["rule"], "speed-up");
+    assert_eq!(
+        infeasible(&rules[4]),
+        "this rule takes 336 arrays, and the chip has 128"
+    );
     let intervals = rules.iter().filter_map(|rule| rule["interval"].as_u64());
     assert!(intervals.clone().count() >= 3 && intervals.min().unwrap() > 691);
     let table = data(args);

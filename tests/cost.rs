@@ -1,6 +1,7 @@
 //! Cost models against the numbers that their authors publish, and what is refused of a model's file.
 
 use vwc_sdk::cost::{Component, Cost, CostConfig, CostError, CostModel, Counts};
+use vwc_sdk::crossbar::{Device, run_on};
 use vwc_sdk::mapping::{ConvLayer, MappingConfig, Method, PimArray, map_layer};
 
 fn named(name: &str) -> CostModel {
@@ -258,4 +259,45 @@ fn what_is_wrong_with_a_file_is_named() {
     let model = CostModel::from_toml("mine.toml", text).unwrap();
     assert_eq!(model.title(), named("isaac-32").title());
     assert_eq!(model.adc(8, 128).unwrap(), named("isaac-32").adc(8, 128).unwrap());
+}
+
+/// `t V^2 / R` of a pair of cells, one of which holds something.
+#[test]
+fn cells_take_what_they_conduct() {
+    let layer = ConvLayer::square("conv", 1, 1, 1, 1);
+    let energy = |name: &str, weight: i64, input: i64| {
+        let config = MappingConfig::new(PimArray::new(1, 2).unwrap().with_cell_bits(2)).with_weight_bits(2);
+        let mapping = map_layer(&layer, Method::Im2col, &config).unwrap();
+        let run = run_on(&layer, &mapping, &config, &[weight], &[input], &Device::ideal(2)).unwrap();
+        named(name).cell_read().unwrap().energy(&run.work)
+    };
+    // 0.5 V for 2 ns, 6 and 900 kOhm; 0.2 V for 1 ns, 1.333 and 20 kOhm.
+    let close =
+        |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
+    close(energy("neurosim-22", -3, 3), 0.5 * (1.0 / 6.0 + 1.0 / 900.0));
+    close(energy("isaac-32", 3, 3), 0.04 * (1.0 / 1.333 + 1.0 / 20.0));
+    // A third of the conductance between the two, and a third of the voltage.
+    let third = 1.0 / 900.0 + (1.0 / 6.0 - 1.0 / 900.0) / 3.0;
+    close(energy("neurosim-45", 1, 3), 0.5 * (third + 1.0 / 900.0));
+    close(energy("neurosim-65", 3, 1), 0.5 / 9.0 * (1.0 / 6.0 + 1.0 / 900.0));
+    assert_eq!(energy("neurosim-32", 3, 0), 0.0);
+    assert!(named("zigzag-28").cell_read().is_none());
+
+    let text = |resistance: &str| {
+        format!(
+            "base = \"isaac-32\"\n[read]\non_resistance = {{ value = {resistance}, unit = \"kOhm\", source = \"mine\" }}\n"
+        )
+    };
+    assert!(CostModel::from_toml("mine", &text("2")).is_ok());
+    let error = CostModel::from_toml("mine", &text("0")).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "mine: read.on_resistance is 0: expected a resistance above 0"
+    );
+    let lonely = text("2").replace("isaac-32", "mnsim");
+    let error = CostModel::from_toml("mine", &lonely).unwrap_err().to_string();
+    assert!(
+        error.starts_with("mine: read.off_resistance is missing"),
+        "{error}"
+    );
 }

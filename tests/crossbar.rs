@@ -592,3 +592,50 @@ fn an_array_cannot_be_programmed_with_weights_that_share_cells() {
     let mapping = map_layer(&layer, Method::Im2col, &whole).unwrap();
     prove(&layer, &mapping, &whole, 1).unwrap();
 }
+
+/// Where no window hangs over an edge each output reads the weights of its kernel once, so that what cells are read with is a convolution of the squares of pulses:
+/// with ones for their number, and with the digits of weights for what they hold.
+#[test]
+fn cells_are_read_with_the_squares_of_pulses() {
+    for (cell_bits, weight_bits, pulse_bits) in [(1, 1, 1), (1, 3, 2), (2, 3, 4), (4, 4, 3), (3, 8, 1)] {
+        let config = config(cell_bits, weight_bits);
+        let (layer, mapping, [weights, input]) = scene(&config, 4);
+        let device = Device {
+            pulse_bits,
+            ..Device::ideal(4)
+        };
+        let found = run_on(&layer, &mapping, &config, &weights, &input, &device)
+            .unwrap()
+            .work;
+        let digits = |numbers: &[i64], bits: u32, place: u32| -> Vec<i64> {
+            let digit = |number: &i64| (number.unsigned_abs() >> (bits * place)) as i64 & ((1 << bits) - 1);
+            numbers.iter().map(digit).collect()
+        };
+        let sum = |weights: &[i64], input: &[i64]| -> f64 {
+            let outputs = convolve(&layer, weights, input).unwrap();
+            outputs.iter().map(|&output| output as f64).sum()
+        };
+        let (mut inputs, mut levels) = (0.0, 0.0);
+        for pulse in 0..4u32.div_ceil(pulse_bits) {
+            let squares: Vec<i64> = digits(&input, pulse_bits, pulse)
+                .iter()
+                .map(|digit| digit * digit)
+                .collect();
+            for slice in 0..weight_bits.div_ceil(cell_bits) {
+                inputs += sum(&vec![1; weights.len()], &squares);
+                levels += sum(&digits(&weights, cell_bits, slice), &squares);
+            }
+        }
+        let full = |bits: u32| ((1 << bits) - 1) as f64;
+        let pulse = full(pulse_bits) * full(pulse_bits);
+        assert!(
+            (found.inputs - inputs / pulse).abs() < 1e-9 * inputs,
+            "{found:?} {inputs}"
+        );
+        assert!(
+            (found.levels - levels / pulse / full(cell_bits)).abs() < 1e-9 * levels,
+            "{found:?} {levels}"
+        );
+        assert!(found.levels > 0.0 && found.levels <= found.inputs);
+    }
+}

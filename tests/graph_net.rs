@@ -287,6 +287,10 @@ fn steps_that_cannot_be_measured_are_refused_and_the_layer_is_named() {
         mobile_net().quantized_by(plan).unwrap()
     };
     let full = |number: f32| Tensor::<4>::full([2, 3, 32, 32], number, &device);
+    // One number that is none, between those that are looked at.
+    let mut one = vec![1.0; 2 * 3 * 32 * 32];
+    one[1] = f64::NAN;
+    let one = tensor(&one, [2, 3, 32, 32], &device);
     for (batches, says) in [
         (vec![], "at least one picture"),
         (
@@ -297,6 +301,7 @@ fn steps_that_cannot_be_measured_are_refused_and_the_layer_is_named() {
             vec![full(f32::NAN)],
             "layer `stem.conv`: it reads NaN or infinity",
         ),
+        (vec![one; 16], "layer `stem.conv`: it reads NaN or infinity"),
     ] {
         let error = net()
             .calibrated(&batches, Observer::default())
@@ -669,8 +674,8 @@ fn what_is_quantised_twice_or_has_nothing_to_quantise_is_refused() {
     assert!(error.contains("nothing to quantise"), "{error}");
 }
 
-#[test]
-fn a_prelu_is_no_join() {
+/// A PReLU between convolutions, and a residual addition behind it.
+fn prelu() -> Graph {
     let slopes = Affine {
         factor: Some(Constant::new([3, 1, 1], vec![0.1, 0.2, 0.3]).named("slopes")),
         ..Affine::default()
@@ -683,7 +688,7 @@ fn a_prelu_is_no_join() {
         kind: Reduction::Mean,
         axes: vec![1, 2],
     };
-    let graph = Graph::new(
+    Graph::new(
         [
             NodeSpec::input("x", [3, 4, 4]),
             NodeSpec::new("first", place([3, 3], 1), ["x"]),
@@ -698,13 +703,78 @@ fn a_prelu_is_no_join() {
             NodeSpec::new("flat", Op::Reshape { shape: vec![3] }, ["mean"]),
         ],
         ["flat"],
-    );
-    let network = GraphNet::of(&graph.unwrap(), "prelu", &device()).unwrap();
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_prelu_is_no_join() {
+    let network = GraphNet::of(&prelu(), "prelu", &device()).unwrap();
     let plan = QuantPlan::new(bits(4), bits(4)).with_joins(true);
     let network = network.quantized_by(plan).unwrap();
     let joins = network.config().quantized_joins();
     let names: Vec<&str> = joins.iter().map(|join| join.layer.as_str()).collect();
     assert_eq!(names, ["sum"]);
+    // Joins alone can be rounded, too.
+    let alone = QuantPlan::new(Bits::FULL, Bits::FULL)
+        .with_joins(true)
+        .with_layers("sum", Bits::FULL, bits(4));
+    let network = GraphNet::of(&prelu(), "prelu", &device()).unwrap();
+    let network = network.quantized_by(alone).unwrap();
+    assert_eq!(network.config().quantized_joins().len(), 1);
+    assert!(network.config().quantized_layers().is_empty());
+}
+
+/// The name of a layer may be the beginning of another one's.
+#[test]
+fn the_name_of_a_layer_counts_before_patterns() {
+    let network = |third: &str| {
+        let mean = Op::Reduce {
+            kind: Reduction::Mean,
+            axes: vec![1, 2],
+        };
+        let graph = Graph::new(
+            [
+                NodeSpec::input("x", [3, 4, 4]),
+                NodeSpec::new("first", place([3, 3], 1), ["x"]),
+                NodeSpec::new("c", place([3, 3], 2), ["first"]),
+                NodeSpec::new(third, place([3, 3], 3), ["c"]),
+                NodeSpec::new("last", place([3, 3], 4), [third]),
+                NodeSpec::new("mean", mean, ["last"]),
+                NodeSpec::new("flat", Op::Reshape { shape: vec![3] }, ["mean"]),
+            ],
+            ["flat"],
+        );
+        GraphNet::of(&graph.unwrap(), "c", &device()).unwrap()
+    };
+    let (network, renamed) = (network("c.pre"), network("z"));
+    let bits_of = |plan: QuantPlan| {
+        let config = network.config().clone().with_plan(plan).unwrap();
+        let layers = config.quantized_layers().into_iter();
+        layers.map(|layer| layer.activations.get()).collect::<Vec<u8>>()
+    };
+    let four = QuantPlan::new(bits(4), bits(4));
+    let named = four
+        .clone()
+        .with_layers("c.pre", bits(2), bits(2))
+        .with_layers("c", bits(8), bits(8));
+    assert_eq!(bits_of(named), [8, 2]);
+    assert_eq!(bits_of(four.with_layers("c", bits(8), bits(8))), [8, 8]);
+    // Each alone: what a layer loses does not depend on what another one is called.
+    let images = [images(9, 4, [4, 4])];
+    let alone = |network: &GraphNet| -> Vec<Vec<f64>> {
+        let choices = [[bits(2), bits(2)]];
+        let seen = network.sensitivities(
+            LearnedSteps::new(Bits::FULL),
+            &choices,
+            &[],
+            &images,
+            &images,
+            |_| (),
+        );
+        seen.unwrap().into_iter().map(|layer| layer.divergences).collect()
+    };
+    assert_eq!(alone(&network), alone(&renamed));
 }
 
 #[test]

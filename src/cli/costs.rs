@@ -48,9 +48,9 @@ impl CostArgs {
     ///
     /// # Errors
     ///
-    /// A name that is none, or a file that is no model.
+    /// Those of [`models`].
     pub fn models(&self) -> Result<Vec<CostModel>, CostError> {
-        self.cost.iter().map(|name| model(name)).collect()
+        models(&self.cost)
     }
 
     /// The choices.
@@ -129,6 +129,15 @@ fn say_no_costs(reasons: impl Iterator<Item = String>) {
     for reason in reasons.collect::<BTreeSet<String>>() {
         say!("no costs: {reason}");
     }
+}
+
+/// The models of these names and files.
+///
+/// # Errors
+///
+/// A name that is none, or a file that is no model.
+pub fn models(names: &[String]) -> Result<Vec<CostModel>, CostError> {
+    names.iter().map(|name| model(name)).collect()
 }
 
 /// The largest file of a model that is read, in bytes.

@@ -94,7 +94,12 @@ fn new_folder(dir: &std::path::Path) -> Result<(), crate::Error> {
             dir.display()
         )));
     }
-    Ok(())
+    // Before what takes long is done for it.
+    let there = dir.ancestors().find(|above| above.exists());
+    let there = there.unwrap_or(std::path::Path::new("."));
+    tempfile::tempfile_in(there)
+        .map(drop)
+        .map_err(crate::Error::io(dir, "create the folder"))
 }
 
 /// What a `main` returns: 0, or 1 and the error on standard error. (Wrong usage has ended with 2 before.)

@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::job::Format;
 use super::networks::graph_net::{CALIBRATION, quantized};
-use super::networks::plan::PlanArgs;
+use super::networks::plan::{PlanArgs, unmeasured};
 use super::opened::is_onnx;
 use super::options::at_least_one;
-use super::unquantized::{Source, UnquantizedArgs};
-use crate::models::{GraphNet, GraphNetConfig, Network as _, NetworkConfig as _};
-use crate::quant::Bits;
+use super::unquantized::{Source, UnquantizedArgs, already_codes};
+use crate::models::{GraphNet, Network as _, NetworkConfig as _};
+use crate::quant::{Bits, WeightQuantizer};
 use crate::report::table;
 use crate::train::{Evaluation, ORIGINAL, RunDir, evaluate};
 use crate::{Error, files, text};
@@ -42,9 +42,9 @@ pub struct QuantizeArgs {
     #[command(flatten)]
     pub plan: PlanArgs,
 
-    /// Training pictures that steps of activations are measured on, from each class its share
-    #[arg(long, value_name = "N", default_value_t = CALIBRATION, value_parser = at_least_one)]
-    pub calibration: usize,
+    /// Training pictures that steps of activations are measured on, from each class its share [default: 256]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub calibration: Option<usize>,
 
     /// New folder to keep the quantised network in, as though it had been trained there
     #[arg(long, value_name = "DIR")]
@@ -99,12 +99,27 @@ pub fn run(args: &QuantizeArgs) -> Result<(), Error> {
 }
 
 fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
-    let Source { network, splits } = args.source.open(device)?;
+    let Source {
+        network,
+        splits,
+        coded,
+    } = args.source.open(device)?;
     say!("{splits}");
     let config = network.config().clone();
     let config = args.plan.applied_to(config, [args.wb, args.ab])?;
+    let rounded = config.quantized_layers().into_iter();
+    let rounded =
+        rounded.filter(|layer| layer.weights != WeightQuantizer::Identity && coded.contains(&layer.layer));
+    let rounded: Vec<String> = rounded.map(|layer| layer.layer).collect();
+    if !rounded.is_empty() {
+        return Err(already_codes(&args.source.network, &rounded));
+    }
     let plan = config.plan().expect("it was applied").clone();
-    let pictures = splits.train.sample(args.calibration, args.source.seed);
+    if let Some(count) = args.calibration.filter(|_| !config.measures_steps()) {
+        return Err(unmeasured(&format!("--calibration {count}"), &config));
+    }
+    let count = args.calibration.unwrap_or(CALIBRATION);
+    let pictures = splits.train.sample(count, args.source.seed);
     let small = quantized(network.clone(), plan, args.plan.observer(), &pictures, device)?;
     let row = |network| evaluate(network, &splits.test, device).map(|test| Row::of(network, test));
     let (before, after) = (row(&network)?, row(&small)?);
@@ -140,14 +155,6 @@ fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
         let path = args.source.network.display();
         let from = if is_onnx(&args.source.network) {
             format!("the file: vwc-sdk train --network {path}")
-        } else if RunDir::new(&args.source.network)
-            .config::<GraphNetConfig>()?
-            .pruning
-            .is_none()
-        {
-            format!(
-                "the run, and the file that its network came from: vwc-sdk train --network FILE.onnx --start-from {path}"
-            )
         } else {
             format!(
                 "a file of the run: vwc-sdk graph {path} --onnx FILE.onnx, and vwc-sdk train --network FILE.onnx"

@@ -160,7 +160,7 @@ fn kept(mode: Mode, args: KeptFlags) -> Result<(), Error> {
 }
 
 fn run(network: &NetworkFlag, mode: Mode, mut flags: JobFlags, rounds: RoundFlags) -> Result<(), Error> {
-    let (kind, network) = network.open(flags.network)?;
+    let (kind, network) = network.open(flags.network, flags.start_from.is_some())?;
     flags.network = network;
     run_kind(kind, mode, flags, rounds)
 }

@@ -1,6 +1,6 @@
 //! A network in full precision that is to be quantised, and pictures for it, as `quantize` and `bits` take them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use clap::Args;
@@ -43,6 +43,19 @@ pub struct UnquantizedArgs {
 pub(super) struct Source {
     pub network: GraphNet,
     pub splits: Splits,
+    /// The layers whose weights are codes already.
+    pub coded: Vec<String>,
+}
+
+/// Why layers whose weights are codes are not rounded.
+pub(super) fn already_codes(network: &Path, layers: &[String]) -> Error {
+    Error::Recipe(format!(
+        "{}: weights are codes already, and would be rounded once more, of {}: give the file in full precision, or leave such layers as they are, \
+         in a file for --layer-bits with a line like `{},32,32`",
+        network.display(),
+        listed(layers),
+        layers.first().map_or("", String::as_str)
+    ))
 }
 
 impl UnquantizedArgs {
@@ -50,7 +63,7 @@ impl UnquantizedArgs {
     ///
     /// # Errors
     ///
-    /// A network or pictures that cannot be read or do not fit, and weights that are codes already.
+    /// A network or pictures that cannot be read or do not fit.
     pub(super) fn open(&self, device: &Device) -> Result<Source, Error> {
         let Self {
             network: path,
@@ -62,16 +75,13 @@ impl UnquantizedArgs {
         if is_onnx(path) {
             let opened = Opened::read(path, input_size)?;
             let coded = opened.layers_of_codes();
-            if !coded.is_empty() {
-                return Err(Error::Recipe(format!(
-                    "{}: weights are codes already, and would be rounded once more, of {}: give the file in full precision",
-                    opened.source,
-                    listed(&coded)
-                )));
-            }
             let splits = opened.pictures(data)?;
             let network = opened.network(false, opened.config.classes(), 0, device)?;
-            return Ok(Source { network, splits });
+            return Ok(Source {
+                network,
+                splits,
+                coded,
+            });
         }
         if input_size.is_some() {
             return Err(Error::Recipe(
@@ -87,6 +97,11 @@ impl UnquantizedArgs {
         let (network, run): (GraphNet, RunConfig<GraphNetConfig>) = RunDir::new(path).load(device)?;
         let size = run.structure.input();
         let splits = data.splits(None, size, Some(&run), run.split_seed)?;
-        Ok(Source { network, splits })
+        let coded = Vec::new();
+        Ok(Source {
+            network,
+            splits,
+            coded,
+        })
     }
 }

@@ -9,8 +9,10 @@
 //!
 //! * `unit` units, and what they measure; `constant` a number with its unit, node and source
 //! * `section` a component as a file has it; `converter` the formulas of converters
+//! * `cell` cells as resistors, whose energy follows from what they hold
 //! * `model` a model: its file, and files that change it; `total` what a mapping takes by it; `plan` layer by layer
 
+mod cell;
 mod constant;
 mod converter;
 mod error;
@@ -20,6 +22,7 @@ mod section;
 mod total;
 mod unit;
 
+pub use cell::CellRead;
 pub use constant::Constant;
 pub use converter::Conversion;
 pub use error::CostError;

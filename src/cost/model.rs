@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::converter::{Adc, Conversion};
 use super::section::{Reader, Section};
 use super::unit::Dimension;
-use super::{Component, Constant, CostError};
+use super::{CellRead, Component, Constant, CostError};
 
 /// The models of this crate, by name.
 const MODELS: [(&str, &str); 9] = [
@@ -36,6 +36,9 @@ struct File {
     columns_per_adc: Option<usize>,
     #[serde(default)]
     components: BTreeMap<Component, Section>,
+    /// Cells as resistors.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    read: BTreeMap<String, Constant>,
     /// The chip as its authors list it, from its smallest parts up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     inventory: Vec<Level>,
@@ -103,6 +106,7 @@ pub struct CostModel {
     file: File,
     adc: Option<Adc>,
     actions: BTreeMap<Component, Action>,
+    read: Option<CellRead>,
     inventory: Vec<Inventory>,
 }
 
@@ -166,6 +170,7 @@ impl CostModel {
         let inventory = inventory(name, &file.inventory)?;
         Ok(Self {
             name: name.to_owned(),
+            read: CellRead::new(&file.read, name)?,
             file,
             adc,
             actions,
@@ -211,6 +216,18 @@ impl CostModel {
     #[must_use]
     pub fn inventory(&self) -> &[Inventory] {
         &self.inventory
+    }
+
+    /// Its cells as resistors, where it says what they conduct: what a read takes follows from data then. Totals do not use it, as they know no data.
+    #[must_use]
+    pub fn cell_read(&self) -> Option<CellRead> {
+        self.read
+    }
+
+    /// In pJ, what a cell at work takes whatever it holds, where the model has such a constant.
+    #[must_use]
+    pub fn cell_energy(&self) -> Option<f64> {
+        self.action(Component::Cell).energy
     }
 
     /// What a component takes each time.
@@ -304,6 +321,7 @@ impl File {
             }
             own.constants.extend(section.constants);
         }
+        self.read.extend(change.read);
         if !change.title.is_empty() {
             self.title = change.title;
         }

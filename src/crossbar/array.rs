@@ -1,6 +1,6 @@
 //! The ideal array: exact integers, any weight in any cell.
 
-use super::{CrossbarError, Drive};
+use super::{CellWork, CrossbarError, Drive};
 use crate::mapping::{MappingConfig, PlacedArray, Weight};
 
 /// The most cells of an array in use that are simulated, pairs counted once: half a gigabyte of conductances.
@@ -64,6 +64,10 @@ impl IdealArray {
 impl Drive<i64> for IdealArray {
     fn weights(&self) -> u64 {
         self.columns.iter().map(|cells| cells.len() as u64).sum()
+    }
+
+    fn work(&self, _: &[i64]) -> CellWork {
+        CellWork::default()
     }
 
     fn drive(&self, inputs: &[i64], sums: &mut Vec<i64>) -> u64 {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     CrossbarError, Drive,
     array::{IdealArray, check_cells},
+    work::{CellWork, RowLoads},
 };
 use crate::mapping::MappingConfig;
 
@@ -148,6 +149,13 @@ impl Pulses {
             count: device.input_bits.div_ceil(device.pulse_bits),
         }
     }
+
+    /// The sum of the squares of an input's pulses, each as a part of the largest pulse.
+    pub fn squares(&self, input: i64) -> f64 {
+        let full = ((1_u64 << self.bits) - 1) as f64;
+        let parts = (0..self.count).map(|pulse| digit(input, self.bits, pulse) / full);
+        parts.map(|part| part * part).sum()
+    }
 }
 
 /// The digit of `value` at place `place`, in digits of `bits` bits, with the sign of `value`.
@@ -166,6 +174,7 @@ pub(super) struct DeviceArray {
     pulses: Pulses,
     /// The largest result of the converter, if it has one.
     limit: Option<f64>,
+    loads: RowLoads,
 }
 
 impl DeviceArray {
@@ -207,7 +216,13 @@ impl DeviceArray {
                     .collect()
             })
             .collect();
+        let weights = ideal.columns.iter().flatten();
+        let digits = weights.flat_map(|&(row, weight)| {
+            (0..config.slices()).map(move |slice| (row, digit(weight, cell_bits, slice)))
+        });
+        let loads = RowLoads::new(ideal.rows, cell_bits, digits);
         Ok(Self {
+            loads,
             slices,
             cell_bits,
             pulses,
@@ -270,6 +285,10 @@ impl Cells<'_> {
 impl Drive<f64> for DeviceArray {
     fn weights(&self) -> u64 {
         self.ideal.weights()
+    }
+
+    fn work(&self, inputs: &[i64]) -> CellWork {
+        self.loads.work(inputs, &self.pulses)
     }
 
     fn drive(&self, inputs: &[i64], sums: &mut Vec<f64>) -> u64 {

@@ -38,11 +38,13 @@ mod convolve;
 mod device;
 mod error;
 mod prove;
+mod work;
 
 pub use convolve::convolve;
 pub use device::Device;
 pub use error::CrossbarError;
 pub(crate) use prove::{Proof, ProveError, prove};
+pub use work::CellWork;
 
 use array::IdealArray;
 use device::{DeviceArray, Pulses};
@@ -55,6 +57,8 @@ pub struct Run<T> {
     pub outputs: Vec<T>,
     /// What it took.
     pub counts: Counts,
+    /// What its cells were read with. Nothing in [`run`], whose cells hold any weight.
+    pub work: CellWork,
 }
 
 /// What was counted while a mapping ran. Each is counted as it happens, not worked out.
@@ -276,6 +280,9 @@ trait Drive<T> {
     /// Weights on it.
     fn weights(&self) -> u64;
 
+    /// What the cells are read with where these inputs are on the rows.
+    fn work(&self, inputs: &[i64]) -> CellWork;
+
     /// Puts `inputs` on the rows and adds what leaves on the columns to `sums`. Says how many conversions were
     /// clipped.
     fn drive(&self, inputs: &[i64], sums: &mut Vec<T>) -> u64;
@@ -317,6 +324,7 @@ impl Scene<'_> {
         Run {
             outputs: vec![zero; self.layer.out_channels * self.output[0] * self.output[1]],
             counts: Counts::default(),
+            work: CellWork::default(),
         }
     }
 
@@ -356,11 +364,16 @@ impl Scene<'_> {
     {
         let Wired { array, rows, cols } = wired;
         let (weights, mut sums) = (array.weights(), Vec::new());
-        let Run { outputs, counts } = run;
+        let Run {
+            outputs,
+            counts,
+            work,
+        } = run;
         for window in placed.windows() {
             let inputs: Vec<i64> = rows.iter().map(|&row| self.read(window, row)).collect();
             sums.clear();
             counts.clipped += array.drive(&inputs, &mut sums);
+            *work += array.work(&inputs);
             counts.cycles += 1;
             counts.weights_driven += weights;
             counts.rows_driven += rows.len() as u64;

@@ -289,6 +289,12 @@ impl WeightCodes {
         })
     }
 
+    /// Whether weights would hardly have them by chance: one weight, or weights that are all the same, are multiples of something in every network.
+    pub(crate) fn are_told(&self) -> bool {
+        (self.units.len() == 1 || self.codes.len() > self.units.len())
+            && self.codes.iter().any(|code| *code != self.codes[0])
+    }
+
     /// The integers, in the order of the weights.
     #[must_use]
     pub fn codes(&self) -> &[i16] {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::codes::Codes;
+use super::codes::{Codes, WeightCodes};
 use super::ir::{
     Affine, Binary, Constant, Conv, ConvTranspose, Function, Linear, NodeId, Op, Pool, Reduction,
 };
@@ -224,7 +224,7 @@ fn bias(bias: Option<&Constant>) -> &'static str {
 
 /// The bits of weights that are codes.
 fn weights(node: &Node) -> String {
-    match node.weight_codes() {
+    match node.weight_codes().filter(WeightCodes::are_told) {
         Some(codes) => format!(", W{}", codes.bits()),
         None => String::new(),
     }

@@ -125,8 +125,10 @@ pub use least::window_bound;
 pub use limits::WidthLimits;
 use method::Lay;
 pub use method::Method;
+pub(crate) use network::depthwise;
 pub use network::{Network, Tie};
-pub(crate) use network::{depthwise, divides, in_groups};
+#[cfg(feature = "train")]
+pub(crate) use network::{divides, in_groups};
 pub use outcome::{Fallback, Mapping, Window};
 pub use padding::Padding;
 pub use piece::{Cut, Piece, Rect};

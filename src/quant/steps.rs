@@ -94,6 +94,12 @@ impl LearnedSteps {
         self.bits
     }
 
+    /// Whether the lowest code is left out.
+    #[cfg(feature = "train")]
+    pub(crate) fn is_narrow(self) -> bool {
+        self.narrow
+    }
+
     /// Whether steps are powers of two.
     pub(crate) fn is_power_of_two(self) -> bool {
         self.power_of_two

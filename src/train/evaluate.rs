@@ -8,7 +8,7 @@ use crate::Error;
 use crate::data::{PictureDataset, PictureLoader, Resize};
 use crate::models::{Network, NetworkConfig as _};
 
-/// The most pictures of a forward pass; the result does not depend on it.
+/// The most pictures of a forward pass. Accuracies do not depend on it; steps by ranges of a batch do.
 const BATCH: usize = 256;
 
 /// The most numbers of a value in a forward pass: 256 MiB of them.

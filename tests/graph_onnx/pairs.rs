@@ -136,6 +136,39 @@ fn pairs_are_read_back_as_the_codes_that_they_are_of() {
     }
 }
 
+/// The operator set that a file is of.
+fn operator_set(graph: &Graph) -> i64 {
+    let bytes = graph.to_onnx(&OnnxExport::new("set").with_pairs()).unwrap();
+    // The domain of ONNX's own operators is an empty string, and the version follows.
+    let field = [0x42, 4, 0x0a, 0, 0x10];
+    let at = bytes.windows(field.len()).rposition(|found| found == field);
+    at.map_or(0, |at| i64::from(bytes[at + field.len()]))
+}
+
+#[test]
+fn few_codes_of_weights_ask_for_small_integers_beside_small_ones_alone() {
+    let layer = |range: [f32; 2]| {
+        let mut nodes = vec![NodeSpec::input("x", [3, 6, 6])];
+        let codes = by_step(&mut nodes, "x", 0.1, range, true);
+        let weight = integers(5, &[4, 3, 3, 3], [-2.0, 1.0], &[0.1]);
+        nodes.push(NodeSpec::new("conv", Conv::new(weight), [codes]));
+        Graph::new(nodes, ["conv"]).unwrap()
+    };
+    assert_eq!(operator_set(&layer([0.0, 255.0])), 17);
+    assert_eq!(operator_set(&layer([0.0, 15.0])), 21);
+    // A layer in full precision in front, whose filters have one weight each, is none of codes.
+    let mut nodes = vec![NodeSpec::input("x", [3, 6, 6])];
+    let scales = Conv {
+        groups: 3,
+        ..Conv::new(Constant::new([3, 1, 1, 1], [4.37, 4.46, 4.44]))
+    };
+    nodes.push(NodeSpec::new("scales", scales, ["x"]));
+    let codes = by_step(&mut nodes, "scales", 0.1, [0.0, 255.0], true);
+    let weight = integers(5, &[4, 3, 3, 3], [-128.0, 127.0], &[0.1]);
+    nodes.push(NodeSpec::new("conv", Conv::new(weight), [codes]));
+    assert_eq!(operator_set(&Graph::new(nodes, ["conv"]).unwrap()), 17);
+}
+
 #[test]
 fn what_pairs_do_not_hold_is_refused_by_name() {
     let refused = |graph: &Graph| {
@@ -152,6 +185,23 @@ fn what_pairs_do_not_hold_is_refused_by_name() {
         "{}",
         refused(&floats)
     );
+    // A filter of one weight is a multiple of it whatever it is.
+    let weight = Constant::new([3, 1, 1, 1], [0.3, -0.7, 0.123]);
+    let scales = Conv {
+        groups: 3,
+        ..Conv::new(weight)
+    };
+    let specs = [
+        NodeSpec::input("x", [3, 4, 4]),
+        NodeSpec::new("scales", scales, ["x"]),
+    ];
+    let scaled = Graph::new(specs, ["scales"]).unwrap();
+    assert!(
+        refused(&scaled).contains("nothing in the network is quantised"),
+        "{}",
+        refused(&scaled)
+    );
+    assert!(!scaled.to_string().contains(", W"), "{scaled}");
     let end = by_step(&mut nodes, "relu", 0.1, [0.0, 7.0], true);
     let three_bits = Graph::new(nodes, [end]).unwrap();
     let error = refused(&three_bits);

@@ -9,28 +9,29 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::choice::choice;
 use crate::cli::{
+    costs::models,
     kind::{NetworkKind, with_network},
     networks::JobNetwork,
     opened::{AsRun, FileArgs},
     options::{Format, adc_bits, plot_path, share, zero_or_more},
     pictures::TestPictureArgs,
 };
+use crate::cost::{CostError, CostModel};
 use crate::crossbar::Device;
 use crate::graph::{Graph, Node, Op};
 use crate::mapping::{MappingConfig, Method, PimArray};
 use crate::models::Network as _;
-use crate::report::{
-    csv_text,
-    plot::{Curve, PlotError, accuracy_curves},
-    styled_table,
-};
+use crate::report::{csv_text, plot::PlotError, styled_table};
 use crate::simulate::SimulatedNetwork;
 use crate::train::{RunDir, evaluate, evaluate_with};
 use crate::{DeviceName, Error};
 
+mod cells;
+mod curve;
 mod rows;
 
-use rows::{HEADER, Row, cells};
+use cells::CellEnergy;
+use rows::{HEADER, Row};
 
 /// Classify test pictures with a trained network whose quantised convolutions run on simulated arrays.
 ///
@@ -103,6 +104,16 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..=16), help_heading = "Faults")]
     pub pulse_bits: Option<u32>,
 
+    /// What cells take for a picture by these models, by their constant for a cell and by what the cells hold and what drives them: models as `map`
+    /// takes them, of which isaac-32 and neurosim-22, -32, -45 and -65 say what a cell conducts.
+    #[arg(
+        long,
+        value_name = "MODEL|FILE",
+        value_delimiter = ',',
+        help_heading = "Costs"
+    )]
+    pub cost: Vec<String>,
+
     /// Seed of variation and stuck cells.
     #[arg(long, default_value_t = 0, help_heading = "Faults")]
     pub seed: u64,
@@ -143,6 +154,9 @@ pub enum EvaluateError {
     /// The picture could not be drawn.
     #[error(transparent)]
     Plot(#[from] PlotError),
+    /// A cost model that is none.
+    #[error(transparent)]
+    Cost(#[from] CostError),
     /// The result could not be written.
     #[error("could not write the result: {0}")]
     Output(#[from] std::io::Error),
@@ -154,11 +168,16 @@ pub enum EvaluateError {
 ///
 /// An [`EvaluateError`] that says what cannot be read or run.
 pub fn run(args: &EvaluateArgs) -> Result<(), EvaluateError> {
+    let models = models(&args.cost)?;
     let run = AsRun::of(&args.run, args.file, &args.data.source)?;
-    with_network!(NetworkKind::of_run(run.path())?, C => run_network::<C>(args, run.path()))
+    with_network!(NetworkKind::of_run(run.path())?, C => run_network::<C>(args, run.path(), &models))
 }
 
-fn run_network<C: JobNetwork>(args: &EvaluateArgs, run: &Path) -> Result<(), EvaluateError> {
+fn run_network<C: JobNetwork>(
+    args: &EvaluateArgs,
+    run: &Path,
+    models: &[CostModel],
+) -> Result<(), EvaluateError> {
     let device = DeviceName::default().init()?;
     if args.accept_changes {
         crate::cli::accept_changes(&RunDir::new(run))?;
@@ -183,6 +202,7 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs, run: &Path) -> Result<(), Eva
         interval: own.interval(),
         evaluation: own,
         clipped: 0.0,
+        cell_energy: Vec::new(),
     }];
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} arrays, {eta} left")
         .expect("a template that is right once is right always");
@@ -212,6 +232,7 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs, run: &Path) -> Result<(), Eva
             interval: evaluation.interval(),
             evaluation,
             clipped: simulated.clipped(),
+            cell_energy: CellEnergy::of(&simulated, pictures.len(), models),
         });
         bar.inc(1);
     }
@@ -225,41 +246,34 @@ fn run_network<C: JobNetwork>(args: &EvaluateArgs, run: &Path) -> Result<(), Eva
     );
     let text = match args.format {
         Format::Json => serde_json::to_string_pretty(&rows).expect("no number is infinite") + "\n",
-        Format::Csv => csv_text(&HEADER, rows.iter().map(cells)),
+        Format::Csv => {
+            let costs: Vec<String> = cells::heads(models).collect();
+            let heads: Vec<&str> = HEADER
+                .into_iter()
+                .chain(costs.iter().map(String::as_str))
+                .collect();
+            let row = |row| {
+                let mut columns = rows::cells(row);
+                columns.extend(cells::columns(&row.cell_energy, models.len()));
+                columns
+            };
+            csv_text(&heads, rows.iter().map(row))
+        }
         Format::Table | Format::Markdown | Format::Latex => {
-            styled_table(&HEADER, rows.iter().map(cells), None, args.format.look()) + "\n"
+            let look = args.format.look();
+            let table = styled_table(&HEADER, rows.iter().map(rows::cells), None, look) + "\n";
+            match models {
+                [] => table,
+                _ => format!("{table}\n{}\n", cells::table(&rows, look)),
+            }
         }
     };
     // The table first: it took longer, and a picture that cannot be drawn must not cost it.
     crate::cli::print(&text)?;
     if let Some(path) = &args.plot {
-        plot(args, path, &rows)?;
+        curve::plot(args, path, &rows)?;
     }
     Ok(())
-}
-
-/// Against converter bits, a curve for each variation; against variation where all converters are alike.
-fn plot(args: &EvaluateArgs, path: &std::path::Path, rows: &[Row]) -> Result<(), PlotError> {
-    let arrays = || {
-        rows.iter()
-            .filter_map(|row| Some((row.adc_bits?, row.variation?, row.accuracy)))
-    };
-    let by_bits = args.adc_bits.len() > 1;
-    let (x_label, curves): (_, Vec<Curve>) = if by_bits {
-        let curve = |&variation: &f64| {
-            let points = arrays()
-                // An exact converter has no place on the axis: it is the line of the network itself.
-                .filter(|&(bits, v, _)| bits > 0 && v == variation)
-                .map(|(bits, _, accuracy)| (f64::from(bits), accuracy));
-            (format!("variation {variation}"), points.collect())
-        };
-        ("ADC bits", args.variation.iter().map(curve).collect())
-    } else {
-        let points = arrays().map(|(_, variation, accuracy)| (variation, accuracy));
-        ("variation", vec![("on the array".to_owned(), points.collect())])
-    };
-    let title = format!("{} on {}: test accuracy", args.run.display(), args.array);
-    accuracy_curves(path, &title, x_label, rows[0].accuracy, &curves)
 }
 
 /// Says which convolutions are computed without faults, as arrays do not take what they read: values below zero, or no codes.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::cells::CellEnergy;
 use crate::train::Evaluation;
 
 /// One line of the result.
@@ -18,6 +19,9 @@ pub struct Row {
     pub interval: [f64; 2],
     /// Part of the conversions that were clipped.
     pub clipped: f64,
+    /// What cells take, by each of the models asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cell_energy: Vec<CellEnergy>,
 }
 
 /// Of the table.
@@ -31,17 +35,25 @@ pub const HEADER: [&str; 7] = [
     "clipped %",
 ];
 
+impl Row {
+    /// Converter bits and variation, as a table has them.
+    pub fn setting(&self) -> [String; 2] {
+        let bits = match self.adc_bits {
+            None => "no array".to_owned(),
+            Some(0) => "exact".to_owned(),
+            Some(bits) => bits.to_string(),
+        };
+        let variation = self.variation.map(|variation| variation.to_string());
+        [bits, variation.unwrap_or_default()]
+    }
+}
+
 /// As a line of the table.
 pub fn cells(row: &Row) -> Vec<String> {
-    let bits = match row.adc_bits {
-        None => "no array".to_owned(),
-        Some(0) => "exact".to_owned(),
-        Some(bits) => bits.to_string(),
-    };
+    let [bits, variation] = row.setting();
     vec![
         bits,
-        row.variation
-            .map_or(String::new(), |variation| variation.to_string()),
+        variation,
         row.evaluation.correct.to_string(),
         row.evaluation.total.to_string(),
         format!("{:.2}", row.accuracy),

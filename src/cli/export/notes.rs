@@ -8,7 +8,7 @@ use crate::packed::Model;
 pub(super) fn odd_codes(graph: &Graph) {
     let odd = |node: &&Node| {
         let codes = node.weight_codes();
-        codes.is_some_and(|codes| codes.odd() && codes.range() != (-1..=1))
+        codes.is_some_and(|codes| codes.odd() && codes.codes().iter().any(|code| code.abs() != 1))
     };
     let layers: Vec<&str> = graph.nodes().iter().filter(odd).map(Node::name).collect();
     if !layers.is_empty() {
@@ -35,7 +35,8 @@ pub(super) fn floats_of_codes(graph: &Graph, model: &Model) {
         .collect();
     if !layers.is_empty() {
         say!(
-            "packed in floats, though weights and what is read are codes: {}. Integers are for codes that are multiples of one unit within 8 bits",
+            "packed in floats, though weights and what is read are codes: {}. Integers are for convolutions, and linear layers that read a list of numbers, \
+             with codes that are multiples of one unit within 8 bits, and with a zero where they are padded",
             listed(&layers)
         );
     }

@@ -51,6 +51,27 @@ impl<C: JobNetwork> Job<C> {
                 project.path().display()
             )));
         }
+        if let (Mode::Prune | Mode::Test, Some(observer)) = (mode, args.network.plan.observer) {
+            return Err(Error::Recipe(format!(
+                "--observer {observer}: steps are measured before training, and those of the network in {} are there: leave it out",
+                project.path().display()
+            )));
+        }
+        let network = &args.network;
+        for (flag, given) in [
+            ("--from-scratch", network.from_scratch),
+            (
+                "--input-size",
+                network.input_size.is_some() && network.opened.is_none(),
+            ),
+        ] {
+            if given && matches!(mode, Mode::Prune | Mode::Test) {
+                return Err(Error::Recipe(format!(
+                    "{flag}: it is for training, or a network from a file, and the one in {} is there as it is: leave it out",
+                    project.path().display()
+                )));
+            }
+        }
         if let (Mode::Prune | Mode::Test, Some(groups)) = (mode, args.network.groups) {
             return Err(Error::Recipe(format!(
                 "--groups {groups}: it is for training, and the network in {} has its own: leave it out",

@@ -7,6 +7,7 @@ use super::flags::Mode;
 use super::kept::in_words;
 use crate::Error;
 use crate::cli::networks::JobNetwork;
+use crate::cli::networks::graph_net::NO_BITS;
 use crate::cli::notes::say_kept;
 use crate::mapping::channels::network_rounds;
 use crate::models::precision;
@@ -63,8 +64,16 @@ impl<C: JobNetwork> Job<C> {
             })
         };
         let (flags, found) = (&self.args.network, run.structure.bits());
-        let quantized = flags.q.map_or(found.is_some(), |q| q == 1);
-        let [weight, activation] = found.unwrap_or([Bits::ONE; 2]);
+        let few = [flags.wb, flags.ab]
+            .into_iter()
+            .flatten()
+            .any(|bits| bits != Bits::FULL);
+        if flags.q == Some(0) && few {
+            return Err(Error::Recipe(NO_BITS.into()));
+        }
+        let quantized = flags.q.map_or(found.is_some() || few, |q| q == 1);
+        let usual = if flags.q.is_some() { Bits::ONE } else { Bits::FULL };
+        let [weight, activation] = found.unwrap_or([usual; 2]);
         let asked = quantized.then(|| [flags.wb.unwrap_or(weight), flags.ab.unwrap_or(activation)]);
         if found != asked {
             return refuse(format!(

@@ -55,13 +55,22 @@ pub fn own_network(name: &str) -> Result<NetworkKind, String> {
 }
 
 impl NetworkFlag {
-    /// Which it is, with `args` to make it of: a file is read now.
+    /// Which it is, with `args` to make it of: a file is read now. Where training starts from the weights of a run, the file's are not needed.
     ///
     /// # Errors
     ///
     /// A file that cannot be read as a network, and one that is no classifier of pictures.
-    pub fn open(&self, mut args: NetworkArgs) -> Result<(NetworkKind, NetworkArgs), Error> {
+    pub fn open(
+        &self,
+        mut args: NetworkArgs,
+        starts_from_run: bool,
+    ) -> Result<(NetworkKind, NetworkArgs), Error> {
         let opened = match self {
+            Self::Own(_) if args.from_scratch || args.input_size.is_some() => {
+                return Err(Error::Recipe(
+                    "--from-scratch and --input-size are for networks from files: leave them out".into(),
+                ));
+            }
             Self::Own(kind) if args.groups.is_some() => match kind {
                 NetworkKind::Cnn8 => Opened::preset("cnn8")?,
                 NetworkKind::ResNet20 => Opened::preset("resnet20")?,
@@ -71,14 +80,7 @@ impl NetworkFlag {
                     ));
                 }
             },
-            Self::Own(kind) => {
-                if args.from_scratch || args.input_size.is_some() {
-                    return Err(Error::Recipe(
-                        "--from-scratch and --input-size are for networks from files: leave them out".into(),
-                    ));
-                }
-                return Ok((*kind, args));
-            }
+            Self::Own(kind) => return Ok((*kind, args)),
             Self::Preset(name) => {
                 if args.input_size.is_some() {
                     return Err(Error::Recipe(format!(
@@ -91,7 +93,7 @@ impl NetworkFlag {
         };
         let opened = match args.groups {
             None => opened,
-            Some(groups) => opened.with_groups(groups as usize, args.from_scratch)?,
+            Some(groups) => opened.with_groups(groups as usize, args.from_scratch || starts_from_run)?,
         };
         args.opened = Some(Arc::new(opened));
         Ok((NetworkKind::Graph, args))

@@ -14,6 +14,9 @@ use crate::quant::{Bits, Observer};
 use crate::train::images_in;
 use crate::train::published::Published as _;
 
+/// Bits of a network that is to have none.
+pub const NO_BITS: &str = "--q 0: a network in full precision has no bits: leave out --wb and --ab, or --q 0";
+
 /// The pictures that steps of activations are measured on.
 pub const CALIBRATION: usize = 256;
 
@@ -58,9 +61,7 @@ impl NetworkArgs {
     fn asked_bits(&self) -> Result<Option<[Bits; 2]>, Error> {
         match (self.q, self.wb, self.ab) {
             (Some(0), None, None) | (None, None, None) => Ok(None),
-            (Some(0), ..) => Err(Error::Recipe(
-                "--q 0: a network in full precision has no bits: leave out --wb and --ab, or --q 0".into(),
-            )),
+            (Some(0), ..) => Err(Error::Recipe(NO_BITS.into())),
             (_, None, None) => Err(Error::Recipe(
                 "--q 1: say how many bits with --wb and --ab".into(),
             )),
@@ -151,12 +152,13 @@ impl JobNetwork for GraphNetConfig {
                 RANDOM.to_owned()
             }
         };
-        let coded = opened.layers_of_codes().len();
-        if self.bits().is_none() && !args.from_scratch && coded > 0 {
+        let coded = opened.layers_of_codes();
+        if self.bits().is_none() && !args.from_scratch && !coded.is_empty() {
             say!(
-                "the weights of {coded} layers are codes in {}: they are trained in full precision, and values stay in their codes; give \
-                 --wb to train weights in codes",
-                opened.source
+                "weights are codes in {}, of {}: they are trained in full precision, and values stay in their codes; give --wb to train weights in \
+                 codes",
+                opened.source,
+                listed(&coded)
             );
         }
         let network = opened.network(args.from_scratch, self.classes(), seed, device)?;

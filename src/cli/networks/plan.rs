@@ -40,8 +40,8 @@ pub struct PlanArgs {
     pub fold_norms: bool,
 
     /// Layers with bits of their own, in a CSV file of lines like `layer1.*,8,8`: the path of a layer or its beginning, in which *
-    /// stands for anything, bits of its weights, and of what it reads; 32 leaves them in full precision. Of several lines that fit a
-    /// layer the last counts. The first line may be `layer,weights,activations`
+    /// stands for anything, bits of its weights, and of what it reads; 32 leaves them in full precision. The path of a layer counts before
+    /// patterns that fit it, and of several patterns the last. The first line may be `layer,weights,activations`
     #[arg(long, value_name = "FILE.csv", help_heading = "Network")]
     pub layer_bits: Option<PathBuf>,
 
@@ -53,6 +53,16 @@ pub struct PlanArgs {
     /// Whether fewer bits follow, so that flags for these may have no effect yet.
     #[arg(skip)]
     pub on_the_way: bool,
+}
+
+/// Why a flag for what is measured is refused where nothing is.
+pub fn unmeasured(flag: &str, config: &GraphNetConfig) -> Error {
+    let why = if config.rounded_values().is_empty() {
+        "what layers read stays in full precision: give --ab"
+    } else {
+        "what layers read has no steps that are measured, but the unit interval"
+    };
+    Error::Recipe(format!("{flag}: {why}, or leave the flag out"))
 }
 
 impl PlanArgs {
@@ -137,9 +147,9 @@ impl PlanArgs {
         match (config.without_effect(), self.observer) {
             _ if self.on_the_way => Ok(config),
             (Some(reason), _) => Err(Error::Recipe(reason)),
-            (None, Some(observer)) if config.rounded_values().is_empty() => Err(Error::Recipe(format!(
-                "--observer {observer}: what layers read stays in full precision: give --ab, or leave the flag out"
-            ))),
+            (None, Some(observer)) if !config.measures_steps() => {
+                Err(unmeasured(&format!("--observer {observer}"), &config))
+            }
             _ => Ok(config),
         }
     }

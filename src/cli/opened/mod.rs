@@ -7,7 +7,7 @@ use burn::tensor::Device;
 
 use super::pictures::DataArgs;
 use crate::data::{Normalization, PictureSpec, Splits};
-use crate::graph::{Graph, Sketch, WeightCodes, presets};
+use crate::graph::{Graph, Sketch, presets};
 use crate::mapping::in_groups;
 use crate::models::{GraphNet, GraphNetConfig, NetworkConfig as _};
 use crate::module::Parameters;
@@ -71,7 +71,7 @@ impl Opened {
         })
     }
 
-    /// Another network, in so many groups, whose weights are random: `scratch` says that this is meant.
+    /// Another network, in so many groups, whose weights are random or from elsewhere: `scratch` says that this is meant.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl Opened {
     pub fn with_groups(self, groups: usize, scratch: bool) -> Result<Self, Error> {
         if self.graph.is_some() && !scratch {
             return Err(Error::Recipe(format!(
-                "--groups {groups}: it is another network than that of {}, whose weights do not fit: give --from-scratch, which begins with random ones",
+                "--groups {groups}: it is another network than that of {}, whose weights do not fit: give --from-scratch, which begins with random ones, or --start-from with a run of that network",
                 self.source
             )));
         }
@@ -94,13 +94,8 @@ impl Opened {
     /// The layers whose weights are codes: of a file that was quantised.
     pub fn layers_of_codes(&self) -> Vec<String> {
         let nodes = self.graph.iter().flat_map(Graph::nodes);
-        // A filter of one weight, and weights that are all the same, are multiples of something in every file.
-        let are_codes = |codes: WeightCodes| {
-            let (units, codes) = (codes.units().len(), codes.codes());
-            (units == 1 || codes.len() > units) && codes.iter().any(|code| *code != codes[0])
-        };
         nodes
-            .filter(|node| node.weight_codes().is_some_and(are_codes))
+            .filter(|node| node.weight_codes().is_some_and(|codes| codes.are_told()))
             .map(|node| node.name().to_owned())
             .collect()
     }

@@ -34,6 +34,8 @@ impl GraphNet {
                 if quantizers[n].is_some() {
                     let numbers = value.numbers();
                     let mut sample: Vec<f32> = evenly(&numbers, share).collect();
+                    // One of those that are not looked at is as bad.
+                    sample.extend(numbers.iter().copied().find(|number| !number.is_finite()));
                     if observer != Observer::LeastError {
                         sample.extend(numbers.iter().copied().reduce(f32::min));
                         sample.extend(numbers.iter().copied().reduce(f32::max));

@@ -120,7 +120,7 @@ impl GraphNetConfig {
     ///
     /// [`Error::Structure`] where a pattern of the plan fits no layer, or nothing is quantised.
     pub fn with_plan(self, plan: QuantPlan) -> Result<Self, Error> {
-        plan.check(&self, &self.layer_names())?;
+        plan.check(&self, &self.layer_names(), &self.join_names())?;
         let folds = plan.folds_norms();
         let config = Self {
             plan: Some(plan),
@@ -138,7 +138,8 @@ impl GraphNetConfig {
 
     /// What the plan asks for that changes nothing, and why.
     pub(crate) fn without_effect(&self) -> Option<String> {
-        self.plan.as_ref()?.without_effect(&self.planned())
+        let plan = self.plan.as_ref()?;
+        plan.without_effect(&self.planned(), &self.layer_names())
     }
 
     /// Says what is wrong with a pattern that fits no layer, nor one of the `joins` where these count.
@@ -380,6 +381,12 @@ impl GraphNetConfig {
             .filter(|layer| layer.activations.levels().is_some())
             .for_each(|layer| reads[layer.node] = true);
         reads
+    }
+
+    /// Whether steps or clips of what layers read are measured on pictures before training.
+    pub(crate) fn measures_steps(&self) -> bool {
+        let mut values = self.rounded_values().into_iter();
+        values.any(|value| value.quantizer != ActivationQuantizer::Dorefa)
     }
 
     /// The values that are rounded for what reads them.

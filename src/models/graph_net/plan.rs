@@ -158,8 +158,8 @@ impl QuantPlan {
     }
 
     /// The layers that fit `pattern` with bits of their own, 32 of which leave a side in full precision: the path of a layer, or its
-    /// beginning up to a dot, in which `*` stands for anything. Of several that fit a layer the last counts. Of joins, the bits of
-    /// activations count.
+    /// beginning up to a dot, in which `*` stands for anything. The path of a layer counts before patterns that fit it, and of several patterns the
+    /// last. Of joins, the bits of activations count.
     #[must_use]
     pub fn with_layers(mut self, pattern: impl Into<String>, weights: Bits, activations: Bits) -> Self {
         self.layers.push(Layers {
@@ -170,6 +170,17 @@ impl QuantPlan {
         self
     }
 
+    /// What is said of a layer or a join: by its name, else by the last pattern that fits it.
+    fn own(&self, name: &str) -> Option<&Layers> {
+        let named = self.layers.iter().rev().find(|layers| layers.pattern == name);
+        named.or_else(|| {
+            self.layers
+                .iter()
+                .rev()
+                .find(|layers| fits(&layers.pattern, name))
+        })
+    }
+
     /// Whether nothing but the two numbers of bits is said.
     pub(super) fn is_plain(&self) -> bool {
         *self == Self::new(self.weights.bits(), self.activations)
@@ -178,17 +189,10 @@ impl QuantPlan {
     /// The layers of `names`, in their order, that are quantised. What of a quantiser suits a value is not yet told apart.
     pub(super) fn of(&self, names: &[(usize, &str)]) -> Vec<LayerPlan> {
         let last = names.len().saturating_sub(1);
-        let bits = |n: usize, name: &str| {
-            let own = self
-                .layers
-                .iter()
-                .rev()
-                .find(|layers| fits(&layers.pattern, name));
-            match own {
-                Some(layers) => [layers.weights, layers.activations],
-                None if n == 0 || n == last => [self.ends.unwrap_or(Bits::FULL); 2],
-                None => self.bits(),
-            }
+        let bits = |n: usize, name: &str| match self.own(name) {
+            Some(layers) => [layers.weights, layers.activations],
+            None if n == 0 || n == last => [self.ends.unwrap_or(Bits::FULL); 2],
+            None => self.bits(),
         };
         let layers = names.iter().enumerate().map(|(n, &(node, name))| {
             let [weights, activations] = bits(n, name);
@@ -206,33 +210,36 @@ impl QuantPlan {
 
     /// The joins of `names`, in their order, that read rounded values.
     pub(super) fn of_joins(&self, names: &[(usize, &str)]) -> Vec<LayerPlan> {
-        let joins = names.iter().filter(|_| self.joins).map(|&(node, name)| {
-            let own = self
-                .layers
-                .iter()
-                .rev()
-                .find(|layers| fits(&layers.pattern, name));
-            LayerPlan {
+        let joins = names
+            .iter()
+            .filter(|_| self.joins)
+            .map(|&(node, name)| LayerPlan {
                 layer: name.to_owned(),
                 weights: WeightQuantizer::Identity,
-                activations: own.map_or(self.activations, |layers| layers.activations),
+                activations: self
+                    .own(name)
+                    .map_or(self.activations, |layers| layers.activations),
                 quantizer: self.quantizer,
                 node,
                 join: true,
-            }
-        });
+            });
         joins.filter(|join| join.is_quantised()).collect()
     }
 
     /// # Errors
     ///
     /// [`Error::Structure`] where a pattern fits none of these layers, nor a join where these are rounded, or nothing is quantised.
-    pub(super) fn check(&self, config: &GraphNetConfig, names: &[(usize, &str)]) -> Result<(), Error> {
+    pub(super) fn check(
+        &self,
+        config: &GraphNetConfig,
+        names: &[(usize, &str)],
+        joins: &[(usize, &str)],
+    ) -> Result<(), Error> {
         for Layers { pattern, .. } in &self.layers {
             let fits = config.check_pattern(pattern, self.joins);
             fits.map_err(|reason| config.refuse(reason))?;
         }
-        if self.of(names).is_empty() {
+        if self.of(names).is_empty() && self.of_joins(joins).is_empty() {
             return Err(config.refuse(
                 "there is nothing to quantise: the first layer and the last stay in full precision unless bits are given for them (--ends), and \
                  no other layer has fewer than 32 bits"
@@ -242,8 +249,22 @@ impl QuantPlan {
         Ok(())
     }
 
-    /// What the plan asks for that changes nothing of these layers and joins, and why.
-    pub(super) fn without_effect(&self, planned: &[LayerPlan]) -> Option<String> {
+    /// What the plan asks for that changes nothing of these layers and joins, of a network whose layers have these names, and why.
+    pub(super) fn without_effect(&self, planned: &[LayerPlan], names: &[(usize, &str)]) -> Option<String> {
+        if let Some(bits) = self.ends {
+            let are_named = [names.first(), names.last()]
+                .into_iter()
+                .flatten()
+                .all(|(_, name)| self.own(name).is_some());
+            let why = match (bits == Bits::FULL, are_named) {
+                (true, _) => "the first layer and the last are in full precision without it",
+                (false, true) => "--layer-bits names both the first layer and the last",
+                (false, false) => "",
+            };
+            if !why.is_empty() {
+                return Some(format!("--ends {bits}: {why}: leave it out"));
+            }
+        }
         let weights = |fits: fn(&WeightQuantizer) -> bool| planned.iter().any(|layer| fits(&layer.weights));
         let flags: Vec<&str> = self.weights.flags().collect();
         if !flags.is_empty() && !weights(|weights| matches!(weights, WeightQuantizer::Steps(_))) {
@@ -260,6 +281,12 @@ impl QuantPlan {
                 )
             };
             return Some(format!("{}: {why}", flags.join(", ")));
+        }
+        let of_one_bit = |layer: &LayerPlan| !matches!(layer.weights, WeightQuantizer::Steps(steps) if steps.bits() > Bits::ONE);
+        if self.weights.is_narrow() && planned.iter().all(of_one_bit) {
+            return Some(
+                "--narrow: weights of one bit have no lowest code to leave out: leave it out".into(),
+            );
         }
         let (is_used, bits) = match self.scheme {
             WeightScheme::Lsq => (true, ""),

@@ -24,17 +24,18 @@ pub struct LayerSensitivity {
 
 impl GraphNet {
     /// What this network in full precision loses when one of the layers between the first and the last is quantised, for each such
-    /// layer and for each of `choices`: bits of its weights, in the form of `steps`, and of what it reads. Steps are measured on
+    /// layer but those of `left_out` and for each of `choices`: bits of its weights, in the form of `steps`, and of what it reads. Steps are measured on
     /// the batches of `calibration`, and losses on those of `pictures`, whose classes need not be known. `done` is called with each
     /// layer's name.
     ///
     /// # Errors
     ///
-    /// As [`quantized_by`](Self::quantized_by).
+    /// As [`quantized_by`](Self::quantized_by), and where the network computes NaN or infinity of one of the pictures.
     pub fn sensitivities(
         &self,
         steps: LearnedSteps,
         choices: &[[Bits; 2]],
+        left_out: &[String],
         calibration: &[Tensor<4>],
         pictures: &[Tensor<4>],
         mut done: impl FnMut(&str),
@@ -47,14 +48,33 @@ impl GraphNet {
             .iter()
             .map(|batch| self.log_probabilities(batch))
             .collect();
+        let is_finite = |logits: &Tensor<2>| {
+            let numbers = logits.clone().into_data().try_into_vec::<f32>();
+            numbers.is_ok_and(|numbers| numbers.iter().all(|number| number.is_finite()))
+        };
+        if !whole.iter().all(is_finite) {
+            return Err(self.config.refuse(
+                "it computes NaN or infinity of one of these pictures, in full precision: give pictures that it computes numbers of".into(),
+            ));
+        }
         let shapes = Parameters::shapes(self);
-        let layers = all.quantized_layers().into_iter().map(|layer| {
+        let layers = all.quantized_layers();
+        let names: Vec<String> = layers.iter().map(|layer| layer.layer.clone()).collect();
+        let measured = layers
+            .into_iter()
+            .filter(|layer| !left_out.contains(&layer.layer));
+        let layers = measured.map(|layer| {
             let divergences = choices.iter().map(|&[weights, activations]| {
                 if [weights, activations] == [Bits::FULL; 2] {
                     return Ok(0.0);
                 }
                 let none = QuantPlan::new(steps.with_bits(Bits::FULL), Bits::FULL);
-                let plan = none.with_layers(layer.layer.as_str(), weights, activations);
+                // The name of a layer may be the beginning of other ones, which stay as they are.
+                let plan = names.iter().fold(none, |plan, name| {
+                    let bits = [weights, activations]
+                        .map(|bits| if *name == layer.layer { bits } else { Bits::FULL });
+                    plan.with_layers(name.as_str(), bits[0], bits[1])
+                });
                 let rounded = self
                     .clone()
                     .quantized_by(plan)?

@@ -117,7 +117,7 @@ impl Model {
                     return Err(PackedError::step(
                         &step.name,
                         "ONNX files are written of fused layers of packed bits alone, and this is another step: save the packed file, or \
-                         the integers; `vwc-sdk graph RUN --onnx FILE`, or `Graph::to_onnx`, writes any network in floats",
+                         the integers; `vwc-sdk export RUN FILE.onnx --format qonnx` or `qdq` writes codes, `vwc-sdk graph RUN --onnx FILE` any network in floats",
                     ));
                 }
             };

@@ -80,13 +80,22 @@ impl Quantised {
         if form == Form::Floats {
             return Ok(found);
         }
-        let readers = graph.readers();
+        let (readers, codes) = (graph.readers(), graph.codes());
+        let mut told = false;
         for (id, node) in graph.iter() {
             if let Some(quantiser) = quantiser(graph, &readers, id) {
                 found.put(graph, &readers, id, quantiser)?;
             }
-            if let Some(weights) = weights(node, form)? {
+            let input = node
+                .inputs()
+                .first()
+                .and_then(|input| codes[input.index()].as_ref());
+            let wide = input.is_some_and(|codes| codes.bits() > 4);
+            if let Some((weights, are_told)) = weights(node, form, wide)?
+                && (are_told || input.is_some())
+            {
                 found.weights.insert(id, weights);
+                told |= are_told;
             }
         }
         for (id, _) in graph.iter() {
@@ -98,7 +107,7 @@ impl Quantised {
                 found.put(graph, &readers, id, quantiser)?;
             }
         }
-        if found.values.is_empty() && found.weights.is_empty() {
+        if found.values.is_empty() && !told {
             return Err(GraphError::Graph(
                 "nothing in the network is quantised: expected one of few bits, or a file in floats, as `vwc-sdk graph RUN --onnx FILE` writes it"
                     .into(),
@@ -330,8 +339,9 @@ fn only(op: &Op, part: impl Fn(&Affine) -> &Option<Constant>) -> Option<f32> {
     }
 }
 
-/// The weights of a layer as codes, where they are.
-fn weights(node: &Node, form: Form) -> Result<Option<Weights>, GraphError> {
+/// The weights of a layer as codes, where they are, and whether that can be no chance. What the layer reads is `wide` where it has more than 4 bits: a
+/// runtime for 8 bits need not know smaller integers then.
+fn weights(node: &Node, form: Form, wide: bool) -> Result<Option<(Weights, bool)>, GraphError> {
     let filters = match node.op() {
         Op::Conv(_) => 0,
         Op::ConvTranspose(_) | Op::Linear(_) => 1,
@@ -344,7 +354,7 @@ fn weights(node: &Node, form: Form) -> Result<Option<Weights>, GraphError> {
     let held = match form {
         Form::Qonnx => quant_of_weights(&codes),
         _ => match (low, high) {
-            (-8.., ..=7) => Held::Integers(Type::I4),
+            (-8.., ..=7) if !wide => Held::Integers(Type::I4),
             (-128.., ..=127) => Held::Integers(Type::I8),
             _ => {
                 let reason = format!(
@@ -354,12 +364,14 @@ fn weights(node: &Node, form: Form) -> Result<Option<Weights>, GraphError> {
             }
         },
     };
-    Ok(Some(Weights {
+    let are_told = codes.are_told();
+    let weights = Weights {
         codes: codes.codes().to_vec(),
         scales: codes.units().to_vec(),
         filters,
         held,
-    }))
+    };
+    Ok(Some((weights, are_told)))
 }
 
 /// Signs, or as few bits as hold the codes, without the lowest code where none is.

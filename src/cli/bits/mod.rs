@@ -1,25 +1,26 @@
 //! `vwc-sdk bits`: how many bits each layer gets under a budget.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use burn::tensor::Device;
 use clap::{ArgGroup, Args};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 
 use super::job::Format;
-use super::networks::graph_net::CALIBRATION;
-use super::networks::layer_bits;
+use super::networks::graph_net::{CALIBRATION, listed};
 use super::networks::steps::StepArgs;
 use super::options::{at_least_one, positive};
-use super::unquantized::{Source, UnquantizedArgs};
+use super::unquantized::{Source, UnquantizedArgs, already_codes};
 use crate::mapping::{MappingConfig, Method, PimArray, map_layer};
-use crate::models::{GraphNet, LayerSensitivity, Network as _, NetworkConfig as _};
+use crate::models::{GraphNet, LayerSensitivity, Network as _, NetworkConfig as _, QuantPlan};
 use crate::quant::{Bits, Choice, choices_within};
-use crate::report::table;
 use crate::train::images_in;
-use crate::{Error, files, text};
+use crate::{Error, text};
+
+mod rows;
+
+use rows::Row;
 
 /// Choose how many bits each layer gets, so that a network of a given size or of so many cycles loses least.
 ///
@@ -44,11 +45,16 @@ pub struct BitsArgs {
     pub cycles: Option<u64>,
 
     /// With --cycles, size of the array in cells
-    #[arg(long, value_name = "ROWSxCOLS", requires = "cycles")]
+    #[arg(
+        long,
+        value_name = "ROWSxCOLS",
+        requires = "cycles",
+        conflicts_with = "mean_bits"
+    )]
     pub array: Option<PimArray>,
 
     /// With --cycles, bits of a weight that one cell holds; a weight wider than a cell takes several columns
-    #[arg(long, value_name = "BITS", default_value_t = 1, requires = "cycles", value_parser = clap::value_parser!(u32).range(1..=32))]
+    #[arg(long, value_name = "BITS", default_value_t = 1, requires = "cycles", conflicts_with = "mean_bits", value_parser = clap::value_parser!(u32).range(1..=32))]
     pub cell_bits: u32,
 
     /// Bits that a layer's weights may have
@@ -81,20 +87,6 @@ Examples:
   vwc-sdk train --network resnet18.onnx --wb 4 --ab 4 --layer-bits bits.csv --data cifar10 --normalization imagenet
   vwc-sdk bits runs/resnet18/original --cycles 20000 --array 256x256 --choices 2,3,4,6,8 --ab 8 -o bits.csv";
 
-/// A layer, and the bits that it gets.
-#[derive(Serialize)]
-struct Row {
-    layer: String,
-    weights: u64,
-    /// For each choice of bits.
-    costs: Vec<u64>,
-    divergences: Vec<f64>,
-    /// Bits of its weights and of what it reads.
-    chosen: [u8; 2],
-    #[serde(skip)]
-    place: usize,
-}
-
 /// Runs `vwc-sdk bits`.
 ///
 /// # Errors
@@ -112,9 +104,26 @@ fn choose(args: &BitsArgs, device: &Device) -> Result<(), Error> {
         .collect();
     choices.sort();
     choices.dedup();
-    let Source { network, splits } = args.source.open(device)?;
+    let Source {
+        network,
+        splits,
+        coded,
+    } = args.source.open(device)?;
     say!("{splits}");
-    let seen = sensitivities(args, &network, &splits.train, &choices, device)?;
+    without_effect(args, &network, &choices)?;
+    let layers = between_ends(args, &network)?;
+    let (coded, free): (Vec<String>, Vec<String>) =
+        layers.into_iter().partition(|layer| coded.contains(layer));
+    if free.is_empty() {
+        return Err(already_codes(&args.source.network, &coded));
+    }
+    if !coded.is_empty() {
+        say!(
+            "left as they are, since their weights are codes already: {}",
+            listed(&coded)
+        );
+    }
+    let seen = sensitivities(args, &network, &splits.train, &choices, &coded, device)?;
     let costs = costs(args, &network, &seen, &choices)?;
     let budget = match args.mean_bits {
         Some(mean) => {
@@ -142,10 +151,10 @@ fn choose(args: &BitsArgs, device: &Device) -> Result<(), Error> {
             place,
         })
         .collect();
-    write(&args.output, &rows)?;
+    rows::write(&args.output, &rows, &coded)?;
     let printed = match args.format {
         Format::Json => text::json(&rows) + "\n",
-        Format::Table => tabled(args, &rows, &choices) + "\n",
+        Format::Table => rows::tabled(args, &rows, &choices) + "\n",
     };
     super::print(&printed).map_err(Error::io("standard output", "write"))?;
     say!(
@@ -156,25 +165,50 @@ fn choose(args: &BitsArgs, device: &Device) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses flags for steps that change nothing in any of the choices.
+fn without_effect(args: &BitsArgs, network: &GraphNet, choices: &[[Bits; 2]]) -> Result<(), Error> {
+    let few = choices.iter().filter(|[weights, _]| *weights != Bits::FULL);
+    let reasons = few.filter_map(|&[weights, activations]| {
+        let plan = QuantPlan::new(args.steps.steps(weights), activations);
+        // A network without such a layer is refused elsewhere.
+        let config = network.config().clone().with_plan(plan).ok()?;
+        Some(config.without_effect())
+    });
+    // Of some choice there is none.
+    match reasons.collect::<Option<Vec<String>>>().unwrap_or_default().pop() {
+        Some(reason) => Err(Error::Recipe(reason)),
+        None => Ok(()),
+    }
+}
+
+/// The names of the layers between the first and the last.
+fn between_ends(args: &BitsArgs, network: &GraphNet) -> Result<Vec<String>, Error> {
+    let planned = network.config().clone().with_bits(Bits::ONE, Bits::ONE);
+    let planned = planned.map_err(|_| {
+        Error::Recipe(format!(
+            "{}: it has no layer between the first and the last whose bits could be chosen",
+            args.source.network.display()
+        ))
+    })?;
+    let layers = planned.quantized_layers().into_iter().map(|layer| layer.layer);
+    let layers: Vec<String> = layers.collect();
+    match layers.iter().find(|layer| layer.contains('*')) {
+        Some(layer) => Err(Error::Recipe(format!(
+            "{layer}: a layer of this name cannot stand in a file of bits: name it without `*`"
+        ))),
+        None => Ok(layers),
+    }
+}
+
 /// What each layer loses alone.
 fn sensitivities(
     args: &BitsArgs,
     network: &GraphNet,
     train: &crate::data::PictureDataset,
     choices: &[[Bits; 2]],
+    left_out: &[String],
     device: &Device,
 ) -> Result<Vec<LayerSensitivity>, Error> {
-    let layers = network
-        .config()
-        .clone()
-        .with_bits(Bits::ONE, Bits::ONE)?
-        .quantized_layers();
-    if let Some(layer) = layers.iter().find(|layer| layer.layer.contains('*')) {
-        return Err(Error::Recipe(format!(
-            "{}: a layer of this name cannot stand in a file of bits: name it without `*`",
-            layer.layer
-        )));
-    }
     let (size, largest) = (network.config().input(), network.config().largest_value());
     let of_steps = train.sample(CALIBRATION, args.source.seed.wrapping_add(1));
     let calibration = images_in(&of_steps, size, largest, device)?;
@@ -189,7 +223,7 @@ fn sensitivities(
         ProgressStyle::with_template("{spinner} layers {pos}, {elapsed}: {msg}").expect("a valid template");
     let bar = ProgressBar::new_spinner().with_style(style);
     bar.enable_steady_tick(Duration::from_millis(200));
-    let seen = network.sensitivities(steps, choices, &calibration, &pictures, |layer| {
+    let seen = network.sensitivities(steps, choices, left_out, &calibration, &pictures, |layer| {
         bar.set_message(layer.to_owned());
         bar.inc(1);
     });
@@ -246,40 +280,4 @@ fn too_small(args: &BitsArgs, costs: &[Vec<u64>], budget: u64) -> Error {
             "--cycles {budget}: with the fewest bits these layers take {least}: choose at least so many, or fewer bits with --choices"
         ),
     })
-}
-
-/// The file for `--layer-bits`.
-fn write(path: &Path, rows: &[Row]) -> Result<(), Error> {
-    let csv = layer_bits::written(rows.iter().map(|row| (row.layer.as_str(), row.chosen)));
-    files::write(path, &csv).map_err(Error::io(path, "write"))
-}
-
-fn tabled(args: &BitsArgs, rows: &[Row], choices: &[[Bits; 2]]) -> String {
-    let cost = if args.array.is_some() {
-        "cycles"
-    } else {
-        "weight bits"
-    };
-    let names: Vec<String> = choices
-        .iter()
-        .map(|[weights, activations]| format!("W{weights}A{activations}"))
-        .collect();
-    let mut head = vec!["layer", "weights"];
-    head.extend(names.iter().map(String::as_str));
-    head.extend(["chosen", cost]);
-    // A loss of rounding errors alone has no sign.
-    let number = |x: f64| format!("{:.5}", if x.abs() < 5e-6 { 0.0 } else { x });
-    let lines = rows.iter().map(|row| {
-        let mut cells = vec![row.layer.clone(), row.weights.to_string()];
-        cells.extend(row.divergences.iter().map(|&x| number(x)));
-        cells.extend([names[row.place].clone(), row.costs[row.place].to_string()]);
-        cells
-    });
-    let sum = |of: &dyn Fn(&Row) -> f64| rows.iter().map(of).sum::<f64>();
-    let weights: u64 = rows.iter().map(|row| row.weights).sum();
-    let mut total = vec!["total".to_owned(), weights.to_string()];
-    total.extend((0..choices.len()).map(|place| number(sum(&|row| row.divergences[place]))));
-    let costs: u64 = rows.iter().map(|row| row.costs[row.place]).sum();
-    total.extend([number(sum(&|row| row.divergences[row.place])), costs.to_string()]);
-    table(&head, lines, Some(total))
 }
