@@ -31,7 +31,7 @@ pub struct Network {
 
 /// Whether a convolution of so many groups has the channels for `groups` groups in their place: one without groups, whose channels can be divided.
 pub(crate) fn divides(groups: usize, now: usize, channels: [usize; 2]) -> bool {
-    now == 1 && groups > 0 && channels.iter().all(|channels| channels % groups == 0)
+    now == 1 && groups > 1 && channels.iter().all(|channels| channels % groups == 0)
 }
 
 /// What a network is called whose convolutions have so many groups instead.
@@ -79,7 +79,7 @@ impl Network {
     pub fn with_groups(&self, groups: usize) -> Result<Self, MappingError> {
         let divides =
             |layer: &ConvLayer| divides(groups, layer.groups, [layer.in_channels, layer.out_channels]);
-        if groups < 2 || !self.layers.iter().any(divides) {
+        if !self.layers.iter().any(divides) {
             return Err(MappingError::NoGroups {
                 network: self.name.clone(),
                 groups,

@@ -5,7 +5,7 @@ use burn::data::dataset::Dataset;
 
 use super::Job;
 use super::flags::{JobArgs, Mode};
-use super::kept::{agrees, mapping, rounds_to_load, width_choice};
+use super::kept::{agrees, mapping, rounds_to_load, trains_nothing, width_choice};
 use super::recipe::RecipeBase;
 #[cfg(feature = "remote")]
 use super::with_advice;
@@ -44,39 +44,8 @@ impl<C: JobNetwork> Job<C> {
                 .clone()
                 .unwrap_or_else(|| C::directory(&args.network)),
         );
-        if let (Mode::Prune | Mode::Test, Some(dir)) = (mode, &args.start_from) {
-            return Err(Error::Recipe(format!(
-                "--start-from {}: it is for training, and the network in {} is trained: leave it out",
-                dir.display(),
-                project.path().display()
-            )));
-        }
-        if let (Mode::Prune | Mode::Test, Some(observer)) = (mode, args.network.plan.observer) {
-            return Err(Error::Recipe(format!(
-                "--observer {observer}: steps are measured before training, and those of the network in {} are there: leave it out",
-                project.path().display()
-            )));
-        }
-        let network = &args.network;
-        for (flag, given) in [
-            ("--from-scratch", network.from_scratch),
-            (
-                "--input-size",
-                network.input_size.is_some() && network.opened.is_none(),
-            ),
-        ] {
-            if given && matches!(mode, Mode::Prune | Mode::Test) {
-                return Err(Error::Recipe(format!(
-                    "{flag}: it is for training, or a network from a file, and the one in {} is there as it is: leave it out",
-                    project.path().display()
-                )));
-            }
-        }
-        if let (Mode::Prune | Mode::Test, Some(groups)) = (mode, args.network.groups) {
-            return Err(Error::Recipe(format!(
-                "--groups {groups}: it is for training, and the network in {} has its own: leave it out",
-                project.path().display()
-            )));
+        if matches!(mode, Mode::Prune | Mode::Test) {
+            trains_nothing(&args, project.path())?;
         }
         if let (Mode::Prune | Mode::Test, Some(opened)) = (mode, &args.network.opened) {
             opened.keep(&args.data, &project)?;

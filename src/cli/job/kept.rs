@@ -108,6 +108,52 @@ pub(super) fn in_words(mapping: &MappingConfig) -> String {
     )
 }
 
+/// Refuses flags for what training begins with, of a network that is there already, in `place`.
+pub(super) fn trains_nothing(args: &JobFlags, place: &Path) -> Result<(), Error> {
+    let network = &args.network;
+    let is_there = "it is for training, or a network from a file, and the one";
+    let flags = [
+        (
+            args.start_from
+                .as_ref()
+                .map(|dir| format!("--start-from {}", dir.display())),
+            ["it is for training, and the network", "is trained"],
+        ),
+        (
+            network
+                .plan
+                .observer
+                .map(|observer| format!("--observer {observer}")),
+            [
+                "steps are measured before training, and those of the network",
+                "are there",
+            ],
+        ),
+        (
+            network.from_scratch.then(|| "--from-scratch".to_owned()),
+            [is_there, "is there as it is"],
+        ),
+        (
+            network
+                .input_size
+                .filter(|_| network.opened.is_none())
+                .map(|_| "--input-size".to_owned()),
+            [is_there, "is there as it is"],
+        ),
+        (
+            network.groups.map(|groups| format!("--groups {groups}")),
+            ["it is for training, and the network", "has its own"],
+        ),
+    ];
+    match flags.into_iter().find_map(|(flag, why)| Some((flag?, why))) {
+        Some((flag, [whose, why])) => Err(Error::Recipe(format!(
+            "{flag}: {whose} in {} {why}: leave it out",
+            place.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Refuses flags for a structure that a network which is there already, in `place`, has not.
 pub(in crate::cli) fn agrees<C: JobNetwork>(
     config: &C,

@@ -33,7 +33,7 @@ impl GraphNetConfig {
                 let &[outputs, inputs, ..] = conv.weight.shape() else {
                     return;
                 };
-                if groups < 2 || !divides(groups, conv.groups, [inputs, outputs]) {
+                if !divides(groups, conv.groups, [inputs, outputs]) {
                     return;
                 }
                 grouped = true;
