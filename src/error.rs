@@ -215,7 +215,7 @@ pub enum Error {
         epoch: usize,
     },
     /// A training whose numbers left the range of floats.
-    #[error("{}: training diverged: in epoch {epoch} {what} is no number any more; start again with a smaller learning rate than {learning_rate:?} (--lr)", dir.display())]
+    #[error("{}: training diverged: in epoch {epoch} {what} is no number any more; start again with a smaller learning rate than {learning_rate:?} (--lr), or with less of --weight-decay where that is given", dir.display())]
     Diverged {
         /// The run folder.
         dir: PathBuf,

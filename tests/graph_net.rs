@@ -327,6 +327,65 @@ fn steps_that_cannot_be_measured_are_refused_and_the_layer_is_named() {
     );
 }
 
+/// Feature maps whose first columns are zero, and kernels whose corners are small: what steps are measured on is from all over them.
+#[test]
+fn steps_are_measured_on_all_of_a_value() {
+    let device = Device::default();
+    let (maps, pictures) = (256, 256);
+    let ones = |shape: [usize; 4]| Constant::new(shape, vec![1.0; shape.iter().product()]);
+    let mut kernels = floats(3, 256 * maps * 9);
+    kernels.iter_mut().step_by(9).for_each(|corner| *corner *= 1e-3);
+    let graph = Graph::new(
+        [
+            NodeSpec::input("x", [3, 8, 8]),
+            NodeSpec::new("stem", Conv::new(ones([maps, 3, 1, 1])), ["x"]),
+            NodeSpec::new("relu", Function::Relu, ["stem"]),
+            NodeSpec::new(
+                "wide",
+                Conv {
+                    padding: Padding::from(1),
+                    ..Conv::new(Constant::new([256, maps, 3, 3], kernels.clone()))
+                },
+                ["relu"],
+            ),
+            NodeSpec::new("mean", mean(), ["wide"]),
+            NodeSpec::new("flat", Op::Reshape { shape: vec![256] }, ["mean"]),
+            NodeSpec::new(
+                "head",
+                Linear {
+                    weight: Constant::new([256, 10], floats(4, 2560)),
+                    bias: None,
+                },
+                ["flat"],
+            ),
+        ],
+        ["head"],
+    )
+    .unwrap();
+    let plan = QuantPlan::new(bits(8), bits(8));
+    let network = GraphNet::of(&graph, "edges", &device).unwrap();
+    let network = network.quantized_by(plan).unwrap();
+    let x: Vec<f64> = (0..pictures * 3 * 64)
+        .map(|n| if n % 8 == 0 { 0.0 } else { 1.0 + (n % 7) as f64 })
+        .collect();
+    let x = tensor(&x, [pictures, 3, 8, 8], &device);
+    let network = network.calibrated(&[x], Observer::LeastError).unwrap();
+    let parameters = Parameters::of(&network);
+    let step = |path: &str| {
+        let ends = |name: &&str| name.starts_with(path) && name.ends_with(".step");
+        let name = parameters.iter().map(|(name, _)| name).find(ends).unwrap();
+        parameters.values(name).unwrap()[0]
+    };
+    // The largest of three channels, and of weights between -1 and 1: nothing is cut off at 8 bits.
+    let largest = 21.0;
+    assert!(
+        step("wide.input") > 0.5 * largest / 255.0,
+        "{}",
+        step("wide.input")
+    );
+    assert!(step("wide.weight") > 0.9 / 128.0, "{}", step("wide.weight"));
+}
+
 /// Whatever quantises activations: what is said of it, codes for layers and additions, learned numbers that move, and the same network
 /// packed, and read again.
 #[test]

@@ -621,6 +621,23 @@ fn the_same_parameter_may_be_used_twice() {
     assert!(apart(&found, &reference.grad(&grads).unwrap()) < 1e-5);
 }
 
+/// What is no number has no code, nor a sign.
+#[test]
+fn multiples_of_what_is_no_number_are_none() {
+    for (bits, signed) in [(1, true), (1, false), (4, true), (8, false)] {
+        let bits = Bits::new(bits).unwrap();
+        let quantizer = QuantInputConfig::new(bits)
+            .with_signed(signed)
+            .with_step(Some(0.5));
+        let x = Tensor::<4>::full([1, 3, 5, 7], f32::NAN, &Device::flex());
+        let y = quantizer.init(&device()).forward(x);
+        assert!(
+            y.into_data().iter::<f32>().all(f32::is_nan),
+            "{bits} bits, signed: {signed}"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..Default::default() })]
 

@@ -349,7 +349,7 @@ fn odd_weights_stay_finite() {
     ];
     for (name, device) in devices() {
         let device = device.autodiff();
-        for weight in [0.0, 0.3, -0.3, 1e-30, 1e-12, 1e12, -1e30] {
+        for weight in [0.0, 0.3, -0.3, 1e-35, 1e-30, 1e-12, 1e12, -1e30, -3e35] {
             for quantizer in quantizers {
                 let param = Param::from_tensor(tensor::<4>(&[weight; 24], SHAPE, &device));
                 let param = param.apply_reparameterization(quantizer);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use burn::data::dataset::Dataset as _;
 use burn::tensor::Device;
 use clap::Args;
 use serde::Serialize;
@@ -21,8 +22,8 @@ use crate::{Error, files, text};
 /// Quantise a trained network without training it, and say what its accuracy was before and is after.
 ///
 /// Weights and activations of every layer but the first and the last (`--ends`) become multiples of a step: one for the weights of each layer,
-/// one for what each layer reads. Steps of activations are measured on some of the training pictures. From 8 bits on little is lost; at
-/// 4 bits and less training has to follow, which `vwc-sdk train --network FILE --wb BITS --ab BITS` does.
+/// one for what each layer reads. Steps of activations are measured on some of the training pictures. At 8 bits such steps lose little; at
+/// 4 bits and less, and with levels that rescale weights (`--weights dorefa`), training has to follow, which `vwc-sdk train --network FILE --wb BITS --ab BITS` does.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct QuantizeArgs {
@@ -120,6 +121,12 @@ fn quantize(args: &QuantizeArgs, device: &Device) -> Result<(), Error> {
     }
     let count = args.calibration.unwrap_or(CALIBRATION);
     let pictures = splits.train.sample(count, args.source.seed);
+    if args.calibration.is_some() && pictures.len() < count {
+        say!(
+            "--calibration {count}: there are {} training pictures, and all of them are taken",
+            pictures.len()
+        );
+    }
     let small = quantized(network.clone(), plan, args.plan.observer(), &pictures, device)?;
     let row = |network| evaluate(network, &splits.test, device).map(|test| Row::of(network, test));
     let (before, after) = (row(&network)?, row(&small)?);

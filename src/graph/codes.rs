@@ -540,6 +540,12 @@ fn of_affine(affine: &Affine, x: &Known) -> Known {
     let scalars: Option<Vec<(f32, Binary)>> = (affine.steps())
         .map(|(part, op)| Some((part.as_scalar()?, op)))
         .collect();
+    // Whole numbers that are moved by whole ones.
+    known.whole = x.whole
+        && affine.steps().all(|(part, op)| {
+            matches!(op, Binary::Sub | Binary::Add)
+                && part.as_scalar().is_some_and(|part| part.fract() == 0.0)
+        });
     known.codes =
         x.codes.as_ref().zip(scalars).and_then(|(codes, scalars)| {
             codes.map(|x| scalars.iter().fold(x, |x, &(part, op)| op.of(x, part)))

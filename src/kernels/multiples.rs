@@ -45,9 +45,11 @@ fn forward_chunk<S: Simd>(codes: Multiples, step: f32, x: &[f32], out: &mut [f32
     }
 }
 
+/// NaN stays NaN.
 #[inline(always)]
 fn sign(unit: f32) -> f32 {
-    if unit < 0.0 { -1.0 } else { 1.0 }
+    let sign = if unit < 0.0 { -1.0 } else { 1.0 };
+    if unit.is_nan() { unit } else { sign }
 }
 
 /// Writes the gradient of `x` and returns that of the step. The order of summation depends on the number of numbers alone.

@@ -130,9 +130,12 @@ pub fn multiples_from<const D: usize>(
     let whole = lowest.clone().detach().round().clamp(-f64::from(levels), 0.0);
     let lowest = straight_through(lowest, whole).reshape([1; D]);
     let step = step.reshape([1; D]);
-    let unit = (x / step.clone() - lowest.clone()).clamp(0.0, f64::from(levels));
-    let rounded = unit.clone().round();
-    (straight_through(unit, rounded) + lowest) * step
+    let quotient = x / step.clone();
+    let unit = (quotient.clone() - lowest.clone()).clamp(0.0, f64::from(levels));
+    // Rounded before the lowest code is taken off, as ONNX has it with a zero point.
+    let codes = quotient.detach().round() - lowest.clone().detach();
+    let codes = codes.clamp(0.0, f64::from(levels));
+    (straight_through(unit, codes) + lowest) * step
 }
 
 /// The means along all dimensions but `filters`, which become 1 long.

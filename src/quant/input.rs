@@ -5,7 +5,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::range::Range;
-use super::steps::{multiples, positive};
+use super::steps::{SMALLEST, multiples, positive};
 use super::{Bits, Observer, ObserverError, composed};
 
 /// Configuration of a [`QuantInput`].
@@ -139,7 +139,7 @@ pub(crate) fn best_step(sample: &[f32], codes: Range) -> Option<f32> {
     let [lowest, highest] = codes.ends;
     let reaches = sample.iter().map(|&x| codes.reach(x));
     let largest = reaches.filter(|x| x.is_finite()).fold(0f32, f32::max);
-    if largest < f32::MIN_POSITIVE {
+    if largest < SMALLEST {
         return None;
     }
     let rounded = |x: f32, step: f32| match x / step {

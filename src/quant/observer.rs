@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::best_step;
 use super::range::Range;
+use super::steps::SMALLEST;
 
 /// How the first step of an activation quantiser follows from numbers that it is to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -107,7 +108,7 @@ impl Observer {
         let average = ends.reduce(|[low, high], ends| [toward(low, ends[0]), toward(high, ends[1])]);
         let [low, high] = average.ok_or(ObserverError::Nothing)?;
         let all = high - low;
-        if all < f32::MIN_POSITIVE {
+        if all < SMALLEST {
             return Err(ObserverError::Zeros);
         }
         Ok(Range::from((low / all * levels as f32).round(), levels))
@@ -122,8 +123,7 @@ impl Observer {
             Self::Percentile(share) if share > 0.0 && share <= 100.0 => averaged(batches, codes, share),
             Self::Percentile(_) => return Err(ObserverError::Percentile),
         };
-        step.filter(|&step| step >= f32::MIN_POSITIVE)
-            .ok_or(ObserverError::Zeros)
+        step.filter(|&step| step >= SMALLEST).ok_or(ObserverError::Zeros)
     }
 }
 

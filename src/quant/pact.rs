@@ -62,12 +62,15 @@ impl Pact {
     ///
     /// # Errors
     ///
-    /// No numbers, none above zero, and numbers that are not finite.
+    /// No numbers, none above zero or above the least clip, and numbers that are not finite.
     pub fn calibrated(self, batches: &[Vec<f32>], observer: Observer) -> Result<Self, ObserverError> {
         let Some(levels) = self.bits.levels() else {
             return Ok(self);
         };
         let step = observer.step(batches, Range::unsigned(levels))?;
+        if step * (levels as f32) < SMALLEST_CLIP {
+            return Err(ObserverError::Zeros);
+        }
         Ok(Self {
             clip: set(self.clip, step * levels as f32),
             ..self

@@ -9,7 +9,7 @@ use super::WeightQuantizer;
 use super::quantizer::filters;
 use crate::Error;
 use crate::module::REPARAMETERIZATION;
-use crate::pattern::fits;
+use crate::pattern::{fits, nearest};
 
 /// A weight that is quantised on the way to use: the state that Burn keeps beside the latent weight.
 #[derive(Module, Debug)]
@@ -318,8 +318,8 @@ impl QuantizeWeights {
         let reason = match taken {
             Some((weight, by)) => format!("{} is left to {by}", weight.path),
             None => {
-                let paths: Vec<&str> = self.paths().collect();
-                format!("no weight fits it: expected some of {}", paths.join(", "))
+                let nearest = nearest(pattern, self.paths());
+                format!("no weight fits it: expected some of {}", nearest.join(", "))
             }
         };
         Err(Error::Parameter {

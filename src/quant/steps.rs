@@ -47,8 +47,8 @@ impl From<Bits> for LearnedSteps {
     }
 }
 
-/// The least step: a division by it stays finite.
-const SMALLEST: f32 = 1e-12;
+/// The least step: its power of two and its parts are normal numbers yet.
+pub(super) const SMALLEST: f32 = 1e-30;
 
 impl LearnedSteps {
     /// One step for all weights of a tensor, with codes of so many bits.
@@ -193,10 +193,12 @@ pub(super) fn positive(step: Tensor<1>) -> Tensor<1> {
 /// The nearest power of two on a scale of logarithms, with a gradient of one.
 fn power_of_two(step: Tensor<1>) -> Tensor<1> {
     let exponent = (step.clone().detach().log() / std::f32::consts::LN_2).round();
-    let near = (exponent * std::f32::consts::LN_2).exp();
-    // The leading half of its digits: `exp` may be off in the last ones (Dekker, 1971).
-    let wide = near.clone() * 4097.0;
-    let power = wide.clone() - (wide - near);
+    // The largest that a float holds.
+    let near = (exponent.clamp_max(127.0) * std::f32::consts::LN_2).exp();
+    // The leading half of its digits: `exp` may be off in the last ones (Dekker, 1971). Divided by 2^13 first, or the product is infinite.
+    let part = near / 8192.0;
+    let wide = part.clone() * 4097.0;
+    let power = (wide.clone() - (wide - part)) * 8192.0;
     composed::straight_through(step, power)
 }
 

@@ -139,7 +139,9 @@ fn in_batches(
         }
         if !logits.to_data().iter::<f32>().all(f32::is_finite) {
             return Err(Error::Recipe(
-                "the network computes NaN or infinity for a picture: train it anew with a smaller learning rate".into(),
+                "the network computes NaN or infinity for a picture: see whether its weights and the pictures, divided as it expects them, are numbers \
+                 of a usual size; where training made it so, train it anew with a smaller learning rate"
+                    .into(),
             ));
         }
         let answers = logits.argmax(1).flatten::<1>(0, 1);

@@ -9,13 +9,16 @@ use crate::cases::noise;
 use crate::onnx::{File, check};
 use crate::plain;
 
-/// A quantiser by a step, with its clamp in front of the rounding or behind it.
-fn by_step(nodes: &mut Vec<NodeSpec>, reads: &str, step: f32, range: [f32; 2], clamp_first: bool) -> String {
-    let affine = |divisor: Option<f32>, factor: Option<f32>| Affine {
+fn affine(divisor: Option<f32>, factor: Option<f32>) -> Affine {
+    Affine {
         divisor: divisor.map(Constant::scalar),
         factor: factor.map(Constant::scalar),
         ..Affine::default()
-    };
+    }
+}
+
+/// A quantiser by a step, with its clamp in front of the rounding or behind it.
+fn by_step(nodes: &mut Vec<NodeSpec>, reads: &str, step: f32, range: [f32; 2], clamp_first: bool) -> String {
     let [min, max] = range;
     let mut middle = [Function::Clamp { min, max }, Function::Round];
     if !clamp_first {
@@ -167,6 +170,112 @@ fn few_codes_of_weights_ask_for_small_integers_beside_small_ones_alone() {
     let weight = integers(5, &[4, 3, 3, 3], [-128.0, 127.0], &[0.1]);
     nodes.push(NodeSpec::new("conv", Conv::new(weight), [codes]));
     assert_eq!(operator_set(&Graph::new(nodes, ["conv"]).unwrap()), 17);
+}
+
+/// Codes from a lowest one that is below zero, but not as far as the largest is above.
+#[test]
+fn codes_from_a_lowest_one_have_a_zero_point() {
+    for (levels, lowest) in [(255.0, -23.0), (15.0, -3.0), (15.0, 0.0), (255.0, -254.0)] {
+        let mut nodes = vec![NodeSpec::input("x", [3, 6, 6])];
+        let number = |number: f32| Some(Constant::scalar(number));
+        let clamp = Function::Clamp {
+            min: 0.0,
+            max: levels,
+        };
+        let step = 8.0 / levels;
+        let ops: [Op; 6] = [
+            affine(Some(step), None).into(),
+            Function::Round.into(),
+            Affine {
+                minus: number(lowest),
+                ..Affine::default()
+            }
+            .into(),
+            clamp.into(),
+            Affine {
+                plus: number(lowest),
+                ..Affine::default()
+            }
+            .into(),
+            affine(None, Some(step)).into(),
+        ];
+        let mut reads = "x".to_owned();
+        for (n, op) in ops.into_iter().enumerate() {
+            nodes.push(NodeSpec::new(format!("codes{n}"), op, [reads]));
+            reads = format!("codes{n}");
+        }
+        let weight = integers(5, &[4, 3, 3, 3], [-8.0, 7.0], &[0.1]);
+        nodes.push(NodeSpec::new("conv", Conv::new(weight), [reads]));
+        let graph = Graph::new(nodes, ["conv"]).unwrap();
+        let last = graph.codes()[graph.find("codes5").unwrap().index()]
+            .clone()
+            .unwrap();
+        assert_eq!(
+            (last.low(), last.high()),
+            (lowest as i32, (lowest + levels) as i32)
+        );
+        // Between two codes, too: the nearest even one is that of ONNX.
+        let x: Vec<f32> = noise(7, 2 * 3 * 36);
+        let x: Vec<f32> = x.into_iter().map(|x| (x * 20.0).round() * 0.5 * step).collect();
+        let inputs = [x];
+        let expected = plain::outputs(&graph, &inputs, 2);
+        let export = || OnnxExport::new("lowest");
+        for (export, operators) in [
+            (export().with_pairs(), ["QuantizeLinear", "DequantizeLinear"]),
+            (export().with_qonnx(), ["Quant", "Round"]),
+        ] {
+            let bytes = graph.to_onnx(&export).unwrap();
+            let has = |name: &str| bytes.windows(name.len()).any(|found| found == name.as_bytes());
+            assert!(operators.into_iter().all(has), "{operators:?}");
+            // Nothing is left to be taken off in floats.
+            assert_eq!(has("Sub"), operators[0] == "Quant");
+            same_outputs(&import_graph(&bytes[..], None).unwrap(), &inputs, &expected);
+        }
+    }
+}
+
+/// ONNX Runtime rounds a bias within a convolution to multiples of the product of both scales.
+#[test]
+fn a_bias_beside_few_bits_is_added_by_an_operator_of_its_own() {
+    let operators = |bits: u32, weights: f32| {
+        let most = ((1u32 << bits) - 1) as f32;
+        let mut nodes = vec![NodeSpec::input("x", [3, 6, 6])];
+        let codes = by_step(&mut nodes, "x", 0.1, [0.0, most], true);
+        let body = Conv {
+            bias: Some(Constant::new([4], noise(3, 4))),
+            ..Conv::new(integers(5, &[4, 3, 3, 3], [-weights, weights - 1.0], &[0.1]))
+        };
+        nodes.push(NodeSpec::new("body", body, [codes]));
+        nodes.push(NodeSpec::new(
+            "mean",
+            Op::Reduce {
+                kind: Reduction::Mean,
+                axes: vec![1, 2],
+            },
+            ["body"],
+        ));
+        nodes.push(NodeSpec::new("flat", Op::Reshape { shape: vec![4] }, ["mean"]));
+        let codes = by_step(&mut nodes, "flat", 0.1, [0.0, most], true);
+        let fc = Linear {
+            weight: integers(4, &[4, 7], [-weights, weights - 1.0], &[0.25]),
+            bias: Some(Constant::new([7], noise(6, 7))),
+        };
+        nodes.push(NodeSpec::new("fc", fc, [codes]));
+        let graph = Graph::new(nodes, ["fc"]).unwrap();
+        let bytes = graph.to_onnx(&OnnxExport::new("bias").with_pairs()).unwrap();
+        let inputs = [noise(7, 2 * 3 * 36)];
+        same_outputs(
+            &import_graph(&bytes[..], None).unwrap(),
+            &inputs,
+            &plain::outputs(&graph, &inputs, 2),
+        );
+        let named = |name: &str| bytes.windows(name.len()).any(|found| found == name.as_bytes());
+        [named("body.add"), named("fc.add")]
+    };
+    assert_eq!(operators(8, 128.0), [false; 2]);
+    assert_eq!(operators(4, 8.0), [true; 2]);
+    assert_eq!(operators(4, 128.0), [true; 2]);
+    assert_eq!(operators(8, 2.0), [true; 2]);
 }
 
 #[test]

@@ -40,6 +40,9 @@ pub fn quantized(
     planned
         .chain(config.quantized_joins())
         .for_each(|layer| say!("{layer}"));
+    for [conv, norm] in config.folded_norms() {
+        say!("{norm}: a batch norm that is folded into the weights of {conv}");
+    }
     network.calibrated(&batches, observer)
 }
 

@@ -58,11 +58,11 @@ pub struct PlanArgs {
 /// Why a flag for what is measured is refused where nothing is.
 pub fn unmeasured(flag: &str, config: &GraphNetConfig) -> Error {
     let why = if config.rounded_values().is_empty() {
-        "what layers read stays in full precision: give --ab"
+        "what layers read stays in full precision: give --ab, or leave the flag out"
     } else {
-        "what layers read has no steps that are measured, but the unit interval"
+        "what layers read is rounded within the unit interval, so that there is no step to measure: leave the flag out"
     };
-    Error::Recipe(format!("{flag}: {why}, or leave the flag out"))
+    Error::Recipe(format!("{flag}: {why}"))
 }
 
 impl PlanArgs {

@@ -16,7 +16,7 @@ pub struct StepArgs {
     #[arg(long)]
     pub narrow: bool,
 
-    /// Steps that are powers of two, as hardware shifts by them; for networks from files and presets
+    /// Steps of weights that are powers of two; those of what layers read stay as they are. For networks from files and presets
     #[arg(long)]
     pub power_of_two: bool,
 }

@@ -12,8 +12,8 @@ const MOST_NUMBERS: usize = 1 << 16;
 
 impl GraphNet {
     /// This network with steps of its activation quantisers that `observer` measures on what it computes of `batches`: normalised
-    /// pictures, a few hundred in all. Weights are as they are; of each value numbers in equal distances are looked at, 65,536 at the
-    /// most, and for ranges the least and the largest of each batch.
+    /// pictures, a few hundred in all. Weights are as they are; of each value 65,536 numbers at the most are looked at, from all over it, and for ranges the
+    /// least and the largest of each batch.
     ///
     /// Layers are calibrated on what they read in full precision.
     ///
@@ -61,12 +61,68 @@ impl GraphNet {
     }
 }
 
-/// Numbers in equal distances, as many as are looked at.
+/// As many numbers as are looked at.
 pub(super) fn some_of(numbers: &[f32]) -> Vec<f32> {
     evenly(numbers, MOST_NUMBERS).collect()
 }
 
+/// All numbers, or one of each of so many stretches of equal length. Its place in a stretch moves by the golden section from one to the next: in equal
+/// distances it would be the same column of every feature map, and the same place of every kernel.
 fn evenly(numbers: &[f32], most: usize) -> impl Iterator<Item = f32> {
-    let step = numbers.len().div_ceil(most).max(1);
-    numbers.iter().step_by(step).copied()
+    /// Of 2^32, rounded.
+    const GOLDEN_SECTION: u32 = 0x9e37_79b9;
+    let (length, count) = (numbers.len(), most.min(numbers.len()));
+    (0..count).map(move |n| {
+        let [start, end] = [n, n + 1].map(|n| (n as u128 * length as u128 / count as u128) as usize);
+        let part = u64::from((n as u32).wrapping_mul(GOLDEN_SECTION));
+        let within = ((end - start) as u128 * u128::from(part)) >> u32::BITS;
+        numbers[start + within as usize]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_from_all_over_a_value() {
+        for [maps, height, width] in [
+            [256 * 16, 32, 32],
+            [256 * 64, 32, 32],
+            [256 * 32, 16, 16],
+            [64 * 64, 56, 56],
+            [256 * 512, 7, 7],
+            [512 * 512, 3, 3],
+            [512 * 256, 3, 3],
+            [300 * 3, 31, 33],
+            [8, 224, 224],
+        ] {
+            let numbers: Vec<f32> = (0..maps * height * width).map(|n| n as f32).collect();
+            let places: Vec<usize> = some_of(&numbers).into_iter().map(|n| n as usize).collect();
+            assert_eq!(places.len(), MOST_NUMBERS.min(numbers.len()));
+            let counts = |of: fn(usize, usize, usize) -> usize, count: usize| {
+                let mut counts = vec![0; count];
+                places
+                    .iter()
+                    .for_each(|&place| counts[of(place, height, width)] += 1);
+                counts
+            };
+            for counts in [
+                counts(|place, _, width| place % width, width),
+                counts(|place, height, width| place / width % height, height),
+                counts(|place, height, width| place / width / height % 4, 4),
+            ] {
+                let expected = places.len() / counts.len();
+                assert!(
+                    counts
+                        .iter()
+                        .all(|&count| (expected * 4 / 5..=expected * 6 / 5).contains(&count)),
+                    "{maps}x{height}x{width}: {counts:?}"
+                );
+            }
+        }
+        let few = [1.0, 2.0, 3.0];
+        assert_eq!(some_of(&few), few);
+        assert!(some_of(&[]).is_empty());
+    }
 }

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::GraphNet;
 use super::fold::as_norm;
 use super::parameters::part_names;
-use super::plan::{LayerPlan, QuantPlan, RoundedValue, nearest};
+use super::plan::{LayerPlan, QuantPlan, RoundedValue};
 use crate::Error;
 use crate::graph::{Binary, Constant, Function, Graph, MAX_DIMS, Node, Op, Sketch};
 use crate::models::{NetworkConfig, check_classes, precision};
-use crate::pattern::fits;
+use crate::pattern::{fits, nearest};
 use crate::quant::{ActivationQuantizer, Bits, WeightQuantizer};
 
 /// What a [`GraphNet`] is: saved beside its weights, it is all that is needed to read them again.
@@ -179,6 +179,15 @@ impl GraphNetConfig {
             Some((layer.node, norm))
         });
         pairs.collect()
+    }
+
+    /// The same by their names.
+    pub(crate) fn folded_norms(&self) -> Vec<[&str; 2]> {
+        let nodes = self.sketch.nodes();
+        let folds = self.folds().into_iter();
+        folds
+            .map(|(conv, norm)| [conv, norm].map(|n| nodes[n].name()))
+            .collect()
     }
 
     /// How it is quantised, where it is.
@@ -539,8 +548,15 @@ impl NetworkConfig for GraphNetConfig {
     }
 
     fn precision(&self) -> String {
-        let remarks = self.plan.as_ref().map_or_else(Vec::new, QuantPlan::remarks);
-        [vec![precision(self.bits())], remarks].concat().join(", ")
+        let Some(plan) = &self.plan else {
+            let rounds = self.sketch.nodes().iter().any(|node| super::rounds(node.op()));
+            return if rounds {
+                "rounded by its own graph".to_owned()
+            } else {
+                precision(None)
+            };
+        };
+        [vec![precision(self.bits())], plan.remarks()].concat().join(", ")
     }
 
     fn largest_value(&self) -> Option<usize> {

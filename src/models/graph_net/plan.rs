@@ -350,19 +350,6 @@ impl QuantPlan {
     }
 }
 
-/// The most names that an error lists.
-const MOST_NAMED: usize = 8;
-
-/// The names that are most like a pattern, the likest first.
-pub(super) fn nearest<'a>(pattern: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let pattern = pattern.to_lowercase();
-    let like = |name: &str| strsim::jaro_winkler(&pattern, &name.to_lowercase());
-    let mut names: Vec<(f64, &str)> = names.map(|name| (like(name), name)).collect();
-    names.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    names.truncate(MOST_NAMED);
-    names.into_iter().map(|(_, name)| name).collect()
-}
-
 impl LayerPlan {
     fn is_quantised(&self) -> bool {
         self.weights != WeightQuantizer::Identity || self.activations != Bits::FULL

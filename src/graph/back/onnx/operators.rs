@@ -166,7 +166,7 @@ impl Place<'_, '_, '_> {
             let name = self.node.name.clone();
             return self.quant(&name, [from, scale], rounded.held, &value);
         };
-        let zero = self.integers("zero", &[], &[0], of);
+        let zero = self.integers("zero", &[], &[rounded.zero], of);
         let read = [scale, zero];
         let codes = self.step("QuantizeLinear", [vec![from], read.to_vec()].concat(), &[]);
         self.last("DequantizeLinear", [vec![codes], read.to_vec()].concat(), &[]);
@@ -228,30 +228,62 @@ impl Place<'_, '_, '_> {
         name
     }
 
+    /// The operator of a layer with weights, and what is added to its sums.
+    ///
+    /// Where weights and what they are multiplied with come from `DequantizeLinear`, ONNX Runtime rounds a bias within the operator to multiples of the
+    /// product of both scales. Of few bits these are far apart: the bias is added by an operator of its own.
     fn weighted(
         &mut self,
+        op: &str,
         mut inputs: Vec<String>,
         weight: &Constant,
         bias: Option<&Constant>,
-    ) -> Vec<String> {
+        attributes: Attributes<'_>,
+    ) {
         let weights = self.writer.quantised.weights.remove(&self.id);
+        let is_coarse = weights
+            .as_ref()
+            .is_some_and(|weights| matches!(weights.held, Held::Integers(_)) && !weights.are_fine);
         inputs.push(match weights {
             Some(weights) => self.scaled(&weights, weight),
             None => self.constant(weight, "weight"),
         });
-        if let Some(bias) = bias {
-            inputs.push(self.constant(bias, "bias"));
+        let Some(bias) = bias else {
+            return self.last(op, inputs, attributes);
+        };
+        if op == "MatMul" {
+            let product = self.step(op, inputs, attributes);
+            let bias = self.constant(bias, "bias");
+            return self.last("Add", vec![product, bias], &[]);
         }
-        inputs
+        if !is_coarse {
+            inputs.push(self.constant(bias, "bias"));
+            return self.last(op, inputs, attributes);
+        }
+        // The layer keeps its name.
+        let sums = self.writer.names.new_name(&format!("{}.sums", self.node.name));
+        let file = &mut self.writer.file;
+        file.node(op, &self.node.name, &inputs, &sums, attributes);
+        let mut beside = bias.clone();
+        if !matches!(self.node.op, Op::Linear(_)) {
+            // In front of rows and columns.
+            beside.shape.resize(self.node.shape.len(), 1);
+        }
+        let bias = self.constant(&beside, "bias");
+        let name = self.writer.operators.new_name(&format!("{}.add", self.node.name));
+        self.writer
+            .file
+            .node("Add", &name, &[sums, bias], &self.value, &[]);
     }
 
     fn conv(&mut self, conv: &Conv, inputs: Vec<String>) {
-        let inputs = self.weighted(inputs, &conv.weight, conv.bias.as_ref());
         let padding = conv.padding;
         let pads = [padding.top, padding.left, padding.bottom, padding.right];
-        self.last(
+        self.weighted(
             "Conv",
             inputs,
+            &conv.weight,
+            conv.bias.as_ref(),
             &[
                 ("kernel_shape", Attribute::Ints(&whole(&conv.weight.shape[2..]))),
                 ("strides", Attribute::Ints(&whole(&conv.stride))),
@@ -263,11 +295,12 @@ impl Place<'_, '_, '_> {
     }
 
     fn conv_transpose(&mut self, conv: &ConvTranspose, inputs: Vec<String>) {
-        let inputs = self.weighted(inputs, &conv.weight, conv.bias.as_ref());
         let pads = [conv.padding, conv.padding].concat();
-        self.last(
+        self.weighted(
             "ConvTranspose",
             inputs,
+            &conv.weight,
+            conv.bias.as_ref(),
             &[
                 ("kernel_shape", Attribute::Ints(&whole(&conv.weight.shape[2..]))),
                 ("strides", Attribute::Ints(&whole(&conv.stride))),
@@ -281,16 +314,9 @@ impl Place<'_, '_, '_> {
 
     /// `Gemm` of rows, which is what other exporters write; `MatMul` of more dimensions.
     fn linear(&mut self, linear: &Linear, inputs: Vec<String>) {
-        let mut inputs = self.weighted(inputs, &linear.weight, linear.bias.as_ref());
-        match inputs.len() {
-            3 if self.node.shape.len() == 1 => self.last("Gemm", inputs, &[]),
-            3 => {
-                let bias = inputs.split_off(2);
-                let product = self.step("MatMul", inputs, &[]);
-                self.last("Add", [vec![product], bias].concat(), &[]);
-            }
-            _ => self.last("MatMul", inputs, &[]),
-        }
+        let has_bias = linear.bias.is_some() && self.node.shape.len() == 1;
+        let op = if has_bias { "Gemm" } else { "MatMul" };
+        self.weighted(op, inputs, &linear.weight, linear.bias.as_ref(), &[]);
     }
 
     fn affine(&mut self, affine: &Affine, inputs: Vec<String>) {

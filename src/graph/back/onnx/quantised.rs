@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::graph::ir::{Affine, Constant, Function, Node, Op};
-use crate::graph::{Graph, GraphError, NodeId, WeightCodes};
+use crate::graph::{Codes, Graph, GraphError, NodeId, WeightCodes};
 use crate::onnx_file::Type;
 
 /// How codes are written.
@@ -40,6 +40,8 @@ pub(super) struct Rounded {
     /// What is rounded.
     pub from: NodeId,
     pub scale: f32,
+    /// The integer that zero is.
+    pub zero: i16,
     pub held: Held,
 }
 
@@ -52,6 +54,8 @@ pub(super) struct Weights {
     /// The dimension that counts filters.
     pub filters: usize,
     pub held: Held,
+    /// Whether these and what the layer reads have more than 4 bits each: a runtime may round a bias to multiples of the product of their scales.
+    pub are_fine: bool,
 }
 
 /// What is written as codes.
@@ -83,14 +87,15 @@ impl Quantised {
         let (readers, codes) = (graph.readers(), graph.codes());
         let mut told = false;
         for (id, node) in graph.iter() {
-            if let Some(quantiser) = quantiser(graph, &readers, id) {
+            let lowest = || from_the_lowest(graph, &readers, id).filter(|_| form == Form::Pairs);
+            if let Some(quantiser) = quantiser(graph, &readers, id).or_else(lowest) {
                 found.put(graph, &readers, id, quantiser)?;
             }
             let input = node
                 .inputs()
                 .first()
                 .and_then(|input| codes[input.index()].as_ref());
-            let wide = input.is_some_and(|codes| codes.bits() > 4);
+            let wide = input.is_some_and(|codes| codes.high() - codes.low() >= 1 << 4);
             if let Some((weights, are_told)) = weights(node, form, wide)?
                 && (are_told || input.is_some())
             {
@@ -100,7 +105,9 @@ impl Quantised {
         }
         for (id, _) in graph.iter() {
             // What is scaled elsewhere, or not at all.
-            if let Some(quantiser) = plain_quantiser(graph, &readers, id)
+            let plain = plain_quantiser(graph, &readers, id);
+            let clamped = || clamped(graph, &codes, id).filter(|_| form == Form::Qonnx);
+            if let Some(quantiser) = plain.or_else(clamped)
                 && !found.inside.contains(&id)
                 && !found.values.contains_key(&id)
             {
@@ -131,15 +138,15 @@ impl Quantised {
             signs,
         } = quantiser;
         let held = match self.form {
-            Form::Qonnx if signs => Some(Held::Signs),
-            Form::Qonnx => quant(range),
+            Form::Qonnx if signs => Some((Held::Signs, 0)),
+            Form::Qonnx => quant(range).map(|held| (held, 0)),
             _ => integers(range),
         };
-        let Some(held) = held else {
+        let Some((held, zero)) = held else {
             let [low, high] = range;
             let expected = match self.form {
                 Form::Qonnx => "those of so many bits, with a sign or without",
-                _ => "those of 8 or 4 bits, 0 to 255, -128 to 127, 0 to 15 or -8 to 7",
+                _ => "those of 8 or 4 bits, as many as 0 to 255 or 0 to 15 with zero among them",
             };
             let whose = layer_behind(graph, readers, id).map_or("its codes".to_owned(), |layer| {
                 format!("the codes that `{layer}` reads")
@@ -148,7 +155,13 @@ impl Quantised {
                 format!("{whose} are from {low} to {high}: expected {expected}; write the file in floats");
             return Err(GraphError::node(graph.node(id).name(), reason));
         };
-        self.values.insert(id, Rounded { from, scale, held });
+        let rounded = Rounded {
+            from,
+            scale,
+            zero,
+            held,
+        };
+        self.values.insert(id, rounded);
         self.inside.extend(chain);
         Ok(())
     }
@@ -175,15 +188,23 @@ fn layer_behind<'a>(graph: &'a Graph, readers: &[Vec<NodeId>], value: NodeId) ->
     None
 }
 
-/// The integers that are just these codes.
-fn integers([low, high]: [f32; 2]) -> Option<Held> {
-    Some(Held::Integers(match (low, high) {
-        (0.0, 255.0) => Type::U8,
+/// The integers that are just these codes, and which of them zero is.
+fn integers([low, high]: [f32; 2]) -> Option<(Held, i16)> {
+    let of = match (low, high) {
         (-128.0, 127.0) => Type::I8,
-        (0.0, 15.0) => Type::U4,
         (-8.0, 7.0) => Type::I4,
-        _ => return None,
-    }))
+        _ if low > 0.0 || high < 0.0 => return None,
+        _ => match high - low {
+            255.0 => Type::U8,
+            15.0 => Type::U4,
+            _ => return None,
+        },
+    };
+    let zero = match of {
+        Type::I8 | Type::I4 => 0,
+        _ => -low as i16,
+    };
+    Some((Held::Integers(of), zero))
 }
 
 /// The codes of `Quant` that are just these.
@@ -252,6 +273,52 @@ fn plain_quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Optio
             range,
             signs: false,
         })
+}
+
+/// A clamp of whole numbers: what is rounded in front of a lowest code that is taken off. QONNX has no such codes, but those of a clamp.
+fn clamped(graph: &Graph, codes: &[Option<Codes>], end: NodeId) -> Option<Quantiser> {
+    let Op::Function(Function::Clamp { min: 0.0, max }) = *graph.node(end).op() else {
+        return None;
+    };
+    let from = before(graph, end)?;
+    let moved = only(graph.node(from).op(), |affine| &affine.minus)?;
+    let rounded = before(graph, from)?;
+    let rounds = matches!(graph.node(rounded).op(), Op::Function(Function::Round));
+    (rounds && moved.fract() == 0.0 && codes[end.index()].is_some()).then(|| Quantiser {
+        chain: Vec::new(),
+        from,
+        scale: 1.0,
+        range: [0.0, max],
+        signs: false,
+    })
+}
+
+/// Codes from a lowest one, `(clamp(round(x / s) - lowest, 0, n) + lowest) * s`, that end at a node.
+fn from_the_lowest(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quantiser> {
+    let op = |id: NodeId| graph.node(id).op();
+    let scale = only(op(end), |affine| &affine.factor)?;
+    let added = alone_before(graph, readers, end)?;
+    let clamped = alone_before(graph, readers, added)?;
+    let taken_off = alone_before(graph, readers, clamped)?;
+    let rounded = alone_before(graph, readers, taken_off)?;
+    let divided = alone_before(graph, readers, rounded)?;
+    let from = before(graph, divided)?;
+    let lowest = only(op(added), |affine| &affine.plus)?;
+    let Op::Function(Function::Clamp { min: 0.0, max }) = *op(clamped) else {
+        return None;
+    };
+    let fits = only(op(taken_off), |affine| &affine.minus) == Some(lowest)
+        && matches!(op(rounded), Op::Function(Function::Round))
+        && only(op(divided), |affine| &affine.divisor) == Some(scale)
+        && lowest.fract() == 0.0
+        && scale > 0.0;
+    fits.then(|| Quantiser {
+        chain: vec![divided, rounded, taken_off, clamped, added],
+        from,
+        scale,
+        range: [lowest, lowest + max],
+        signs: false,
+    })
 }
 
 /// What rounds a value and scales the codes back, and ends at a node.
@@ -366,6 +433,7 @@ fn weights(node: &Node, form: Form, wide: bool) -> Result<Option<(Weights, bool)
     };
     let are_told = codes.are_told();
     let weights = Weights {
+        are_fine: wide && codes.bits() > 4,
         codes: codes.codes().to_vec(),
         scales: codes.units().to_vec(),
         filters,
