@@ -48,6 +48,9 @@ impl OnnxExport {
     /// compilers that compute in integers: weights as integers with a scale, or one for each filter, and values as such a pair.
     /// Everything else is floats. With 4 bits the operator set is 21.
     ///
+    /// Codes that begin below zero, but not half of them, have a zero point. Where weights or what they are multiplied with have 4 bits or fewer, a
+    /// bias is added by an operator of its own: within the layer, ONNX Runtime would round it to multiples of the product of both scales.
+    ///
     /// [`Graph::to_onnx`] then refuses values of other bits, weights that 8 bits do not hold, as DoReFa-Net's of 8 bits, whose integers
     /// are odd, and a network that is not quantised.
     #[must_use]
@@ -57,8 +60,8 @@ impl OnnxExport {
     }
 
     /// Writes what is quantised as QONNX has it, for FINN, hls4ml and Brevitas' tools: weights and values are floats that the operators
-    /// `Quant` and `BipolarQuant` round, with a scale, or one for each filter, a zero point of 0, and all attributes. Everything else is
-    /// ONNX's own; numbers for each channel are a `BatchNormalization`, which those tools expect.
+    /// `Quant` and `BipolarQuant` round, with a scale, or one for each filter, a zero point of 0, and all attributes. A lowest code below zero that is learned is taken off in front of
+    /// `Quant` and added behind. Everything else is ONNX's own; numbers for each channel are a `BatchNormalization`, which those tools expect.
     ///
     /// Weights take as few bits as hold their codes: signs are `BipolarQuant`. DoReFa-Net's weights of two and more bits have no zero,
     /// and odd integers for codes: they take a bit more than they were trained with.
