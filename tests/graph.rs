@@ -589,6 +589,42 @@ reshape  reshape to 3                                     mean     3
     assert_eq!(graph.to_string(), expected);
 }
 
+/// Burn multiplies few rows for each picture as the rows of all pictures, one behind the other.
+#[test]
+fn linear_layers_of_few_rows_are_recorded() {
+    let device = Device::flex();
+    for rows in [3, 5, 16, 32] {
+        let linear = |inputs, outputs, bias| LinearConfig::new(inputs, outputs).with_bias(bias).init(&device);
+        let module = [linear(64, 48, true), linear(48, 96, false), linear(96, 10, true)];
+        let forward = |layers: &[burn::nn::Linear; 3], x: Tensor<4>| {
+            let tokens = layers[0].forward(x.flatten::<3>(2, 3));
+            let tokens = layers[1]
+                .forward(burn::tensor::activation::relu(tokens.clone()))
+                .tanh();
+            layers[2].forward(tokens).mean_dim(1).flatten::<2>(1, 2)
+        };
+        let graph = Graph::of(&module, [1, rows, 8, 8], forward).unwrap();
+        let linear = graph
+            .iter()
+            .filter(|(_, node)| matches!(node.op(), Op::Linear(_)));
+        let shapes: Vec<&[usize]> = linear.map(|(_, node)| node.shape()).collect();
+        assert_eq!(shapes, [&[rows, 48][..], &[rows, 96], &[rows, 10]], "{graph}");
+        let x = Tensor::<4>::random([4, rows, 8, 8], Distribution::Normal(0.0, 1.0), &device);
+        let found: Tensor<2> = graph.on(&device).forward(x.clone()).unwrap();
+        let expected = values(&forward(&module, x));
+        let near = |(found, expected): (&f64, &f64)| (found - expected).abs() < 1e-5;
+        assert!(values(&found).iter().zip(&expected).all(near), "{graph}");
+    }
+    // Pictures that are mixed are refused, as before.
+    let forward = |linear: &burn::nn::Linear, x: Tensor<4>| {
+        let rows = linear.forward(x.flatten::<2>(0, 2));
+        burn::tensor::activation::softmax(rows, 0).reshape([-1, 24, 8])
+    };
+    let linear = LinearConfig::new(8, 8).init(&device);
+    let error = Graph::of(&linear, [1, 3, 8, 8], forward).unwrap_err().to_string();
+    assert!(error.contains("no picture mixed with another"), "{error}");
+}
+
 /// The layers and free widths read off the graph are those of the groups of channels, which are found in another way.
 #[test]
 fn ties_are_read_off_the_graph() {

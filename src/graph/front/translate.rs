@@ -49,6 +49,8 @@ pub(super) struct Translator<'a> {
     reads: HashMap<TensorId, usize>,
     /// Of conditions, the tensor that is to be the smaller one, and the larger one.
     orders: HashMap<TensorId, [TensorId; 2]>,
+    /// Of rows of all pictures, one behind the other, the shape that they have by pictures: Burn multiplies few rows for each picture so.
+    merged: HashMap<TensorId, Vec<usize>>,
     /// Nodes that stay as they are: tensors of several names are what they compute.
     shared: HashSet<usize>,
     /// The path of the last weight that was read.
@@ -93,6 +95,7 @@ impl<'a> Translator<'a> {
             names: HashSet::new(),
             reads,
             orders: HashMap::new(),
+            merged: HashMap::new(),
             shared: HashSet::new(),
             near: None,
         })
@@ -235,6 +238,10 @@ impl<'a> Translator<'a> {
 
     /// The node that computes a tensor. One is added for constants.
     fn node(&mut self, tensor: &TensorIr) -> Result<usize, Refused> {
+        let by_pictures = self.merged.get(&tensor.id);
+        if by_pictures.is_some_and(|shape| *shape != tensor.shape.to_vec()) {
+            return Err(self.shape(tensor).err().unwrap_or_else(mixes));
+        }
         match self.values.get(&tensor.id) {
             Some(&Value::Node(node)) => return Ok(node),
             Some(Value::Zeros) => {
@@ -586,7 +593,10 @@ impl<'a> Translator<'a> {
     fn numeric(&mut self, op: &NumericOperationIr) -> Result<(), Refused> {
         use NumericOperationIr as N;
         match op {
-            N::Add(op) => self.add(&op.lhs, &op.rhs, &op.out),
+            N::Add(op) => match self.by_pictures(&op.lhs, &op.out) {
+                Some([lhs, out]) if self.constants.is(&op.rhs) => self.add(&lhs, &op.rhs, &out),
+                _ => self.add(&op.lhs, &op.rhs, &op.out),
+            },
             N::Sub(op) => self.sub(&op.lhs, &op.rhs, &op.out),
             N::Mul(op) => self.mul(&op.lhs, &op.rhs, &op.out),
             N::Div(op) => match self.beside(&op.lhs, &op.rhs)? {
@@ -658,7 +668,9 @@ impl<'a> Translator<'a> {
                 self.push("matmul", Op::MatMul, &inputs, &op.out)
             }
             F::Matmul(op) => {
-                let x = self.node(&op.lhs)?;
+                let rows = self.by_pictures(&op.lhs, &op.out);
+                let [lhs, out] = rows.as_ref().map_or([&op.lhs, &op.out], |[lhs, out]| [lhs, out]);
+                let x = self.node(lhs)?;
                 let mut weight = self.weight(&op.rhs)?;
                 let dims = weight.shape.len();
                 if dims > 2 && weight.shape[..dims - 2].iter().any(|&size| size != 1) {
@@ -669,7 +681,7 @@ impl<'a> Translator<'a> {
                 }
                 weight.shape = weight.shape[dims.saturating_sub(2)..].to_vec();
                 let name = self.layer(&op.rhs, "linear");
-                self.push(&name, Linear { weight, bias: None }, &[x], &op.out)
+                self.push(&name, Linear { weight, bias: None }, &[x], out)
             }
             _ => Err(unsupported()),
         }
@@ -678,6 +690,21 @@ impl<'a> Translator<'a> {
     fn base(&mut self, op: &BaseOperationIr) -> Result<(), Refused> {
         use BaseOperationIr as B;
         match op {
+            B::Reshape(op) if self.merged.contains_key(&op.input.id) => {
+                let rows = self.by_pictures(&op.input, &op.out);
+                match rows {
+                    Some([input, _]) if input.shape == op.out.shape => {
+                        self.merged.remove(&op.out.id);
+                        self.same(&input, &op.out)
+                    }
+                    _ => Err(mixes()),
+                }
+            }
+            B::Reshape(op) if self.merges(&op.input, &op.out) => {
+                self.same(&op.input, &op.out)?;
+                self.merged.insert(op.out.id, op.input.shape.to_vec());
+                Ok(())
+            }
             B::Reshape(op) => {
                 let shape = self.shape(&op.out)?;
                 if shape == self.shape(&op.input)? {
@@ -756,6 +783,31 @@ impl<'a> Translator<'a> {
             )),
             _ => Err(unsupported()),
         }
+    }
+
+    /// Whether a reshape puts rows of all pictures one behind the other.
+    fn merges(&self, x: &TensorIr, out: &TensorIr) -> bool {
+        let (shape, out) = (x.shape.to_vec(), out.shape.to_vec());
+        match (&shape[..], &out[..]) {
+            ([batch, rows @ .., last], [all, columns]) if !rows.is_empty() => {
+                let count = batch * rows.iter().product::<usize>();
+                *batch == self.batch && *all == count && *all != self.batch && columns == last
+            }
+            _ => false,
+        }
+    }
+
+    /// Rows of all pictures, and what is made of each row, with the shapes that they have by pictures. None of another tensor.
+    fn by_pictures(&mut self, x: &TensorIr, out: &TensorIr) -> Option<[TensorIr; 2]> {
+        let shape = self.merged.get(&x.id)?.clone();
+        let mut made = shape.clone();
+        *made.last_mut()? = *out.shape.to_vec().last()?;
+        self.merged.insert(out.id, made.clone());
+        let with = |tensor: &TensorIr, shape: Vec<usize>| TensorIr {
+            shape: shape.into(),
+            ..tensor.clone()
+        };
+        Some([with(x, shape), with(out, made)])
     }
 
     /// `out` is the tensor `x` under another name.
@@ -895,7 +947,10 @@ impl<'a> Translator<'a> {
             return Ok(None);
         }
         let shape = self.shape(value)?;
-        let constant = self.constant(other, Some(shape.len()))?;
+        let mut constant = self.constant(other, Some(shape.len()))?;
+        // Beside rows of all pictures it has fewer dimensions.
+        let missing = shape.len().saturating_sub(constant.shape.len());
+        constant.shape.splice(..0, std::iter::repeat_n(1, missing));
         let fits =
             constant.values.len() == 1 || broadcast(&shape, &constant.shape).is_ok_and(|both| both == shape);
         Ok(fits.then_some(constant))

@@ -87,8 +87,14 @@ impl Quantised {
         let (readers, codes) = (graph.readers(), graph.codes());
         let mut told = false;
         for (id, node) in graph.iter() {
-            let lowest = || from_the_lowest(graph, &readers, id).filter(|_| form == Form::Pairs);
-            if let Some(quantiser) = quantiser(graph, &readers, id).or_else(lowest) {
+            let quantiser = quantiser(graph, &readers, id).or_else(|| match form {
+                Form::Pairs => {
+                    let lowest = from_the_lowest(graph, &readers, id);
+                    lowest.or_else(|| with_zero_point(graph, &readers, id))
+                }
+                _ => None,
+            });
+            if let Some(quantiser) = quantiser {
                 found.put(graph, &readers, id, quantiser)?;
             }
             let input = node
@@ -317,6 +323,38 @@ fn from_the_lowest(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Optio
         from,
         scale,
         range: [lowest, lowest + max],
+        signs: false,
+    })
+}
+
+/// The same as a file with pairs is read, `(round(clamp(x / s)) + zero - zero) * s`, that ends at a node.
+fn with_zero_point(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quantiser> {
+    let op = |id: NodeId| graph.node(id).op();
+    let Op::Affine(scaled) = op(end) else {
+        return None;
+    };
+    let number = |part: &Option<Constant>| part.as_ref()?.as_scalar();
+    let [zero, scale] = [number(&scaled.minus)?, number(&scaled.factor)?];
+    let moved = alone_before(graph, readers, end)?;
+    let rounded = alone_before(graph, readers, moved)?;
+    let clamped = alone_before(graph, readers, rounded)?;
+    let divided = alone_before(graph, readers, clamped)?;
+    let from = before(graph, divided)?;
+    let Op::Function(Function::Clamp { min, max }) = *op(clamped) else {
+        return None;
+    };
+    let fits = scaled.parts().count() == 2
+        && only(op(moved), |affine| &affine.plus) == Some(zero)
+        && matches!(op(rounded), Op::Function(Function::Round))
+        && only(op(divided), |affine| &affine.divisor) == Some(scale)
+        && min.fract() == 0.0
+        && max.fract() == 0.0
+        && scale > 0.0;
+    fits.then(|| Quantiser {
+        chain: vec![divided, clamped, rounded, moved],
+        from,
+        scale,
+        range: [min, max],
         signs: false,
     })
 }
