@@ -593,11 +593,11 @@ fn a_layer_of_codes_is_left_as_it_is() {
     let unit = "--activations dorefa --layer-bits head.csv";
     refused(
         &format!("{unit} --observer min-max"),
-        "--observer min-max: what layers read has no steps",
+        "--observer min-max: what layers read is rounded within the unit interval",
     );
     refused(
         &format!("{unit} --calibration 9"),
-        "--calibration 9: what layers read has no steps",
+        "--calibration 9: what layers read is rounded within the unit interval",
     );
     // A layer that reads codes already, too, is left as it is.
     std::fs::write(place.path("part.csv"), "blur,32,32\nc,4,4\n").unwrap();
