@@ -541,11 +541,8 @@ fn of_affine(affine: &Affine, x: &Known) -> Known {
         .map(|(part, op)| Some((part.as_scalar()?, op)))
         .collect();
     // Whole numbers that are moved by whole ones.
-    known.whole = x.whole
-        && affine.steps().all(|(part, op)| {
-            matches!(op, Binary::Sub | Binary::Add)
-                && part.as_scalar().is_some_and(|part| part.fract() == 0.0)
-        });
+    let moves = |&(part, op): &(f32, Binary)| matches!(op, Binary::Sub | Binary::Add) && part.fract() == 0.0;
+    known.whole = x.whole && scalars.as_ref().is_some_and(|scalars| scalars.iter().all(moves));
     known.codes =
         x.codes.as_ref().zip(scalars).and_then(|(codes, scalars)| {
             codes.map(|x| scalars.iter().fold(x, |x, &(part, op)| op.of(x, part)))

@@ -260,6 +260,21 @@ fn alone_before(graph: &Graph, readers: &[Vec<NodeId>], id: NodeId) -> Option<No
     before(graph, id).filter(alone)
 }
 
+/// So many nodes in front of a node, the last first, of which each reads the next alone and is read by nothing else.
+fn alone_in_a_row<const N: usize>(
+    graph: &Graph,
+    readers: &[Vec<NodeId>],
+    end: NodeId,
+) -> Option<[NodeId; N]> {
+    let mut row = [end; N];
+    let mut behind = end;
+    for place in &mut row {
+        *place = alone_before(graph, readers, behind)?;
+        behind = *place;
+    }
+    Some(row)
+}
+
 /// Rounding and clamping to whole numbers, in either order, that end at a node.
 fn plain_quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quantiser> {
     let first = alone_before(graph, readers, end)?;
@@ -303,11 +318,8 @@ fn clamped(graph: &Graph, codes: &[Option<Codes>], end: NodeId) -> Option<Quanti
 fn from_the_lowest(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quantiser> {
     let op = |id: NodeId| graph.node(id).op();
     let scale = only(op(end), |affine| &affine.factor)?;
-    let added = alone_before(graph, readers, end)?;
-    let clamped = alone_before(graph, readers, added)?;
-    let taken_off = alone_before(graph, readers, clamped)?;
-    let rounded = alone_before(graph, readers, taken_off)?;
-    let divided = alone_before(graph, readers, rounded)?;
+    let chain = alone_in_a_row(graph, readers, end)?;
+    let [added, clamped, taken_off, rounded, divided] = chain;
     let from = before(graph, divided)?;
     let lowest = only(op(added), |affine| &affine.plus)?;
     let Op::Function(Function::Clamp { min: 0.0, max }) = *op(clamped) else {
@@ -319,7 +331,7 @@ fn from_the_lowest(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Optio
         && lowest.fract() == 0.0
         && scale > 0.0;
     fits.then(|| Quantiser {
-        chain: vec![divided, rounded, taken_off, clamped, added],
+        chain: chain.to_vec(),
         from,
         scale,
         range: [lowest, lowest + max],
@@ -335,10 +347,8 @@ fn with_zero_point(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Optio
     };
     let number = |part: &Option<Constant>| part.as_ref()?.as_scalar();
     let [zero, scale] = [number(&scaled.minus)?, number(&scaled.factor)?];
-    let moved = alone_before(graph, readers, end)?;
-    let rounded = alone_before(graph, readers, moved)?;
-    let clamped = alone_before(graph, readers, rounded)?;
-    let divided = alone_before(graph, readers, clamped)?;
+    let chain = alone_in_a_row(graph, readers, end)?;
+    let [moved, rounded, clamped, divided] = chain;
     let from = before(graph, divided)?;
     let Op::Function(Function::Clamp { min, max }) = *op(clamped) else {
         return None;
@@ -351,7 +361,7 @@ fn with_zero_point(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Optio
         && max.fract() == 0.0
         && scale > 0.0;
     fits.then(|| Quantiser {
-        chain: vec![divided, clamped, rounded, moved],
+        chain: chain.to_vec(),
         from,
         scale,
         range: [min, max],
