@@ -27,7 +27,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use vwc_sdk::data::{Augment, PictureBatcher, PictureItem, PictureSpec, Pictures, Splits};
 use vwc_sdk::graph::{
-    Affine, Binary, Constant, Conv, Function, Graph, Linear, NodeSpec, Op, Reduction, Sketch, WeightCodes,
+    Affine, Binary, Constant, Conv, Function, Graph, Linear, NodeSpec, OnnxExport, Op, Reduction, Sketch,
+    WeightCodes,
 };
 use vwc_sdk::mapping::Padding;
 use vwc_sdk::models::{GraphNet, GraphNetConfig, Network, NetworkConfig, QuantPlan};
@@ -433,9 +434,16 @@ fn activations_are_quantised_as_the_plan_says() {
             .iter()
             .filter(|node| joins(node.op()) || named(node.name()));
         assert_eq!(readers.clone().count(), 5, "{graph}");
+        let is_sum = |op: &Op| matches!(op, Op::Binary(Binary::Add));
+        let sum = graph.nodes().iter().find(|node| is_sum(node.op()));
+        let of_sum = sum.unwrap().inputs();
+        let mut few = 0;
         for node in readers {
-            let (name, most) = (node.name(), if joins(node.op()) { 63 } else { 15 });
+            let name = node.name();
             for input in node.inputs() {
+                // What the sum reads has its bits, and what the concatenation alone reads those of the plan.
+                let most = if of_sum.contains(input) { 63 } else { 15 };
+                few += usize::from(matches!(node.op(), Op::Concat { .. }) && most == 15);
                 let codes = codes[input.index()].as_ref();
                 let codes = codes.unwrap_or_else(|| panic!("{quantizer}: {name}: {graph}"));
                 assert!(codes.high() - codes.low() <= most, "{name}: {codes:?}");
@@ -445,6 +453,7 @@ fn activations_are_quantised_as_the_plan_says() {
                 );
             }
         }
+        assert!(few > 0, "{graph}");
         let input = PictureSpec::numbered([32, 32], 10);
         packed_is_trained(&Model::of(&graph, "mobile", &input).unwrap(), &network, "packed");
 
@@ -481,6 +490,40 @@ fn activations_are_quantised_as_the_plan_says() {
     let unknown = QuantPlan::new(bits(4), bits(4)).with_layers("block.sum", bits(4), bits(4));
     let error = mobile_net().quantized_by(unknown).unwrap_err().to_string();
     assert!(error.contains("no layer fits \"block.sum\""), "{error}");
+}
+
+/// Whatever quantises activations, files have operators for it, and nothing is rounded by the operations that compute it.
+#[test]
+fn each_value_of_a_plan_is_a_quantiser_in_a_file() {
+    let x = images(5, 4, [32, 32]);
+    for quantizer in [
+        ActivationQuantizer::Lsq,
+        ActivationQuantizer::LsqPlus,
+        ActivationQuantizer::Pact,
+        ActivationQuantizer::Dorefa,
+    ] {
+        let plan = QuantPlan::new(bits(4), bits(4)).with_activations(quantizer);
+        let network = mobile_net().quantized_by(plan).unwrap();
+        let network = network
+            .calibrated(std::slice::from_ref(&x), Observer::default())
+            .unwrap();
+        let graph = network.graph().unwrap();
+        let has = |export: OnnxExport, operator: &str| {
+            let file = graph.to_onnx(&export).unwrap();
+            file.windows(operator.len()).any(|at| at == operator.as_bytes())
+        };
+        let floats = || OnnxExport::new("mobile");
+        assert!(has(floats(), "Round"));
+        for (export, operator) in [
+            (floats().with_pairs(), "QuantizeLinear"),
+            (floats().with_qonnx(), "Quant"),
+        ] {
+            assert!(has(export.clone(), operator), "{quantizer}");
+            // Codes from a lowest one are rounded in front of a `Quant`, which has no zero point there.
+            let rounds = operator == "Quant" && quantizer == ActivationQuantizer::LsqPlus;
+            assert_eq!(has(export, "Round"), rounds, "{quantizer} {operator}: {graph}");
+        }
+    }
 }
 
 /// Batch norms that are folded into quantised weights: without rounding nothing changes, in evaluation and in training; with it

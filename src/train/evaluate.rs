@@ -139,7 +139,7 @@ fn in_batches(
         }
         if !logits.to_data().iter::<f32>().all(f32::is_finite) {
             return Err(Error::Recipe(
-                "the network computes NaN or infinity for a picture: see whether its weights and the pictures, divided as it expects them, are numbers \
+                "the network computes NaN or infinity for a picture: see whether its weights, and the pictures as they are normalised, are numbers \
                  of a usual size; where training made it so, train it anew with a smaller learning rate"
                     .into(),
             ));

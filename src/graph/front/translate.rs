@@ -1066,7 +1066,11 @@ impl<'a> Translator<'a> {
             && let (Some(minus), 1) = (&affine.minus, affine.parts().count())
             && let Some(max) = minus.as_scalar()
         {
-            let min = f32::NEG_INFINITY;
+            // What a quantiser of whole steps begins with has both its ends.
+            let min = match self.op(x) {
+                Op::Function(Function::Relu) if max >= 0.0 => 0.0,
+                _ => f32::NEG_INFINITY,
+            };
             return self.push("clamp", Function::Clamp { min, max }, &[x], out);
         }
         self.binary("subtract", Binary::Sub, a, b, out)

@@ -212,13 +212,19 @@ impl GraphNetConfig {
         joins
     }
 
-    /// Layers, and joins behind them.
-    fn planned(&self) -> Vec<LayerPlan> {
+    /// What the plan asks for: of layers, and of joins behind them.
+    fn asked_for(&self) -> Vec<LayerPlan> {
         let Some(plan) = &self.plan else {
             return Vec::new();
         };
-        let mut planned = plan.of(&self.layer_names());
-        planned.extend(plan.of_joins(&self.join_names()));
+        let mut asked_for = plan.of(&self.layer_names());
+        asked_for.extend(plan.of_joins(&self.join_names()));
+        asked_for
+    }
+
+    /// The same with the bits that each reads, where others ask for more of the same value.
+    fn planned(&self) -> Vec<LayerPlan> {
+        let mut planned = self.asked_for();
         let rounded = self.rounded(&planned);
         for layer in planned
             .iter_mut()
@@ -247,12 +253,12 @@ impl GraphNetConfig {
             .collect()
     }
 
-    /// What becomes of the values that these read rounded.
-    fn rounded(&self, planned: &[LayerPlan]) -> Vec<RoundedValue> {
+    /// What becomes of the values that these read rounded, where they ask for so many bits: each has the most that one of its own readers asks for.
+    fn rounded(&self, asked_for: &[LayerPlan]) -> Vec<RoundedValue> {
         let graph = self.sketch.graph();
         let positive = not_below_zero(graph);
         let mut rounded: Vec<RoundedValue> = Vec::new();
-        for layer in planned
+        for layer in asked_for
             .iter()
             .filter(|layer| layer.activations.levels().is_some())
         {
@@ -400,7 +406,7 @@ impl GraphNetConfig {
 
     /// The values that are rounded for what reads them.
     pub(crate) fn rounded_values(&self) -> Vec<RoundedValue> {
-        self.rounded(&self.planned())
+        self.rounded(&self.asked_for())
     }
 
     /// The first layer or join that would read rounded what is rounded already, and the node that rounds it.

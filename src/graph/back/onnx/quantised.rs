@@ -372,7 +372,8 @@ fn with_zero_point(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Optio
 /// What rounds a value and scales the codes back, and ends at a node.
 ///
 /// Forms of one are `round(clamp(x / s)) * s`, with the clamp in front of the rounding, behind it, or in front of the division;
-/// `round(clamp(x, 0, 1) * n) / n`; and of signs `(clamp(floor(x / s), -1, 0) * 2 + 1) * s`.
+/// `round(clamp(x, 0, 1) * n) / n`; and of signs `(clamp(floor(x / s), -1, 0) * 2 + 1) * s`, or, as a file with `BipolarQuant` is read,
+/// `(floor(clamp(x, -1, 0)) * 2 + 1) * s`.
 fn quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quantiser> {
     let third = alone_before(graph, readers, end)?;
     let second = alone_before(graph, readers, third)?;
@@ -386,13 +387,16 @@ fn quantiser(graph: &Graph, readers: &[Vec<NodeId>], end: NodeId) -> Option<Quan
     if let Some(scale) = only(op(end), |affine| &affine.factor) {
         let first = first?;
         let divides = |id: NodeId| only(op(id), |affine| &affine.divisor) == Some(scale);
-        let floors = matches!(op(second), Op::Function(Function::Clamp { min: -1.0, max: 0.0 }))
-            && matches!(op(first), Op::Function(Function::Floor));
-        if floors && makes_signs(op(third)) {
-            let divided = alone_before(graph, readers, first).filter(|&id| divides(id))?;
-            let from = before(graph, divided)?;
+        let floors = |id: NodeId| matches!(op(id), Op::Function(Function::Floor));
+        let below = |id: NodeId| clamp(id) == Some([-1.0, 0.0]);
+        if makes_signs(op(third)) && (floors(first) && below(second) || below(first) && floors(second)) {
+            let mut chain = vec![first, second, third];
+            if floors(first) {
+                chain.insert(0, alone_before(graph, readers, first).filter(|&id| divides(id))?);
+            }
+            let from = before(graph, chain[0])?;
             return (scale > 0.0).then(|| Quantiser {
-                chain: vec![divided, first, second, third],
+                chain,
                 from,
                 scale,
                 range: [-1.0, 1.0],
@@ -583,22 +587,19 @@ mod tests {
 
     #[test]
     fn signs_are_bipolar() {
-        let ops = || {
-            let signs = Affine {
-                factor: Some(Constant::scalar(2.0)),
-                plus: Some(Constant::scalar(1.0)),
-                ..Affine::default()
-            };
-            vec![
-                over(0.5),
-                Function::Floor.into(),
-                clamp(-1.0, 0.0),
-                signs.into(),
-                times(0.5),
-            ]
-        };
-        let (scale, found) = held(ops(), Form::Qonnx).unwrap();
-        assert!(scale == 0.5 && matches!(found, Held::Signs), "{found:?}");
+        let signs = Op::from(Affine {
+            factor: Some(Constant::scalar(2.0)),
+            plus: Some(Constant::scalar(1.0)),
+            ..Affine::default()
+        });
+        let (floor, below) = (Op::from(Function::Floor), clamp(-1.0, 0.0));
+        let ops = || vec![over(0.5), floor.clone(), below.clone(), signs.clone(), times(0.5)];
+        // As a file is read.
+        let read = vec![below.clone(), floor.clone(), signs.clone(), times(0.5)];
+        for ops in [ops(), read] {
+            let (scale, found) = held(ops, Form::Qonnx).unwrap();
+            assert!(scale == 0.5 && matches!(found, Held::Signs), "{found:?}");
+        }
         let error = held(ops(), Form::Pairs).map(|_| ()).unwrap_err().to_string();
         assert!(
             error.contains("from -1 to 1: expected those of 8 or 4 bits"),
