@@ -612,11 +612,12 @@ fn compare_sets_methods_beside_each_other() {
             .unwrap()
     };
     let cnn8 = row(["cnn8", "256x512"]);
-    // The bound of windows, then im2col, SDK, VW-SDK, VWC-SDK, TetrisG-SDK, elements, strips, channel tiles, tiled strips, best, gain.
+    // The bound of windows, then im2col, SDK, VW-SDK, VWC-SDK, TetrisG-SDK, elements, strips, channel tiles, tiled strips, output
+    // tiles, best, gain.
     assert_eq!(
         cnn8[2..],
         [
-            "265", "2319", "654", "311", "227", "309", "307", "278", "305", "273", "273", "1.14x"
+            "265", "2319", "654", "311", "227", "309", "307", "278", "305", "273", "273", "273", "1.14x"
         ]
     );
     let resnet18 = row(["resnet18-table", "512x512"]);

@@ -660,6 +660,25 @@ fn a_network_without_layers_has_no_costs() {
 }
 
 #[test]
+fn output_channels_are_cut_where_that_takes_fewer_cycles() {
+    let layer = ConvLayer::square("conv", 8, 3, 4, 9);
+    let config = MappingConfig::new(array(16, 16));
+    let [tiled, output, best] = [Method::TiledStrips, Method::OutputTiles, Method::Best]
+        .map(|method| map_layer(&layer, method, &config).unwrap());
+    assert_eq!((tiled.cycles, output.cycles, best.cycles), (96, 77, 77));
+    assert_eq!(
+        (best.method, window_bound(&layer, &config)),
+        (Method::OutputTiles, Ok(61))
+    );
+    // Eight filters fill the columns of a window of two outputs; the ninth has windows of its own.
+    let channels: std::collections::BTreeSet<[usize; 2]> = (output.pieces.iter())
+        .map(|piece| [piece.out_channels.start, piece.out_channels.end])
+        .collect();
+    assert_eq!(Vec::from_iter(channels), [[0, 8], [8, 9]]);
+    Placement::check(&layer, &output, &config).unwrap();
+}
+
+#[test]
 fn a_layer_of_many_small_tiles_is_still_few_pieces() {
     // Two channels fit the rows at a time, of nine thousand.
     let layer = ConvLayer::square("conv", 6, 3, 9001, 4);
@@ -777,7 +796,7 @@ fn names_are_read_and_shown_alike() {
     let error = "vwsdk".parse::<Method>().unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown method `vwsdk`: use one of im2col, sdk, vw-sdk, vwc-sdk, tetris, elements, strips, channel-tiles, tiled-strips, best"
+        "unknown method `vwsdk`: use one of im2col, sdk, vw-sdk, vwc-sdk, tetris, elements, strips, channel-tiles, tiled-strips, output-tiles, best"
     );
 }
 
@@ -1450,16 +1469,39 @@ proptest! {
         let covers: Vec<u64> = (0..=ic).map(|ic| if ic == 0 { 0 } else { cover(ic) }).collect();
         prop_assert_eq!(tiled.cycles, cheapest(ic, |channels| covers[channels as usize]));
 
-        // The bound is the same sum over what each output takes of the best window for it.
-        let taken = |ic| {
-            let of = |[w, h]: [u64; 2]| (element_cycles([w, h], [w, h], ic, &layer, &config) * ow * oh).div_ceil(w * h);
-            windows().map(of).min().unwrap()
+        let outputs = map_layer(&layer, Method::OutputTiles, &config).unwrap();
+        let oc = layer.out_channels as u64;
+        let of: Vec<u64> = (0..=layer.out_channels)
+            .map(|out_channels| {
+                let layer = ConvLayer { out_channels, ..layer.clone() };
+                map_layer(&layer, Method::TiledStrips, &config).map_or(0, |mapping| mapping.cycles)
+            })
+            .collect();
+        let two = (1..of.len()).map(|part| of[part] + of[of.len() - 1 - part]);
+        prop_assert_eq!(Some(outputs.cycles), two.min());
+
+        // The bound is the same sum of tiles of input channels, over what each output of each channel takes of the window and the number of output
+        // channels that are best for it.
+        let cols = columns(&config) as u64;
+        let across = |window: u64| {
+            let of = |channels: u64| (window * channels).div_ceil(cols) as f64 / (window * channels) as f64;
+            (1..=oc).map(of).fold(f64::INFINITY, f64::min)
         };
-        let taken: Vec<u64> = (0..=ic).map(|ic| if ic == 0 { 0 } else { taken(ic) }).collect();
-        let least = cheapest(ic, |channels| taken[channels as usize]);
+        let one = ConvLayer { out_channels: 1, ..layer.clone() };
+        let mut wide = config;
+        wide.array = array(config.array.rows, 1 << 18);
+        let taken = |ic| {
+            // One array across, so that these are arrays behind one another.
+            let of = |[w, h]: [u64; 2]| element_cycles([w, h], [w, h], ic, &one, &wide) as f64 * across(w * h);
+            windows().map(of).fold(f64::INFINITY, f64::min)
+        };
+        let parts = (ow * oh * oc) as f64 * (1 << 20) as f64;
+        let taken: Vec<u64> = (0..=ic).map(|ic| if ic == 0 { 0 } else { (taken(ic) * parts) as u64 }).collect();
+        let least = cheapest(ic, |channels| taken[channels as usize]) as f64 / (1 << 20) as f64;
         let bound = window_bound(&layer, &config).unwrap();
-        prop_assert!(bound <= least.max(tiled.lower_bound), "{bound} {least}");
-        prop_assert!(2 * bound >= least, "{bound} {least}");
+        prop_assert!(bound as f64 <= (least + 1.0).max(tiled.lower_bound as f64), "{bound} {least}");
+        prop_assert!(2 * bound >= least as u64, "{bound} {least}");
+        prop_assert!(bound <= outputs.cycles);
         prop_assert!(bound >= tiled.lower_bound && bound <= tiled.cycles);
     }
 
@@ -1565,9 +1607,11 @@ proptest! {
         prop_assert!(tiles.cycles <= elements.cycles);
         let tiled = map(Method::TiledStrips, Search::Exact);
         prop_assert!(tiled.cycles <= strips.cycles.min(tiles.cycles));
-        prop_assert_eq!(best.cycles, tiled.cycles.min(sdk.cycles));
+        let outputs = map(Method::OutputTiles, Search::Exact);
+        prop_assert!(outputs.cycles <= tiled.cycles);
+        prop_assert_eq!(best.cycles, outputs.cycles.min(sdk.cycles));
         let windows = window_bound(&layer, &config).unwrap();
-        for mapping in [&im2col, &sdk, &exact, &published, &elements, &strips, &tiles, &tiled] {
+        for mapping in [&im2col, &sdk, &exact, &published, &elements, &strips, &tiles, &tiled, &outputs] {
             prop_assert!(mapping.cycles >= windows, "{} {windows}", mapping.method);
         }
         prop_assert!(best.cycles >= bound);

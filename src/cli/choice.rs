@@ -65,6 +65,7 @@ choices!(Method {
     "strips" => Strips: "The output cut from side to side, either way and again, each piece with its own window",
     "channel-tiles" => ChannelTiles: "Input channels in tiles, each with its own window",
     "tiled-strips" => TiledStrips: "Input channels in tiles, each with strips of its own",
+    "output-tiles" => OutputTiles: "Output channels in two tiles, each with channel tiles and strips of its own",
     "best" => Best: "The fewest cycles of all; of a tie, the fewest cells written",
 });
 

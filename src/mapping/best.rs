@@ -3,7 +3,7 @@
 use super::{Lay, Mapping, MappingError, Method, problem::Problem};
 
 /// Tried in this order; the first of a full tie is kept, so the simpler method.
-const METHODS: [Method; 7] = [
+const METHODS: [Method; 8] = [
     Method::Im2col,
     Method::Sdk,
     Method::VwSdk,
@@ -11,6 +11,7 @@ const METHODS: [Method; 7] = [
     Method::ChannelTiles,
     Method::Strips,
     Method::TiledStrips,
+    Method::OutputTiles,
 ];
 
 /// The method: the mapping with the fewest cycles, and of a tie the one that writes the fewest cells. It

@@ -1,5 +1,5 @@
-//! Strips that were searched are kept: methods ask for the same ones, and so do layers that follow one another and differ in their input
-//! channels alone.
+//! Strips that were searched are kept: methods ask for the same ones, and so do layers that follow one another and differ in their channels
+//! alone.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,28 +14,32 @@ use super::{
     strips::{MAX_SUMS, Stack},
 };
 
+/// Outputs of all strips that are kept: 16 bytes for each.
+const MAX_KEPT: u64 = 1 << 22;
+
 thread_local! {
     /// Of the layer that was mapped last.
     static KEPT: RefCell<Kept> = RefCell::default();
 }
 
-/// Strips of layers that differ in their input channels alone, by the channels that they are for.
+/// Strips of layers that differ in their channels alone, by the channels that they are for: output channels, then input channels.
 #[derive(Default)]
 struct Kept {
     problem: Option<Problem>,
-    least: HashMap<u64, u64>,
-    covers: HashMap<u64, Rc<Cover>>,
+    least: HashMap<[u64; 2], u64>,
+    covers: HashMap<[u64; 2], Rc<Cover>>,
 }
 
 /// Calls `f` with those of layers like `problem`.
 fn with<T>(problem: &Problem, f: impl FnOnce(&mut Kept) -> T) -> T {
     let alike = Problem {
         in_channels: 0,
+        out_channels: 0,
         lower_bound: 0,
         ..*problem
     };
     KEPT.with_borrow_mut(|kept| {
-        if kept.problem != Some(alike) {
+        if kept.problem != Some(alike) || kept.covers.len() as u64 * problem.outputs() > MAX_KEPT {
             *kept = Kept {
                 problem: Some(alike),
                 ..Kept::default()
@@ -48,7 +52,7 @@ fn with<T>(problem: &Problem, f: impl FnOnce(&mut Kept) -> T) -> T {
 /// [`least_of_strips`].
 pub(super) fn least(problem: &Problem, channels: u64) -> u64 {
     with(problem, |kept| {
-        let entry = kept.least.entry(channels);
+        let entry = kept.least.entry([problem.out_channels, channels]);
         *entry.or_insert_with(|| least_of_strips(problem, channels))
     })
 }
@@ -60,7 +64,8 @@ pub(super) fn least(problem: &Problem, channels: u64) -> u64 {
 ///
 /// [`MappingError::SearchTooLarge`], for `method`.
 pub(super) fn cover(problem: &Problem, channels: u64, method: Method) -> Result<Rc<Cover>, MappingError> {
-    if let Some(cover) = with(problem, |kept| kept.covers.get(&channels).cloned()) {
+    let of = [problem.out_channels, channels];
+    if let Some(cover) = with(problem, |kept| kept.covers.get(&of).cloned()) {
         return Ok(cover);
     }
     let stack = Stack::new(problem, channels, method)?;
@@ -75,7 +80,7 @@ pub(super) fn cover(problem: &Problem, channels: u64, method: Method) -> Result<
         };
     }
     let cover = Rc::new(Cover { strips, sums });
-    with(problem, |kept| kept.covers.insert(channels, Rc::clone(&cover)));
+    with(problem, |kept| kept.covers.insert(of, Rc::clone(&cover)));
     Ok(cover)
 }
 

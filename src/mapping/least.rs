@@ -1,4 +1,4 @@
-//! Cycles that no mapping by windows can be below.
+//! Cycles that windows for some input channels cannot be below.
 //!
 //! A window over `w` x `h` outputs of all output channels and `c` input channels takes `a(w, h, c)` arrays, `ceil(T c / rows) ceil(w h OC / C')`
 //! without groups, so that each of its outputs takes `a / (w h)` cycles at least. Whatever windows cover the output, for `c` channels together
@@ -12,8 +12,9 @@
 //! window that cuts between whole channels takes no fewer arrays than one that cuts anywhere.
 
 use super::{
-    ConvLayer, Cut, MappingConfig, MappingError,
+    Cut,
     problem::{Block, Problem},
+    shapes::Shapes,
     strips::{MAX_SUMS, Partition},
     work::count,
 };
@@ -21,41 +22,28 @@ use super::{
 /// Windows and numbers of arrays or channels to try, beyond which a layer is not looked into.
 pub(super) const MAX_STEPS: u64 = 1 << 24;
 
-/// Cycles that no mapping by windows of this layer takes fewer than, in whatever tiles of input channels and pieces of the output. It is above
-/// [`lower_bound`](super::lower_bound), which counts weights alone: it knows that the copies of a kernel leave cells between them empty.
-/// Of a layer for which that would take too long, it is [`lower_bound`](super::lower_bound).
-///
-/// ```
-/// use vwc_sdk::mapping::{ConvLayer, MappingConfig, Method, PimArray, lower_bound, map_layer, window_bound};
-///
-/// // No mapping by windows takes fewer cycles than this one.
-/// let layer = ConvLayer::square("conv", 18, 3, 32, 32);
-/// let config = MappingConfig::new(PimArray::new(512, 512)?);
-/// let cycles = map_layer(&layer, Method::TiledStrips, &config)?.cycles;
-/// assert_eq!((lower_bound(&layer, &config)?, window_bound(&layer, &config)?, cycles), (9, 42, 42));
-/// # Ok::<(), vwc_sdk::mapping::MappingError>(())
-/// ```
-///
-/// # Errors
-///
-/// Those of [`map_layer`](super::map_layer).
-pub fn window_bound(layer: &ConvLayer, config: &MappingConfig) -> Result<u64, MappingError> {
-    let problem = Problem::new(layer, config)?;
-    let tiles = least(&problem).and_then(|least| tiles(&least));
-    let bound = tiles.map_or(0, |tiles| tiles.cost(problem.in_channels));
-    Ok(bound.max(problem.lower_bound))
-}
-
 /// The cheapest way to make up each number of channels of tiles with these cycles, which rise with the channels. `None` where that would take
 /// too long.
 pub(super) fn tiles(least: &[u64]) -> Option<Partition> {
-    let all = least.len() - 1;
-    let mut partition = Partition::new(all as u64);
-    for channels in 1..=all {
-        // The most channels for the same cycles.
-        if channels == all || least[channels] < least[channels + 1] {
-            partition.offer(channels as u64, least[channels]);
-        }
+    tiles_of_use(least, |_, _| true)
+}
+
+/// The same for all channels, and the sums that were compared.
+pub(super) fn of_tiles(least: &[u64]) -> Option<(u64, u64)> {
+    let all = least.len() as u64 - 1;
+    let equal = ends(least).map(|(channels, cycles)| all.div_ceil(channels).saturating_mul(cycles));
+    let equal = equal.min().unwrap_or(0);
+    let rest = by_the_best(least);
+    // Of those that tiles of fewer cycles than equal ones may have.
+    let of_use = |channels, cycles: u64| cycles.saturating_add(rest(all - channels)) < equal;
+    let partition = tiles_of_use(least, of_use)?;
+    Some((partition.cost(all).min(equal), partition.sums() + all))
+}
+
+fn tiles_of_use(least: &[u64], of_use: impl Fn(u64, u64) -> bool) -> Option<Partition> {
+    let mut partition = Partition::new(least.len() as u64 - 1);
+    for (channels, cycles) in ends(least).filter(|&(channels, cycles)| of_use(channels, cycles)) {
+        partition.offer(channels, cycles);
         if partition.sums() > MAX_SUMS {
             return None;
         }
@@ -63,31 +51,78 @@ pub(super) fn tiles(least: &[u64]) -> Option<Partition> {
     Some(partition)
 }
 
-/// `L(c)` for each number of channels, rising. `None` where it would take too long.
-pub(super) fn least(problem: &Problem) -> Option<Vec<u64>> {
-    let all = problem.in_channels as usize;
-    let mut least = vec![u64::MAX; all + 1];
-    least[0] = 0;
-    if problem.groups == 1 {
-        offer_windows(problem, &mut least)?;
-    } else {
-        let steps = problem.outputs().checked_mul(problem.in_channels)?;
-        if steps > MAX_STEPS {
-            return None;
-        }
-        offer_windows_of_groups(problem, &mut least);
-    }
-    // Fewer channels take no more cycles, and more take no fewer.
-    for channels in (1..all).rev() {
-        least[channels] = least[channels].min(least[channels + 1]);
-    }
-    Some(least)
+/// The most channels for the same cycles, and these.
+fn ends(least: &[u64]) -> impl Iterator<Item = (u64, u64)> {
+    let next = least[1..].iter().skip(1).map(Some).chain([None]);
+    let tiles = (1..).zip(&least[1..]).zip(next);
+    tiles.filter_map(|((channels, cycles), next)| (Some(cycles) != next).then_some((channels, *cycles)))
 }
 
-/// Lowers `least` to what each window takes, at the most channels that each number of arrays holds. Windows that are too large to be of use are
-/// covered by a bound of their own: with `T` rows a channel or more, a window takes `ceil(T c / rows) OC / C'` cycles for each output at least.
-/// `None` where that takes too long.
-fn offer_windows(problem: &Problem, least: &mut [u64]) -> Option<()> {
+/// What so many channels take at least where tiles take these cycles: as many as if all took as few for each of their channels as the best.
+fn by_the_best(least: &[u64]) -> impl Fn(u64) -> u64 + use<> {
+    let fewer = |best: (u64, u64), next: (u64, u64)| {
+        if is_less([next.1, next.0], [best.1, best.0]) {
+            next
+        } else {
+            best
+        }
+    };
+    let (channels, cycles) = ends(least).reduce(fewer).unwrap_or((1, 0));
+    move |all| {
+        let cycles = (u128::from(all) * u128::from(cycles)).div_ceil(u128::from(channels));
+        u64::try_from(cycles).unwrap_or(u64::MAX)
+    }
+}
+
+/// `L(c)` for each number of channels, rising.
+pub(super) struct Least {
+    pub cycles: Vec<u64>,
+    /// Numbers of arrays that were tried.
+    pub steps: u64,
+}
+
+/// `None` where it would take too long.
+pub(super) fn least(problem: &Problem) -> Option<Least> {
+    if problem.groups == 1 {
+        least_by(problem, &Shapes::new(problem, problem.out_channels)?)
+    } else {
+        let steps = problem.outputs().checked_mul(problem.in_channels)?;
+        (steps <= MAX_STEPS).then(|| Least {
+            cycles: least_of_groups(problem),
+            steps,
+        })
+    }
+}
+
+/// The same without groups, with the windows that are of use.
+pub(super) fn least_by(problem: &Problem, shapes: &Shapes) -> Option<Least> {
+    let across = |window: u64, across: u64| Some([across, window]);
+    offer_windows(problem, shapes, across, |cycles, of| cycles.div_ceil(of))
+}
+
+/// Fewer channels take no more cycles, and more take no fewer.
+pub(super) fn rising(mut least: Vec<u64>) -> Vec<u64> {
+    for channels in (1..least.len() - 1).rev() {
+        least[channels] = least[channels].min(least[channels + 1]);
+    }
+    least
+}
+
+/// Whether the first fraction is less than the second.
+pub(super) fn is_less(a: [u64; 2], b: [u64; 2]) -> bool {
+    u128::from(a[0]) * u128::from(b[1]) < u128::from(b[0]) * u128::from(a[1])
+}
+
+/// What each window takes, at the most channels that each number of arrays holds: `across` says how many arrays across each output takes, as a
+/// fraction, of a window of so many outputs and the arrays that it fills, and `rounded` how cycles are counted. Windows that are too large to be of
+/// use are covered by a bound of their own: with `T` rows a channel or more, a window takes `ceil(T c / rows) OC / C'` cycles for each output at
+/// least. `None` where that takes too long.
+pub(super) fn offer_windows(
+    problem: &Problem,
+    shapes: &Shapes,
+    mut across: impl FnMut(u64, u64) -> Option<[u64; 2]>,
+    rounded: impl Fn(u128, u128) -> u128,
+) -> Option<Least> {
     let Problem {
         rows,
         cols,
@@ -96,58 +131,50 @@ fn offer_windows(problem: &Problem, least: &mut [u64]) -> Option<()> {
     } = *problem;
     let all = problem.in_channels;
     let outputs = u128::from(problem.outputs());
-    // Rows of arrays up to `most`, at `taken / of` arrays across for each output.
-    let mut offer = |per_channel: u64, most: u64, [taken, of]: [u64; 2]| {
-        for arrays in 1..=most {
-            count(1);
-            let channels = (arrays * rows / per_channel).min(all);
-            let cycles = (outputs * u128::from(arrays * taken)).div_ceil(u128::from(of));
-            let least = &mut least[channels as usize];
-            *least = (*least).min(u64::try_from(cycles).unwrap_or(u64::MAX));
-        }
-    };
-    // Rows of a channel times columns for each output, of the window that has the fewest.
-    let mut fewest = f64::INFINITY;
-    let mut rows_of_larger = None::<u64>;
-    let mut steps = 0;
-    'heights: for h in 1..=problem.down.out {
-        for w in 1..=problem.across.out {
-            count(1);
-            let (per_channel, window) = (problem.rows_per_channel(w, h), w * h);
-            let arrays_across = (window * out_channels).div_ceil(cols);
-            let taken = per_channel as f64 * (arrays_across * cols) as f64 / window as f64;
-            fewest = fewest.min(taken);
-            // No larger window takes less than this.
-            if (per_channel * out_channels) as f64 > 2.0 * fewest {
-                let before = rows_of_larger.unwrap_or(u64::MAX);
-                rows_of_larger = Some(before.min(per_channel));
-                if w == 1 {
-                    break 'heights;
-                }
-                break;
-            }
-            let most = (per_channel * all).div_ceil(rows);
-            steps += most;
-            if steps > MAX_STEPS {
-                return None;
-            }
-            offer(per_channel, most, [arrays_across, window]);
-        }
-    }
-    if let Some(per_channel) = rows_of_larger {
+    let mut cycles = vec![u64::MAX; all as usize + 1];
+    let mut steps = shapes.windows.len() as u64;
+    // Rows of arrays up to what all channels take, at `taken / of` arrays across for each output.
+    let mut offer = |per_channel: u64, [taken, of]: [u64; 2]| {
         let most = (per_channel * all).div_ceil(rows);
-        if steps + most > MAX_STEPS {
+        steps += most;
+        if steps > MAX_STEPS {
             return None;
         }
-        offer(per_channel, most, [out_channels, cols]);
+        count(most);
+        for arrays in 1..=most {
+            let channels = (arrays * rows / per_channel).min(all);
+            let taken = u128::from(arrays) * u128::from(taken);
+            let least = &mut cycles[channels as usize];
+            *least =
+                (*least).min(u64::try_from(rounded(outputs * taken, u128::from(of))).unwrap_or(u64::MAX));
+        }
+        Some(())
+    };
+    // Of windows of more rows, only those that fill fewer arrays across for each output are of use.
+    let mut fewest = [1, 0];
+    let larger = shapes.each(problem, out_channels, |window, per_channel| {
+        let across = across(window, (window * out_channels).div_ceil(cols))?;
+        if !is_less(across, fewest) {
+            return Some(());
+        }
+        fewest = across;
+        offer(per_channel, across)
+    })?;
+    if let Some(per_channel) = larger {
+        offer(per_channel, [out_channels, cols])?;
     }
-    least[0] = 0;
-    Some(())
+    cycles[0] = 0;
+    Some(Least {
+        cycles: rising(cycles),
+        steps,
+    })
 }
 
 /// The same with groups, of which an array holds several where they fit.
-fn offer_windows_of_groups(problem: &Problem, least: &mut [u64]) {
+fn least_of_groups(problem: &Problem) -> Vec<u64> {
     let outputs = problem.outputs();
+    let mut least = vec![u64::MAX; problem.in_channels as usize + 1];
+    least[0] = 0;
     for h in 1..=problem.down.out {
         for w in 1..=problem.across.out {
             for (channels, least) in (1..).zip(&mut least[1..]) {
@@ -164,6 +191,7 @@ fn offer_windows_of_groups(problem: &Problem, least: &mut [u64]) {
             }
         }
     }
+    rising(least)
 }
 
 /// Cycles that strips for so many channels do not go below: closer than `L(c)`, as windows are whole outputs wide and high. Every row of outputs

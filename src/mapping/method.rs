@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Mapping, MappingError, best, channel_tiles, elements, im2col, problem::Problem, sdk, strips, tetris,
-    tiled_strips, vw_sdk, vwc_sdk,
+    Mapping, MappingError, best, channel_tiles, elements, im2col, output_tiles, problem::Problem, sdk,
+    strips, tetris, tiled_strips, vw_sdk, vwc_sdk,
 };
 
 /// How a layer's weights are laid out on the array.
@@ -36,6 +36,8 @@ pub enum Method {
     /// VW-SDK's windows made squarer, with windows of their own for margins and for channels that are left over (TetrisG-SDK: Dong, Huang, Luo,
     /// Wang; arXiv 2604.25377), where these fit.
     Tetris,
+    /// Output channels in two tiles, each with channel tiles and strips of its own.
+    OutputTiles,
 }
 
 super::names!(Method, "method", {
@@ -48,6 +50,7 @@ super::names!(Method, "method", {
     "strips" => Strips,
     "channel-tiles" => ChannelTiles,
     "tiled-strips" => TiledStrips,
+    "output-tiles" => OutputTiles,
     "best" => Best,
 });
 
@@ -61,7 +64,7 @@ pub(super) trait Lay {
 
 impl Method {
     /// Every method, from the oldest on.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Im2col,
         Self::Sdk,
         Self::VwSdk,
@@ -71,6 +74,7 @@ impl Method {
         Self::Strips,
         Self::ChannelTiles,
         Self::TiledStrips,
+        Self::OutputTiles,
         Self::Best,
     ];
 
@@ -85,6 +89,7 @@ impl Method {
             Self::Strips => &strips::Strips,
             Self::ChannelTiles => &channel_tiles::ChannelTiles,
             Self::TiledStrips => &tiled_strips::TiledStrips,
+            Self::OutputTiles => &output_tiles::OutputTiles,
             Self::Best => &best::Best,
         }
     }

@@ -189,13 +189,10 @@ impl Partition {
                 (*total, *last) = (cost, part);
             }
         }
-        for start in (length..self.best.len()).step_by(length) {
-            let (before, here) = self.best.split_at_mut(start);
-            for ((rest, _), best) in before[start - length..].iter().zip(here) {
-                let total = rest.saturating_add(cost);
-                if total < best.0 {
-                    *best = (total, part);
-                }
+        for size in length..self.best.len() {
+            let total = self.best[size - length].0.saturating_add(cost);
+            if total < self.best[size].0 {
+                self.best[size] = (total, part);
             }
         }
     }

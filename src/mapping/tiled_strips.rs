@@ -13,11 +13,12 @@
 //! One tile with all channels and one window for each tile are among the choices, so this never needs more cycles than `strips` or
 //! `channel-tiles`.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::{
-    Lay, Mapping, MappingError, Method,
+    Lay, Mapping, MappingError, Method, Piece,
     covers::{self, Cover},
     least::{MAX_STEPS, least, tiles as tiles_of},
     problem::Problem,
@@ -29,12 +30,62 @@ pub(crate) struct TiledStrips;
 
 impl Lay for TiledStrips {
     fn map(&self, problem: &Problem) -> Result<Mapping, MappingError> {
-        let mut search = Search::new(problem)?;
+        let found = Tiles::new(problem, Method::TiledStrips, MAX_SUMS)?;
+        problem.mapping(Method::TiledStrips, found.pieces(problem)?)
+    }
+}
+
+thread_local! {
+    /// Those of the layer that was searched last: a method that has them among its choices asks for them again.
+    static LAST: RefCell<Option<(Problem, Rc<Tiles>)>> = const { RefCell::new(None) };
+}
+
+/// The tiles of the fewest cycles.
+pub(super) struct Tiles {
+    /// As channels and how often.
+    tiles: Vec<(u64, u64)>,
+    covers: HashMap<u64, Rc<Cover>>,
+    pub cycles: u64,
+    /// Sums that were compared.
+    pub sums: u64,
+}
+
+impl Tiles {
+    /// Of a problem, for `method`, by `most` sums.
+    ///
+    /// # Errors
+    ///
+    /// [`MappingError::SearchTooLarge`].
+    pub fn new(problem: &Problem, method: Method, most: u64) -> Result<Rc<Self>, MappingError> {
+        let is_same = |(last, _): &&(Problem, _)| last == problem;
+        let last = LAST.with_borrow(|last| last.as_ref().filter(is_same).cloned());
+        if let Some((_, tiles)) = last {
+            return Ok(tiles);
+        }
+        let mut search = Search::new(problem, method, most)?;
         let tiles = search.tiles()?;
+        let covers = search.covers;
+        let cycles = |(channels, times): &(u64, u64)| covers[channels].cycles(problem).saturating_mul(*times);
+        let found = Rc::new(Self {
+            cycles: tiles.iter().map(cycles).fold(0, u64::saturating_add),
+            tiles,
+            covers,
+            sums: search.sums,
+        });
+        LAST.set(Some((*problem, Rc::clone(&found))));
+        Ok(found)
+    }
+
+    /// The pieces that they are.
+    ///
+    /// # Errors
+    ///
+    /// [`MappingError::SearchTooLarge`].
+    pub fn pieces(&self, problem: &Problem) -> Result<Vec<Piece>, MappingError> {
         let mut pieces = Vec::new();
         let mut start = 0;
-        for (channels, times) in tiles {
-            let cover = &search.covers[&channels];
+        for &(channels, times) in &self.tiles {
+            let cover = &self.covers[&channels];
             // Equal tiles are one, cut wherever the array's edge falls, which takes no more arrays. With groups that share arrays it could,
             // so there each stays by itself.
             let (size, times) = if problem.groups == 1 {
@@ -47,13 +98,14 @@ impl Lay for TiledStrips {
                 start += size;
             }
         }
-        problem.mapping(Method::TiledStrips, pieces)
+        Ok(pieces)
     }
 }
 
 /// What is known of the strips for each number of channels.
 struct Search<'a> {
     problem: &'a Problem,
+    method: Method,
     /// Cycles that they do not go below, rising with the channels.
     least: Vec<u64>,
     /// Numbers of channels whose least cycles were looked at more closely.
@@ -61,21 +113,25 @@ struct Search<'a> {
     /// Those that were worked out.
     covers: HashMap<u64, Rc<Cover>>,
     sums: u64,
+    /// Sums that may be compared.
+    most: u64,
 }
 
 impl<'a> Search<'a> {
-    fn new(problem: &'a Problem) -> Result<Self, MappingError> {
+    fn new(problem: &'a Problem, method: Method, most: u64) -> Result<Self, MappingError> {
         let least = least(problem).ok_or(MappingError::SearchTooLarge {
-            method: Method::TiledStrips,
+            method,
             what: "windows and tiles to try",
             limit: MAX_STEPS,
         })?;
         Ok(Self {
             problem,
-            least,
+            method,
+            least: least.cycles,
             looked_at: HashSet::new(),
             covers: HashMap::new(),
-            sums: 0,
+            sums: least.steps,
+            most,
         })
     }
 
@@ -86,7 +142,7 @@ impl<'a> Search<'a> {
         let single = self.work_out(all)?;
         let mut at_once = 1;
         loop {
-            let partition = tiles_of(&self.least).ok_or_else(|| too_many_sums(Method::TiledStrips))?;
+            let partition = tiles_of(&self.least).ok_or_else(|| too_many_sums(self.method))?;
             self.count(partition.sums())?;
             if partition.cost(all) >= single {
                 return Ok(vec![(all, 1)]);
@@ -138,7 +194,7 @@ impl<'a> Search<'a> {
 
     /// The cycles of the strips for so many channels.
     fn work_out(&mut self, channels: u64) -> Result<u64, MappingError> {
-        let cover = covers::cover(self.problem, channels, Method::TiledStrips)?;
+        let cover = covers::cover(self.problem, channels, self.method)?;
         self.count(cover.sums())?;
         let cycles = cover.cycles(self.problem);
         self.raise(channels, cycles);
@@ -155,8 +211,8 @@ impl<'a> Search<'a> {
 
     fn count(&mut self, sums: u64) -> Result<(), MappingError> {
         self.sums += sums;
-        if self.sums > MAX_SUMS {
-            return Err(too_many_sums(Method::TiledStrips));
+        if self.sums > self.most {
+            return Err(too_many_sums(self.method));
         }
         Ok(())
     }
