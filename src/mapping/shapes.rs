@@ -11,7 +11,7 @@ pub(super) struct Shapes {
 }
 
 impl Shapes {
-    /// Those that are of use where windows are of `out_channels` output channels or more. `None` where there are too many.
+    /// Those that are of use for `out_channels` output channels or more. `None` where there are too many.
     pub fn new(problem: &Problem, out_channels: u64) -> Option<Self> {
         let mut fewest = Fewest::new(problem, out_channels);
         let mut rows_of_larger = None::<u64>;
@@ -44,8 +44,8 @@ impl Shapes {
         })
     }
 
-    /// Calls `f` with the outputs and the rows of each window that is of use for so many output channels, from the fewest rows up. Then, the fewest rows of those that are
-    /// left out.
+    /// Calls `f` with the outputs and the rows of each window that is of use for so many output channels, from the fewest rows up. The fewest rows
+    /// of those that are left out, if any are; `None` where `f` gives up.
     pub fn each(
         &self,
         problem: &Problem,

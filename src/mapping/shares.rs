@@ -133,14 +133,15 @@ pub(super) fn least_of_outputs(problem: &Problem, shapes: &Shapes) -> Option<Vec
     let fill = |filled: &mut [u64], of: RangeInclusive<u64>, behind: u64| {
         behind.checked_mul(out_channels)?;
         for channels in of {
-            filled[channels as usize] = behind * channels / cols;
+            let filled = &mut filled[channels as usize];
+            *filled = (*filled).min(behind * channels / cols);
         }
         Some(())
     };
     let mut least = vec![u64::MAX; out_channels as usize + 1];
     // Where a window is of no use: as if it filled its columns.
     let mut filled = vec![u64::MAX; out_channels as usize + 1];
-    let mut of_use = out_channels;
+    let (mut of_use, mut tried) = (out_channels, 0);
     let (_, one) = *shapes.windows.first()?;
     for &(window, per_channel) in &shapes.windows {
         let behind = behind(per_channel)?;
@@ -155,6 +156,10 @@ pub(super) fn least_of_outputs(problem: &Problem, shapes: &Shapes) -> Option<Vec
         of_use = last;
         // The most channels that so many arrays across hold.
         let most = (window * of_use).div_ceil(cols);
+        tried += most;
+        if tried > MAX_STEPS {
+            return None;
+        }
         count(most);
         for arrays in 1..=most {
             let channels = (arrays * cols / window).min(out_channels);
@@ -163,7 +168,7 @@ pub(super) fn least_of_outputs(problem: &Problem, shapes: &Shapes) -> Option<Vec
         }
     }
     if let Some(per_channel) = shapes.rows_of_larger {
-        fill(&mut filled, 0..=of_use, behind(per_channel)?)?;
+        fill(&mut filled, 0..=out_channels, behind(per_channel)?)?;
     }
     let mut least = rising(least);
     for (least, filled) in least.iter_mut().zip(filled) {
