@@ -12,7 +12,7 @@
 //! window that cuts between whole channels takes no fewer arrays than one that cuts anywhere.
 
 use super::{
-    Cut,
+    Cut, MappingError, Method,
     problem::{Block, Problem},
     shapes::Shapes,
     strips::{MAX_SUMS, Partition},
@@ -21,6 +21,31 @@ use super::{
 
 /// Windows and numbers of arrays or channels to try, beyond which a layer is not looked into.
 pub(super) const MAX_STEPS: u64 = 1 << 24;
+
+/// The error for a search of `method` that would try more.
+pub(super) fn too_many_steps(method: Method) -> MappingError {
+    MappingError::SearchTooLarge {
+        method,
+        what: "windows and tiles to try",
+        limit: MAX_STEPS,
+    }
+}
+
+/// Such steps, counted.
+#[derive(Default)]
+pub(super) struct Steps(u64);
+
+impl Steps {
+    /// So many more. `None` where that is beyond [`MAX_STEPS`].
+    pub fn take(&mut self, steps: u64) -> Option<()> {
+        self.0 += steps;
+        if self.0 > MAX_STEPS {
+            return None;
+        }
+        count(steps);
+        Some(())
+    }
+}
 
 /// The cheapest way to make up each number of channels of tiles with these cycles, which rise with the channels. `None` where that would take
 /// too long.
@@ -108,6 +133,13 @@ pub(super) fn rising(mut least: Vec<u64>) -> Vec<u64> {
     least
 }
 
+/// So many channels take these cycles at least, and more take no fewer.
+pub(super) fn raise(least: &mut [u64], channels: u64, cycles: u64) {
+    let more = least[channels as usize..].iter_mut();
+    more.take_while(|least| **least < cycles)
+        .for_each(|least| *least = cycles);
+}
+
 /// Whether the first fraction is less than the second.
 pub(super) fn is_less(a: [u64; 2], b: [u64; 2]) -> bool {
     u128::from(a[0]) * u128::from(b[1]) < u128::from(b[0]) * u128::from(a[1])
@@ -132,15 +164,11 @@ pub(super) fn offer_windows(
     let all = problem.in_channels;
     let outputs = u128::from(problem.outputs());
     let mut cycles = vec![u64::MAX; all as usize + 1];
-    let mut steps = shapes.windows.len() as u64;
+    let mut steps = Steps(shapes.windows.len() as u64);
     // Rows of arrays up to what all channels take, at `taken / of` arrays across for each output.
     let mut offer = |per_channel: u64, [taken, of]: [u64; 2]| {
         let most = (per_channel * all).div_ceil(rows);
-        steps += most;
-        if steps > MAX_STEPS {
-            return None;
-        }
-        count(most);
+        steps.take(most)?;
         for arrays in 1..=most {
             let channels = (arrays * rows / per_channel).min(all);
             let taken = u128::from(arrays) * u128::from(taken);
@@ -166,7 +194,7 @@ pub(super) fn offer_windows(
     cycles[0] = 0;
     Some(Least {
         cycles: rising(cycles),
-        steps,
+        steps: steps.0,
     })
 }
 

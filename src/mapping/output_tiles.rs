@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use super::{
     Lay, Mapping, MappingError, Method, Piece,
-    least::{MAX_STEPS, least_by, of_tiles, rising},
+    least::{MAX_STEPS, least_by, of_tiles, raise, rising, too_many_steps},
     problem::Problem,
     shapes::Shapes,
     shares::{Shares, least_of_outputs},
@@ -55,11 +55,7 @@ fn tiles(problem: &Problem) -> Result<Vec<(u64, Rc<Tiles>)>, MappingError> {
     if problem.groups > 1 {
         return Ok(one);
     }
-    let too_large = || MappingError::SearchTooLarge {
-        method: METHOD,
-        what: "windows and tiles to try",
-        limit: MAX_STEPS,
-    };
+    let too_large = || too_many_steps(METHOD);
     let shares = Shares::new(problem).ok_or_else(too_large)?;
     // Where no tiles can be below all channels as one.
     if shares.of(all) >= single.cycles {
@@ -73,18 +69,13 @@ fn tiles(problem: &Problem) -> Result<Vec<(u64, Rc<Tiles>)>, MappingError> {
         .map(Reverse)
         .collect();
     while let Some(Reverse((cycles, part))) = cuts.pop() {
-        // More is known since it was put there.
-        let now = parts.cycles(part);
-        if now == cycles {
-            let unknown = [all - part, part]
-                .into_iter()
-                .min_by_key(|part| parts.known[*part as usize]);
-            let unknown = unknown.filter(|part| parts.known[*part as usize] < Known::Exact);
-            let Some(unknown) = unknown else {
-                let both = [all - part, part].into_iter();
-                return both
-                    .map(|part| Ok((part, Rc::clone(&parts.tiles[&part]))))
-                    .collect();
+        // Otherwise more is known since it was put there.
+        if parts.cycles(part) == cycles {
+            let both = [all - part, part];
+            let known = |part: &u64| parts.known[*part as usize];
+            let unknown = both.into_iter().filter(|part| known(part) < Known::Exact);
+            let Some(unknown) = unknown.min_by_key(known) else {
+                return Ok(both.map(|part| (part, Rc::clone(&parts.tiles[&part]))).to_vec());
             };
             parts.look_closer(unknown)?;
         }
@@ -169,10 +160,7 @@ impl<'a> Parts<'a> {
             self.tiles.insert(part, tiles);
             found
         };
-        // More channels take no fewer cycles.
-        let more = self.least[part as usize..].iter_mut();
-        more.take_while(|least| **least < cycles)
-            .for_each(|least| *least = cycles);
+        raise(&mut self.least, part, cycles);
         self.left = (self.left.checked_sub(sums)).ok_or_else(|| too_many_sums(METHOD))?;
         Ok(())
     }

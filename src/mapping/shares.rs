@@ -20,10 +20,9 @@ use std::ops::RangeInclusive;
 
 use super::{
     ConvLayer, MappingConfig, MappingError,
-    least::{MAX_STEPS, is_less, least, of_tiles, offer_windows, rising},
+    least::{Steps, is_less, least, of_tiles, offer_windows, rising},
     problem::Problem,
     shapes::Shapes,
-    work::count,
 };
 
 /// Cycles that no mapping by windows of this layer takes fewer than, in whatever tiles of channels and pieces of the output. It is above
@@ -71,15 +70,11 @@ impl Shares {
         let Problem {
             cols, out_channels, ..
         } = *problem;
-        let mut steps = 0;
+        let mut steps = Steps::default();
         // `r(w, h) OC` of a window, as a fraction. Numbers of channels to the array repeat after as many arrays as the window has outputs.
         let fewest = |window: u64, across: u64| {
             let most = across.min(window);
-            steps += most;
-            if steps > MAX_STEPS {
-                return None;
-            }
-            count(most);
+            steps.take(most)?;
             let of = |arrays: u64| {
                 [
                     arrays * out_channels,
@@ -115,15 +110,11 @@ pub(super) fn least_of_outputs(problem: &Problem, shapes: &Shapes) -> Option<Vec
         out_channels,
         ..
     } = *problem;
-    let mut steps = 0;
+    let mut steps = Steps::default();
     // Parts of arrays, one behind the other, that all input channels of a window take. They repeat after as many arrays as a channel has rows.
     let mut behind = |per_channel: u64| {
         let most = (per_channel * in_channels).div_ceil(rows).min(per_channel);
-        steps += most;
-        if steps > MAX_STEPS {
-            return None;
-        }
-        count(most);
+        steps.take(most)?;
         let of = |arrays: u64| match (arrays * rows / per_channel).min(in_channels) {
             0 => u64::MAX,
             channels => PARTS * arrays * in_channels / channels,
@@ -141,7 +132,7 @@ pub(super) fn least_of_outputs(problem: &Problem, shapes: &Shapes) -> Option<Vec
     let mut least = vec![u64::MAX; out_channels as usize + 1];
     // Where a window is of no use: as if it filled its columns.
     let mut filled = vec![u64::MAX; out_channels as usize + 1];
-    let (mut of_use, mut tried) = (out_channels, 0);
+    let (mut of_use, mut tried) = (out_channels, Steps::default());
     let (_, one) = *shapes.windows.first()?;
     for &(window, per_channel) in &shapes.windows {
         let behind = behind(per_channel)?;
@@ -156,11 +147,7 @@ pub(super) fn least_of_outputs(problem: &Problem, shapes: &Shapes) -> Option<Vec
         of_use = last;
         // The most channels that so many arrays across hold.
         let most = (window * of_use).div_ceil(cols);
-        tried += most;
-        if tried > MAX_STEPS {
-            return None;
-        }
-        count(most);
+        tried.take(most)?;
         for arrays in 1..=most {
             let channels = (arrays * cols / window).min(out_channels);
             let least = &mut least[channels as usize];

@@ -20,7 +20,7 @@ use std::rc::Rc;
 use super::{
     Lay, Mapping, MappingError, Method, Piece,
     covers::{self, Cover},
-    least::{MAX_STEPS, least, tiles as tiles_of},
+    least::{least, raise, tiles as tiles_of, too_many_steps},
     problem::Problem,
     strips::{MAX_SUMS, too_many_sums},
 };
@@ -119,11 +119,7 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(problem: &'a Problem, method: Method, most: u64) -> Result<Self, MappingError> {
-        let least = least(problem).ok_or(MappingError::SearchTooLarge {
-            method,
-            what: "windows and tiles to try",
-            limit: MAX_STEPS,
-        })?;
+        let least = least(problem).ok_or_else(|| too_many_steps(method))?;
         Ok(Self {
             problem,
             method,
@@ -181,7 +177,7 @@ impl<'a> Search<'a> {
                 self.count(self.problem.outputs())?;
                 self.looked_at.insert(channels);
                 let cycles = covers::least(self.problem, channels);
-                self.raise(channels, cycles);
+                raise(&mut self.least, channels, cycles);
             }
         }
     }
@@ -197,16 +193,9 @@ impl<'a> Search<'a> {
         let cover = covers::cover(self.problem, channels, self.method)?;
         self.count(cover.sums())?;
         let cycles = cover.cycles(self.problem);
-        self.raise(channels, cycles);
+        raise(&mut self.least, channels, cycles);
         self.covers.insert(channels, cover);
         Ok(cycles)
-    }
-
-    /// So many channels take at least these cycles, and more take no fewer.
-    fn raise(&mut self, channels: u64, cycles: u64) {
-        let more = self.least[channels as usize..].iter_mut();
-        more.take_while(|least| **least < cycles)
-            .for_each(|least| *least = cycles);
     }
 
     fn count(&mut self, sums: u64) -> Result<(), MappingError> {
